@@ -1,0 +1,106 @@
+// Names of Linux that Swift's Glibc module does not show: it is built without _GNU_SOURCE, leaves some headers out,
+// and the importer skips variadic functions, function-like macros and macros that hold an expression.
+// Functions of glibc are declared; system calls without a wrapper in glibc 2.36, and variadic functions, are
+// one-line inlines; macros become constants of the same name behind `clinux_`.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+#include <linux/vtpm_proxy.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+// Hidden by glibc without _GNU_SOURCE.
+extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int close_range(unsigned int, unsigned int, int);
+extern int pidfd_open(pid_t, unsigned int);
+extern int pidfd_send_signal(int, int, siginfo_t *, unsigned int);
+extern int pipe2(int[2], int);
+extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *, int);
+extern int setns(int, int);
+extern int unshare(int);
+extern int fsopen(const char *, unsigned int);
+extern int fsconfig(int, unsigned int, const char *, const void *, int);
+extern int fsmount(int, unsigned int, unsigned int);
+extern int move_mount(int, const char *, int, const char *, unsigned int);
+extern int open_tree(int, const char *, unsigned int);
+
+static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcntl.h
+static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
+static const int clinux_clone_newns = 0x00020000;          // CLONE_NEWNS, sched.h
+static const short clinux_posix_spawn_setsid = 0x80;       // POSIX_SPAWN_SETSID, spawn.h
+static const int clinux_p_pidfd = 3;                       // P_PIDFD, waitid(2)
+
+// sys/mount.h cannot be included beside linux/stat.h's and the Glibc module's own copy of it.
+static const unsigned int clinux_fsopen_cloexec = 0x1;             // FSOPEN_CLOEXEC
+static const unsigned int clinux_fsmount_cloexec = 0x1;            // FSMOUNT_CLOEXEC
+static const unsigned int clinux_fsconfig_set_string = 1;          // FSCONFIG_SET_STRING
+static const unsigned int clinux_fsconfig_cmd_create = 6;          // FSCONFIG_CMD_CREATE
+static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR_NOSUID
+static const unsigned int clinux_mount_attr_noexec = 0x8;          // MOUNT_ATTR_NOEXEC
+static const unsigned int clinux_move_mount_f_empty_path = 0x4;    // MOVE_MOUNT_F_EMPTY_PATH
+static const unsigned int clinux_move_mount_t_empty_path = 0x40;   // MOVE_MOUNT_T_EMPTY_PATH
+static const unsigned int clinux_open_tree_clone = 0x1;            // OPEN_TREE_CLONE
+static const unsigned int clinux_open_tree_cloexec = 02000000;     // OPEN_TREE_CLOEXEC
+
+// "structure not supported" to the importer, because of the sizeof in _IOWR.
+static const unsigned long clinux_vtpm_proxy_ioc_new_dev = VTPM_PROXY_IOC_NEW_DEV;
+
+static inline int clinux_openat2(int directory, const char *path, const struct open_how *how) {
+    return (int)syscall(SYS_openat2, directory, path, how, sizeof *how);
+}
+static inline int clinux_faccessat2(int directory, const char *path, int mode, int flags) {
+    return (int)syscall(SYS_faccessat2, directory, path, mode, flags);
+}
+static inline int clinux_statx(int directory, const char *path, int flags, unsigned int mask, struct statx *out) {
+    return (int)syscall(SYS_statx, directory, path, flags, mask, out);
+}
+static inline int clinux_bpf(int command, union bpf_attr *attributes, unsigned int size) {
+    return (int)syscall(SYS_bpf, command, attributes, size);
+}
+static inline int clinux_prctl(int option, unsigned long argument) {
+    return prctl(option, argument, 0UL, 0UL, 0UL);
+}
+static inline void clinux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
+
+// unix(7): struct ucred is hidden without _GNU_SOURCE.
+struct clinux_ucred {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+
+// cmsg(3): function-like macros.
+static inline size_t clinux_cmsg_space(size_t length) { return CMSG_SPACE(length); }
+static inline size_t clinux_cmsg_len(size_t length) { return CMSG_LEN(length); }
+static inline struct cmsghdr *clinux_cmsg_firsthdr(struct msghdr *message) { return CMSG_FIRSTHDR(message); }
+static inline struct cmsghdr *clinux_cmsg_nxthdr(struct msghdr *message, struct cmsghdr *header) {
+    return CMSG_NXTHDR(message, header);
+}
+static inline unsigned char *clinux_cmsg_data(struct cmsghdr *header) { return CMSG_DATA(header); }
+
+// makedev(3): function-like macros. Minor numbers of /dev/tpmrmN start at 65536, beyond the old 8 bits.
+static inline dev_t clinux_makedev(unsigned int major_number, unsigned int minor_number) {
+    return makedev(major_number, minor_number);
+}
+static inline unsigned int clinux_major(dev_t device) { return major(device); }
+static inline unsigned int clinux_minor(dev_t device) { return minor(device); }
+
+static const long clinux_st_nodev = 4;   // ST_NODEV, sys/statvfs.h
+
+// Linux 6.17 writes past the 32 bytes that BPF_PROG_QUERY asks with: the whole union has to be given.
+_Static_assert(sizeof(union bpf_attr) >= 128, "linux/bpf.h is too old for BPF_PROG_QUERY");

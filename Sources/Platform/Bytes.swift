@@ -1,0 +1,62 @@
+/// Writes integers big-endian, as TPM structures have them (TPM 2.0 Library, Part 1, 11.1), and fields with a length.
+public struct ByteWriter: Sendable {
+    /// What was written.
+    public private(set) var bytes: [UInt8] = []
+
+    /// Starts with nothing written.
+    public init() {}
+
+    /// Appends an integer, most significant byte first.
+    public mutating func write(_ value: some FixedWidthInteger) {
+        withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    /// Appends bytes as they are.
+    public mutating func write(_ raw: some Sequence<UInt8>) {
+        bytes.append(contentsOf: raw)
+    }
+
+    /// Appends a text's length in bytes, 32 bits, and the text in UTF-8.
+    public mutating func write(text: String) {
+        write(UInt32(text.utf8.count))
+        write(text.utf8)
+    }
+}
+
+/// Reads what ``ByteWriter`` wrote, from bytes that anybody may have made: every read is checked, none traps.
+public struct ByteReader {
+    private let bytes: [UInt8]
+    /// How many bytes were read.
+    public private(set) var offset = 0
+
+    /// Starts at the first byte.
+    public init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
+    /// How many bytes are left.
+    public var remaining: Int { bytes.count - offset }
+
+    /// The next integer, or nothing where too few bytes are left.
+    public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) -> Value? {
+        let size = Value.bitWidth / 8
+        guard remaining >= size else { return nil }
+        var value: Value = 0
+        for byte in bytes[offset..<offset + size] { value = (value << 8) | Value(truncatingIfNeeded: byte) }
+        offset += size
+        return value
+    }
+
+    /// The next bytes, or nothing where too few are left.
+    public mutating func read(count: Int) -> [UInt8]? {
+        guard count >= 0, remaining >= count else { return nil }
+        defer { offset += count }
+        return Array(bytes[offset..<offset + count])
+    }
+
+    /// The next text, or nothing where its length goes past the end or it is not UTF-8.
+    public mutating func readText() -> String? {
+        guard let count = read(UInt32.self), let raw = read(count: Int(count)) else { return nil }
+        return String(validating: raw, as: UTF8.self)
+    }
+}

@@ -1,0 +1,75 @@
+import Glibc
+
+/// The one error of this project: what could not be done, to what, why, and what helps.
+///
+/// It prints as one line, `cannot <verb> <object>: <call>: <errno text>`, followed by the remedy in brackets where
+/// there is one. It never holds a secret.
+public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What could not be done, and to what: `cannot open /dev/vtpmx`.
+    public let what: String
+    /// Why: `open: Permission denied`, or a sentence of our own.
+    public let why: String
+    /// The `errno` of the system call that failed, where one did.
+    public let code: CInt?
+    /// The command or the change that helps, where there is one.
+    public let remedy: String?
+
+    /// A failure that no system call reported.
+    public init(_ what: String, because why: String, remedy: String? = nil) {
+        self.what = what
+        self.why = why
+        self.code = nil
+        self.remedy = remedy
+    }
+
+    /// A system call's failure.
+    public init(_ what: String, call: String, code: CInt, remedy: String? = nil) {
+        self.what = what
+        self.why = "\(call): \(String(cString: strerror(code)))"
+        self.code = code
+        self.remedy = remedy
+    }
+
+    private init(what: String, why: String, code: CInt?, remedy: String?) {
+        self.what = what
+        self.why = why
+        self.code = code
+        self.remedy = remedy
+    }
+
+    /// A failure that another process of ours has put into words.
+    public init(relayed text: String) {
+        let parts = text.split(separator: ": ", maxSplits: 1)
+        self.init(
+            parts.count == 2 ? String(parts[0]) : "cannot keep the vTPM",
+            because: String(parts.last ?? "no reason")
+        )
+    }
+
+    /// The same failure, with a remedy.
+    public func helped(by remedy: String) -> Failure {
+        Failure(what: what, why: why, code: code, remedy: remedy)
+    }
+
+    public var description: String {
+        let line = "\(what): \(why)" + (remedy.map { " (\($0))" } ?? "")
+        return line.onOneLine
+    }
+}
+
+extension String {
+    /// The text with every control character and line separator replaced by `?`, so that what an image or an
+    /// annotation wrote can neither break a log line in two nor drive a terminal.
+    public var onOneLine: String {
+        String(
+            String.UnicodeScalarView(
+                unicodeScalars.map { scalar in
+                    switch scalar.properties.generalCategory {
+                    case .control, .format, .lineSeparator, .paragraphSeparator: "?"
+                    default: scalar
+                    }
+                }
+            )
+        )
+    }
+}

@@ -1,0 +1,119 @@
+import CLinux
+import Glibc
+
+extension Descriptor {
+    /// Reads a file from its position to its end; more than `limit` bytes are an error.
+    public borrowing func readAll(limit: Int, _ name: String) throws(Failure) -> [UInt8] {
+        let number = self.number
+        var content: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16384)
+        while true {
+            let count = try systemCall("read", "cannot read \(name)") {
+                chunk.withUnsafeMutableBytes { read(number, $0.baseAddress, $0.count) }
+            }
+            if count == 0 { return content }
+            guard content.count + count <= limit else {
+                throw Failure("cannot read \(name)", because: "it is larger than \(limit) bytes")
+            }
+            content.append(contentsOf: chunk[..<count])
+        }
+    }
+
+    /// Writes all bytes, at the file's position.
+    public borrowing func writeAll(_ bytes: UnsafeRawBufferPointer, _ name: String) throws(Failure) {
+        let number = self.number
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = try systemCall("write", "cannot write \(name)") { write(number, rest.baseAddress, rest.count) }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+        }
+    }
+
+    /// Writes all bytes of a text or an array in one go, at the file's position.
+    public borrowing func writeAll(_ bytes: [UInt8], _ name: String) throws(Failure) {
+        let number = self.number
+        var offset = 0
+        while offset < bytes.count {
+            offset += try systemCall("write", "cannot write \(name)") {
+                bytes.withUnsafeBytes { write(number, $0.baseAddress.map { $0 + offset }, $0.count - offset) }
+            }
+        }
+    }
+
+    /// Waits until the file's content, or the directory's entries, are on stable storage. fsync(2)
+    public borrowing func synchronize(_ name: @autoclosure () -> String) throws(Failure) {
+        let number = self.number
+        try systemCall("fsync", "cannot sync \(name())") { fsync(number) }
+    }
+}
+
+/// Makes a directory and those above it, for the caller alone where they are new (0700), and opens it.
+///
+/// The path is one of our own under `/run` or `/var/lib`: it must belong to root and be writable by nobody else.
+public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
+    var partial = ""
+    for component in path.split(separator: "/") {
+        let parent = partial.isEmpty ? "/" : partial
+        partial += "/\(component)"
+        if mkdir(partial, 0o700) == 0 {
+            // What will be in it is lost with it, if the machine loses power before its name is on disk.
+            try Descriptor.open(parent, .directory).synchronize(parent)
+            continue
+        }
+        let code = errno
+        // A read-only or foreign parent is no failure when the directory is there; opening it tells.
+        guard code == EEXIST || code == EROFS || code == EACCES else {
+            throw Failure("cannot create \(partial)", call: "mkdir", code: code)
+        }
+    }
+    let directory = try Descriptor.open(path, .directory)
+    let status = try directory.status(path)
+    guard status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
+        throw Failure(
+            "cannot use \(path)",
+            because: "another user could change it",
+            remedy: "chown root: \(path) && chmod 0700 \(path)"
+        )
+    }
+    return directory
+}
+
+/// Removes one entry of a directory; one that is not there is no failure.
+///
+/// The flags are AT_REMOVEDIR for a directory, else 0. unlinkat(2)
+public func remove(
+    _ name: String,
+    at directory: borrowing Descriptor,
+    flags: CInt = 0,
+    _ what: @autoclosure () -> String
+) throws(Failure) {
+    let number = directory.number
+    do {
+        try systemCall("unlink", "cannot remove \(what())") { unlinkat(number, name, flags) }
+    } catch let error where error.code == ENOENT {}
+}
+
+/// The names of a directory's entries, without `.` and `..`, in no order. readdir(3)
+public func entries(of directory: borrowing Descriptor, _ name: String) throws(Failure) -> [String] {
+    // A descriptor of its own: the position in a directory belongs to the open file.
+    let copy = try Descriptor.open(".", .directory, at: directory.number, as: name)
+    guard let stream = fdopendir(copy.number) else {
+        throw Failure("cannot list \(name)", call: "fdopendir", code: errno)
+    }
+    _ = copy.release()
+    defer { closedir(stream) }
+    var names: [String] = []
+    while true {
+        errno = 0
+        guard let entry = readdir(stream) else { break }
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) {
+                String(cString: $0)
+            }
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    let code = errno
+    guard code == 0 else { throw Failure("cannot list \(name)", call: "readdir", code: code) }
+    return names
+}

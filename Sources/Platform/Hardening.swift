@@ -1,0 +1,53 @@
+import CLinux
+import Glibc
+
+/// What every program of ours does to itself first.
+public enum Hardening {
+    /// Makes this process unreadable to others of the same user, and keeps it out of core dumps.
+    ///
+    /// prctl(2) PR_SET_DUMPABLE; setrlimit(2) RLIMIT_CORE
+    public static func protectMemory() throws(Failure) {
+        let what = "cannot protect this process's memory"
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        try systemCall("setrlimit RLIMIT_CORE", what) { setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none) }
+        try systemCall("prctl PR_SET_DUMPABLE", what) { clinux_prctl(PR_SET_DUMPABLE, 0) }
+    }
+
+    /// Lets no program that this process starts gain privileges. prctl(2) PR_SET_NO_NEW_PRIVS
+    public static func forbidNewPrivileges() throws(Failure) {
+        // The call takes exactly these zeros (prctl(2)); the shim gives them.
+        try systemCall("prctl PR_SET_NO_NEW_PRIVS", "cannot give up new privileges") {
+            clinux_prctl(PR_SET_NO_NEW_PRIVS, 1)
+        }
+    }
+
+    /// Closes every descriptor from this number on, so that nothing of the engine's is kept open or passed on.
+    ///
+    /// To be called before the log is opened, which keeps a descriptor of its own. close_range(2)
+    public static func closeInheritedDescriptors(from first: UInt32) throws(Failure) {
+        try systemCall("close_range", "cannot close inherited descriptors") { close_range(first, UInt32.max, 0) }
+    }
+
+    /// Sets to a known value what a program inherits from an engine and can be harmed by.
+    ///
+    /// An environment that leads libcrypto to another configuration; blocked signals (crun's); an ignored SIGCHLD, with
+    /// which no child can be waited for; a umask that lets others read. clearenv(3), sigprocmask(2), umask(2)
+    public static func resetInheritance() throws(Failure) {
+        guard clearenv() == 0 else { throw Failure("cannot clear the environment", call: "clearenv", code: ENOMEM) }
+        Glibc.signal(SIGCHLD, SIG_DFL)
+        var none = sigset_t()
+        sigemptyset(&none)
+        try systemCall("sigprocmask", "cannot unblock signals") { sigprocmask(SIG_SETMASK, &none, nil) }
+        umask(0o077)
+        try systemCall("chdir", "cannot leave the working directory") { chdir("/") }
+    }
+
+    /// Sets how readily the kernel's out-of-memory killer takes this process, whatever the engine had set.
+    ///
+    /// The score goes from -1000 (never) to 1000 (first). proc(5), `/proc/PID/oom_score_adj`
+    public static func setOutOfMemoryScore(_ score: Int) throws(Failure) {
+        let path = "/proc/self/oom_score_adj"
+        let file = try Descriptor.open(path, OpenOptions(O_WRONLY))
+        try file.writeAll(Array("\(score)".utf8), path)
+    }
+}

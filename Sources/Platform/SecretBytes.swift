@@ -1,0 +1,91 @@
+import Glibc
+
+/// Memory for a key or a TPM's state: locked into RAM, left out of core dumps, wiped when its owner is gone.
+///
+/// mlock(2), madvise(2) MADV_DONTDUMP, explicit_bzero(3)
+public final class SecretBytes {
+    private let base: UnsafeMutableRawPointer
+    /// How many bytes it can hold.
+    public let capacity: Int
+    /// How many bytes of it are in use.
+    public private(set) var count = 0
+
+    /// Maps and locks memory for so many bytes, at least one; nothing of it is in use yet.
+    public init(capacity: Int) throws(Failure) {
+        let what = "cannot get \(capacity) bytes of locked memory"
+        guard let base = mmap(nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            base != MAP_FAILED
+        else {
+            throw Failure(what, call: "mmap", code: errno)
+        }
+        guard mlock(base, capacity) == 0 else {
+            let code = errno
+            munmap(base, capacity)
+            throw Failure(what, call: "mlock", code: code, remedy: "raise RLIMIT_MEMLOCK")
+        }
+        guard madvise(base, capacity, MADV_DONTDUMP) == 0 else {
+            let code = errno
+            munmap(base, capacity)
+            throw Failure(what, call: "madvise", code: code)
+        }
+        self.base = base
+        self.capacity = capacity
+    }
+
+    deinit {
+        explicit_bzero(base, capacity)
+        munmap(base, capacity)
+    }
+
+    /// Lets a call read the bytes in use.
+    ///
+    /// There is no property with a pointer: the memory could be gone before the pointer is used, since an object ends
+    /// with its last use.
+    public func withBytes<Result: ~Copyable, E: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(E) -> Result
+    ) throws(E) -> Result {
+        defer { withExtendedLifetime(self) {} }
+        return try body(UnsafeRawBufferPointer(start: base, count: count))
+    }
+
+    /// Lets a call fill the bytes that are not in use yet.
+    ///
+    /// `body` returns how many bytes it wrote, or a negative number for none; so does this function.
+    @discardableResult
+    public func append(_ body: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
+        let written = body(UnsafeMutableRawBufferPointer(start: base + count, count: capacity - count))
+        precondition(written <= capacity - count, "a call wrote past the end of its buffer")
+        if written > 0 { count += written }
+        return written
+    }
+
+    /// Lets a call fill all of the memory.
+    public func fill(_ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
+        try body(UnsafeMutableRawBufferPointer(start: base, count: capacity))
+        count = capacity
+    }
+
+    /// Appends a copy of bytes; where they do not fit, appends nothing and returns false.
+    public func append(copying source: UnsafeRawBufferPointer) -> Bool {
+        guard source.count <= capacity - count else { return false }
+        (base + count).copyMemory(from: source.baseAddress ?? UnsafeRawPointer(base), byteCount: source.count)
+        count += source.count
+        return true
+    }
+
+    /// Appends a copy of bytes; where they do not fit, appends nothing and returns false.
+    public func append(copying source: [UInt8]) -> Bool {
+        source.withUnsafeBytes { append(copying: $0) }
+    }
+
+    /// Appends a copy of another's bytes; where they do not fit, appends nothing and returns false.
+    public func append(copying source: SecretBytes) -> Bool {
+        source.withBytes { append(copying: $0) }
+    }
+
+    /// Wipes all bytes; none is in use any more.
+    public func wipe() {
+        explicit_bzero(base, capacity)
+        count = 0
+    }
+}

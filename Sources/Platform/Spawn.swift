@@ -1,0 +1,154 @@
+import CLinux
+import Glibc
+
+/// A program to be started with nothing inherited but what is named here. posix_spawn(3)
+///
+/// Standard input, output and error are `/dev/null`; every descriptor that is not passed is closed; no
+/// signal is blocked or handled; the environment is exactly ``environment``.
+public struct ProgramLaunch {
+    /// The program's path.
+    public var path: String
+    /// The arguments, the program's name first.
+    public var arguments: [String]
+    /// The whole environment.
+    public var environment: [String]
+    /// The descriptors that it finds as 3, 4 and so on.
+    public var passed: [CInt] = []
+    /// Whether it gets a session of its own. setsid(2)
+    public var ownSession = false
+
+    /// A program with its arguments, the first of which is its name.
+    public init(_ path: String, _ arguments: [String], environment: [String] = ProgramLaunch.plainEnvironment) {
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+    }
+
+    /// A fixed search path; and no back trace of a crashed Swift process, which could print secrets.
+    public static let plainEnvironment = [
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SWIFT_BACKTRACE=enable=no",
+    ]
+
+    /// Starts the program, as a child that the caller has to reap.
+    public func start() throws(Failure) -> ChildProcess {
+        let what = "cannot start \(path)"
+        // dup2 onto 3, 4 … would overwrite a source that has one of these numbers itself: move all out of the way.
+        var moved: [CInt] = []
+        defer { for number in moved { close(number) } }
+        let firstFree = CInt(3 + passed.count)
+        for number in passed {
+            moved.append(try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) })
+        }
+
+        var actions = posix_spawn_file_actions_t()
+        try check(posix_spawn_file_actions_init(&actions), "posix_spawn_file_actions_init", what)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        for number in 0..<CInt(3) {
+            try check(
+                posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0),
+                "posix_spawn_file_actions_addopen",
+                what
+            )
+        }
+        for (index, number) in moved.enumerated() {
+            let target = CInt(3 + index)
+            try check(
+                posix_spawn_file_actions_adddup2(&actions, number, target),
+                "posix_spawn_file_actions_adddup2",
+                what
+            )
+        }
+        try check(
+            posix_spawn_file_actions_addclosefrom_np(&actions, firstFree),
+            "posix_spawn_file_actions_addclosefrom_np",
+            what
+        )
+
+        var attributes = posix_spawnattr_t()
+        try check(posix_spawnattr_init(&attributes), "posix_spawnattr_init", what)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        var all = sigset_t()
+        sigemptyset(&none)
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        let flags = Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF)
+        posix_spawnattr_setflags(&attributes, ownSession ? flags | clinux_posix_spawn_setsid : flags)
+
+        let argumentVector = CStrings(arguments)
+        let environmentVector = CStrings(environment)
+        var process = pid_t()
+        let code = withExtendedLifetime((argumentVector, environmentVector)) {
+            posix_spawn(&process, path, &actions, &attributes, argumentVector.pointers, environmentVector.pointers)
+        }
+        try check(code, "posix_spawn", what)
+        return ChildProcess(process, path)
+    }
+
+    /// The posix_spawn family returns the error number and leaves `errno` alone.
+    private func check(_ code: CInt, _ call: String, _ what: String) throws(Failure) {
+        guard code == 0 else { throw Failure(what, call: call, code: code) }
+    }
+}
+
+/// C strings with a null pointer after the last, for execve(2).
+private final class CStrings {
+    let pointers: [UnsafeMutablePointer<CChar>?]
+
+    init(_ texts: [String]) {
+        pointers = texts.map { strdup($0) } + [nil]
+    }
+
+    deinit {
+        for pointer in pointers { free(pointer) }
+    }
+}
+
+/// How a child ended.
+public enum WaitStatus: Equatable, Sendable, CustomStringConvertible {
+    /// It called exit with this code.
+    case exited(CInt)
+    /// This signal killed it.
+    case killed(CInt)
+
+    public var description: String {
+        switch self {
+        case .exited(let code): "exit code \(code)"
+        case .killed(let signal): "signal \(signal)"
+        }
+    }
+}
+
+/// A child that was started and is not yet reaped.
+public struct ChildProcess: Sendable {
+    /// Its process ID, valid until ``wait()`` returned.
+    public let process: pid_t
+    private let path: String
+
+    init(_ process: pid_t, _ path: String) {
+        self.process = process
+        self.path = path
+    }
+
+    /// Waits until it has ended, and reaps it. waitpid(2)
+    public func wait() throws(Failure) -> WaitStatus {
+        var status: CInt = 0
+        try systemCall("waitpid", "cannot wait for \(path)") { waitpid(process, &status, 0) }
+        // wait(2): WIFEXITED, WEXITSTATUS and WTERMSIG are macros.
+        let signal = status & 0x7f
+        return signal == 0 ? .exited((status >> 8) & 0xff) : .killed(signal)
+    }
+
+    /// Waits until it has ended, and kills it at the deadline; it is reaped in any case.
+    public func wait(until deadline: Deadline) throws(Failure) -> WaitStatus {
+        let reference = try ProcessReference(process)
+        if try Platform.wait(for: reference.descriptor.number, until: deadline) == 0 { kill() }
+        return try wait()
+    }
+
+    /// Kills it at once; it has to be reaped all the same.
+    public func kill() {
+        Glibc.kill(process, SIGKILL)
+    }
+}
