@@ -31,6 +31,8 @@ let package = Package(
 
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),
+
+        .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

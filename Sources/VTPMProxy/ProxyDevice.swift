@@ -1,0 +1,60 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A TPM device that the kernel was asked for: the descriptor that serves it, and what the kernel called it.
+///
+/// Documentation/security/tpm/tpm_vtpm_proxy.rst and drivers/char/tpm/tpm_vtpm_proxy.c of Linux.
+public struct ProxyDevice: ~Copyable {
+    /// The end that commands are read from and answers are written to; the device lives as long as any copy is open.
+    public let server: Descriptor
+    /// N of `/dev/tpmN`.
+    public let number: UInt32
+
+    /// Asks for a TPM 2.0 device with `VTPM_PROXY_IOC_NEW_DEV`.
+    ///
+    /// The kernel begins to talk to it at once, from a work queue, so whoever is to answer must be ready before.
+    /// Needs CAP_SYS_ADMIN in the initial user namespace.
+    public init(from vtpmx: borrowing Descriptor) throws(Failure) {
+        var request = vtpm_proxy_new_dev()
+        request.flags = UInt32(VTPM_PROXY_FLAG_TPM2.rawValue)
+        let control = vtpmx.number
+        try systemCall("ioctl VTPM_PROXY_IOC_NEW_DEV on \(vtpmxPath)", "cannot create a vTPM") {
+            ioctl(control, clinux_vtpm_proxy_ioc_new_dev, &request)
+        }
+        // The driver makes the descriptor without O_CLOEXEC; a child that inherited it would keep the device alive.
+        let server = Descriptor(owning: CInt(bitPattern: request.fd))
+        try server.setCloseOnExec()
+        self.server = server
+        self.number = request.tpm_num
+    }
+}
+
+/// The control device of the kernel's vTPM proxy.
+public let vtpmxPath = "/dev/vtpmx"
+
+/// Opens `/dev/vtpmx`, and loads the kernel module that makes it where it is missing.
+public func openProxyControl() throws(Failure) -> Descriptor {
+    do {
+        return try .open(vtpmxPath, OpenOptions(O_RDWR))
+    } catch let error where error.code == ENOENT {
+        try loadProxyModule()
+    }
+    return try .open(vtpmxPath, OpenOptions(O_RDWR))
+}
+
+private func loadProxyModule() throws(Failure) {
+    let module = "tpm_vtpm_proxy"
+    let remedy = "needs a kernel with CONFIG_TCG_VTPM_PROXY; try: modprobe \(module)"
+    let program = "/sbin/modprobe"
+    let status: WaitStatus
+    do {
+        status = try ProgramLaunch(program, ["modprobe", "--quiet", module]).start()
+            .wait(until: Deadline(milliseconds: 20_000))
+    } catch {
+        throw error.helped(by: remedy)
+    }
+    guard status == .exited(0) else {
+        throw Failure("cannot load the kernel module \(module)", because: "modprobe: \(status)", remedy: remedy)
+    }
+}

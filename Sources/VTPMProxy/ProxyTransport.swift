@@ -1,0 +1,78 @@
+import Glibc
+import Platform
+
+/// The framing of the vTPM proxy: one `read` gives one whole command, one `write` is one whole answer.
+///
+/// drivers/char/tpm/tpm_vtpm_proxy.c, `vtpm_proxy_fops_read` and `vtpm_proxy_fops_write`. A sequenced-packet socket has
+/// the same framing and stands in for the device in tests.
+public enum ProxyTransport {
+    /// The driver's buffer, in bytes.
+    ///
+    /// A shorter read buffer gives EIO for a long command and leaves it queued for ever.
+    public static let bufferSize = 4096
+
+    /// What came of a read.
+    public enum Received: Equatable, Sendable {
+        /// A command of so many bytes.
+        case command(Int)
+        /// The kernel gave the device up; nothing will come any more.
+        case gone
+    }
+
+    /// What came of a write.
+    public enum Sent: Equatable, Sendable {
+        /// The kernel took the answer.
+        case delivered
+        /// The kernel was not waiting: it had timed out, or has sent the next command. The answer is dropped.
+        case late
+        /// The kernel gave the device up.
+        case gone
+    }
+
+    /// Reads one command into a buffer of at least ``bufferSize`` bytes.
+    ///
+    /// To be called when poll(2) reports POLLIN: the driver's read blocks even with O_NONBLOCK.
+    public static func receive(
+        from server: borrowing Descriptor,
+        into buffer: ScratchBuffer
+    ) throws(Failure) -> Received {
+        precondition(buffer.size >= bufferSize, "the driver wants room for its whole buffer")
+        let number = server.number
+        do {
+            let count = try systemCall("read", "cannot read a command from the vTPM proxy") {
+                buffer.withBytes { read(number, $0.baseAddress, $0.count) }
+            }
+            return count == 0 ? .gone : .command(count)
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            return .gone
+        }
+    }
+
+    /// Writes one answer that is ours, and not the TPM's.
+    public static func send(_ answer: [UInt8], to server: borrowing Descriptor) throws(Failure) -> Sent {
+        let number = server.number
+        return try send { answer.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
+    }
+
+    /// Writes one answer, of 10 to ``bufferSize`` bytes, with one `write`.
+    ///
+    /// Never `writev`: the driver has no `write_iter`, and takes the first part for the whole answer.
+    public static func send(
+        _ answer: UnsafeRawBufferPointer,
+        to server: borrowing Descriptor
+    ) throws(Failure) -> Sent {
+        let number = server.number
+        return try send { write(number, answer.baseAddress, answer.count) }
+    }
+
+    private static func send(_ call: () -> Int) throws(Failure) -> Sent {
+        do {
+            try systemCall("write", "cannot write an answer to the vTPM proxy", call)
+            return .delivered
+        } catch let error where error.code == EIO {
+            return .late
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            return .gone
+        }
+    }
+}

@@ -1,0 +1,75 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A vTPM's two devices, as the kernel registered them.
+public struct RegisteredTPM: Equatable, Sendable {
+    /// N of `/dev/tpmN`.
+    public let number: UInt32
+    /// `/dev/tpmN`, one user at a time: 10:224 for N = 0, else the TPM driver's own major and N.
+    public let tpm: DeviceNumber
+    /// `/dev/tpmrmN`, behind the kernel's resource manager: always the TPM driver's own major and 65536 + N.
+    public let tpmrm: DeviceNumber
+
+    /// Names both devices.
+    public init(number: UInt32, tpm: DeviceNumber, tpmrm: DeviceNumber) {
+        self.number = number
+        self.tpm = tpm
+        self.tpmrm = tpmrm
+    }
+}
+
+/// Waiting for the kernel to accept a vTPM.
+public enum Registration {
+    /// Waits until the kernel has registered both devices of a vTPM, and reads their numbers from sysfs.
+    ///
+    /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
+    /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
+    /// `/dev/tpmrmN` (tpm_chip_register). `checkServer` is called between looks and throws when what serves the device
+    /// has failed. POLLHUP on the server's descriptor means that the kernel refused the TPM.
+    public static func wait(
+        for device: borrowing ProxyDevice,
+        until deadline: Deadline,
+        sysfs: String = "/sys",
+        checkServer: () throws(Failure) -> Void
+    ) throws(Failure) -> RegisteredTPM {
+        let number = device.number
+        let what = "cannot register the vTPM tpm\(number) with the kernel"
+        let root = try Descriptor.open(sysfs, .directory)
+        guard try root.fileSystemMagic(sysfs) == Int(SYSFS_MAGIC) else {
+            throw Failure(what, because: "\(sysfs) is not sysfs")
+        }
+        while true {
+            // The resource manager's device is added last (tpm_add_char_device).
+            if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
+                let tpm = try deviceNumber("class/tpm/tpm\(number)/dev", below: root)
+            {
+                return RegisteredTPM(number: number, tpm: tpm, tpmrm: tpmrm)
+            }
+            try checkServer()
+            // POLLIN is for the worker; POLLHUP comes unasked. sysfs cannot be polled, so look again soon.
+            let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: 1))
+            guard events & CInt(POLLHUP | POLLERR) == 0 else {
+                throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
+            }
+            guard !deadline.hasPassed else {
+                throw Failure(what, because: "it did not do so in time", remedy: "dmesg | grep -i tpm")
+            }
+        }
+    }
+
+    private static func deviceNumber(_ path: String, below root: borrowing Descriptor) throws(Failure) -> DeviceNumber?
+    {
+        let file: Descriptor
+        do {
+            file = try .open(path, .read, at: root.number)
+        } catch let error where error.code == ENOENT || error.code == ENODEV {
+            return nil
+        }
+        let text = String(decoding: try file.readAll(limit: 4096, path), as: UTF8.self)
+        guard let number = DeviceNumber(text.prefix { $0 != "\n" }) else {
+            throw Failure("cannot read \(path)", because: "\"\(text)\" is not a device number")
+        }
+        return number
+    }
+}
