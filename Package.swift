@@ -23,16 +23,49 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
     name: "container-vtpm",
+    products: [
+        .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
+        .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
+    ],
     targets: [
         // What the importer cannot see; nothing else is C.
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
+        .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
         library("Platform", ["CLinux"]),
 
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),
 
+        // The vTPM's life. One target per folder, so that a program links no more than it runs.
+        library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
+        library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
+        library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
+        library(
+            "RuntimeWorker",
+            path: "Runtime/Worker",
+            ["Platform", "VTPMProxy", "RuntimeControl", "CLibTPMS", "CLibCrypto"]
+        ),
+        library(
+            "RuntimeSupervisor",
+            path: "Runtime/Supervisor",
+            ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeState", "CLinux"]
+        ),
+
+        program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
+        program("vtpm-worker", ["RuntimeWorker", "Platform"]),
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
+        .testTarget(
+            name: "RuntimeTests",
+            dependencies: [
+                "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState",
+                "vtpm-supervisor", "vtpm-worker",
+            ],
+            exclude: ["Fixtures"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

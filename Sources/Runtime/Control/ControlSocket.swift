@@ -1,0 +1,121 @@
+import CLinux
+import Glibc
+import Platform
+
+/// The socket in a lease's directory through which poststop and `vtpmctl` speak to the supervisor.
+///
+/// The directories above it are root's alone (0700); the supervisor checks the peer's user all the same.
+public enum ControlSocket {
+    /// Its name in the lease's directory.
+    public static let name = "control"
+
+    /// Binds and listens, in an open directory.
+    public static func listen(in directory: borrowing Descriptor) throws(Failure) -> Descriptor {
+        let socket = try makeSocket()
+        var address = try address(in: directory)
+        let number = socket.number
+        let what = "cannot listen on the control socket"
+        try withAddress(&address) { (pointer, length) throws(Failure) in
+            try systemCall("bind", what) { bind(number, pointer, length) }
+        }
+        // A client may be gone again between poll(2) and accept(2), which must not wait for the next one.
+        try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, O_NONBLOCK) }
+        try systemCall("listen", what) { Glibc.listen(number, 8) }
+        return socket
+    }
+
+    /// Connects to the supervisor of the lease with this directory.
+    public static func connect(in directory: borrowing Descriptor) throws(Failure) -> Channel {
+        let socket = try makeSocket()
+        var address = try address(in: directory)
+        let number = socket.number
+        try withAddress(&address) { (pointer, length) throws(Failure) in
+            try systemCall("connect", "cannot reach the supervisor") { Glibc.connect(number, pointer, length) }
+        }
+        return Channel(owning: socket, peer: "supervisor")
+    }
+
+    /// Accepts one connection, from root alone; nothing where there is none or the peer is somebody else.
+    public static func accept(from listener: borrowing Descriptor) throws(Failure) -> Channel? {
+        let number = listener.number
+        let connection: Descriptor
+        do {
+            connection = Descriptor(
+                owning: try systemCall("accept4", "cannot accept a control connection") {
+                    accept4(number, nil, nil, CInt(SOCK_CLOEXEC.rawValue))
+                }
+            )
+        } catch let error where error.code == EAGAIN || error.code == ECONNABORTED {
+            return nil
+        }
+        var credentials = clinux_ucred()
+        var size = socklen_t(MemoryLayout<clinux_ucred>.size)
+        let accepted = connection.number
+        try systemCall("getsockopt SO_PEERCRED", "cannot identify a control connection") {
+            getsockopt(accepted, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
+        }
+        guard credentials.uid == 0 || credentials.uid == geteuid() else { return nil }
+        return Channel(owning: connection, peer: "control client")
+    }
+
+    private static func makeSocket() throws(Failure) -> Descriptor {
+        Descriptor(
+            owning: try systemCall("socket", "cannot create a control socket") {
+                socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0)
+            }
+        )
+    }
+
+    /// The address goes through the open directory: a path could be longer than an address (108 bytes, unix(7)).
+    private static func address(in directory: borrowing Descriptor) throws(Failure) -> sockaddr_un {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let path = Array("/proc/self/fd/\(directory.number)/\(name)".utf8)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path) }
+        return address
+    }
+
+    private static func withAddress(
+        _ address: inout sockaddr_un,
+        _ body: (UnsafePointer<sockaddr>, socklen_t) throws(Failure) -> Void
+    ) throws(Failure) {
+        let length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let result: Result<Void, Failure> = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+                do throws(Failure) {
+                    return .success(try body(pointer, length))
+                } catch {
+                    return .failure(error)
+                }
+            }
+        }
+        try result.get()
+    }
+}
+
+/// The names of the files in a lease's directory, beside ``ControlSocket/name``.
+public enum LeaseFiles {
+    /// What the hook wrote about the vTPM, JSON.
+    public static let lease = "lease.json"
+    /// The same, not yet under its name.
+    public static let unfinishedLease = "lease.json.new"
+
+    /// Removes a lease's directory with all that we put there; one that is not there is no failure.
+    public static func remove(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) {
+        let directory: Descriptor
+        do {
+            directory = try .open(
+                name,
+                .beneath(O_RDONLY | O_DIRECTORY),
+                at: runDirectory.number,
+                as: "the lease \(name)"
+            )
+        } catch let error where error.code == ENOENT {
+            return
+        }
+        for file in [ControlSocket.name, lease, unfinishedLease] {
+            try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
+        }
+        try Platform.remove(name, at: runDirectory, flags: AT_REMOVEDIR, "the lease \(name)")
+    }
+}

@@ -1,0 +1,196 @@
+import Platform
+
+/// The format of a state file: a header that anybody can read, and a payload that only the instance's key opens.
+///
+///     magic     8 bytes  "CVTPMST" and a line feed
+///     version   16 bits  1
+///     size      32 bits  of the header, in bytes, the check included
+///     key id    16 bytes which master key the instance's key is derived from
+///     UUID      16 bytes of the instance, random, made once
+///     generation 64 bits one more with each write
+///     nonce     12 bytes random, new with each write
+///     state id  32 bits length, then UTF-8
+///     payload   32 bits  size of what follows the header, in bytes, the tag included
+///     check     16 bytes start of the SHA-256 of all before it: tells a damaged header from an unknown key
+///     payload   AES-256-GCM, the whole header as associated data; then the tag, 16 bytes
+///
+/// Integers are big-endian. The payload is a list of items: 16 bits kind, 32 bits length, contents.
+public struct StateFile: Equatable, Sendable {
+    static let magic = Array("CVTPMST\n".utf8)
+    static let version: UInt16 = 1
+    static let checkSize = 16
+    static let uuidSize = 16
+    /// The largest file that is read at all, in bytes.
+    static let sizeLimit = 1 << 20
+
+    /// Which master key it needs.
+    public let keyID: [UInt8]
+    /// The instance.
+    public let uuid: [UInt8]
+    /// How often the state was written.
+    public let generation: UInt64
+    /// Whose it is.
+    public let stateID: String
+    let nonce: [UInt8]
+
+    /// Parses a file and checks all that can be checked without the key.
+    ///
+    /// Each way to be wrong has its own words; `path` is for them.
+    public init(parsing file: [UInt8], path: String) throws(Failure) {
+        let what = "cannot load the state \(path)"
+        func refuse(_ why: String, remedy: String? = "restore the file from a backup") -> Failure {
+            Failure(what, because: why, remedy: remedy)
+        }
+        var reader = ByteReader(file)
+        guard let magic = reader.read(count: Self.magic.count) else { throw refuse("it is truncated") }
+        guard magic == Self.magic else { throw refuse("it is not a state file") }
+        guard let version = reader.read(UInt16.self) else { throw refuse("it is truncated") }
+        guard version <= Self.version else {
+            throw refuse("it has format \(version), newer than this version's \(Self.version)", remedy: "upgrade")
+        }
+        guard version == Self.version else { throw refuse("its header is damaged") }
+        guard let headerSize = reader.read(UInt32.self), file.count >= Int(headerSize) else {
+            throw refuse("it is truncated")
+        }
+        guard let keyID = reader.read(count: MasterKey.idSize), let uuid = reader.read(count: Self.uuidSize),
+            let generation = reader.read(UInt64.self), let nonce = reader.read(count: Cryptography.nonceSize),
+            let stateID = reader.readText(), let payloadSize = reader.read(UInt32.self),
+            reader.offset + Self.checkSize == Int(headerSize)
+        else {
+            throw refuse("its header is damaged")
+        }
+        let checked = Array(file[..<reader.offset])
+        guard let check = reader.read(count: Self.checkSize),
+            try check == Array(Cryptography.sha256(checked).prefix(Self.checkSize))
+        else {
+            throw refuse("its header is damaged")
+        }
+        guard reader.remaining >= Int(payloadSize) else { throw refuse("it is truncated") }
+        guard reader.remaining == Int(payloadSize), Int(payloadSize) >= Cryptography.tagSize else {
+            throw refuse("its payload is damaged")
+        }
+        self.keyID = keyID
+        self.uuid = uuid
+        self.generation = generation
+        self.stateID = stateID
+        self.nonce = nonce
+    }
+
+    init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String) throws(Failure) {
+        self.keyID = keyID
+        self.uuid = uuid
+        self.generation = generation
+        self.stateID = stateID
+        self.nonce = try Cryptography.random(count: Cryptography.nonceSize)
+    }
+
+    /// Bytes of the header, the check included.
+    private var headerSize: Int {
+        let fixed = Self.magic.count + 2 + 4 + MasterKey.idSize + Self.uuidSize + 8 + Cryptography.nonceSize
+        return fixed + 4 + stateID.utf8.count + 4 + Self.checkSize
+    }
+
+    /// The header, as it stands at the start of the file.
+    private func header(payloadSize: Int) throws(Failure) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.write(Self.magic)
+        writer.write(Self.version)
+        writer.write(UInt32(headerSize))
+        writer.write(keyID)
+        writer.write(uuid)
+        writer.write(generation)
+        writer.write(nonce)
+        writer.write(text: stateID)
+        writer.write(UInt32(payloadSize))
+        writer.write(try Cryptography.sha256(writer.bytes).prefix(Self.checkSize))
+        return writer.bytes
+    }
+
+    /// Encrypts a payload; returns the whole file.
+    func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
+        let plaintext = try payload.encoded()
+        let header = try header(payloadSize: plaintext.count + Cryptography.tagSize)
+        return header
+            + (try Cryptography.seal(plaintext, key: key, nonce: nonce, associatedData: header))
+    }
+
+    /// Decrypts the payload of the file that this header was parsed from.
+    func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
+        let what = "cannot load the state \(path)"
+        // The header was found to be complete: what follows it is the payload.
+        guard
+            let plaintext = try Cryptography.open(
+                file[headerSize...],
+                key: key,
+                nonce: nonce,
+                associatedData: Array(file[..<headerSize])
+            )
+        else {
+            throw Failure(what, because: "its payload is damaged", remedy: "restore the file from a backup")
+        }
+        guard let payload = try StatePayload(decoding: plaintext) else {
+            throw Failure(what, because: "it holds items that this version does not know", remedy: "upgrade")
+        }
+        return payload
+    }
+}
+
+/// What a state file protects.
+public struct StatePayload {
+    private static let permanentState: UInt16 = 1
+    private static let manufactureComplete: UInt16 = 2
+
+    /// The TPM's whole non-volatile state, libtpms' `permall`; nothing in it before manufacture.
+    public let permanent: SecretBytes
+    /// Whether manufacture ended: an interrupted one is repeated, and is not a lost state.
+    public let isComplete: Bool
+
+    /// A state to be written.
+    public init(permanent: SecretBytes, isComplete: Bool) {
+        self.permanent = permanent
+        self.isComplete = isComplete
+    }
+
+    init?(decoding plaintext: SecretBytes) throws(Failure) {
+        let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
+        var isComplete = false
+        let isWhole = plaintext.withBytes { bytes in
+            var rest = bytes
+            while !rest.isEmpty {
+                guard rest.count >= 6 else { return false }
+                let kind = UInt16(rest[0]) << 8 | UInt16(rest[1])
+                let length = rest[2..<6].reduce(0) { $0 << 8 | Int($1) }
+                guard rest.count - 6 >= length else { return false }
+                let contents = UnsafeRawBufferPointer(rebasing: rest[6..<6 + length])
+                switch kind {
+                case Self.permanentState: guard permanent.append(copying: contents) else { return false }
+                case Self.manufactureComplete: isComplete = true
+                default: return false
+                }
+                rest = UnsafeRawBufferPointer(rebasing: rest[(6 + length)...])
+            }
+            return true
+        }
+        guard isWhole else { return nil }
+        self.permanent = permanent
+        self.isComplete = isComplete
+    }
+
+    func encoded() throws(Failure) -> SecretBytes {
+        let plaintext = try SecretBytes(capacity: 6 + permanent.count + 6)
+        var good = plaintext.append(copying: Self.itemHeader(Self.permanentState, count: permanent.count))
+        good = plaintext.append(copying: permanent) && good
+        if isComplete {
+            good = plaintext.append(copying: Self.itemHeader(Self.manufactureComplete, count: 0)) && good
+        }
+        precondition(good, "the capacity was computed from the contents")
+        return plaintext
+    }
+
+    private static func itemHeader(_ kind: UInt16, count: Int) -> [UInt8] {
+        var header = ByteWriter()
+        header.write(kind)
+        header.write(UInt32(count))
+        return header.bytes
+    }
+}

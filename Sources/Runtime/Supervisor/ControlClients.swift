@@ -1,0 +1,44 @@
+import Platform
+import RuntimeControl
+import RuntimeState
+
+extension Supervisor {
+    /// More than these connections at once are turned away.
+    private static let clientLimit = 16
+
+    func acceptClient() {
+        guard let channel = try? ControlSocket.accept(from: lease.listener), clients.count < Self.clientLimit else {
+            return
+        }
+        clients.append(channel)
+    }
+
+    func hearClients(_ indices: [Int], in set: borrowing PollSet) {
+        var kept: [Channel] = []
+        for (client, index) in zip(clients, indices) {
+            if !set.isReady(index) || answer(client) { kept.append(client) }
+        }
+        clients = kept + clients.dropFirst(indices.count)
+    }
+
+    /// Answers one message; false when the connection is to be closed.
+    ///
+    /// One that asked for the stop is kept: that it closes says that all is done.
+    private func answer(_ client: Channel) -> Bool {
+        guard let message = try? client.receive(into: buffer) else { return false }
+        switch message.kind {
+        case ControlMessage.status:
+            return (try? client.send(ControlMessage.status, status.encoded)) != nil
+        case ControlMessage.stop:
+            return true
+        default:
+            return false
+        }
+    }
+
+    private var status: VTPMStatus {
+        let health: VTPMStatus.Health =
+            if failure != nil { .failed } else if phase == .stopping { .stopping } else { .serving }
+        return VTPMStatus(health: health, generation: store.generation, reason: failure?.description ?? "")
+    }
+}

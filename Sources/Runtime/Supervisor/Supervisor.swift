@@ -1,0 +1,215 @@
+import CLinux
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+/// The process that keeps one vTPM for as long as its container's init lives.
+///
+/// It holds the key and the state, and never looks at what the tenant sends. One thread, one poll set.
+public final class Supervisor {
+    enum Phase {
+        /// The worker is starting its TPM up.
+        case starting
+        /// The hook knows that the TPM is ready, and makes the device.
+        case ready
+        /// The worker serves the device; the container is not complete yet.
+        case serving
+        /// The container has its TPM, and the hook is gone.
+        case committed
+        /// The TPM is being shut down.
+        case stopping
+    }
+
+    let order: StartOrder
+    let initProcess: ProcessReference
+    let signals: Descriptor
+    let lease: LeaseDirectory
+    let buffer = Channel.makeBuffer()
+    /// Whether the state is incomplete, so that this TPM is being made.
+    let manufactures: Bool
+
+    var store: StateStore
+    var hook: Channel?
+    var worker: WorkerLink?
+    /// The proxy's descriptor.
+    ///
+    /// This copy keeps the device's number taken.
+    var server: Descriptor?
+    var responder = FailureResponder()
+    var clients: [Channel] = []
+    var phase = Phase.starting
+    /// What the kernel calls the device, for the log.
+    var deviceNumber: UInt32 = 0
+    /// What a manufacture stored so far.
+    var manufactured: SecretBytes?
+    /// Whether the worker has executed TPM2_Shutdown.
+    var isShutDown = false
+    /// Why the TPM failed, once it has.
+    var failure: Failure?
+    /// When a worker that is shutting down is killed.
+    var shutdownDeadline: Deadline?
+    /// When a SIGTERM is obeyed although the init lives.
+    var terminationDeadline: Deadline?
+    var isFinished = false
+
+    /// How long a TPM may take to shut down, in milliseconds: it may be in the midst of making a key.
+    static let shutdownPatience = 10_000
+    /// How long after SIGTERM the init may live on, in milliseconds: an engine's service may be stopped with all its
+    /// processes at once, and the container still uses its TPM while it stops.
+    static let terminationPatience = 30_000
+    /// How long to wait for the previous user of the same state to let go, in milliseconds.
+    static let lockPatience = 10_000
+    /// How long the hook may take for its orders, in milliseconds.
+    static let orderPatience = 10_000
+
+    /// Lives a vTPM's life: from the hook's first message to the end of the container.
+    ///
+    /// An error has been told to the hook and written to the log when this returns.
+    public static func run(hook: Channel) throws(Failure) {
+        var container = "an unknown container"
+        do {
+            let signals = try prepareProcess()
+            let orders = try Orders(from: hook)
+            container = "container \"\(orders.order.containerID)\""
+            let supervisor = try begin(orders, hook, signals)
+            try supervisor.live()
+        } catch {
+            Log.error("\(container): \(error)")
+            var text = ByteWriter()
+            text.write(error.description.utf8.prefix(4096))
+            try? hook.send(HookMessage.failure, text)
+            throw error
+        }
+    }
+
+    /// What the hook sends first.
+    private struct Orders: ~Copyable {
+        let order: StartOrder
+        let key: MasterKey
+        let states: Descriptor
+        let runDirectory: Descriptor
+        let initProcess: ProcessReference
+
+        init(from hook: Channel) throws(Failure) {
+            let buffer = Channel.makeBuffer()
+            let deadline = Deadline(milliseconds: orderPatience)
+            guard try wait(for: hook.descriptor.number, until: deadline) != 0,
+                var message = try hook.receive(into: buffer), message.kind == HookMessage.start,
+                let order = StartOrder(message.body),
+                let states = message.descriptors.take(), let runDirectory = message.descriptors.take(),
+                let initDescriptor = message.descriptors.take()
+            else {
+                throw Failure("cannot start the supervisor", because: "the hook gave no orders")
+            }
+            self.key = try Self.receiveKey(hook, until: deadline)
+            self.order = order
+            self.states = states
+            self.runDirectory = runDirectory
+            self.initProcess = ProcessReference(owning: initDescriptor, process: order.initProcess.process)
+        }
+
+        /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.
+        borrowing func checkThatItGoesOn(_ hook: Channel) throws(Failure) {
+            guard try initProcess.isAlive() else {
+                throw Failure("cannot start the vTPM", because: "the container's init ended")
+            }
+            let events = try wait(for: hook.descriptor.number, 0, until: Deadline(milliseconds: 0))
+            guard events & CInt(POLLHUP) == 0 else {
+                throw Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
+            }
+        }
+
+        private static func receiveKey(_ hook: Channel, until deadline: Deadline) throws(Failure) -> MasterKey {
+            let buffer = Channel.makeBuffer()
+            let key = try SecretBytes(capacity: MasterKey.size)
+            guard try wait(for: hook.descriptor.number, until: deadline) != 0,
+                let message = try hook.receive(into: buffer), message.kind == HookMessage.key, message.append(to: key)
+            else {
+                throw Failure("cannot start the supervisor", because: "the hook gave no key")
+            }
+            return try MasterKey(key)
+        }
+    }
+
+    /// Locks and loads the state, and starts the worker.
+    private static func begin(
+        _ orders: consuming Orders,
+        _ hook: Channel,
+        _ signals: consuming Descriptor
+    ) throws(Failure) -> Supervisor {
+        let order = orders.order
+        let opened = try StateStore.open(
+            order.stateID,
+            in: orders.states,
+            statesPath: order.statesPath,
+            for: StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid()),
+            with: orders.key,
+            until: Deadline(milliseconds: lockPatience)
+        ) { () throws(Failure) in try orders.checkThatItGoesOn(hook) }
+        let payload = opened.payload
+        let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
+        let worker = try WorkerLink.start(
+            program: order.workerPath,
+            initProcess: orders.initProcess.descriptor,
+            state: payload.isComplete ? payload.permanent : nil
+        )
+        return Supervisor(
+            order: order,
+            hook: hook,
+            initProcess: ProcessReference(
+                owning: try orders.initProcess.descriptor.duplicate(),
+                process: order.initProcess.process
+            ),
+            signals: signals,
+            lease: lease,
+            store: opened.takeStore(),
+            worker: worker,
+            manufactures: !payload.isComplete
+        )
+    }
+
+    private init(
+        order: StartOrder,
+        hook: Channel,
+        initProcess: consuming ProcessReference,
+        signals: consuming Descriptor,
+        lease: consuming LeaseDirectory,
+        store: consuming StateStore,
+        worker: WorkerLink,
+        manufactures: Bool
+    ) {
+        self.order = order
+        self.hook = hook
+        self.initProcess = initProcess
+        self.signals = signals
+        self.lease = lease
+        self.store = store
+        self.worker = worker
+        self.manufactures = manufactures
+    }
+
+    private static func prepareProcess() throws(Failure) -> Descriptor {
+        try Hardening.protectMemory()
+        try Hardening.forbidNewPrivileges()
+        // Far below an ordinary process: memory is not won by taking a container's identity.
+        do {
+            try Hardening.setOutOfMemoryScore(-900)
+        } catch let error where error.code == EACCES {
+            // Without CAP_SYS_RESOURCE; a TPM whose worker is killed fails closed, which is no reason to have none.
+            Log.notice("\(error)")
+        }
+        // Those that a terminal sends to all of an engine's children.
+        Glibc.signal(SIGHUP, SIG_IGN)
+        Glibc.signal(SIGINT, SIG_IGN)
+        var set = sigset_t()
+        sigemptyset(&set)
+        sigaddset(&set, SIGTERM)
+        try systemCall("sigprocmask", "cannot block signals") { sigprocmask(SIG_BLOCK, &set, nil) }
+        return Descriptor(
+            owning: try systemCall("signalfd", "cannot watch signals") { signalfd(-1, &set, CInt(SFD_CLOEXEC)) }
+        )
+    }
+
+    var name: String { "vTPM of container \"\(order.containerID)\"" }
+}

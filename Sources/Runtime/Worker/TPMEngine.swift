@@ -1,0 +1,207 @@
+import CLibCrypto
+import CLibTPMS
+import Glibc
+import Platform
+import VTPMProxy
+
+/// The TPM: libtpms, with its non-volatile state held elsewhere.
+///
+/// libtpms keeps one TPM per process in global variables and calls back without a context, hence one engine, reached
+/// through a static that is confined to the main actor. Every callback goes through a nonisolated function that asserts
+/// the actor: a closure written inside isolated code could touch its state from any thread unchecked.
+@MainActor
+public final class TPMEngine {
+    /// Stores the whole non-volatile state; returns true once it is on stable storage.
+    public typealias Store = @MainActor (UnsafeRawBufferPointer) -> Bool
+
+    private static var current: TPMEngine?
+
+    /// What libtpms loads while it starts: the state to start from, then whatever it stored last.
+    ///
+    /// It loads several times, and a manufactured TPM as well, after it has stored itself: told once more that there is no
+    /// state, it would go on with an empty one and say nothing. Wiped once it has started.
+    private var stateToLoad: SecretBytes?
+    private var isStarting = true
+    private let store: Store
+    /// Set for ever when a state could not be stored: the TPM knows something that a restart would forget.
+    public private(set) var hasFailed = false
+
+    private var answer: UnsafeMutablePointer<UInt8>?
+    private var answerCapacity: UInt32 = 0
+
+    /// Starts the TPM up, as a platform's firmware does, so that nobody speaks to it before.
+    ///
+    /// TPM2_Startup(CLEAR), then the platform hierarchy is disabled: whoever owns it can replace the endorsement and
+    /// platform seeds (TPM 2.0 Library, Part 1, 13.3), and its authorization is empty after each startup. With no state,
+    /// a TPM is manufactured; with one, never.
+    public init(state: SecretBytes?, store: @escaping Store) throws(Failure) {
+        self.store = store
+        self.stateToLoad = state
+        guard Self.current == nil else {
+            throw Failure("cannot start a TPM", because: "this process has one already")
+        }
+        try Self.checkEntropy()
+        Self.current = self
+        try start()
+        isStarting = false
+        stateToLoad = nil
+    }
+
+    /// libtpms falls back to `rand()`, seeded with the time, when libcrypto has no random numbers (Entropy.c), and says
+    /// nothing about it.
+    private static func checkEntropy() throws(Failure) {
+        var sample = [UInt8](repeating: 0, count: 32)
+        guard RAND_status() == 1, RAND_bytes(&sample, CInt(sample.count)) == 1 else {
+            throw Failure("cannot start the TPM", because: "libcrypto has no random numbers")
+        }
+    }
+
+    private func start() throws(Failure) {
+        var callbacks = libtpms_callbacks()
+        callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
+        callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
+        callbacks.tpm_nvram_loaddata = { data, length, _, name in TPMEngine.load(name, data, length) }
+        callbacks.tpm_nvram_storedata = { data, length, _, name in TPMEngine.save(name, data, length) }
+        callbacks.tpm_nvram_deletename = { _, _, _ in TPM_RESULT(TPM_SUCCESS) }
+        callbacks.tpm_io_init = { TPM_RESULT(TPM_SUCCESS) }
+        callbacks.tpm_io_getlocality = { locality, _ in
+            locality?.pointee = 0
+            return TPM_RESULT(TPM_SUCCESS)
+        }
+        callbacks.tpm_io_getphysicalpresence = { presence, _ in
+            presence?.pointee = 0
+            return TPM_RESULT(TPM_SUCCESS)
+        }
+        try check("choosing TPM 2.0", TPMLIB_ChooseTPMVersion(TPMLIB_TPM_VERSION_2))
+        try check("registering callbacks", TPMLIB_RegisterCallbacks(&callbacks))
+        let size = TPMLIB_SetBufferSize(UInt32(ProxyTransport.bufferSize), nil, nil)
+        guard size == UInt32(ProxyTransport.bufferSize) else {
+            throw Failure("cannot start the TPM", because: "libtpms wants a buffer of \(size) bytes")
+        }
+        try check("loading its state", TPMLIB_MainInit())
+        // A failed store during manufacture is not reported by TPMLIB_MainInit.
+        guard !hasFailed else { throw Failure("cannot start the TPM", because: "its state could not be stored") }
+        try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
+        try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
+    }
+
+    private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
+        guard result == TPM_SUCCESS else {
+            throw Failure("cannot start the TPM", because: "libtpms: \(step): error 0x\(String(result, radix: 16))")
+        }
+    }
+
+    private func expectSuccess(_ name: String, _ command: [UInt8]) throws(Failure) {
+        var code: UInt32?
+        var copy = command
+        copy.withUnsafeMutableBytes { code = TPMCommand.responseCode(of: process($0)) }
+        guard code == TPMCommand.success, !hasFailed else {
+            throw Failure(
+                "cannot execute \(name)",
+                because: hasFailed
+                    ? "the TPM's state could not be stored"
+                    : "the TPM answers 0x\(String(code ?? TPMCommand.failure, radix: 16))"
+            )
+        }
+    }
+
+    /// Executes one command and returns its answer, valid until the next command.
+    ///
+    /// Once a state could not be stored every answer is TPM_RC_FAILURE, the one under way included.
+    public func process(_ command: UnsafeMutableRawBufferPointer) -> UnsafeRawBufferPointer {
+        var size: UInt32 = 0
+        var result = TPM_RESULT(TPM_FAIL)
+        if !hasFailed {
+            let bytes = command.bindMemory(to: UInt8.self)
+            result = TPMLIB_Process(&answer, &size, &answerCapacity, bytes.baseAddress, UInt32(bytes.count))
+        }
+        guard !hasFailed, result == TPM_SUCCESS, size >= TPMCommand.headerSize,
+            size <= ProxyTransport.bufferSize, let answer
+        else {
+            return failureAnswer
+        }
+        return UnsafeRawBufferPointer(start: answer, count: Int(size))
+    }
+
+    private let failureBytes = TPMCommand.answer(code: TPMCommand.failure)
+    private var failureAnswer: UnsafeRawBufferPointer {
+        let count = failureBytes.count
+        if answerCapacity < count {
+            answer = realloc(answer, count)?.bindMemory(to: UInt8.self, capacity: count)
+            answerCapacity = answer == nil ? 0 : UInt32(count)
+        }
+        guard let answer else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        for (index, byte) in failureBytes.enumerated() { answer[index] = byte }
+        return UnsafeRawBufferPointer(start: answer, count: count)
+    }
+
+    /// Executes TPM2_Shutdown(CLEAR), without which the next startup counts as a failed authorization (Part 1, 19.8.6).
+    ///
+    /// Returns whether the TPM is shut down and its state stored.
+    public func shutDown() -> Bool {
+        do {
+            try expectSuccess("TPM2_Shutdown", TPMCommand.shutdownClear)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    // MARK: - Callbacks
+
+    private nonisolated static func load(
+        _ name: UnsafePointer<CChar>?,
+        _ data: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?,
+        _ length: UnsafeMutablePointer<UInt32>?
+    ) -> TPM_RESULT {
+        nonisolated(unsafe) let (name, data, length) = (name, data, length)
+        return MainActor.assumeIsolated {
+            guard let engine = current, let name, let data, let length else { return TPM_RESULT(TPM_FAIL) }
+            // TPM_RETRY says that there is no such data. For `permall` it makes libtpms manufacture a new TPM.
+            guard strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else { return TPM_RESULT(TPM_RETRY) }
+            return engine.loadPermanentState(data, length)
+        }
+    }
+
+    private func loadPermanentState(
+        _ data: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>,
+        _ length: UnsafeMutablePointer<UInt32>
+    ) -> TPM_RESULT {
+        guard isStarting else { return TPM_RESULT(TPM_FAIL) }
+        guard let state = stateToLoad else { return TPM_RESULT(TPM_RETRY) }
+        // libtpms frees the copy.
+        guard state.count > 0, let copy = malloc(state.count) else { return TPM_RESULT(TPM_FAIL) }
+        state.withBytes { UnsafeMutableRawBufferPointer(start: copy, count: $0.count).copyMemory(from: $0) }
+        data.pointee = copy.bindMemory(to: UInt8.self, capacity: state.count)
+        length.pointee = UInt32(state.count)
+        return TPM_RESULT(TPM_SUCCESS)
+    }
+
+    private nonisolated static func save(
+        _ name: UnsafePointer<CChar>?,
+        _ data: UnsafePointer<UInt8>?,
+        _ length: UInt32
+    ) -> TPM_RESULT {
+        nonisolated(unsafe) let (name, data) = (name, data)
+        return MainActor.assumeIsolated {
+            guard let engine = current, let name, let data, strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else {
+                return TPM_RESULT(TPM_FAIL)
+            }
+            return engine.savePermanentState(UnsafeRawBufferPointer(start: data, count: Int(length)))
+        }
+    }
+
+    private func savePermanentState(_ state: UnsafeRawBufferPointer) -> TPM_RESULT {
+        guard !hasFailed, !isStarting || keep(state), store(state) else {
+            hasFailed = true
+            return TPM_RESULT(TPM_FAIL)
+        }
+        return TPM_RESULT(TPM_SUCCESS)
+    }
+
+    private func keep(_ state: UnsafeRawBufferPointer) -> Bool {
+        guard state.count > 0, let copy = try? SecretBytes(capacity: state.count) else { return false }
+        stateToLoad = copy
+        return copy.append(copying: state)
+    }
+}

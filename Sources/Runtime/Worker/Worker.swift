@@ -1,0 +1,160 @@
+import Glibc
+import Platform
+import RuntimeControl
+import VTPMProxy
+
+/// The process that answers the container: it holds the TPM, and is given no key and no file.
+///
+/// Every byte that it reads from the proxy comes from the tenant. Its state goes to the supervisor over a channel, and a
+/// command is answered only when the supervisor has acknowledged the store. When the supervisor is gone, nothing can be
+/// stored any more: the worker then answers TPM_RC_FAILURE until the container's init is dead, so that the device's number
+/// stays taken.
+@MainActor
+public final class Worker {
+    private let channel: Channel
+    private let buffer = Channel.makeBuffer()
+    private let command = ScratchBuffer(size: ProxyTransport.bufferSize)
+    private let failureAnswer = TPMCommand.answer(code: TPMCommand.failure)
+    /// The order to shut down came while a command was waiting for its state to be stored.
+    private var mustShutDown = false
+
+    /// Takes the channel that the supervisor passed.
+    public init(channel: Channel) {
+        self.channel = channel
+    }
+
+    /// Initializes the TPM and serves it until the supervisor orders the shutdown, or the init is dead.
+    ///
+    /// An error has been told to the supervisor when this returns.
+    public func run() throws(Failure) {
+        do {
+            try Hardening.protectMemory()
+            try Hardening.forbidNewPrivileges()
+            // What the tenant can make big goes before what keeps its state.
+            try Hardening.setOutOfMemoryScore(0)
+            var orders = try receiveOrders()
+            let engine = try TPMEngine(state: orders.state) { [self] in store($0) }
+            orders.state = nil
+            try channel.send(WorkerMessage.ready)
+            guard let server = try receiveDevice() else { return }
+            try channel.send(WorkerMessage.serving)
+            try serve(engine, server, orders.initProcess)
+        } catch {
+            var text = ByteWriter()
+            text.write(error.description.utf8.prefix(4096))
+            try? channel.send(WorkerMessage.failure, text)
+            throw error
+        }
+    }
+
+    // MARK: - Start
+
+    private struct Orders: ~Copyable {
+        let initProcess: Descriptor
+        var state: SecretBytes?
+    }
+
+    private func receiveOrders() throws(Failure) -> Orders {
+        let what = "cannot start the TPM"
+        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.initialize,
+            message.count == 1, let initProcess = message.descriptors.take()
+        else {
+            throw Failure(what, because: "the supervisor gave no orders")
+        }
+        guard message.body[0] == 1 else { return Orders(initProcess: initProcess, state: nil) }
+        let state = try SecretBytes(capacity: WorkerMessage.stateLimit)
+        while true {
+            guard let message = try channel.receive(into: buffer), message.kind == WorkerMessage.state,
+                message.append(to: state)
+            else {
+                throw Failure(what, because: "the supervisor sent no whole state")
+            }
+            if message.count < Channel.chunkSize { break }
+        }
+        buffer.wipe()
+        return Orders(initProcess: initProcess, state: state)
+    }
+
+    /// Waits for the device; nothing where the container was not created after all.
+    private func receiveDevice() throws(Failure) -> Descriptor? {
+        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.serve else { return nil }
+        return message.descriptors.take()
+    }
+
+    // MARK: - Serving
+
+    private func serve(
+        _ engine: TPMEngine,
+        _ server: borrowing Descriptor,
+        _ initProcess: borrowing Descriptor
+    ) throws(Failure) {
+        var isOrphan = false
+        while true {
+            if mustShutDown { return try shutDown(engine) }
+            var set = PollSet()
+            let device = set.add(server.number)
+            let other = set.add(isOrphan ? initProcess.number : channel.descriptor.number)
+            try set.wait()
+            if set.isReady(other) {
+                if isOrphan { return }
+                guard let message = try channel.receive(into: buffer) else {
+                    isOrphan = true
+                    continue
+                }
+                if message.kind == WorkerMessage.shutdown { return try shutDown(engine) }
+            }
+            if set.events(at: device) & CInt(POLLIN) != 0 {
+                guard try answerOne(engine, server, failing: isOrphan) else { return }
+            } else if set.isReady(device) {
+                throw Failure("cannot serve the vTPM", because: "the kernel gave the device up")
+            }
+        }
+    }
+
+    private func shutDown(_ engine: TPMEngine) throws(Failure) {
+        guard engine.shutDown() else {
+            throw Failure("cannot shut the TPM down", because: "it has failed")
+        }
+        try channel.send(WorkerMessage.stopped)
+    }
+
+    /// Reads, executes and answers one command; false when the device is gone.
+    private func answerOne(
+        _ engine: TPMEngine,
+        _ server: borrowing Descriptor,
+        failing: Bool
+    ) throws(Failure) -> Bool {
+        guard case .command(let count) = try ProxyTransport.receive(from: server, into: command) else {
+            return false
+        }
+        let sent = try command.withBytes { (bytes) throws(Failure) in
+            let request = UnsafeMutableRawBufferPointer(rebasing: bytes[..<count])
+            if failing { return try ProxyTransport.send(failureAnswer, to: server) }
+            if TPMCommand.requestedLocality(in: UnsafeRawBufferPointer(request)) != nil {
+                return try ProxyTransport.send(TPMCommand.answer(code: TPMCommand.success), to: server)
+            }
+            return try ProxyTransport.send(engine.process(request), to: server)
+        }
+        return sent != .gone
+    }
+
+    // MARK: - Storing
+
+    /// Sends the state to the supervisor and waits until it is on stable storage.
+    private func store(_ state: UnsafeRawBufferPointer) -> Bool {
+        guard state.count <= WorkerMessage.stateLimit else { return false }
+        do throws(Failure) {
+            try channel.sendChunks(WorkerMessage.store, of: state, until: Deadline(milliseconds: 60_000))
+            while let answer = try channel.receive(into: buffer) {
+                switch answer.kind {
+                case WorkerMessage.stored: return true
+                case WorkerMessage.shutdown: mustShutDown = true
+                default: return false
+                }
+            }
+            return false
+        } catch {
+            return false
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import Glibc
+import Platform
+import RuntimeControl
+import Testing
+
+@Suite struct ChannelTests {
+    let near: Channel
+    let far: Channel
+    let buffer = Channel.makeBuffer()
+
+    init() throws {
+        let pair = try Channel.pair(near: "one", far: "other")
+        near = pair.near
+        far = pair.far
+    }
+
+    @Test func carriesDescriptorsInTheirOrder() throws {
+        var pipes: [CInt] = [-1, -1]
+        try #require(pipe(&pipes) == 0)
+        let reading = Descriptor(owning: pipes[0])
+        let writing = Descriptor(owning: pipes[1])
+        try near.send(5, descriptors: [reading.number, writing.number])
+        guard var message = try far.receive(into: buffer) else { throw Failure("no", because: "message") }
+        #expect(message.kind == 5)
+        #expect(message.body.isEmpty)
+        let first = message.descriptors.take()
+        let second = message.descriptors.take()
+        let third = message.descriptors.take()
+        if case .some = third { Issue.record("a descriptor too many") }
+        guard let first, let second else { throw Failure("no", because: "descriptors") }
+        // They do not stay open in a program that is started.
+        #expect(fcntl(first.number, F_GETFD) & FD_CLOEXEC != 0)
+        try second.writeAll([1, 2, 3], "the pipe")
+        var bytes = [UInt8](repeating: 0, count: 8)
+        #expect(read(first.number, &bytes, 8) == 3)
+    }
+
+    @Test func closesDescriptorsThatNobodyTakes() throws {
+        var pipes: [CInt] = [-1, -1]
+        try #require(pipe(&pipes) == 0)
+        let reading = Descriptor(owning: pipes[0])
+        try near.send(5, descriptors: [pipes[1]])
+        close(pipes[1])
+        _ = try far.receive(into: buffer)
+        var byte: UInt8 = 0
+        #expect(read(reading.number, &byte, 1) == 0)
+    }
+
+    @Test(arguments: [0, 1, 100, 16_383, 16_384, 16_385, 32_768, 176_832])
+    func carriesContentsInChunks(size: Int) throws {
+        let contents = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        var received: [UInt8] = []
+        // More than a socket holds would wait for the reader, who is the same thread here: read in between.
+        for start in stride(from: 0, through: size, by: Channel.chunkSize) {
+            let chunk = contents[start..<min(start + Channel.chunkSize, size)]
+            try Array(chunk).withUnsafeBytes { try near.send(3, $0) }
+            guard let message = try far.receive(into: buffer) else { break }
+            received += message.body
+            if message.body.count < Channel.chunkSize { break }
+        }
+        #expect(received == contents)
+    }
+
+    @Test func chunksEndWithAShorterOne() throws {
+        let contents = [UInt8](repeating: 7, count: 2 * Channel.chunkSize)
+        try contents.withUnsafeBytes { try near.sendChunks(3, of: $0) }
+        var sizes: [Int] = []
+        for _ in 0..<3 {
+            guard let message = try far.receive(into: buffer) else { break }
+            sizes.append(message.body.count)
+        }
+        #expect(sizes == [Channel.chunkSize, Channel.chunkSize, 0])
+    }
+
+    @Test func doesNotWaitForAReader() throws {
+        let contents = [UInt8](repeating: 7, count: Channel.chunkSize)
+        let error = #expect(throws: Failure.self) {
+            for _ in 0..<1000 { try contents.withUnsafeBytes { try near.send(3, $0) } }
+        }
+        #expect(error?.code == EAGAIN)
+    }
+
+    @Test func refusesAMessageThatIsTooLong() throws {
+        let size = 2 * Channel.messageLimit
+        let bytes = [UInt8](repeating: 1, count: size)
+        try #require(send(near.descriptor.number, bytes, size, 0) == size)
+        #expect(throws: Failure.self) { _ = try far.receive(into: buffer) }
+    }
+}
+
+@Suite struct OrderTests {
+    let order = StartOrder(
+        stateID: "web",
+        statesPath: "/s",
+        containerID: "ü",
+        leaseName: "l",
+        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40),
+        workerPath: "/w"
+    )
+
+    @Test func comesBackAsItWas() {
+        #expect(StartOrder(order.encoded.bytes) == order)
+        let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: "it is")
+        #expect(VTPMStatus(status.encoded.bytes) == status)
+    }
+
+    @Test func refusesEveryTruncationAndWhatFollows() {
+        let bytes = order.encoded.bytes
+        for count in 0..<bytes.count { #expect(StartOrder(Array(bytes[..<count])) == nil) }
+        #expect(StartOrder(bytes + [0]) == nil)
+    }
+}

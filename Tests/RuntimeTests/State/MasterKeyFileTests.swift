@@ -1,0 +1,84 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+@Suite struct MasterKeyFileTests {
+    let temporary: TemporaryDirectory
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        _ = try temporary.directory("states")
+        _ = try temporary.directory("keys")
+    }
+
+    func load() throws -> MasterKey {
+        try MasterKeyFile.load(
+            "master.key",
+            in: temporary.directory("keys"),
+            path: "\(temporary.path)/keys/master.key",
+            states: temporary.directory("states")
+        )
+    }
+
+    func refusal() throws -> String {
+        let before = try? temporary.read("keys/master.key")
+        let error = #expect(throws: Failure.self) { try load() }
+        #expect((try? temporary.read("keys/master.key")) == before)
+        return error?.description ?? ""
+    }
+
+    @Test func isMadeAtFirstUseAndKept() throws {
+        let first = try load()
+        let file = try temporary.read("keys/master.key")
+        let second = try load()
+        #expect(first.id == second.id)
+        #expect(first.key.withBytes { Array($0) } == second.key.withBytes { Array($0) })
+        #expect(try temporary.read("keys/master.key") == file)
+        #expect(try entries(of: temporary.directory("keys"), "") == ["master.key"])
+        var status = stat()
+        try #require(stat("\(temporary.path)/keys/master.key", &status) == 0)
+        #expect(status.st_mode & 0o7777 == 0o600)
+    }
+
+    @Test func noTwoAreAlike() throws {
+        let first = try load()
+        unlink("\(temporary.path)/keys/master.key")
+        #expect(try load().id != first.id)
+    }
+
+    @Test func itsIDGivesNothingAway() throws {
+        let key = try load()
+        #expect(!key.key.withBytes { $0.starts(with: key.id) })
+    }
+
+    @Test func aLostKeyIsNotReplacedWhereStatesNeedIt() throws {
+        _ = try temporary.directory("states/web")
+        #expect(try refusal().contains("it is missing, and the states on this host need it"))
+        #expect(!temporary.exists("keys/master.key"))
+    }
+
+    @Test func othersMustNotReadIt() throws {
+        _ = try load()
+        chmod("\(temporary.path)/keys/master.key", 0o640)
+        #expect(try refusal().contains("others may read or change it"))
+    }
+
+    @Test func everyFlippedBitAndEveryTruncationIsSeen() throws {
+        _ = try load()
+        let good = try temporary.read("keys/master.key")
+        for index in good.indices {
+            var damaged = good
+            damaged[index] ^= 0x10
+            try temporary.write("keys/master.key", damaged)
+            #expect(throws: Failure.self) { try load() }
+        }
+        for count in 0..<good.count {
+            try temporary.write("keys/master.key", Array(good[..<count]))
+            #expect(throws: Failure.self) { try load() }
+        }
+        try temporary.write("keys/master.key", good + [0])
+        #expect(throws: Failure.self) { try load() }
+    }
+}

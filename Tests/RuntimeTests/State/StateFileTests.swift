@@ -1,0 +1,125 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+@Suite struct StateFileTests {
+    let master: MasterKey
+    let payload: StatePayload
+    let header: StateFile
+    let file: [UInt8]
+
+    /// What no file may show: it stands for a TPM's seeds.
+    static let plaintext = Array("the seeds of a TPM, which nobody else may ever see".utf8)
+
+    init() throws {
+        master = try MasterKey(secret(1))
+        payload = StatePayload(permanent: try secretCopy(of: Self.plaintext), isComplete: true)
+        header = try StateFile(keyID: master.id, uuid: [UInt8](repeating: 9, count: 16), generation: 42, stateID: "web")
+        file = try header.encode(payload, key: master.instanceKey(uuid: header.uuid, stateID: "web"))
+    }
+
+    /// Loads a file as the store does, given the right key.
+    func load(_ file: [UInt8], stateID: String = "web") throws -> StatePayload {
+        let parsed = try StateFile(parsing: file, path: "/s/web/state")
+        let key = try StateStore.checkedKey(of: parsed, stateID, with: master, path: "/s/web/state")
+        return try parsed.decode(file, key: key, path: "/s/web/state")
+    }
+
+    func reason(_ file: [UInt8], stateID: String = "web") -> String {
+        let error = #expect(throws: Failure.self) { try load(file, stateID: stateID) }
+        return error?.description ?? ""
+    }
+
+    @Test func comesBackAsItWas() throws {
+        let loaded = try load(file)
+        #expect(loaded.isComplete)
+        #expect(loaded.permanent.withBytes { Array($0) } == Self.plaintext)
+        #expect(try StateFile(parsing: file, path: "").generation == 42)
+    }
+
+    @Test func showsNothingOfItsPayload() {
+        for start in 0..<Self.plaintext.count - 8 {
+            let part = Self.plaintext[start..<start + 8]
+            #expect(!file.indices.dropLast(7).contains { file[$0..<$0 + 8].elementsEqual(part) })
+        }
+    }
+
+    @Test func neverUsesANonceTwice() throws {
+        let again = try StateFile(keyID: header.keyID, uuid: header.uuid, generation: 42, stateID: "web")
+        #expect(again.nonce != header.nonce)
+    }
+
+    @Test func refusesEveryTruncation() {
+        for count in 0..<file.count {
+            let text = reason(Array(file[..<count]))
+            #expect(text.contains("truncated") || text.contains("damaged"), "\(count): \(text)")
+        }
+    }
+
+    @Test func refusesEveryFlippedBit() {
+        for index in file.indices {
+            for bit in 0..<8 {
+                var damaged = file
+                damaged[index] ^= 1 << bit
+                let error = #expect(throws: Failure.self, "bit \(bit) of byte \(index)") { try load(damaged) }
+                #expect(error?.description.contains("/s/web/state") == true)
+            }
+        }
+    }
+
+    @Test func refusesWhatFollowsTheEnd() {
+        #expect(reason(file + [0]).contains("damaged"))
+    }
+
+    @Test func saysThatItIsNewer() {
+        var newer = file
+        newer[9] = 2
+        #expect(reason(newer).contains("format 2, newer"))
+    }
+
+    @Test func saysThatItIsNoStateFile() {
+        #expect(reason([UInt8](repeating: 0x41, count: 500)).contains("not a state file"))
+        #expect(reason([]).contains("truncated"))
+    }
+
+    @Test func saysWhoseItIs() {
+        #expect(reason(file, stateID: "db").contains("it is the state of \"web\", not of \"db\""))
+    }
+
+    @Test func saysWhichKeyItNeeds() throws {
+        let other = try MasterKey(secret(2))
+        let text = try #require(
+            #expect(throws: Failure.self) {
+                try StateStore.checkedKey(of: header, "web", with: other, path: "/s/web/state")
+            }
+        ).description
+        #expect(text.contains(StateName.hexadecimal(master.id)))
+        #expect(text.contains(StateName.hexadecimal(other.id)))
+    }
+
+    @Test func refusesTheKeyOfAnotherInstance() throws {
+        let other = try master.instanceKey(uuid: [UInt8](repeating: 8, count: 16), stateID: "web")
+        #expect(throws: Failure.self) { try header.decode(file, key: other, path: "") }
+        let renamed = try master.instanceKey(uuid: header.uuid, stateID: "db")
+        #expect(throws: Failure.self) { try header.decode(file, key: renamed, path: "") }
+    }
+
+    @Test func remembersAnUnfinishedManufacture() throws {
+        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+        let key = try master.instanceKey(uuid: header.uuid, stateID: "web")
+        #expect(try load(header.encode(nothing, key: key)).isComplete == false)
+    }
+}
+
+/// Key material that says what it is.
+func secret(_ byte: UInt8) throws -> SecretBytes {
+    try secretCopy(of: [UInt8](repeating: byte, count: MasterKey.size))
+}
+
+func secretCopy(of bytes: [UInt8]) throws -> SecretBytes {
+    let copy = try SecretBytes(capacity: bytes.count)
+    try #require(copy.append(copying: bytes))
+    return copy
+}

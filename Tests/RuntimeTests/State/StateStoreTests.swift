@@ -1,0 +1,231 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+@Suite struct StateStoreTests {
+    let temporary: TemporaryDirectory
+    let master: MasterKey
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        master = try MasterKey(secret(1))
+    }
+
+    /// This process as the container's init: it is alive.
+    func user(_ container: String = "web") throws -> StateUser {
+        StateUser(containerID: container, initProcess: try ProcessIdentity(of: getpid()), supervisor: getpid())
+    }
+
+    func open(
+        _ stateID: String = "web",
+        for user: StateUser? = nil,
+        with key: MasterKey? = nil
+    ) throws(Failure) -> OpenedState {
+        let ownUser = StateUser(
+            containerID: "web",
+            initProcess: try ProcessIdentity(of: getpid()),
+            supervisor: getpid()
+        )
+        let states = try openOwnDirectory("\(temporary.path)/states")
+        return try StateStore.open(
+            stateID,
+            in: states,
+            statesPath: "\(temporary.path)/states",
+            for: user ?? ownUser,
+            with: key ?? master,
+            until: Deadline(milliseconds: 200)
+        )
+    }
+
+    func store(_ text: String, _ stateID: String = "web") throws {
+        var store = try open(stateID).takeStore()
+        try store.write(StatePayload(permanent: secretCopy(of: Array(text.utf8)), isComplete: true))
+    }
+
+    func load(_ stateID: String = "web") throws -> String {
+        let opened = try open(stateID)
+        return opened.payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) }
+    }
+
+    func refusal(_ stateID: String = "web", with key: MasterKey? = nil) throws -> String {
+        let before = snapshot()
+        do throws(Failure) {
+            _ = try open(stateID, with: key)
+            Issue.record("the state was accepted")
+            return ""
+        } catch {
+            #expect(snapshot() == before, "a refusal changed something")
+            return error.description
+        }
+    }
+
+    /// Every file below the states directory, with its content.
+    func snapshot() -> [String: [UInt8]] {
+        var found: [String: [UInt8]] = [:]
+        guard let states = try? Descriptor.open("\(temporary.path)/states", .directory),
+            let names = try? entries(of: states, "")
+        else { return found }
+        for name in names {
+            guard let directory = try? Descriptor.open(name, .directory, at: states.number),
+                let files = try? entries(of: directory, "")
+            else { continue }
+            for file in files {
+                found["\(name)/\(file)"] = try? temporary.read("states/\(name)/\(file)")
+            }
+        }
+        return found
+    }
+
+    @Test func aNewStateIsToBeManufactured() throws {
+        let opened = try open()
+        #expect(!opened.payload.isComplete)
+        #expect(opened.payload.permanent.count == 0)
+    }
+
+    @Test func anInterruptedManufactureIsRepeated() throws {
+        _ = try open()
+        #expect(try !open().payload.isComplete)
+    }
+
+    @Test func aStateComesBack() throws {
+        try store("one")
+        #expect(try load() == "one")
+        try store("two")
+        #expect(try load() == "two")
+    }
+
+    @Test func eachWriteIsAGeneration() throws {
+        var store = try open().takeStore()
+        for generation in 1...5 {
+            try store.write(StatePayload(permanent: secretCopy(of: [1]), isComplete: true))
+            #expect(store.generation == UInt64(generation))
+        }
+    }
+
+    @Test func onlyRootMayReadIt() throws {
+        try store("one")
+        var status = stat()
+        try #require(stat("\(temporary.path)/states/web/state", &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o600)
+        try #require(stat("\(temporary.path)/states/web", &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o700)
+    }
+
+    @Test func aLostStateIsNoNewState() throws {
+        try store("one")
+        unlink("\(temporary.path)/states/web/state")
+        #expect(try refusal().contains("it existed and is missing"))
+    }
+
+    @Test func aLeftoverOfACrashIsNoState() throws {
+        try store("one")
+        try temporary.write("states/web/state.new", Array("half a fi".utf8))
+        #expect(try load() == "one")
+        #expect(!temporary.exists("states/web/state.new"))
+    }
+
+    @Test func aBirthThatACrashInterruptedIsRepeated() throws {
+        _ = try temporary.directory("states/.new-web")
+        try temporary.write("states/.new-web/state.new", [1, 2, 3])
+        #expect(try !open().payload.isComplete)
+        #expect(!temporary.exists("states/.new-web"))
+    }
+
+    @Test func anotherMasterKeyIsRefused() throws {
+        try store("one")
+        #expect(try refusal(with: MasterKey(secret(2))).contains("it needs the master key"))
+    }
+
+    @Test func aCopyUnderAnotherNameIsRefused() throws {
+        try store("one")
+        _ = try open("db")
+        try temporary.write("states/db/state", try temporary.read("states/web/state"))
+        #expect(try refusal("db").contains("it is the state of \"web\""))
+    }
+
+    @Test func aLinkInItsPlaceIsRefused() throws {
+        try store("one")
+        rename("\(temporary.path)/states/web/state", "\(temporary.path)/elsewhere")
+        symlink("\(temporary.path)/elsewhere", "\(temporary.path)/states/web/state")
+        #expect(try refusal().contains("cannot open"))
+    }
+
+    @Test func aSecondUserIsToldOfTheFirst() throws {
+        let first = try open(for: user("first")).takeStore()
+        let text = try refusal()
+        #expect(text.contains("container \"first\" uses it (init \(getpid()), supervisor \(getpid()))"), "\(text)")
+        withExtendedLifetime(first.generation) {}
+        _ = consume first
+        _ = try open()
+    }
+
+    @Test func aUserWhoseContainerIsDeadIsWaitedFor() throws {
+        let child = try ProgramLaunch("/bin/true", ["true"]).start()
+        let identity = try ProcessIdentity(of: child.process)
+        _ = try child.wait()
+        let dead = StateUser(containerID: "first", initProcess: identity, supervisor: 1)
+        let first = try open(for: dead).takeStore()
+        // It does not let go before the deadline, which is what the error shows: it was not refused at once.
+        #expect(try refusal().contains("container \"first\" uses it"))
+        withExtendedLifetime(first.generation) {}
+    }
+}
+
+@Suite struct StateNameTests {
+    @Test(arguments: [
+        ("web", "web"), ("a.b-c_D9", "a.b-c_D9"), (".", "%2E"), ("..", "%2E."), (".new-web", "%2Enew-web"),
+        ("a/b", "a%2Fb"), ("%2F", "%252F"), ("ü", "%C3%BC"), ("a b", "a%20b"), ("\n", "%0A"),
+    ])
+    func encodes(stateID: String, expected: String) throws {
+        #expect(try StateName.encoded(stateID) == expected)
+    }
+
+    @Test func refusesWhatNoDirectoryCanBeNamed() {
+        #expect(throws: Failure.self) { try StateName.encoded("") }
+        #expect(throws: Failure.self) { try StateName.encoded(String(repeating: "a", count: 241)) }
+        #expect(throws: Failure.self) { try StateName.encoded(String(repeating: "/", count: 81)) }
+    }
+
+    @Test func twoIDsNeverShareADirectory() throws {
+        var generator = SeededGenerator(seed: 1)
+        let alphabet: [Character] = [".", "/", "%", "2", "F", "a", "A", "ü", "e\u{301}", "é", " ", "\0", "🂡"]
+        var seen: [String: String] = [:]
+        for _ in 0..<20_000 {
+            let id = String(
+                (0..<Int.random(in: 1...6, using: &generator)).map { _ in
+                    alphabet[Int.random(in: 0..<alphabet.count, using: &generator)]
+                }
+            )
+            let name = try StateName.encoded(id)
+            #expect(!name.contains("/") && name != "." && name != ".." && !name.hasPrefix("."))
+            // As bytes: Swift takes texts for equal that are written in different bytes.
+            if let other = seen[name] { #expect(Array(other.utf8) == Array(id.utf8)) }
+            seen[name] = id
+        }
+    }
+
+    @Test func aLeaseNeedsIDAndBundle() throws {
+        let one = try StateName.lease(containerID: "web", bundle: "/a")
+        #expect(one.count == 32)
+        #expect(one == (try StateName.lease(containerID: "web", bundle: "/a")))
+        #expect(one != (try StateName.lease(containerID: "web", bundle: "/b")))
+        #expect(one != (try StateName.lease(containerID: "we", bundle: "b/a")))
+    }
+}
+
+/// SplitMix64, so that a failure can be repeated.
+struct SeededGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,206 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+import Testing
+
+/// What a vTPM promises, without the kernel's part: supervisor, worker, libtpms and tpm2-tools are real.
+@Suite(.serialized) struct VTPMTests {
+    let temporary: TemporaryDirectory
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+    }
+
+    func start(_ stateID: String = "web") throws -> VTPMUnderTest {
+        let tpm = try VTPMUnderTest(in: temporary, stateID: stateID)
+        try tpm.create()
+        return tpm
+    }
+
+    @Test func answersAndKeepsItsIdentity() throws {
+        let first = try start()
+        let key = try first.endorsementKey()
+        try first.run("tpm2_createprimary -Q -C o -G ecc -c key.ctx && tpm2_evictcontrol -Q -C o -c key.ctx 0x81000100")
+        let name = try first.run("tpm2_readpublic -Q -c 0x81000100 -o key.pub && sha256sum <key.pub")
+        try first.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7 -a 'ownerread|ownerwrite'")
+        try first.run("printf content | tpm2_nvwrite -Q 0x1500001 -C o -i -")
+        #expect(try first.transmit(extendPCR7).prefix(10).suffix(4).elementsEqual([0, 0, 0, 0]))
+        #expect(try first.stop() == .exited(0))
+
+        let second = try start()
+        #expect(try second.endorsementKey() == key)
+        #expect(try second.run("tpm2_readpublic -Q -c 0x81000100 -o key.pub && sha256sum <key.pub") == name)
+        let content = try second.run("tpm2_nvread 0x1500001 -C o -s 7")
+        #expect(content == "content")
+        #expect(try second.run("tpm2_pcrread sha256:7").contains("0x" + String(repeating: "0", count: 64)))
+        #expect(try second.stop() == .exited(0))
+    }
+
+    @Test func twoHaveNothingInCommon() throws {
+        let one = try start("one")
+        let other = try start("other")
+        #expect(try one.endorsementKey() != other.endorsementKey())
+        let primary =
+            "tpm2_createprimary -Q -C o -G ecc -c key.ctx && tpm2_readpublic -Q -c key.ctx -o p && sha256sum <p"
+        #expect(try one.run(primary) != other.run(primary))
+    }
+
+    /// A TPM that was never manufactured has no tries left, and no PCR bank.
+    @Test func isManufacturedWhole() throws {
+        let tpm = try start()
+        let properties = try tpm.run("tpm2_getcap properties-variable")
+        #expect(properties.contains("TPM2_PT_MAX_AUTH_FAIL: 0x3"), "\(properties)")
+        #expect(properties.contains("inLockout:                 0"), "\(properties)")
+        #expect(try tpm.run("tpm2_getcap pcrs").contains("sha256: [ 0, 1, 2"))
+        #expect(try tpm.run("tpm2_getcap properties-fixed").contains("IBM"))
+    }
+
+    @Test func thePlatformHierarchyIsClosed() throws {
+        let tpm = try start()
+        #expect(try tpm.run("tpm2_getcap properties-variable").contains("phEnable:                  0"))
+        #expect(try tpm.tool("tpm2_changeeps").status != .exited(0))
+        #expect(try tpm.tool("tpm2_clear -c p").status != .exited(0))
+        let key = try tpm.endorsementKey()
+        try tpm.run("tpm2_clear -c l")
+        #expect(try tpm.endorsementKey() == key)
+    }
+
+    @Test func theKernelsLocalityRequestIsAnswered() throws {
+        let tpm = try start()
+        let answer = try tpm.transmit([0x80, 0x02, 0, 0, 0, 11, 0x20, 0, 0x10, 0, 0])
+        #expect(answer == [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])
+    }
+
+    @Test func rubbishIsAnsweredAndDoesNoHarm() throws {
+        let tpm = try start()
+        var generator = SeededGenerator(seed: 7)
+        for size in [1, 2, 9, 10, 11, 100, 4095, 4096] {
+            let command = (0..<size).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            #expect(try tpm.transmit(command).count >= 10)
+        }
+        #expect(try tpm.transmit(getRandom).count == 20)
+    }
+
+    @Test func aDeadWorkerIsAFailedTPM() throws {
+        let tpm = try start()
+        #expect(try tpm.transmit(getRandom).count == 20)
+        #expect(try tpm.status().health == .serving)
+        kill(tpm.worker, SIGKILL)
+        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureAnswer) }
+        #expect(try tpm.transmit(extendPCR7) == failureAnswer)
+        let status = try tpm.status()
+        #expect(status.health == .failed)
+        #expect(status.reason.contains("signal 9"), "\(status.reason)")
+        #expect(try tpm.stop() == .exited(0))
+        #expect(!temporary.exists("run/lease-web"))
+    }
+
+    @Test func aDeadSupervisorIsAFailedTPM() throws {
+        let tpm = try start()
+        let worker = try ProcessReference(tpm.worker)
+        tpm.supervisor.kill()
+        _ = try tpm.reap()
+        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try worker.isAlive())
+        tpm.initProcess.kill()
+        #expect(try wait(for: worker.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
+    }
+
+    @Test func aStateThatCannotBeStoredIsNotAcknowledged() throws {
+        let tpm = try start()
+        let generation = try tpm.status().generation
+        // The file cannot be made: a directory has its name.
+        _ = try temporary.directory("states/web/state.new")
+        #expect(try tpm.tool("tpm2_nvdefine -Q 0x1500001 -C o -s 7").status != .exited(0))
+        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.status().health == .failed)
+        #expect(try tpm.status().generation == generation)
+        try tpm.stop()
+        rmdir("\(temporary.path)/states/web/state.new")
+        let again = try start()
+        #expect(try again.tool("tpm2_nvread 0x1500001 -C o").status != .exited(0))
+        #expect(try again.transmit(getRandom).count == 20)
+    }
+
+    @Test func nothingIsLeftWhenTheInitDies() throws {
+        let tpm = try start()
+        let worker = try ProcessReference(tpm.worker)
+        #expect(try tpm.stop() == .exited(0))
+        #expect(try !worker.isAlive())
+        #expect(try entries(of: temporary.directory("run"), "") == [])
+        #expect(try entries(of: temporary.directory("states/web"), "").sorted() == ["lock", "state"])
+    }
+
+    @Test func nothingIsLeftWhenTheHookGoesAway() throws {
+        for step in 0..<3 {
+            let tpm = try VTPMUnderTest(in: temporary)
+            if step > 0 { #expect(try tpm.hear().kind == HookMessage.ready) }
+            if step > 1 { try tpm.serve() }
+            shutdown(tpm.hook.descriptor.number, CInt(SHUT_RDWR))
+            #expect(try tpm.reap() == .exited(1))
+            #expect(try entries(of: temporary.directory("run"), "") == [])
+        }
+        try start().stop()
+    }
+
+    @Test func anInitThatDiesEarlyEndsTheCreation() throws {
+        let tpm = try VTPMUnderTest(in: temporary)
+        #expect(try tpm.hear().kind == HookMessage.ready)
+        tpm.initProcess.kill()
+        let answer = try tpm.hear()
+        #expect(answer.kind == HookMessage.failure)
+        #expect(String(decoding: answer.body, as: UTF8.self).contains("the container's init ended"))
+        #expect(try tpm.reap() == .exited(1))
+    }
+
+    @Test func anotherKeyIsRefusedWithAReason() throws {
+        try start().stop()
+        let before = try temporary.read("states/web/state")
+        let tpm = try VTPMUnderTest(in: temporary, key: 2)
+        let answer = try tpm.hear()
+        #expect(answer.kind == HookMessage.failure)
+        #expect(String(decoding: answer.body, as: UTF8.self).contains("needs the master key"))
+        #expect(try tpm.reap() == .exited(1))
+        #expect(try temporary.read("states/web/state") == before)
+        #expect(try entries(of: temporary.directory("run"), "") == [])
+    }
+
+    @Test func aWorkerThatCannotStartIsTold() throws {
+        let tpm = try VTPMUnderTest(in: temporary, worker: "/bin/false")
+        let answer = try tpm.hear()
+        #expect(answer.kind == HookMessage.failure)
+        #expect(try tpm.reap() == .exited(1))
+        #expect(try entries(of: temporary.directory("run"), "") == [])
+    }
+
+    @Test func twentyOrdinaryStopsCountNoFailedAuthorization() throws {
+        for _ in 0..<20 {
+            let tpm = try start()
+            try tpm.run(
+                "tpm2_createprimary -Q -C o -G ecc -c p.ctx && tpm2_create -Q -C p.ctx -G ecc -p secret -u k.pub -r k.priv"
+                    + " && tpm2_flushcontext -Q -t && tpm2_load -Q -C p.ctx -u k.pub -r k.priv -c k.ctx"
+                    + " && echo x >m && tpm2_sign -Q -c k.ctx -p secret -o s m"
+            )
+            try tpm.stop()
+        }
+        #expect(try start().run("tpm2_getcap properties-variable").contains("TPM2_PT_LOCKOUT_COUNTER: 0x0"))
+    }
+
+    @Test func anOccupiedDeviceAnswersFailure() throws {
+        let tpm = try VTPMUnderTest(in: temporary)
+        #expect(try tpm.hear().kind == HookMessage.ready)
+        var ends: [CInt] = [-1, -1]
+        try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
+        try tpm.hook.send(HookMessage.occupy, descriptors: [ends[0]])
+        close(ends[0])
+        let other = Descriptor(owning: ends[1])
+        try other.writeAll([0x80, 0x02, 0, 0, 0, 11, 0x20, 0, 0x10, 0, 0], "the occupied device")
+        for _ in 0..<2 {
+            var answer = [UInt8](repeating: 0, count: 64)
+            try #require(try wait(for: other.number, until: Deadline(milliseconds: 60_000)) != 0)
+            #expect(recv(other.number, &answer, answer.count, 0) == 10)
+            #expect(Array(answer.prefix(10)) == failureAnswer)
+        }
+    }
+}

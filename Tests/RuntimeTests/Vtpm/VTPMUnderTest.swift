@@ -1,0 +1,160 @@
+import Foundation
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+import Testing
+
+/// A real supervisor with a real worker; the test is the hook, a `sleep` is the container's init, and a socket stands in
+/// for the vTPM proxy's descriptor.
+final class VTPMUnderTest {
+    let hook: Channel
+    let supervisor: ChildProcess
+    let initProcess: ChildProcess
+    let temporary: TemporaryDirectory
+    let buffer = Channel.makeBuffer()
+    private(set) var device: CInt = -1
+    private(set) var worker: pid_t = 0
+    private var isReaped = false
+
+    /// Starts a supervisor and gives it its orders.
+    init(in temporary: TemporaryDirectory, stateID: String = "web", key: UInt8 = 1, worker: String? = nil) throws {
+        self.temporary = temporary
+        let states = try temporary.directory("states")
+        let runDirectory = try temporary.directory("run")
+        initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        let reference = try ProcessReference(initProcess.process)
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        var launch = ProgramLaunch(Self.program("vtpm-supervisor"), ["vtpm-supervisor"])
+        launch.passed = [pair.far.descriptor.number]
+        launch.ownSession = true
+        supervisor = try launch.start()
+        hook = pair.near
+        let order = StartOrder(
+            stateID: stateID,
+            statesPath: "\(temporary.path)/states",
+            containerID: "container-\(stateID)",
+            leaseName: "lease-\(stateID)",
+            initProcess: try ProcessIdentity(of: initProcess.process),
+            workerPath: worker ?? Self.program("vtpm-worker")
+        )
+        let descriptors = [states.number, runDirectory.number, reference.descriptor.number]
+        try hook.send(HookMessage.start, order.encoded, descriptors: descriptors)
+        try hook.send(HookMessage.key, secret(key))
+    }
+
+    deinit {
+        initProcess.kill()
+        _ = try? initProcess.wait()
+        if !isReaped {
+            supervisor.kill()
+            _ = try? supervisor.wait()
+        }
+        if device >= 0 { close(device) }
+    }
+
+    /// A program that was built beside the tests.
+    static func program(_ name: String) -> String {
+        let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        return URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent(name).path
+    }
+
+    /// The supervisor's next message: its kind, and its body.
+    func hear() throws -> (kind: UInt8, body: [UInt8]) {
+        try #require(try wait(for: hook.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
+        let received = try hook.receive(into: buffer)
+        switch consume received {
+        case .none: return (0, [])
+        case .some(let message): return (message.kind, message.body)
+        }
+    }
+
+    /// Goes through a creation as the hook does.
+    func create() throws {
+        let ready = try hear()
+        try #require(ready.kind == HookMessage.ready, "\(String(decoding: ready.body, as: UTF8.self))")
+        worker = pid_t(ready.body.reduce(0) { $0 << 8 | Int32($1) })
+        try serve()
+        try hook.send(HookMessage.commit)
+        try #require(try hear().kind == HookMessage.committed)
+    }
+
+    func serve() throws {
+        var ends: [CInt] = [-1, -1]
+        try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
+        device = ends[1]
+        var number = ByteWriter()
+        number.write(UInt32(7))
+        try hook.send(HookMessage.device, number, descriptors: [ends[0]])
+        close(ends[0])
+        try #require(try hear().kind == HookMessage.serving)
+    }
+
+    /// One command, one answer.
+    func transmit(_ command: [UInt8]) throws -> [UInt8] {
+        try #require(send(device, command, command.count, 0) == command.count)
+        try #require(try wait(for: device, until: Deadline(milliseconds: 60_000)) != 0)
+        var answer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(device, &answer, answer.count, 0)
+        return Array(answer.prefix(max(count, 0)))
+    }
+
+    /// Runs one of the real tpm2-tools against the TPM, by the shell.
+    func tool(_ command: String) throws -> (status: WaitStatus, output: String) {
+        let bridge = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../Fixtures/tpm-bridge").standardizedFileURL.path
+        let output = "\(temporary.path)/output"
+        var launch = ProgramLaunch(
+            "/bin/sh",
+            ["sh", "-c", "cd '\(temporary.path)' && (\(command)) >'\(output)' 2>&1"],
+            environment: ProgramLaunch.plainEnvironment + ["TPM2TOOLS_TCTI=cmd:\(bridge)"]
+        )
+        launch.passed = [device]
+        let status = try launch.start().wait()
+        return (status, String(decoding: try temporary.read("output"), as: UTF8.self))
+    }
+
+    /// The same, for a command that must succeed; returns what it printed.
+    @discardableResult
+    func run(_ command: String) throws -> String {
+        let (status, output) = try tool(command)
+        try #require(status == .exited(0), "\(command): \(output)")
+        return output
+    }
+
+    /// The fingerprint of the endorsement key, which is derived from the TPM's own seed.
+    func endorsementKey() throws -> String {
+        try run("tpm2_createek -Q -c ek.ctx -G ecc -u ek.pub; tpm2_flushcontext -Q -t; sha256sum <ek.pub")
+    }
+
+    /// Ends the container and waits for the supervisor's end.
+    @discardableResult
+    func stop() throws -> WaitStatus {
+        initProcess.kill()
+        return try reap()
+    }
+
+    func reap() throws -> WaitStatus {
+        let reference = try ProcessReference(supervisor.process)
+        try #require(try wait(for: reference.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
+        isReaped = true
+        return try supervisor.wait()
+    }
+
+    func status() throws -> VTPMStatus {
+        let directory = try temporary.directory("run/lease-web")
+        let channel = try ControlSocket.connect(in: directory)
+        try channel.send(ControlMessage.status)
+        guard let message = try channel.receive(into: buffer) else { throw Failure("no", because: "status") }
+        return try #require(VTPMStatus(message.body))
+    }
+}
+
+/// TPM2_GetRandom of 8 bytes.
+let getRandom: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8]
+/// TPM2_PCR_Extend of PCR 7 (sha256), with a digest of ones.
+let extendPCR7: [UInt8] =
+    [0x80, 0x02, 0, 0, 0, 65, 0, 0, 0x01, 0x82, 0, 0, 0, 7, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]
+    + [0, 0, 0, 1, 0, 0x0b] + [UInt8](repeating: 1, count: 32)
+/// TPM_RC_FAILURE.
+let failureAnswer: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01]
