@@ -24,6 +24,7 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let package = Package(
     name: "container-vtpm",
     products: [
+        .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
         .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
         .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
     ],
@@ -54,6 +55,10 @@ let package = Package(
             ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeState", "CLinux"]
         ),
 
+        // The container's side.
+        library("OCIHook", ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeLease", "RuntimeState", "CLinux"]),
+
+        program("vtpm-hook", ["OCIHook", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
         program("vtpm-worker", ["RuntimeWorker", "Platform"]),
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
@@ -64,6 +69,19 @@ let package = Package(
                 "vtpm-supervisor", "vtpm-worker",
             ],
             exclude: ["Fixtures"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "OCIHookTests",
+            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "ProbeProgram"],
+            exclude: ["DeviceCgroup/ProbeProgram"],
+            swiftSettings: strict
+        ),
+        // What the tests start in place of the hook.
+        .executableTarget(
+            name: "ProbeProgram",
+            dependencies: ["OCIHook"],
+            path: "Tests/OCIHookTests/DeviceCgroup/ProbeProgram",
             swiftSettings: strict
         ),
     ],

@@ -1,0 +1,97 @@
+import FoundationEssentials
+import Glibc
+import Platform
+
+/// What the hook needs to know of a bundle's `config.json`. runtime-spec, config.md and config-linux.md
+public struct BundleConfig: Decodable, Equatable, Sendable {
+    struct Root: Decodable, Equatable {
+        let path: String
+    }
+
+    struct Mount: Decodable, Equatable {
+        let destination: String
+        let type: String?
+        let options: [String]?
+    }
+
+    struct User: Decodable, Equatable {
+        let uid: UInt32?
+        let gid: UInt32?
+    }
+
+    struct Process: Decodable, Equatable {
+        let user: User?
+    }
+
+    struct IDMapping: Decodable, Equatable {
+        let containerID: UInt32
+        let hostID: UInt32
+        let size: UInt32
+    }
+
+    struct Linux: Decodable, Equatable {
+        let uidMappings: [IDMapping]?
+        let gidMappings: [IDMapping]?
+        let cgroupsPath: String?
+    }
+
+    let root: Root?
+    let mounts: [Mount]?
+    let process: Process?
+    let linux: Linux?
+    let annotations: [String: String]?
+
+    /// The largest configuration that is read, in bytes.
+    static let sizeLimit = 16 << 20
+
+    /// Reads `config.json` of a bundle.
+    static func load(bundle: String) throws(Failure) -> BundleConfig {
+        let path = "\(bundle)/config.json"
+        let file = try Descriptor.open(path, .read)
+        return try BundleConfig(parsing: file.readAll(limit: sizeLimit, path), path: path)
+    }
+
+    /// Parses a configuration; `path` is for errors.
+    init(parsing json: [UInt8], path: String) throws(Failure) {
+        do {
+            self = try JSONDecoder().decode(BundleConfig.self, from: Data(json))
+        } catch {
+            throw Failure("cannot read \(path)", because: explanation(of: error))
+        }
+    }
+
+    /// The root filesystem's absolute path.
+    func rootPath(bundle: String) throws(Failure) -> String {
+        guard let path = root?.path, !path.isEmpty, !path.utf8.contains(0) else {
+            throw Failure("cannot find the container's root filesystem", because: "config.json has no root.path")
+        }
+        return path.hasPrefix("/") ? path : "\(bundle)/\(path)"
+    }
+
+    /// Whether what the runtime mounts last on `/dev` is a tmpfs of the container's own.
+    var mountsOwnDev: Bool {
+        let last = mounts?.last { mount in
+            mount.destination.split(separator: "/").filter { $0 != "." }.elementsEqual(["dev"])
+        }
+        // Runtimes take a mount with one of these options for a bind mount, whatever its type says.
+        let isBind = last?.options?.contains { $0 == "bind" || $0 == "rbind" } ?? false
+        return last?.type == "tmpfs" && !isBind
+    }
+
+    /// The host's IDs of the user that the container's process runs as, who will own the devices.
+    func deviceOwner() throws(Failure) -> (uid: uid_t, gid: gid_t) {
+        (
+            uid: try Self.hostID(of: process?.user?.uid ?? 0, linux?.uidMappings, "user"),
+            gid: try Self.hostID(of: process?.user?.gid ?? 0, linux?.gidMappings, "group")
+        )
+    }
+
+    private static func hostID(of id: UInt32, _ mappings: [IDMapping]?, _ kind: String) throws(Failure) -> UInt32 {
+        guard let mappings, !mappings.isEmpty else { return id }
+        for mapping in mappings where id >= mapping.containerID && id - mapping.containerID < mapping.size {
+            let (host, overflow) = mapping.hostID.addingReportingOverflow(id - mapping.containerID)
+            if !overflow { return host }
+        }
+        throw Failure("cannot give the container its TPM", because: "its \(kind) \(id) has no ID on the host")
+    }
+}

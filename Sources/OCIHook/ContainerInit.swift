@@ -1,0 +1,42 @@
+import CLinux
+import Glibc
+import Platform
+
+/// Refuses a container whose init does not stand for all of it.
+///
+/// In the hook's own mount namespace, what is mounted for the container would be mounted on the host. And only the first
+/// process of a PID namespace takes all others with it when it ends (pid_namespaces(7)): of any other, a child could live
+/// on with its device node, and find there the next container's TPM, which gets the same number.
+func requireNamespaces(of initProcess: borrowing ProcessReference) throws(Failure) {
+    let what = "cannot give the container its TPM"
+    let procfs = try Descriptor.open("/proc", .directory)
+    guard try procfs.fileSystemMagic("/proc") == Int(PROC_SUPER_MAGIC) else {
+        throw Failure(what, because: "/proc is not procfs")
+    }
+    let own = try Descriptor.open("self/ns/mnt", .read, at: procfs.number, as: "the hook's mount namespace")
+    let prefix = "\(initProcess.process)"
+    let its = try Descriptor.open("\(prefix)/ns/mnt", .read, at: procfs.number, as: "the container's mount namespace")
+    let status = try Descriptor.open("\(prefix)/status", .read, at: procfs.number, as: "the container's init")
+    let text = String(decoding: try status.readAll(limit: 65536, "/proc/\(prefix)/status"), as: UTF8.self)
+    // /proc/PID meant this process only if it is still there.
+    guard try initProcess.isAlive() else { throw Failure(what, because: "the container's init ended") }
+    let mine = try own.status("a mount namespace")
+    let theirs = try its.status("a mount namespace")
+    guard mine.st_dev != theirs.st_dev || mine.st_ino != theirs.st_ino else {
+        throw Failure(what, because: "it has no mount namespace of its own")
+    }
+    guard isFirstInPIDNamespace(status: text) else {
+        throw Failure(
+            what,
+            because: "its init is not the first process of a PID namespace of its own",
+            remedy: "the config.json needs a namespace of type pid without a path"
+        )
+    }
+}
+
+/// Whether a `/proc/PID/status` is that of the first process of a PID namespace below the reader's: proc(5), `NSpid`.
+func isFirstInPIDNamespace(status: String) -> Bool {
+    guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix("NSpid:") }) else { return false }
+    let numbers = line.dropFirst("NSpid:".count).split { $0 == "\t" || $0 == " " }
+    return numbers.count > 1 && numbers.last == "1"
+}

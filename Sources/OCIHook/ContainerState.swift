@@ -1,0 +1,61 @@
+import FoundationEssentials
+import Glibc
+import Platform
+
+/// The state of a container, as the runtime writes it to a hook's standard input. runtime-spec, runtime.md, "State"
+///
+/// Members that are not needed are not looked at: runtimes add some of their own.
+public struct ContainerState: Decodable, Equatable, Sendable {
+    /// The container's ID.
+    public let id: String
+    /// The init's process ID in the hook's PID namespace; absent or 0 once it has ended.
+    public let pid: Int32?
+    /// The bundle's absolute path.
+    public let bundle: String
+    /// The container's annotations.
+    public let annotations: [String: String]?
+
+    /// The largest state that is read, in bytes.
+    static let sizeLimit = 1 << 20
+    /// The longest container ID, in bytes.
+    static let identifierLimit = 4096
+
+    /// Reads and checks a state.
+    public init(reading input: borrowing Descriptor) throws(Failure) {
+        try self.init(parsing: input.readAll(limit: Self.sizeLimit, "the container's state"))
+    }
+
+    /// Parses and checks a state.
+    public init(parsing json: [UInt8]) throws(Failure) {
+        let what = "cannot read the container's state"
+        do {
+            self = try JSONDecoder().decode(ContainerState.self, from: Data(json))
+        } catch {
+            throw Failure(what, because: "standard input is not an OCI state in JSON: \(explanation(of: error))")
+        }
+        guard !id.isEmpty, id.utf8.count <= Self.identifierLimit, !id.utf8.contains(0) else {
+            throw Failure(what, because: "its id is empty, too long or holds a zero byte")
+        }
+        guard bundle.hasPrefix("/"), !bundle.utf8.contains(0) else {
+            throw Failure(what, because: "its bundle is not an absolute path")
+        }
+    }
+
+    /// Refuses annotations that are meant for us and mean nothing to us: a container must not start with less than it
+    /// was asked to have.
+    static func checkAnnotations(_ annotations: [String: String]?) throws(Failure) {
+        let prefix = "org.container-vtpm."
+        guard let unknown = annotations?.keys.filter({ $0.hasPrefix(prefix) }).min() else { return }
+        throw Failure("cannot obey the annotation \(unknown)", because: "this version does not know it")
+    }
+}
+
+/// A decoding error in one line, without the contents that it is about.
+func explanation(of error: any Error) -> String {
+    switch error {
+    case DecodingError.keyNotFound(let key, _): "\"\(key.stringValue)\" is missing"
+    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+        "\"\(context.codingPath.map(\.stringValue).joined(separator: "."))\" is of the wrong type"
+    default: "it is malformed"
+    }
+}

@@ -1,0 +1,200 @@
+import CLinux
+import Glibc
+import Platform
+
+/// The device filters that are attached to one cgroup itself.
+struct AttachedFilters: Equatable, Sendable {
+    /// Their IDs.
+    var programs: [UInt32]
+    /// How they were attached: `BPF_F_ALLOW_MULTI`, `BPF_F_ALLOW_OVERRIDE` or neither.
+    var flags: UInt32
+}
+
+/// What is done to device filters: the kernel does it, and in tests a few lines in memory.
+protocol FilterKernel {
+    /// The filters that are attached to a cgroup.
+    func filters(of group: CInt) throws(Failure) -> AttachedFilters
+    /// Opens a program.
+    func open(_ program: UInt32) throws(Failure) -> Descriptor
+    /// The instructions of a program; none where the kernel hides them.
+    func instructions(of program: borrowing Descriptor) throws(Failure) -> [Instruction]
+    /// Has the kernel check a program and take it.
+    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor
+    /// Attaches a program, in place of another where one is given.
+    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure)
+    /// Takes a program off a cgroup.
+    func detach(_ program: CInt, from group: CInt) throws(Failure)
+}
+
+/// The filters of the running kernel. bpf(2)
+struct BPFPrograms: FilterKernel {
+    /// BPF_PROG_QUERY, of what is attached here and not of what is in effect from above.
+    func filters(of group: CInt) throws(Failure) -> AttachedFilters {
+        // The kernel attaches at most 64 programs of a type to a cgroup (BPF_CGROUP_MAX_PROGS, kernel/bpf/cgroup.c).
+        let programs = UnsafeMutableBufferPointer<UInt32>.allocate(capacity: 64)
+        defer { programs.deallocate() }
+        programs.initialize(repeating: 0)
+        var attributes = bpf_attr()
+        attributes.query.target_fd = UInt32(bitPattern: group)
+        attributes.query.attach_type = BPF_CGROUP_DEVICE.rawValue
+        attributes.query.prog_ids = Self.address(programs.baseAddress)
+        attributes.query.prog_cnt = UInt32(programs.count)
+        try Self.call(BPF_PROG_QUERY, "bpf BPF_PROG_QUERY", "cannot list device filters", &attributes)
+        let count = min(Int(attributes.query.prog_cnt), programs.count)
+        return AttachedFilters(programs: Array(programs[..<count]), flags: attributes.query.attach_flags)
+    }
+
+    /// BPF_PROG_GET_FD_BY_ID.
+    func open(_ program: UInt32) throws(Failure) -> Descriptor {
+        var attributes = bpf_attr()
+        attributes.prog_id = program
+        let what = "cannot open device filter \(program)"
+        return Descriptor(
+            owning: try Self.call(BPF_PROG_GET_FD_BY_ID, "bpf BPF_PROG_GET_FD_BY_ID", what, &attributes)
+        )
+    }
+
+    /// BPF_OBJ_GET_INFO_BY_FD, once for the length and once for the instructions.
+    func instructions(of program: borrowing Descriptor) throws(Failure) -> [Instruction] {
+        let size = MemoryLayout<bpf_insn>.size
+        let length = Int(try information(program, into: nil).xlated_prog_len)
+        guard length > 0, length % size == 0, length / size <= DeviceFilter.longest else { return [] }
+        let raw = UnsafeMutableBufferPointer<bpf_insn>.allocate(capacity: length / size)
+        defer { raw.deallocate() }
+        raw.initialize(repeating: bpf_insn())
+        let information = try information(program, into: UnsafeMutableRawBufferPointer(raw))
+        // The kernel takes the address away again where it shows nothing, and leaves the buffer as it was.
+        guard information.xlated_prog_insns != 0, Int(information.xlated_prog_len) == length else { return [] }
+        return raw.map(Instruction.init)
+    }
+
+    private func information(
+        _ program: borrowing Descriptor,
+        into buffer: UnsafeMutableRawBufferPointer?
+    ) throws(Failure) -> bpf_prog_info {
+        let information = UnsafeMutablePointer<bpf_prog_info>.allocate(capacity: 1)
+        defer { information.deallocate() }
+        information.initialize(to: bpf_prog_info())
+        if let buffer {
+            information.pointee.xlated_prog_insns = Self.address(buffer.baseAddress)
+            information.pointee.xlated_prog_len = UInt32(buffer.count)
+        }
+        var attributes = bpf_attr()
+        attributes.info.bpf_fd = UInt32(bitPattern: program.number)
+        attributes.info.info_len = UInt32(MemoryLayout<bpf_prog_info>.size)
+        attributes.info.info = Self.address(information)
+        try Self.call(
+            BPF_OBJ_GET_INFO_BY_FD,
+            "bpf BPF_OBJ_GET_INFO_BY_FD",
+            "cannot read a device filter",
+            &attributes
+        )
+        return information.pointee
+    }
+
+    /// BPF_PROG_LOAD; the verifier writes a log only when it has refused the program once.
+    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor {
+        do {
+            return try load(instructions, log: nil)
+        } catch {
+            // Before Linux 5.11 programs count as locked memory, and the limit shows as EPERM.
+            if error.code == EPERM, Self.raiseLockedMemory(), let program = try? load(instructions, log: nil) {
+                return program
+            }
+            let log = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 16, alignment: 1)
+            defer { log.deallocate() }
+            log.initializeMemory(as: UInt8.self, repeating: 0)
+            do {
+                return try load(instructions, log: log)
+            } catch {
+                guard let reason = Self.reason(inLog: String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)) else {
+                    throw error
+                }
+                throw Failure(error.what, because: "\(error.why): \(reason)")
+            }
+        }
+    }
+
+    private func load(_ instructions: [Instruction], log: UnsafeMutableRawBufferPointer?) throws(Failure) -> Descriptor
+    {
+        let raw = UnsafeMutableBufferPointer<bpf_insn>.allocate(capacity: instructions.count)
+        defer { raw.deallocate() }
+        _ = raw.initialize(from: instructions.map(\.raw))
+        let licence: StaticString = "GPL"
+        var attributes = bpf_attr()
+        attributes.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE.rawValue
+        attributes.insns = Self.address(raw.baseAddress)
+        attributes.insn_cnt = UInt32(raw.count)
+        attributes.license = Self.address(licence.utf8Start)
+        if let log {
+            attributes.log_level = 1
+            attributes.log_buf = Self.address(log.baseAddress)
+            attributes.log_size = UInt32(log.count)
+        }
+        return Descriptor(
+            owning: try Self.call(BPF_PROG_LOAD, "bpf BPF_PROG_LOAD", "cannot load a device filter", &attributes)
+        )
+    }
+
+    /// BPF_PROG_ATTACH, with BPF_F_REPLACE where another program gives way.
+    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
+        var attributes = bpf_attr()
+        attributes.target_fd = UInt32(bitPattern: group)
+        attributes.attach_type = BPF_CGROUP_DEVICE.rawValue
+        attributes.attach_bpf_fd = UInt32(bitPattern: program)
+        attributes.attach_flags = flags
+        if let old {
+            attributes.attach_flags |= BPF_F_REPLACE
+            attributes.replace_bpf_fd = UInt32(bitPattern: old)
+        }
+        try Self.call(BPF_PROG_ATTACH, "bpf BPF_PROG_ATTACH", "cannot attach a device filter", &attributes)
+    }
+
+    /// BPF_PROG_DETACH.
+    func detach(_ program: CInt, from group: CInt) throws(Failure) {
+        var attributes = bpf_attr()
+        attributes.target_fd = UInt32(bitPattern: group)
+        attributes.attach_type = BPF_CGROUP_DEVICE.rawValue
+        attributes.attach_bpf_fd = UInt32(bitPattern: program)
+        try Self.call(BPF_PROG_DETACH, "bpf BPF_PROG_DETACH", "cannot detach a device filter", &attributes)
+    }
+}
+
+extension BPFPrograms {
+    /// The last line of a verifier's log that is no statistics, shortened.
+    static func reason(inLog log: String) -> String? {
+        let statistics = ["processed ", "verification time"]
+        let lines = log.split(separator: "\n")
+        return lines.last { line in !statistics.contains { line.hasPrefix($0) } }.map { String($0.prefix(200)) }
+    }
+
+    private static func address(_ pointer: UnsafeRawPointer?) -> UInt64 {
+        UInt64(UInt(bitPattern: pointer))
+    }
+
+    @discardableResult
+    private static func call(
+        _ command: bpf_cmd,
+        _ name: String,
+        _ what: String,
+        _ attributes: inout bpf_attr
+    ) throws(Failure) -> CInt {
+        // EAGAIN: a signal ended the verifier's work (bpf(2)).
+        var tries = 0
+        while true {
+            do {
+                return try systemCall(name, what) {
+                    clinux_bpf(CInt(command.rawValue), &attributes, UInt32(MemoryLayout<bpf_attr>.size))
+                }
+            } catch let error where error.code == EAGAIN && tries < 16 {
+                tries += 1
+            }
+        }
+    }
+
+    /// Raises the limit of locked memory; false where it cannot be raised.
+    private static func raiseLockedMemory() -> Bool {
+        var limit = rlimit(rlim_cur: rlim_t.max, rlim_max: rlim_t.max)
+        return setrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0
+    }
+}

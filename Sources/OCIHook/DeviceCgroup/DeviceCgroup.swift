@@ -1,0 +1,154 @@
+import CLinux
+import Glibc
+import Platform
+import VTPMProxy
+
+/// The permission of a container to use devices, which it needs beside their nodes.
+public enum DeviceCgroup {
+    /// Lets a container read and write character devices, and makes sure that it can.
+    ///
+    /// Nothing is changed where it can already: a privileged container, or one whose configuration has the rule.
+    /// What is changed ends with the container's cgroups; there is nothing to undo.
+    ///
+    /// - Parameters:
+    ///   - devices: The devices.
+    ///   - process: The container's first process. The caller holds a pidfd of it, so that its ID is not given away.
+    ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
+    ///   - probe: Has the nodes of the same devices.
+    /// - Throws: ``Failure`` when the container cannot use all of them.
+    public static func allow(
+        _ devices: [DeviceNumber],
+        for process: pid_t,
+        cgroupsPath: String?,
+        probe: AccessProbe
+    ) throws(Failure) {
+        let what = "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
+        guard try Set(probe.devices()) == Set(devices) else {
+            throw Failure(what, because: "the nodes to try it on are of other devices")
+        }
+        let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
+        let groups = try ControlGroups(of: process)
+        if try isAllowed(by: probe, in: groups, what) { return }
+
+        if case .systemd(let unit) = subtree {
+            // Its DeviceAllow would have to be set first: systemd builds its filter from that at each daemon-reload.
+            throw Failure(
+                what,
+                because: "its control group is systemd's unit \(unit), which this version does not support",
+                remedy: "use the runtime's cgroupfs driver, or \(ruleRemedy)"
+            )
+        }
+        try allowInLegacyHierarchy(groups.legacyDevices, devices, subtree)
+        let obstacles = try allowInUnifiedHierarchy(groups.unified, devices, subtree)
+        if try isAllowed(by: probe, in: groups, what) { return }
+        if let obstacle = obstacles.first {
+            throw Failure(what, because: obstacle.description, remedy: obstacle.remedy)
+        }
+        let denying = try denyingFilters(in: groups.unified, devices)
+        throw Failure(
+            what,
+            because: denying.isEmpty
+                ? "the device cgroup denies it" : "denied by \(denying.joined(separator: " and "))",
+            remedy: ruleRemedy
+        )
+    }
+
+    private static let ruleRemedy = "put the devices into linux.resources.devices of the container's configuration"
+
+    private static func isAllowed(
+        by probe: AccessProbe,
+        in groups: borrowing ControlGroups,
+        _ what: String
+    ) throws(Failure) -> Bool {
+        let verdicts = try probe.run(in: groups)
+        for case .failed(let code) in verdicts { throw Failure(what, call: "faccessat2", code: code) }
+        return verdicts.allSatisfy { $0 == .allowed }
+    }
+
+    /// Version 1: a cgroup can allow what the one above it allows, so the way is down.
+    ///
+    /// Documentation/admin-guide/cgroup-v1/devices.rst
+    private static func allowInLegacyHierarchy(
+        _ hierarchy: borrowing ControlGroupHierarchy?,
+        _ devices: [DeviceNumber],
+        _ subtree: ContainerSubtree
+    ) throws(Failure) {
+        switch hierarchy {
+        case .none: return
+        case .some(let hierarchy):
+            let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
+            if !levels.isEmpty { try hierarchy.checkThatItIsAlone() }
+            for group in levels.reversed() {
+                let name = "\(hierarchy.name(of: group))/devices.allow"
+                let file = try hierarchy.open("devices.allow", of: group, .beneath(O_WRONLY))
+                for device in devices {
+                    // One rule for one write.
+                    do {
+                        try file.writeAll(Array("c \(device) rw".utf8), name)
+                    } catch let error where error.code == EPERM {
+                        throw error.helped(by: "allow c \(device) rw in the control group above it")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Version 2: every filter on the way has to allow it; those above the container's own are left alone.
+    private static func allowInUnifiedHierarchy(
+        _ hierarchy: borrowing ControlGroupHierarchy?,
+        _ devices: [DeviceNumber],
+        _ subtree: ContainerSubtree
+    ) throws(Failure) -> [LocatedObstacle] {
+        switch hierarchy {
+        case .none: return []
+        case .some(let hierarchy):
+            let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
+            if !levels.isEmpty { try hierarchy.checkThatItIsAlone() }
+            let patch = FilterPatch(kernel: BPFPrograms(), devices: devices)
+            var obstacles: [LocatedObstacle] = []
+            for group in levels {
+                let name = hierarchy.name(of: group)
+                let directory = try hierarchy.open(group)
+                obstacles += try patch.apply(to: directory.number).map { LocatedObstacle(group: name, obstacle: $0) }
+            }
+            return obstacles
+        }
+    }
+
+    /// The filters that say no, for an error's text: of the container's own cgroups and of those above.
+    private static func denyingFilters(
+        in hierarchy: borrowing ControlGroupHierarchy?,
+        _ devices: [DeviceNumber]
+    ) throws(Failure) -> [String] {
+        switch hierarchy {
+        case .none: return []
+        case .some(let hierarchy):
+            let kernel = BPFPrograms()
+            let patch = FilterPatch(kernel: kernel, devices: devices)
+            var denying: [String] = []
+            for group in hierarchy.leaf.upwards + [.root] {
+                let directory = try hierarchy.open(group)
+                for program in try kernel.filters(of: directory.number).programs {
+                    // A program that went away in the meantime denies nothing.
+                    guard let opened = try? kernel.open(program),
+                        try !patch.allowsAll(kernel.instructions(of: opened))
+                    else { continue }
+                    denying.append("device filter \(program) of \(hierarchy.name(of: group))")
+                }
+            }
+            return denying
+        }
+    }
+}
+
+/// A filter that could not be extended, and where it is.
+private struct LocatedObstacle: CustomStringConvertible {
+    let group: String
+    let obstacle: Obstacle
+
+    var description: String {
+        "device filter \(obstacle.program) of \(group): \(obstacle.reason.what): \(obstacle.reason.why)"
+    }
+
+    var remedy: String? { obstacle.reason.remedy }
+}

@@ -1,0 +1,142 @@
+import CLinux
+import VTPMProxy
+
+/// Runs device filters as the kernel would, to learn which one denies a request.
+///
+/// It knows what filters of runtimes are made of. Of anything else it says nothing, which is never taken for a yes.
+struct FilterInterpreter {
+    /// What a register holds.
+    private enum Value: Equatable {
+        case number(UInt64)
+        /// The address of the context, which filters only ever load from.
+        case context
+    }
+
+    private let instructions: [Instruction]
+    private let context: [UInt8]
+    private var registers = [Value?](repeating: nil, count: Int(Register.count))
+
+    private init(_ instructions: [Instruction], _ request: DeviceRequest) {
+        self.instructions = instructions
+        let words = [request.access.rawValue << 16 | request.kindCode, request.device.major, request.device.minor]
+        context = words.flatMap { word in withUnsafeBytes(of: word) { Array($0) } }
+        registers[Int(Register.context)] = .context
+    }
+
+    /// Whether a program allows a request; nothing where it does what no filter of a runtime does.
+    static func verdict(of instructions: [Instruction], on request: DeviceRequest) -> Bool? {
+        var interpreter = FilterInterpreter(instructions, request)
+        return interpreter.run()
+    }
+
+    private mutating func run() -> Bool? {
+        var index = 0
+        // A filter runs straight down; the bound is for programs that are none.
+        for _ in 0..<DeviceFilter.longest {
+            guard instructions.indices.contains(index) else { return nil }
+            let instruction = instructions[index]
+            guard instruction.destination < Register.count, instruction.source < Register.count else { return nil }
+            index += 1
+            switch instruction.kind {
+            case BPF_JMP where instruction.arithmetic == BPF_EXIT:
+                guard case .number(let result) = registers[Int(Register.result)] else { return nil }
+                // The verifier lets filters of devices return 0 and 1 alone.
+                return result == 1
+            case BPF_JMP, BPF_JMP32:
+                guard let taken = isTaken(instruction) else { return nil }
+                if taken { index += Int(instruction.offset) }
+            case BPF_ALU, BPF_ALU64:
+                guard let value = result(of: instruction) else { return nil }
+                registers[Int(instruction.destination)] = value
+            case BPF_LDX:
+                guard let value = loaded(by: instruction) else { return nil }
+                registers[Int(instruction.destination)] = .number(value)
+            default:
+                return nil
+            }
+        }
+        return nil
+    }
+
+    private func number(_ register: UInt8) -> UInt64? {
+        guard case .number(let value) = registers[Int(register)] else { return nil }
+        return value
+    }
+
+    /// The second operand, a constant being extended with its sign.
+    private func operand(_ instruction: Instruction) -> UInt64? {
+        instruction.usesSource
+            ? number(instruction.source)
+            : UInt64(bitPattern: Int64(instruction.constant))
+    }
+
+    private func loaded(by instruction: Instruction) -> UInt64? {
+        guard registers[Int(instruction.source)] == .context,
+            Int32(instruction.operation & 0xe0) == BPF_MEM
+        else { return nil }
+        let start = Int(instruction.offset)
+        switch Int32(instruction.operation & 0x18) {
+        case BPF_W: return integer(UInt32.self, at: start)
+        case BPF_H: return integer(UInt16.self, at: start)
+        case BPF_B: return integer(UInt8.self, at: start)
+        default: return nil
+        }
+    }
+
+    private func integer<Integer: FixedWidthInteger>(_ type: Integer.Type, at start: Int) -> UInt64? {
+        let size = MemoryLayout<Integer>.size
+        guard start >= 0, start % size == 0, start + size <= context.count else { return nil }
+        return context.withUnsafeBytes { UInt64($0.load(fromByteOffset: start, as: Integer.self)) }
+    }
+
+    private func result(of instruction: Instruction) -> Value? {
+        let wide = instruction.kind == BPF_ALU64
+        // A set offset makes it a signed division or a sign extension, of Linux 6.6.
+        guard instruction.offset == 0 else { return nil }
+        if instruction.arithmetic == BPF_MOV, instruction.usesSource, wide {
+            return registers[Int(instruction.source)]
+        }
+        guard let second = operand(instruction) else { return nil }
+        if instruction.arithmetic == BPF_MOV { return .number(wide ? second : second & 0xffff_ffff) }
+        guard let first = number(instruction.destination) else { return nil }
+        let shift = second & (wide ? 63 : 31)
+        let low = wide ? first : first & 0xffff_ffff
+        let value: UInt64
+        switch instruction.arithmetic {
+        case BPF_ADD: value = first &+ second
+        case BPF_SUB: value = first &- second
+        case BPF_AND: value = first & second
+        case BPF_OR: value = first | second
+        case BPF_XOR: value = first ^ second
+        case BPF_LSH: value = first << shift
+        case BPF_RSH: value = low >> shift
+        default: return nil
+        }
+        return .number(wide ? value : value & 0xffff_ffff)
+    }
+
+    private func isTaken(_ instruction: Instruction) -> Bool? {
+        if instruction.arithmetic == BPF_JA { return instruction.kind == BPF_JMP ? true : nil }
+        guard var first = number(instruction.destination), var second = operand(instruction) else { return nil }
+        var (signedFirst, signedSecond) = (Int64(bitPattern: first), Int64(bitPattern: second))
+        if instruction.kind == BPF_JMP32 {
+            signedFirst = Int64(Int32(truncatingIfNeeded: first))
+            signedSecond = Int64(Int32(truncatingIfNeeded: second))
+            (first, second) = (first & 0xffff_ffff, second & 0xffff_ffff)
+        }
+        switch instruction.arithmetic {
+        case BPF_JEQ: return first == second
+        case BPF_JNE: return first != second
+        case BPF_JGT: return first > second
+        case BPF_JGE: return first >= second
+        case BPF_JLT: return first < second
+        case BPF_JLE: return first <= second
+        case BPF_JSET: return first & second != 0
+        case BPF_JSGT: return signedFirst > signedSecond
+        case BPF_JSGE: return signedFirst >= signedSecond
+        case BPF_JSLT: return signedFirst < signedSecond
+        case BPF_JSLE: return signedFirst <= signedSecond
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import CLinux
+import Glibc
+import Platform
+import VTPMProxy
+
+/// The two device nodes of a vTPM, made on a tmpfs that nobody else sees, and cloned as mounts that are not mounted yet.
+///
+/// Not the host's nodes: udev gives those an owner and a mode at a time of its own, and a user namespace maps no owner.
+/// And not made in the container's `/dev`: on a file system that a user namespace mounted no node can be opened.
+struct DeviceNodes: ~Copyable {
+    /// `/dev/tpm0`, to be mounted.
+    let tpm: Descriptor
+    /// `/dev/tpmrm0`, to be mounted.
+    let tpmrm: Descriptor
+
+    /// Makes the nodes in the current mount namespace, which must be the hook's own.
+    ///
+    /// The tmpfs is mounted on a directory of ours, since open_tree(2) clones no mount that is in no namespace (EINVAL).
+    /// That one is opened here: a descriptor from before belongs to the host's namespace, where nothing may be mounted.
+    init(
+        of devices: RegisteredTPM,
+        owner: (uid: uid_t, gid: gid_t),
+        mountedOn path: String
+    ) throws(Failure) {
+        let what = "cannot mount a private tmpfs"
+        let context = Descriptor(owning: try systemCall("fsopen", what) { fsopen("tmpfs", clinux_fsopen_cloexec) })
+        let number = context.number
+        for (key, value) in [("mode", "0700"), ("size", "64k"), ("nr_inodes", "8")] {
+            try systemCall("fsconfig \(key)", what) { fsconfig(number, clinux_fsconfig_set_string, key, value, 0) }
+        }
+        try systemCall("fsconfig", what) { fsconfig(number, clinux_fsconfig_cmd_create, nil, nil, 0) }
+        let attributes = clinux_mount_attr_nosuid | clinux_mount_attr_noexec
+        let tmpfs = Descriptor(
+            owning: try systemCall("fsmount", what) { fsmount(number, clinux_fsmount_cloexec, attributes) }
+        )
+        let directory = try Descriptor.open(path, .directory)
+        let (mounted, target) = (tmpfs.number, directory.number)
+        try systemCall("move_mount", what) {
+            move_mount(mounted, "", target, "", clinux_move_mount_f_empty_path | clinux_move_mount_t_empty_path)
+        }
+        let tpm = try Self.make("tpm0", devices.tpm, owner, in: tmpfs)
+        let tpmrm = try Self.make("tpmrm0", devices.tpmrm, owner, in: tmpfs)
+        self.tpm = tpm
+        self.tpmrm = tpmrm
+    }
+
+    private static func make(
+        _ name: String,
+        _ device: DeviceNumber,
+        _ owner: (uid: uid_t, gid: gid_t),
+        in tmpfs: borrowing Descriptor
+    ) throws(Failure) -> Descriptor {
+        let what = "cannot make the device node \(name)"
+        let parent = tmpfs.number
+        try systemCall("mknod", what) { mknodat(parent, name, S_IFCHR | 0o600, device.raw) }
+        try systemCall("chown", what) { fchownat(parent, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) }
+        return Descriptor(
+            owning: try systemCall("open_tree", what) {
+                open_tree(parent, name, clinux_open_tree_clone | clinux_open_tree_cloexec)
+            }
+        )
+    }
+}

@@ -1,0 +1,27 @@
+import Glibc
+import Platform
+
+/// Where things are on a host.
+public struct Installation: Sendable {
+    /// A directory for each state.
+    public var states = "/var/lib/container-vtpm/states"
+    /// The master key's directory.
+    public var keys = "/var/lib/container-vtpm/keys"
+    /// A directory for each container that has a vTPM; it does not outlive the boot.
+    public var leases = "/run/container-vtpm"
+    /// The directory with our own programs.
+    public var programs: String
+
+    /// The usual places, with our programs beside the one that is running.
+    public static func current() throws(Failure) -> Installation {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = try systemCall("readlink", "cannot find this program") {
+            readlink("/proc/self/exe", &buffer, buffer.count)
+        }
+        let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return Installation(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
+    }
+
+    /// The path of one of our programs.
+    func program(_ name: String) -> String { "\(programs)/\(name)" }
+}

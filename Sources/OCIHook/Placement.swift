@@ -1,0 +1,77 @@
+import Glibc
+import Platform
+import VTPMProxy
+
+/// Putting a vTPM's nodes into a container, and taking them out again when the rest of its creation fails.
+enum Placement {
+    /// Refuses a container whose `/dev` cannot take the nodes, before anything is made for it.
+    static func examine(_ initProcess: borrowing ProcessReference, rootPath: String) throws(Failure) {
+        let hostDev = try Descriptor.open("/dev", .directory).status("/dev")
+        let excursion = try PrivateNamespace()
+        try excursion.enter(initProcess)
+        let dev = try ContainerDev(rootPath: rootPath, hostDev: hostDev)
+        try dev.examine()
+    }
+
+    /// Mounts both nodes into the container's `/dev` and runs `rest`, in the host's namespace, with the nodes as the
+    /// container has them.
+    ///
+    /// If it throws, the nodes are taken away again.
+    static func place(
+        _ devices: RegisteredTPM,
+        owner: (uid: uid_t, gid: gid_t),
+        in initProcess: borrowing ProcessReference,
+        rootPath: String,
+        privateMountPoint: String,
+        rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
+    ) throws(Failure) {
+        let hostDev = try Descriptor.open("/dev", .directory).status("/dev")
+        var placed = try attach(devices, owner, initProcess, rootPath, hostDev, privateMountPoint)
+        do {
+            try rest(placed.tpm, placed.tpmrm)
+        } catch {
+            undo(&placed.dev, initProcess)
+            throw error
+        }
+    }
+
+    private static func undo(_ dev: inout ContainerDev, _ initProcess: borrowing ProcessReference) {
+        do throws(Failure) {
+            let excursion = try PrivateNamespace()
+            try excursion.enter(initProcess)
+            dev.detachAll()
+        } catch let error where error.code == ESRCH {
+            // The namespace has ended with its last process, and the mounts with it.
+        } catch {
+            Log.error("\(error)")
+        }
+    }
+
+    private struct Placed: ~Copyable {
+        var dev: ContainerDev
+        let tpm: Descriptor
+        let tpmrm: Descriptor
+    }
+
+    private static func attach(
+        _ devices: RegisteredTPM,
+        _ owner: (uid: uid_t, gid: gid_t),
+        _ initProcess: borrowing ProcessReference,
+        _ rootPath: String,
+        _ hostDev: stat,
+        _ privateMountPoint: String
+    ) throws(Failure) -> Placed {
+        let excursion = try PrivateNamespace()
+        let nodes = try DeviceNodes(of: devices, owner: owner, mountedOn: privateMountPoint)
+        try excursion.enter(initProcess)
+        var dev = try ContainerDev(rootPath: rootPath, hostDev: hostDev)
+        do {
+            let tpm = try dev.attach(nodes.tpm, as: "tpm0", devices.tpm)
+            let tpmrm = try dev.attach(nodes.tpmrm, as: "tpmrm0", devices.tpmrm)
+            return Placed(dev: dev, tpm: tpm, tpmrm: tpmrm)
+        } catch {
+            dev.detachAll()
+            throw error
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+import VTPMProxy
+
+/// The hook's side of its supervisor, until the container is complete.
+final class SupervisorLink {
+    private let channel: Channel
+    private let child: ChildProcess
+    private let buffer = Channel.makeBuffer()
+    private var isCommitted = false
+    private var isAbandoned = false
+
+    /// The supervisor's process ID.
+    var process: pid_t { child.process }
+
+    /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
+    private static let patience = 30_000
+
+    private init(_ channel: Channel, _ child: ChildProcess) {
+        self.channel = channel
+        self.child = child
+    }
+
+    deinit {
+        if !isCommitted { abandon() }
+    }
+
+    /// Ends the supervisor of a container that does not come to be, and removes what it has left if it was killed.
+    func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor) {
+        guard !isCommitted else { return }
+        abandon()
+        do throws(Failure) {
+            try LeaseFiles.remove(leaseName, in: runDirectory)
+        } catch {
+            Log.error("\(error)")
+        }
+    }
+
+    /// Starts a supervisor, in a session of its own, and gives it its orders.
+    static func start(
+        program: String,
+        order: StartOrder,
+        key: MasterKey,
+        states: borrowing Descriptor,
+        runDirectory: borrowing Descriptor,
+        initProcess: borrowing ProcessReference
+    ) throws(Failure) -> SupervisorLink {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        var launch = ProgramLaunch(program, ["vtpm-supervisor"])
+        launch.passed = [pair.far.descriptor.number]
+        launch.ownSession = true
+        let link = SupervisorLink(pair.near, try launch.start())
+        let descriptors = [states.number, runDirectory.number, initProcess.descriptor.number]
+        try link.channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
+        try link.channel.send(HookMessage.key, key.key)
+        return link
+    }
+
+    /// Waits until the TPM has started up; returns the worker's process ID.
+    func awaitReady() throws(Failure) -> pid_t {
+        let message = try expect(HookMessage.ready)
+        guard message.count == 4 else { throw confused }
+        return pid_t(bitPattern: message.body.reduce(0) { $0 << 8 | UInt32($1) })
+    }
+
+    /// Has the worker serve a device.
+    func serve(_ device: borrowing ProxyDevice) throws(Failure) {
+        var body = ByteWriter()
+        body.write(device.number)
+        try channel.send(HookMessage.device, body, descriptors: [device.server.number])
+        _ = try expect(HookMessage.serving)
+    }
+
+    /// Has the supervisor keep a device, unused, so that its number stays taken.
+    func occupy(_ device: borrowing ProxyDevice) throws(Failure) {
+        try channel.send(HookMessage.occupy, descriptors: [device.server.number])
+    }
+
+    /// Throws if the supervisor has failed in the meantime.
+    func check() throws(Failure) {
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: 0)) != 0 else { return }
+        _ = try receive()
+        throw confused
+    }
+
+    /// Leaves the vTPM to the supervisor.
+    func commit() throws(Failure) {
+        try channel.send(HookMessage.commit)
+        _ = try expect(HookMessage.committed)
+        isCommitted = true
+    }
+
+    /// Ends the supervisor and waits until it has undone everything.
+    private func abandon() {
+        guard !isAbandoned else { return }
+        isAbandoned = true
+        _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
+        do throws(Failure) {
+            _ = try child.wait(until: Deadline(milliseconds: 5000))
+        } catch {
+            child.kill()
+        }
+    }
+
+    private func expect(_ kind: UInt8) throws(Failure) -> Message {
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) != 0 else {
+            throw Failure("cannot start the vTPM", because: "the supervisor does not answer")
+        }
+        let message = try receive()
+        guard message.kind == kind else { throw confused }
+        return message
+    }
+
+    private func receive() throws(Failure) -> Message {
+        guard let message = try channel.receive(into: buffer) else {
+            throw Failure(
+                "cannot start the vTPM",
+                because: "the supervisor ended",
+                remedy: "see its lines in the system log"
+            )
+        }
+        guard message.kind != HookMessage.failure else {
+            throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+        }
+        return message
+    }
+
+    private var confused: Failure {
+        Failure("cannot start the vTPM", because: "the supervisor's answer makes no sense")
+    }
+}

@@ -1,0 +1,186 @@
+import CLinux
+import Glibc
+import Platform
+import Synchronization
+import Testing
+import VTPMProxy
+
+@testable import OCIHook
+
+private let tpm = DeviceNumber(major: 253, minor: 65536)
+
+/// Filters in memory, which can behave like older kernels and like a runtime that interferes.
+private final class MemoryKernel: FilterKernel, Sendable {
+    struct State {
+        var attached: [UInt32]
+        var flags = BPF_F_ALLOW_MULTI
+        var programs: [UInt32: [Instruction]]
+        /// Which program a descriptor stands for.
+        var opened: [CInt: UInt32] = [:]
+        var knowsReplace = true
+        /// How many replacements somebody else gets ahead of.
+        var races = 0
+        /// Programs that a link holds.
+        var linked: Set<UInt32> = []
+        var calls: [String] = []
+        /// The fewest filters that were attached at any time.
+        var fewest: Int
+        var next: UInt32 = 100
+    }
+
+    let state: Mutex<State>
+
+    init(_ programs: [[Instruction]], change: (inout State) -> Void = { _ in }) {
+        let numbered = Dictionary(uniqueKeysWithValues: zip(UInt32(1)..., programs))
+        var state = State(attached: numbered.keys.sorted(), programs: numbered, fewest: programs.count)
+        change(&state)
+        self.state = Mutex(state)
+    }
+
+    func filters(of group: CInt) -> AttachedFilters {
+        state.withLock { AttachedFilters(programs: $0.attached, flags: $0.flags) }
+    }
+
+    private func opened(_ program: UInt32) throws(Failure) -> Descriptor {
+        let descriptor = try Descriptor.open("/dev/null", .read)
+        let number = descriptor.number
+        state.withLock { $0.opened[number] = program }
+        return descriptor
+    }
+
+    func open(_ program: UInt32) throws(Failure) -> Descriptor { try opened(program) }
+
+    func instructions(of program: borrowing Descriptor) -> [Instruction] {
+        let number = program.number
+        return state.withLock { state in state.opened[number].flatMap { state.programs[$0] } ?? [] }
+    }
+
+    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor {
+        let program = state.withLock { state in
+            state.next += 1
+            state.programs[state.next] = instructions
+            return state.next
+        }
+        return try opened(program)
+    }
+
+    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
+        let code: CInt = state.withLock { state in
+            defer { state.fewest = min(state.fewest, state.attached.count) }
+            guard let new = state.opened[program] else { return EBADF }
+            guard flags == state.flags else { return EPERM }
+            guard let old else {
+                state.calls.append("attach")
+                state.attached = flags & BPF_F_ALLOW_MULTI == 0 ? [new] : state.attached + [new]
+                return 0
+            }
+            guard state.knowsReplace else { return EINVAL }
+            if state.races > 0 {
+                state.races -= 1
+                return ENOENT
+            }
+            guard let id = state.opened[old], !state.linked.contains(id),
+                let index = state.attached.firstIndex(of: id)
+            else { return ENOENT }
+            state.calls.append("replace")
+            state.attached[index] = new
+            return 0
+        }
+        guard code == 0 else { throw Failure("cannot attach", call: "test", code: code) }
+    }
+
+    func detach(_ program: CInt, from group: CInt) {
+        state.withLock { state in
+            state.calls.append("detach")
+            state.attached.removeAll { $0 == state.opened[program] }
+            state.fewest = min(state.fewest, state.attached.count)
+        }
+    }
+
+    /// Whether every attached filter allows the device.
+    func allows(_ device: DeviceNumber) -> Bool {
+        state.withLock { state in
+            state.attached.allSatisfy {
+                FilterInterpreter.verdict(of: state.programs[$0] ?? [], on: .use(of: device)) == true
+            }
+        }
+    }
+
+    var calls: [String] { state.withLock { $0.calls } }
+    var fewest: Int { state.withLock { $0.fewest } }
+}
+
+@Suite struct FilterPatchTests {
+    private let denying = RuntimeFilter.runc.program([])
+    private let open = RuntimeFilter.runc.program([Rule(kind: .character, access: .all)])
+
+    private func patch(_ kernel: MemoryKernel) throws -> [Obstacle] {
+        try FilterPatch(kernel: kernel, devices: [tpm]).apply(to: 0)
+    }
+
+    @Test func `each denying filter is replaced in one step`() throws {
+        let kernel = MemoryKernel([denying, open, denying])
+        #expect(try patch(kernel).isEmpty)
+        #expect(kernel.allows(tpm))
+        #expect(kernel.calls == ["replace", "replace"])
+        #expect(kernel.fewest == 3)
+    }
+
+    @Test func `no filter is attached where there is none`() throws {
+        let kernel = MemoryKernel([])
+        #expect(try patch(kernel).isEmpty)
+        #expect(kernel.calls.isEmpty)
+    }
+
+    @Test func `without replacement the new filter comes before the old one goes`() throws {
+        let kernel = MemoryKernel([denying]) { $0.knowsReplace = false }
+        #expect(try patch(kernel).isEmpty)
+        #expect(kernel.allows(tpm))
+        #expect(kernel.calls == ["attach", "detach"])
+        #expect(kernel.fewest == 1)
+    }
+
+    @Test(arguments: [0, BPF_F_ALLOW_OVERRIDE])
+    func `a single filter is replaced with the flags it has`(flags: UInt32) throws {
+        let kernel = MemoryKernel([denying]) { $0.flags = flags }
+        #expect(try patch(kernel).isEmpty)
+        #expect(kernel.allows(tpm))
+        #expect(kernel.calls == ["attach"])
+    }
+
+    @Test func `a race is run again`() throws {
+        let kernel = MemoryKernel([denying]) { $0.races = 20 }
+        #expect(try patch(kernel).isEmpty)
+        #expect(kernel.allows(tpm))
+    }
+
+    @Test func `a filter that a link holds is an obstacle and the others are extended`() throws {
+        let kernel = MemoryKernel([denying, denying]) { $0.linked = [1] }
+        let obstacles = try patch(kernel)
+        #expect(obstacles.map(\.program) == [1])
+        #expect(obstacles.map(\.reason.code) == [ENOENT])
+        #expect(kernel.calls == ["replace"])
+    }
+
+    @Test func `a hidden filter is an obstacle that names the sysctl`() throws {
+        let kernel = MemoryKernel([[], denying])
+        let obstacles = try patch(kernel)
+        #expect(obstacles.map(\.program) == [1])
+        #expect(obstacles.allSatisfy { $0.reason.remedy?.contains("net.core.bpf_jit_harden") == true })
+    }
+
+    @Test(
+        arguments: [
+            (
+                "0: (b7) r0 = 2\nAt program exit the register R0 has value\nprocessed 2 insns (limit 1000000)\n",
+                "At program exit the register R0 has value"
+            ),
+            ("processed 2 insns\n", nil),
+            ("", nil),
+            (String(repeating: "x", count: 500), String(repeating: "x", count: 200)),
+        ] as [(String, String?)]
+    )
+    func `the verifier's last words are its reason`(log: String, reason: String?) {
+        #expect(BPFPrograms.reason(inLog: log) == reason)
+    }
+}

@@ -1,0 +1,123 @@
+import CLinux
+import Glibc
+import Platform
+import Testing
+import VTPMProxy
+
+@testable import OCIHook
+
+/// What of the running kernel the tests can use.
+///
+/// A test that needs more than there is is reported as skipped.
+enum Kernel {
+    private static let mounts = (try? read("/proc/self/mountinfo")).map(ControlGroupMount.parse) ?? []
+
+    /// Where version 2 is mounted.
+    static let unified = mounts.first { $0.type == "cgroup2" }?.mountPoint
+    /// Where the `devices` controller of version 1 is mounted.
+    static let legacy = mounts.first { $0.type == "cgroup" && $0.options.contains("devices") }?.mountPoint
+
+    /// Whether programs can be loaded and cgroups of version 2 be made here: root, CAP_BPF or CAP_SYS_ADMIN, a mount.
+    static let canFilter: Bool = {
+        guard let unified, geteuid() == 0, access(unified, W_OK) == 0 else { return false }
+        return (try? BPFPrograms().load([.set(0, to: 1), .exit])) != nil
+    }()
+
+    /// Whether cgroups of version 1 with the `devices` controller can be made here.
+    static let canUseLegacy = legacy.map { geteuid() == 0 && access($0, W_OK) == 0 } ?? false
+
+    /// The program of the probe, which is built beside the tests.
+    static var probeProgram: String {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/ProbeProgram"
+    }
+
+    private static func read(_ path: String) throws(Failure) -> [UInt8] {
+        try Descriptor.open(path, .read).readAll(limit: 1 << 24, path)
+    }
+}
+
+/// A cgroup that is made for a test and removed after it; its processes have to be gone by then.
+struct ScratchGroup: ~Copyable {
+    let path: String
+    let directory: Descriptor
+
+    init(in parent: String, _ name: String) throws {
+        let path = "\(parent)/\(name)"
+        try systemCall("mkdir", "cannot make \(path)") { mkdir(path, 0o755) }
+        self.directory = try Descriptor.open(path, .directory)
+        self.path = path
+    }
+
+    deinit {
+        // A process that was reaped a moment ago may still be on its way out.
+        for _ in 0..<100 where rmdir(path) == -1 && errno == EBUSY { usleep(10_000) }
+    }
+
+    func write(_ text: String, to file: String) throws {
+        try Descriptor.open("\(path)/\(file)", OpenOptions(O_WRONLY)).writeAll(Array(text.utf8), file)
+    }
+
+    func attach(_ program: [Instruction], flags: UInt32 = BPF_F_ALLOW_MULTI) throws {
+        let kernel = BPFPrograms()
+        let loaded = try kernel.load(program)
+        try kernel.attach(loaded.number, to: directory.number, flags: flags, replacing: nil)
+    }
+
+    func programs() throws -> [[Instruction]] {
+        let kernel = BPFPrograms()
+        var programs: [[Instruction]] = []
+        for id in try kernel.filters(of: directory.number).programs {
+            programs.append(try kernel.instructions(of: kernel.open(id)))
+        }
+        return programs
+    }
+}
+
+/// Nodes of devices in a directory of their own, all removed in the end.
+struct ScratchNodes: ~Copyable {
+    let directory: String
+    let names: [String]
+    let descriptors: [CInt]
+
+    init(_ devices: [DeviceNumber]) throws {
+        var template = Array("/tmp/vtpm-nodes-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory", call: "mkdtemp", code: errno) }
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        var names: [String] = []
+        var descriptors: [CInt] = []
+        for device in devices {
+            let name = "\(directory)/\(device)"
+            try systemCall("mknod", "cannot make \(name)") { mknod(name, S_IFCHR | 0o600, device.raw) }
+            descriptors.append(try Descriptor.open(name, OpenOptions(openPathOnly)).release())
+            names.append(name)
+        }
+        self.directory = directory
+        self.names = names
+        self.descriptors = descriptors
+    }
+
+    deinit {
+        for descriptor in descriptors { close(descriptor) }
+        for name in names { unlink(name) }
+        rmdir(directory)
+    }
+
+    var probe: AccessProbe { AccessProbe(program: Kernel.probeProgram, nodes: descriptors) }
+}
+
+/// Runs a program in cgroups until it is told to end, and reaps it.
+struct Inmate: ~Copyable {
+    let child: ChildProcess
+
+    init(_ path: String = "/bin/sleep", _ arguments: [String] = ["sleep", "120"]) throws {
+        child = try ProgramLaunch(path, arguments).start()
+    }
+
+    deinit {
+        child.kill()
+        _ = try? child.wait()
+    }
+}

@@ -1,0 +1,215 @@
+import CLinux
+import Glibc
+import Platform
+import Testing
+import VTPMProxy
+
+@testable import OCIHook
+
+private let tpm = DeviceNumber(major: 10, minor: 224)
+private let resourceManager = DeviceNumber(major: 253, minor: 65541)
+private let stranger = DeviceNumber(major: 253, minor: 65542)
+
+/// Filters without the rule of runc's that allows making any node.
+private let rules: [Rule] = [
+    Rule(kind: .character, access: .all, major: 1, minor: 3),
+    Rule(kind: .character, access: [.read, .write], major: 5),
+]
+
+// On a kernel, or with privileges, that do not allow this, these tests are reported as skipped and prove nothing.
+@Suite(.enabled(if: Kernel.canFilter, "needs root, bpf(2) and a writable mount of cgroup version 2"))
+struct KernelFilterTests {
+    private func scratch(_ name: String) throws -> ScratchGroup {
+        try ScratchGroup(in: #require(Kernel.unified), "vtpm-test-\(getpid())-\(name)")
+    }
+
+    @Test(arguments: RuntimeFilter.allCases)
+    func `the kernel shows a filter as it was loaded and takes it back extended`(shape: RuntimeFilter) throws {
+        let group = try scratch("load-\(shape)")
+        let program = shape.program(Rule.usual)
+        try group.attach(program)
+        #expect(try group.programs() == [program])
+        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm, resourceManager])
+        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        let extended = try DeviceFilter(dumped: program).allowing([tpm, resourceManager])
+        #expect(try group.programs() == [extended])
+        // Once is enough.
+        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        #expect(try group.programs() == [extended])
+    }
+
+    @Test(arguments: [0, BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI])
+    func `the flags of a group are kept`(flags: UInt32) throws {
+        let group = try scratch("flags-\(flags)")
+        try group.attach(RuntimeFilter.runc.program(rules), flags: flags)
+        let patch = FilterPatch(kernel: BPFPrograms(), devices: [resourceManager])
+        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        let attached = try BPFPrograms().filters(of: group.directory.number)
+        #expect(attached.flags == flags)
+        #expect(attached.programs.count == 1)
+        #expect(try patch.allowsAll(#require(try group.programs().first)))
+    }
+
+    @Test func `several filters of a group are each extended`() throws {
+        let group = try scratch("several")
+        for shape in RuntimeFilter.allCases { try group.attach(shape.program(rules)) }
+        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm, resourceManager])
+        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        let programs = try group.programs()
+        #expect(programs.count == 3)
+        #expect(programs.allSatisfy(patch.allowsAll))
+    }
+
+    @Test func `a group without a filter gets none`() throws {
+        let group = try scratch("none")
+        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm])
+        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        #expect(try group.programs().isEmpty)
+    }
+
+    @Test func `the verifier's reason is in the error`() throws {
+        let failure = try #require(throws: Failure.self) { _ = try BPFPrograms().load([.exit]) }
+        #expect(failure.description.hasPrefix("cannot load a device filter: bpf BPF_PROG_LOAD: Permission denied: "))
+        #expect(failure.description.contains("R0 !read_ok"))
+    }
+
+    @Test(arguments: RuntimeFilter.allCases)
+    func `the container gains the devices and nothing else`(shape: RuntimeFilter) throws {
+        let group = try scratch("allow-\(shape)")
+        try group.attach(shape.program(rules))
+        try expectGrant(group, process: Inmate(), cgroupsPath: nil)
+    }
+
+    @Test func `filters on the way up to the container's own group are extended`() throws {
+        let box = try scratch("box")
+        let leaf = try ScratchGroup(in: box.path, "leaf")
+        try box.attach(RuntimeFilter.systemd.program(rules))
+        try leaf.attach(RuntimeFilter.crun.program(rules))
+        try expectGrant(leaf, process: Inmate(), cgroupsPath: "/vtpm-test-\(getpid())-box")
+    }
+
+    private func expectGrant(
+        _ group: borrowing ScratchGroup,
+        process: consuming Inmate,
+        cgroupsPath: String?
+    ) throws {
+        try group.write("\(process.child.process)", to: "cgroup.procs")
+        let nodes = try ScratchNodes([tpm, resourceManager, stranger])
+        let ours = AccessProbe(program: Kernel.probeProgram, nodes: Array(nodes.descriptors[..<2]))
+        let groups = try ControlGroups(of: process.child.process)
+        #expect(try nodes.probe.run(in: groups) == [.denied, .denied, .denied])
+
+        try DeviceCgroup.allow(
+            [tpm, resourceManager],
+            for: process.child.process,
+            cgroupsPath: cgroupsPath,
+            probe: ours
+        )
+        #expect(try nodes.probe.run(in: groups) == [.allowed, .allowed, .denied])
+        let made = "\(nodes.directory)/made"
+        let script = """
+            echo 0 > \(group.path)/cgroup.procs || exit 3
+            mknod \(made) c 1 3 || exit 4
+            rm \(made)
+            mknod \(made) c 10 224 && exit 5
+            exit 0
+            """
+        #expect(try ProgramLaunch("/bin/sh", ["sh", "-c", script]).start().wait() == .exited(0))
+        unlink(made)
+    }
+
+    @Test func `a filter above the container's own group is left alone and named`() throws {
+        let foreign = try scratch("foreign")
+        let leaf = try ScratchGroup(in: foreign.path, "leaf")
+        let program = RuntimeFilter.systemd.program(rules)
+        try foreign.attach(program)
+        let process = try Inmate()
+        try leaf.write("\(process.child.process)", to: "cgroup.procs")
+        let nodes = try ScratchNodes([tpm])
+        let id = try #require(try BPFPrograms().filters(of: foreign.directory.number).programs.first)
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, probe: nodes.probe)
+        }
+        #expect(failure.why == "denied by device filter \(id) of \(foreign.path)")
+        #expect(try foreign.programs() == [program])
+    }
+
+    @Test func `systemd's unit is left alone and named, unless the container may use the devices already`() throws {
+        let group = try scratch("systemd")
+        let process = try Inmate()
+        try group.write("\(process.child.process)", to: "cgroup.procs")
+        let nodes = try ScratchNodes([tpm])
+        try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: "a.slice:runc:b", probe: nodes.probe)
+        try group.attach(RuntimeFilter.runc.program(rules))
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: "a.slice:runc:b", probe: nodes.probe)
+        }
+        #expect(failure.why.contains("systemd's unit runc-b.scope"))
+        #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
+    }
+
+    @Test func `nodes of other devices are refused`() throws {
+        let nodes = try ScratchNodes([tpm])
+        #expect(throws: Failure.self) {
+            try DeviceCgroup.allow([resourceManager], for: getpid(), cgroupsPath: nil, probe: nodes.probe)
+        }
+    }
+
+    @Test func `a program that is no probe is a failure and no answer`() throws {
+        let group = try scratch("stranger")
+        let process = try Inmate()
+        try group.write("\(process.child.process)", to: "cgroup.procs")
+        let nodes = try ScratchNodes([tpm])
+        let groups = try ControlGroups(of: process.child.process)
+        for program in ["/bin/true", "/bin/false", "/nonexistent"] {
+            let probe = AccessProbe(program: program, nodes: nodes.descriptors)
+            #expect(throws: Failure.self) { _ = try probe.run(in: groups) }
+        }
+    }
+
+    @Test(.enabled(if: Kernel.canUseLegacy, "needs root and a writable mount of the devices controller"))
+    func `both versions at once have to allow it`() throws {
+        let name = "vtpm-test-\(getpid())-both"
+        let group = try scratch("both")
+        let box = try ScratchGroup(in: #require(Kernel.legacy), name)
+        // The list cannot be emptied once there is a group below.
+        try box.write("a", to: "devices.deny")
+        let legacy = try ScratchGroup(in: box.path, "leaf")
+        try group.attach(RuntimeFilter.runc.program(rules))
+        let process = try Inmate()
+        try legacy.write("\(process.child.process)", to: "cgroup.procs")
+        // Here the configuration names the group of version 1, and the leaf of version 2 is nobody's.
+        try expectRefusal(process, cgroupsPath: "/\(name)")
+        try group.write("\(process.child.process)", to: "cgroup.procs")
+        try expectGrantInBoth(process, cgroupsPath: "/\(name)", legacy)
+    }
+
+    private func expectRefusal(_ process: borrowing Inmate, cgroupsPath: String) throws {
+        let nodes = try ScratchNodes([stranger])
+        let other = "\(cgroupsPath)-other"
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow([stranger], for: process.child.process, cgroupsPath: other, probe: nodes.probe)
+        }
+        #expect(failure.why == "the device cgroup denies it")
+    }
+
+    private func expectGrantInBoth(
+        _ process: borrowing Inmate,
+        cgroupsPath: String,
+        _ legacy: borrowing ScratchGroup
+    ) throws {
+        let nodes = try ScratchNodes([tpm, resourceManager, stranger])
+        let ours = AccessProbe(program: Kernel.probeProgram, nodes: Array(nodes.descriptors[..<2]))
+        let groups = try ControlGroups(of: process.child.process)
+        #expect(try nodes.probe.run(in: groups) == [.denied, .denied, .denied])
+        try DeviceCgroup.allow(
+            [tpm, resourceManager],
+            for: process.child.process,
+            cgroupsPath: cgroupsPath,
+            probe: ours
+        )
+        #expect(try nodes.probe.run(in: groups) == [.allowed, .allowed, .denied])
+        let list = try Descriptor.open("\(legacy.path)/devices.list", .read).readAll(limit: 4096, "devices.list")
+        #expect(String(decoding: list, as: UTF8.self) == "c 10:224 rw\nc 253:65541 rw\n")
+    }
+}
