@@ -27,6 +27,10 @@ let package = Package(
         .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
         .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
         .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
+        .executable(name: "vtpmctl", targets: ["vtpmctl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
     ],
     targets: [
         // What the importer cannot see; nothing else is C.
@@ -61,6 +65,14 @@ let package = Package(
         program("vtpm-hook", ["OCIHook", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
         program("vtpm-worker", ["RuntimeWorker", "Platform"]),
+        program(
+            "vtpmctl",
+            [
+                "Platform", "RuntimeControl", "RuntimeLease",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
+
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",

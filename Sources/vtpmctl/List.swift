@@ -1,0 +1,115 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeLease
+
+/// The containers that have a TPM.
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists the containers that have a TPM.")
+
+    @Flag(help: "Print a JSON array, one object for each container.")
+    var json = false
+
+    func run() throws {
+        do throws(Failure) {
+            let entries = try load()
+            try json ? printJSON(entries) : printTable(entries)
+        } catch {
+            let line = Array("vtpmctl: \(error)\n".utf8)
+            _ = write(STDERR_FILENO, line, line.count)
+            throw ExitCode.failure
+        }
+    }
+
+    /// A lease, and how its supervisor says that the TPM is.
+    private struct Entry: Encodable {
+        let lease: Lease
+        let health: String
+        let generation: UInt64?
+        let reason: String?
+
+        enum Keys: String, CodingKey {
+            case health
+            case generation
+            case reason
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            try lease.encode(to: encoder)
+            var container = encoder.container(keyedBy: Keys.self)
+            try container.encode(health, forKey: .health)
+            try container.encodeIfPresent(generation, forKey: .generation)
+            try container.encodeIfPresent(reason, forKey: .reason)
+        }
+    }
+
+    private func load() throws(Failure) -> [Entry] {
+        let runDirectory: Descriptor
+        do {
+            runDirectory = try .open("/run/container-vtpm", .directory)
+        } catch let error where error.code == ENOENT {
+            return []
+        }
+        var entries: [Entry] = []
+        for (name, lease) in try Leases.all(in: runDirectory) {
+            guard let directory = try Leases.open(name, in: runDirectory) else { continue }
+            let status = status(in: directory)
+            entries.append(
+                Entry(
+                    lease: lease,
+                    health: status.map { "\($0.health)" } ?? "lost",
+                    generation: status?.generation,
+                    reason: status.flatMap { $0.reason.isEmpty ? nil : $0.reason }
+                )
+            )
+        }
+        return entries.sorted { $0.lease.containerID < $1.lease.containerID }
+    }
+
+    /// Asks the supervisor; nothing where it is gone or does not answer.
+    private func status(in directory: borrowing Descriptor) -> VTPMStatus? {
+        do throws(Failure) {
+            let channel = try ControlSocket.connect(in: directory)
+            let buffer = Channel.makeBuffer()
+            let deadline = Deadline(milliseconds: 2000)
+            try channel.send(ControlMessage.status, until: deadline)
+            guard try wait(for: channel.descriptor.number, until: deadline) != 0,
+                let message = try channel.receive(into: buffer)
+            else { return nil }
+            return VTPMStatus(message.body)
+        } catch {
+            return nil
+        }
+    }
+
+    private func printJSON(_ entries: [Entry]) throws(Failure) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            print(String(decoding: try encoder.encode(entries), as: UTF8.self))
+        } catch {
+            throw Failure("cannot print the leases", because: "\(error)")
+        }
+    }
+
+    private func printTable(_ entries: [Entry]) {
+        let header = ["CONTAINER", "STATE", "TPM", "INIT", "SUPERVISOR", "HEALTH"]
+        let rows =
+            [header]
+            + entries.map { entry in
+                let lease = entry.lease
+                return [
+                    lease.containerID.onOneLine, lease.stateID.onOneLine, "tpm\(lease.tpmNumber)", "\(lease.initPID)",
+                    "\(lease.supervisorPID)", entry.health,
+                ]
+            }
+        let widths = header.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        for row in rows {
+            let cells = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
+            let line = cells.joined(separator: "  ")
+            print(line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
+        }
+    }
+}
