@@ -1,0 +1,51 @@
+# A hook that is given what it cannot use says so in one clear line, fails, and changes nothing on the host.
+. "$GUEST/lib.sh"
+
+refused() { # WHAT REGEX STATE
+    echo "input: $1"
+    for stage in createRuntime prestart; do
+        hook "$stage" "$3"
+        expect_refusal "$stage with $1" "$2" "$HOOK_STATUS" "$HOOK_ERROR"
+    done
+    echo "$HOOK_ERROR"
+    expect_host "$host"
+    expect_states "$states"
+}
+
+container_bundle plain
+sleep infinity &
+living=$!
+sleep 0 &
+gone=$!
+wait "$gone"
+host=$(host_snapshot)
+states=$(state_snapshot)
+
+refused "no input" state ''
+refused "broken JSON" state '{"ociVersion": "1.0.2", "id": '
+refused "JSON of another kind" state '["plain"]'
+refused "a state without an ID" id "$(state_json plain "$living" | jq 'del(.id)')"
+refused "a state without a pid" pid "$(state_json plain "$living" | jq 'del(.pid)')"
+refused "a pid that is gone" "$gone" "$(state_json plain "$gone")"
+mv "$BUNDLES/plain/config.json" "$WORK/config.json"
+refused "a bundle without config.json" config.json "$(state_json plain "$living")"
+echo '{"ociVersion": ' >"$BUNDLES/plain/config.json"
+refused "a broken config.json" config.json "$(state_json plain "$living")"
+mv "$WORK/config.json" "$BUNDLES/plain/config.json"
+refused "a relative bundle" bundle "$(state_json plain "$living" | jq '.bundle = "bundles/plain"')"
+kill "$living"
+
+hook frobnicate "$(state_json plain 1)"
+expect_refusal "an unknown stage" frobnicate "$HOOK_STATUS" "$HOOK_ERROR"
+
+# The runtime's own way: an annotation that nobody knows, in the configuration.
+container_edit plain '.annotations = {"org.container-vtpm.nonsense": "1"}'
+container_wrap_hooks plain
+expect_creation_refused plain 'org\.container-vtpm\.nonsense'
+expect_host "$host"
+expect_states "$states"
+
+# Others' annotations are none of our business.
+container_edit plain '.annotations = {"org.example.nonsense": "1"}'
+container_start plain
+container_stop plain

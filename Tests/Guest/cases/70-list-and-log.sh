@@ -1,0 +1,24 @@
+# `vtpmctl list` shows the vTPMs that there are, and the log names the container in each line of ours.
+. "$GUEST/lib.sh"
+
+expect_equal "the list on a clean host" '[]' "$(vtpmctl list --json | jq --compact-output .)"
+container_bundle shown
+container_start shown
+expect_equal "the lease's bundle" "$BUNDLES/shown" "$(lease_field shown bundle)"
+expect_equal "the lease's state" shown "$(lease_field shown stateID)"
+expect_equal "the lease's init" "$(container_pid shown)" "$(lease_field shown initPID)"
+expect_equal "the supervisor's program" vtpm-supervisor "$(<"/proc/$(lease_field shown supervisorPID)/comm")"
+expect_equal "the worker's program" vtpm-worker "$(<"/proc/$(lease_field shown workerPID)/comm")"
+table=$(vtpmctl list)
+echo "$table"
+expect_match "the table" "shown" "$table"
+expect_equal "the mode of $LEASES" '700 0:0' "$(stat --format '%a %u:%g' "$LEASES")"
+container_stop shown
+expect_equal "the list at the end" '[]' "$(vtpmctl list --json | jq --compact-output .)"
+
+wait_until "the supervisor's log" grep 'vtpm-supervisor.*shown' "$SYSLOG"
+container_bundle refused '.annotations = {"org.container-vtpm.nonsense": "1"}'
+expect_failure "creation" container_create refused
+wait_until "the hook's log" grep 'vtpm-hook.*refused.*cannot' "$SYSLOG"
+expect_equal "lines of ours that do not name their container" '' \
+    "$(grep -E 'vtpm-(hook|supervisor)' "$SYSLOG" | grep -Ev 'shown|refused' || true)"

@@ -1,0 +1,371 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # much here is for the cases
+# For cases: containers with and without a vTPM, the hook called by hand, and assertions. A case is one bash script
+# that begins with `. "$GUEST/lib.sh"`; it passes when it exits 0 and leaves the host as it was. It gets
+#
+#   RUNTIME    the OCI runtime to use: runc or crun
+#   WORK       an empty folder on a tmpfs
+#   HOOKS      the folder of hook configurations
+#   ROOTFS     a Debian with tpm2-tools, read only
+#   SELFTESTS  the kernel's tools/testing/selftests/tpm2
+#   SYSLOG     the file to which /dev/log is written
+set -euo pipefail
+
+: "${RUNTIME:?}" "${WORK:?}" "${HOOKS:?}" "${ROOTFS:?}" "${SELFTESTS:?}" "${SYSLOG:?}" "${GUEST:?}"
+
+readonly HOOK=/usr/libexec/container-vtpm/vtpm-hook
+readonly STATES=/var/lib/container-vtpm/states
+readonly MASTER_KEY=/var/lib/container-vtpm/keys/master.key
+readonly LEASES=/run/container-vtpm
+readonly BUNDLES=$WORK/bundles
+
+# shellcheck source=snapshot.sh
+. "$GUEST/snapshot.sh"
+
+# --- assertions ---
+
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+expect_equal() { # WHAT EXPECTED ACTUAL
+    [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+expect_different() { # WHAT ONE OTHER
+    [[ $2 != "$3" ]] || fail "$1: both are '$2'"
+}
+
+expect_match() { # WHAT REGEX TEXT
+    [[ $3 =~ $2 ]] || fail "$1: expected something like '$2', got '$3'"
+}
+
+expect_failure() { # WHAT COMMAND...
+    local what=$1
+    shift
+    if "$@"; then
+        fail "$what: expected a failure"
+    fi
+}
+
+# Repeats a command until it succeeds. The deadline is only there to end a case that has gone wrong.
+wait_until() { # WHAT COMMAND...
+    local what=$1 deadline=$((SECONDS + 60))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < deadline)) || fail "waited in vain for: $what"
+        sleep 0.05
+    done
+}
+
+# The same without a pause, for a moment that is soon over; the command should start no program.
+wait_closely() { # WHAT COMMAND...
+    local what=$1 deadline=$((SECONDS + 60))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || fail "waited in vain for: $what"
+    done
+}
+
+host_is() { # SNAPSHOT
+    [[ $(host_snapshot) == "$1" ]]
+}
+
+# The host is again as it was: nothing of ours is left.
+expect_host() { # SNAPSHOT
+    local deadline=$((SECONDS + 20))
+    until host_is "$1"; do
+        if ((SECONDS > deadline)); then
+            show_difference "$1" "$(host_snapshot)"
+            fail "the host is not as it was"
+        fi
+        sleep 0.1
+    done
+}
+
+expect_states() { # SNAPSHOT
+    local now
+    now=$(state_snapshot)
+    [[ $now == "$1" ]] || {
+        show_difference "$1" "$now"
+        fail "the persistent state is not as it was"
+    }
+}
+
+# --- containers ---
+
+runtime() {
+    "$RUNTIME" --root "$WORK/$RUNTIME" "$@"
+}
+
+# Makes a bundle whose container sleeps, from the runtimes' own default configuration, with the hooks as they are
+# delivered. Further arguments are programs for jq that change the configuration.
+container_bundle() { # ID [JQ]...
+    local bundle=$BUNDLES/$1 program
+    mkdir -p "$bundle"/{rootfs,upper,work}
+    mount -t overlay "tests-$1" "$bundle/rootfs" \
+        -o "lowerdir=$ROOTFS,upperdir=$bundle/upper,workdir=$bundle/work"
+    (cd "$bundle" && rm -f config.json && runc spec)
+    program='
+        .process.terminal = false
+        | .process.args = ["sleep", "infinity"]
+        | .process.env += ["TPM2TOOLS_TCTI=device:/dev/tpmrm0", "PYTHONDONTWRITEBYTECODE=1"]
+        | .root = {path: "rootfs", readonly: false}
+        | .linux.cgroupsPath = "/container-vtpm-tests/" + $id
+        | .hooks = $fragment[0].hooks'
+    program+=$(printf ' | %s' "${@:2}")
+    container_edit "$1" "${program% | }" --slurpfile fragment "$HOOKS/oci-bundle.json"
+}
+
+container_edit() { # ID JQ [JQ-ARGUMENT]...
+    local config=$BUNDLES/$1/config.json
+    jq --arg id "$1" "${@:2}" <"$config" >"$config.new"
+    mv "$config.new" "$config"
+}
+
+container_hooks() { # ID FILE
+    container_edit "$1" '.hooks = $fragment[0].hooks' --slurpfile fragment "$2"
+}
+
+without_hooks='del(.hooks)'
+with_mknod='.process.capabilities |= map_values(. + ["CAP_MKNOD"])'
+readonly without_hooks with_mknod
+
+# Puts a fixture between runtime and hook that records, for each stage, the hook's standard input, its standard error
+# and its exit status in BUNDLE/hook.<stage>.{state,error,status}.
+container_wrap_hooks() { # ID
+    cat >"$BUNDLES/$1/wrapper" <<END
+#!/bin/bash
+record=$BUNDLES/$1/hook.\$1
+rm -f "\$record".*
+cat >"\$record.state"
+$HOOK "\$1" <"\$record.state" 2>"\$record.error"
+status=\$?
+echo "\$status" >"\$record.status"
+exit "\$status"
+END
+    chmod +x "$BUNDLES/$1/wrapper"
+    container_edit "$1" '.hooks |= map_values(map(if .path == $hook then .path = $wrapper else . end))' \
+        --arg hook "$HOOK" --arg wrapper "$BUNDLES/$1/wrapper"
+}
+
+# Puts a script of the case's own in front of the hook. It finds the container's root in $rootfs and its init in $pid.
+container_hook_first() { # ID SCRIPT
+    local path=$BUNDLES/$1/first
+    printf '#!/bin/bash\nset -e\nrootfs=%q\npid=$(jq .pid)\n%s\n' "$BUNDLES/$1/rootfs" "$2" >"$path"
+    chmod +x "$path"
+    container_edit "$1" '.hooks.createRuntime |= [{path: $path, env: .[0].env}] + .' --arg path "$path"
+}
+
+container_set_command() { # ID COMMAND...
+    container_edit "$1" '.process.args = $ARGS.positional' --args -- "${@:2}"
+}
+
+# Runs a command as a container's init, to its end, with `run` as a person would.
+container_run() { # ID COMMAND...
+    [[ -d $BUNDLES/$1 ]] || container_bundle "$1"
+    container_set_command "$@"
+    runtime run --bundle "$BUNDLES/$1" "$1" </dev/null
+}
+
+# Creates a container; its own output and the runtime's go to BUNDLE/output.
+container_create() { # ID
+    [[ -d $BUNDLES/$1 ]] || container_bundle "$1"
+    runtime create --bundle "$BUNDLES/$1" "$1" </dev/null >"$BUNDLES/$1/output" 2>&1
+}
+
+# The same in the background; the runtime's process is $foreground.
+container_run_in_background() { # ID COMMAND...
+    [[ -d $BUNDLES/$1 ]] || container_bundle "$1"
+    container_set_command "$@"
+    "$RUNTIME" --root "$WORK/$RUNTIME" run --bundle "$BUNDLES/$1" "$1" </dev/null >"$BUNDLES/$1/output" 2>&1 &
+    foreground=$!
+    wait_until "the container $1 to run" container_exec "$1" true
+}
+
+# Starts to create a container; the runtime's process is $creator.
+container_create_in_background() { # ID
+    "$RUNTIME" --root "$WORK/$RUNTIME" create --bundle "$BUNDLES/$1" "$1" </dev/null >"$BUNDLES/$1/output" 2>&1 &
+    creator=$!
+}
+
+# Creates and starts a container that stays, with `create` and `start` as an engine does.
+container_start() { # ID [COMMAND...]
+    [[ -d $BUNDLES/$1 ]] || container_bundle "$1"
+    (($# == 1)) || container_set_command "$@"
+    container_create "$1" || {
+        cat "$BUNDLES/$1/output" >&2
+        fail "cannot create the container $1"
+    }
+    runtime start "$1"
+}
+
+container_exec() { # ID COMMAND...
+    runtime exec "$@" </dev/null
+}
+
+container_shell() { # ID SCRIPT
+    container_exec "$1" bash -euo pipefail -c "$2"
+}
+
+container_pid() { # ID
+    runtime state "$1" | jq .pid
+}
+
+# Kills what is in the container's cgroup: its init, also one that the runtime has not let go yet.
+container_kill() { # ID
+    local group=/sys/fs/cgroup/container-vtpm-tests/$1 pid
+    [[ -d $group ]] || return 0
+    while read -r pid; do
+        kill -KILL "$pid" 2>/dev/null || true
+    done <"$group/cgroup.procs"
+}
+
+container_is_stopped() { # ID
+    [[ $(runtime state "$1" | jq -r .status) == stopped ]]
+}
+
+# Kills the container's init and deletes the container, as an engine does.
+container_stop() { # ID
+    runtime kill "$1" KILL
+    wait_until "the container $1 to stop" container_is_stopped "$1"
+    runtime delete "$1"
+}
+
+# --- the hook by hand ---
+
+state_json() { # ID PID [ANNOTATIONS-JSON]
+    jq --null-input --arg id "$1" --argjson pid "$2" --arg bundle "$BUNDLES/$1" --argjson annotations "${3:-{\}}" \
+        '{ociVersion: "1.0.2", id: $id, status: "creating", pid: $pid, bundle: $bundle, annotations: $annotations}'
+}
+
+# Leaves the exit status in HOOK_STATUS, standard error in HOOK_ERROR.
+hook() { # STAGE STATE
+    HOOK_STATUS=0
+    HOOK_ERROR=$("$HOOK" "$1" 2>&1 >/dev/null <<<"$2") || HOOK_STATUS=$?
+}
+
+# The hook's way to refuse: one line that says what and why.
+expect_refusal() { # WHAT REGEX STATUS ERROR
+    expect_equal "$1: the hook's exit status (it said: $4)" 1 "$3"
+    expect_equal "$1: lines that the hook printed ($4)" 1 "$(grep --count '' <<<"$4")"
+    expect_match "$1: the hook's error" "^vtpm-hook: cannot .*$2" "$4"
+}
+
+# A container that must not come to be, with its hooks wrapped: the hook's refusal, also in the runtime's own words.
+expect_creation_refused() { # ID REGEX
+    local record=$BUNDLES/$1/hook.createRuntime
+    expect_failure "$1: creation" container_create "$1"
+    [[ -f $record.status ]] || {
+        cat "$BUNDLES/$1/output" >&2
+        fail "$1: the hook was not called"
+    }
+    expect_refusal "$1" "$2" "$(<"$record.status")" "$(<"$record.error")"
+}
+
+# --- what the programs say ---
+
+lease() { # ID
+    local leases
+    leases=$(vtpmctl list --json)
+    jq --exit-status --arg id "$1" 'map(select(.containerID == $id)) | if length == 1 then .[0] else empty end' \
+        <<<"$leases" || fail "vtpmctl list --json has no single lease of $1: $leases"
+}
+
+lease_field() { # ID NAME
+    lease "$1" | jq --raw-output --arg name "$2" '.[$name] | if . == null then error("no field " + $name) else . end'
+}
+
+# A process that nobody has waited for yet is gone too: it has no program any more.
+process_is_gone() { # PID
+    ! readlink "/proc/$1/exe"
+}
+
+# Moments of a creation, for `wait_closely`. The first sets `process`.
+process_runs() { # NAME
+    local file name
+    for file in /proc/[0-9]*/comm; do
+        if { read -r name <"$file"; } 2>/dev/null && [[ $name == "$1" ]]; then
+            process=${file//[^0-9]/}
+            return
+        fi
+    done
+    return 1
+}
+
+hook_runs() { process_runs vtpm-hook; }
+supervisor_runs() { process_runs vtpm-supervisor; }
+tpms_at_first=$(echo /sys/class/tpm/*)
+tpm_exists() {
+    local tpms=(/sys/class/tpm/*)
+    [[ ${tpms[*]} != "$tpms_at_first" ]]
+}
+lease_exists() { compgen -G "$LEASES/*/lease.json" >/dev/null; }
+
+device_number() { # CLASS NUMBER
+    cat "/sys/class/$1/$1$2/dev"
+}
+
+# --- what a container's TPM is ---
+
+# The fingerprint of the endorsement key: it is derived from the TPM's own seed, and no two TPMs have the same.
+endorsement_key() { # ID
+    container_shell "$1" '
+        tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub >/dev/null
+        tpm2_flushcontext -t 2>/dev/null || true
+        sha256sum </tmp/ek.pub | cut -d " " -f 1'
+}
+
+pcr() { # ID INDEX
+    container_shell "$1" "tpm2_pcrread sha256:$2 | sed -n 's/^ *[0-9]* *: 0x//p'"
+}
+
+readonly zero_pcr=0000000000000000000000000000000000000000000000000000000000000000
+
+# Writes one raw TPM command in hex to a device and prints the answer in hex.
+raw_command() { # ID DEVICE HEX
+    container_exec "$1" python3 -c '
+import os, sys
+tpm = os.open(sys.argv[1], os.O_RDWR)
+os.write(tpm, bytes.fromhex(sys.argv[2]))
+print(os.read(tpm, 4096).hex())' "$2" "$3"
+}
+
+# Tries to open a file for reading and writing; prints `opened` or the name of the error.
+try_open() { # ID PATH
+    container_exec "$1" python3 -c '
+import errno, os, sys
+try:
+    os.open(sys.argv[1], os.O_RDWR)
+    print("opened")
+except OSError as error:
+    print(errno.errorcode[error.errno])' "$2"
+}
+
+# Makes a node in the container itself and tries to open it.
+try_own_node() { # ID MAJOR:MINOR
+    container_exec "$1" rm -f /own-node
+    container_exec "$1" mknod /own-node c "${2%:*}" "${2#*:}"
+    try_open "$1" /own-node
+}
+
+# TPM2_GetRandom of 8 bytes, and TPM_RC_FAILURE, for `raw_command`.
+readonly get_random=80010000000c0000017b0008 rc_failure=80010000000a00000101
+
+# --- the end of every case ---
+
+# Removes what the case made itself, never what the programs under test have left.
+end_case() {
+    local status=$? id target
+    set +e
+    for id in $(runtime list --quiet 2>/dev/null); do
+        runtime delete --force "$id" >/dev/null 2>&1
+    done
+    awk '{ print $5 }' /proc/self/mountinfo | grep "^$WORK/" | tac | while read -r target; do
+        umount --lazy "$target"
+    done
+    find /sys/fs/cgroup -depth -type d -path '*/container-vtpm-tests*' -exec rmdir {} + 2>/dev/null
+    exit "$status"
+}
+trap end_case EXIT
