@@ -1,0 +1,64 @@
+# container-vtpm. `make demo` and `make test` do all of their own set-up on Debian 12 with a Swift toolchain, as root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+PREFIX     ?= /usr
+LIBEXECDIR ?= $(PREFIX)/libexec/container-vtpm
+BINDIR     ?= $(PREFIX)/bin
+DATADIR    ?= $(PREFIX)/share/container-vtpm
+DESTDIR    ?=
+
+RELEASE  := -c release --static-swift-stdlib
+STAGE    := .build/stage
+PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
+
+.PHONY: build install format lint unit guest test demo clean dependencies stage
+
+## Builds the programs.
+build:
+	swift build $(RELEASE)
+
+## Installs the programs, stripped, and the hook configurations, below DESTDIR.
+install:
+	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
+	for program in $(PROGRAMS); do \
+	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
+	install -s -m 0755 .build/release/vtpmctl $(DESTDIR)$(BINDIR)/
+	install -m 0644 hooks/*.json $(DESTDIR)$(DATADIR)/hooks/
+
+## Formats all Swift code.
+format:
+	swift format --in-place --parallel --recursive Package.swift Sources Tests
+
+lint:
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+
+## The tests that need no kernel module.
+unit:
+	swift test
+
+# What a fresh Debian 12 with a Swift toolchain lacks.
+dependencies:
+	@Tests/dependencies
+
+stage: dependencies
+	@$(MAKE) --no-print-directory build
+	@rm -rf $(STAGE)
+	@$(MAKE) --no-print-directory --silent install DESTDIR=$(STAGE)
+
+## The cases that need a real kernel with /dev/vtpmx, in a virtual machine where the host has none.
+guest: stage
+	@Tests/Guest/prepare
+	@Tests/Guest/run --programs $(STAGE)
+
+## Everything that a change must pass.
+test: stage
+	@Tests/all $(STAGE)
+
+## The main job, shown.
+demo: stage
+	@Tests/Guest/prepare
+	@Tests/Guest/run --programs $(STAGE) --script Tests/Guest/demo
+
+clean:
+	rm -rf .build
