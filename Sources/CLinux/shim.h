@@ -77,6 +77,12 @@ static inline int clinux_prctl(int option, unsigned long argument) {
 }
 static inline void clinux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
 
+// The program's own file, from its first byte to the end of its code: end(3), and GNU ld's name for the start.
+extern const char __executable_start[];
+extern const char etext[];
+static inline long clinux_program_start(void) { return (long)__executable_start; }
+static inline long clinux_program_end(void) { return (long)etext; }
+
 // unix(7): struct ucred is hidden without _GNU_SOURCE.
 struct clinux_ucred {
     pid_t pid;

@@ -163,6 +163,7 @@ extension Supervisor {
             phase = .committed
             hook = nil
             Log.notice("\(name) is tpm\(deviceNumber), state \"\(order.stateID)\", generation \(store.generation)")
+            Hardening.releaseStartupPages()
         default:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }

@@ -38,6 +38,7 @@ public final class Worker {
             try channel.send(WorkerMessage.ready)
             guard let server = try receiveDevice() else { return }
             try channel.send(WorkerMessage.serving)
+            Hardening.releaseStartupPages()
             try serve(engine, server, orders.initProcess)
         } catch {
             var text = ByteWriter()
