@@ -58,10 +58,18 @@ public enum Hardening {
 
     /// Sets how readily the kernel's out-of-memory killer takes this process, whatever the engine had set.
     ///
-    /// The score goes from -1000 (never) to 1000 (first). proc(5), `/proc/PID/oom_score_adj`
-    public static func setOutOfMemoryScore(_ score: Int) throws(Failure) {
+    /// The score goes from -1000 (never) to 1000 (first). Returns false where it stays as it was: lowering it takes
+    /// CAP_SYS_RESOURCE. A TPM whose worker is killed fails closed, so that this is no reason to have none. proc(5),
+    /// `/proc/PID/oom_score_adj`
+    @discardableResult
+    public static func setOutOfMemoryScore(_ score: Int) throws(Failure) -> Bool {
         let path = "/proc/self/oom_score_adj"
         let file = try Descriptor.open(path, OpenOptions(O_WRONLY))
-        try file.writeAll(Array("\(score)".utf8), path)
+        do {
+            try file.writeAll(Array("\(score)".utf8), path)
+            return true
+        } catch let error where error.code == EACCES {
+            return false
+        }
     }
 }

@@ -193,11 +193,8 @@ public final class Supervisor {
         try Hardening.protectMemory()
         try Hardening.forbidNewPrivileges()
         // Far below an ordinary process: memory is not won by taking a container's identity.
-        do {
-            try Hardening.setOutOfMemoryScore(-900)
-        } catch let error where error.code == EACCES {
-            // Without CAP_SYS_RESOURCE; a TPM whose worker is killed fails closed, which is no reason to have none.
-            Log.notice("\(error)")
+        if try !Hardening.setOutOfMemoryScore(-900) {
+            Log.notice("cannot lower the supervisor's out-of-memory score: it has no CAP_SYS_RESOURCE")
         }
         // Those that a terminal sends to all of an engine's children.
         Glibc.signal(SIGHUP, SIG_IGN)
