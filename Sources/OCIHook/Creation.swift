@@ -47,28 +47,35 @@ public struct Creation {
         let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
         try refuseSecond(leaseName, in: runDirectory)
         let states = try openOwnDirectory(installation.states)
+        let indexDirectory = try openOwnDirectory(installation.index)
         let keys = try openOwnDirectory(installation.keys)
         let key = try MasterKeyFile.load(
             "master.key",
             in: keys,
             path: "\(installation.keys)/master.key",
-            states: states
+            isFirstUse: StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
         )
 
         let supervisor = try SupervisorLink.start(
             program: installation.program("vtpm-supervisor"),
             order: StartOrder(
-                stateID: state.id,
-                statesPath: installation.states,
+                storage: .persistent(
+                    PersistentStorage(
+                        stateID: state.id,
+                        statesPath: installation.states,
+                        indexPath: installation.index
+                    )
+                ),
                 containerID: state.id,
+                bundle: state.bundle,
                 leaseName: leaseName,
                 initProcess: identity,
                 workerPath: installation.program("vtpm-worker")
             ),
-            key: key,
-            states: states,
+            keys: [key],
             runDirectory: runDirectory,
-            initProcess: initProcess
+            initProcess: initProcess,
+            directories: [states.number, indexDirectory.number]
         )
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory) }
         let worker = try supervisor.awaitReady()

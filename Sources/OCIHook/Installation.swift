@@ -5,6 +5,8 @@ import Platform
 public struct Installation: Sendable {
     /// A directory for each state.
     public var states = "/var/lib/container-vtpm/states"
+    /// The directory of the host's index.
+    public var index = "/var/lib/container-vtpm/index"
     /// The master key's directory.
     public var keys = "/var/lib/container-vtpm/keys"
     /// A directory for each container that has a vTPM; it does not outlive the boot.

@@ -39,22 +39,24 @@ final class SupervisorLink {
     }
 
     /// Starts a supervisor, in a session of its own, and gives it its orders.
+    ///
+    /// The keys, and the directories of the states and the index, are for a persistent state.
     static func start(
         program: String,
         order: StartOrder,
-        key: MasterKey,
-        states: borrowing Descriptor,
+        keys: [MasterKey],
         runDirectory: borrowing Descriptor,
-        initProcess: borrowing ProcessReference
+        initProcess: borrowing ProcessReference,
+        directories: [CInt]
     ) throws(Failure) -> SupervisorLink {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         var launch = ProgramLaunch(program, ["vtpm-supervisor"])
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         let link = SupervisorLink(pair.near, try launch.start())
-        let descriptors = [states.number, runDirectory.number, initProcess.descriptor.number]
+        let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
         try link.channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
-        try link.channel.send(HookMessage.key, key.key)
+        for key in keys { try link.channel.send(HookMessage.key, key.key) }
         return link
     }
 

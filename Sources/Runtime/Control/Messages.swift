@@ -1,12 +1,14 @@
 /// What the hook and the supervisor say to each other while a container is created.
 ///
-/// hook: `start`, `key` — supervisor: `ready` — hook: `device` — supervisor: `serving` — hook: `commit` — supervisor:
+/// hook: `start`, `key`* — supervisor: `ready` — hook: `device` — supervisor: `serving` — hook: `commit` — supervisor:
 /// `committed`. In place of any of its answers the supervisor can say `failure` and end. A hook that goes away before
 /// `commit` has failed, and the supervisor undoes everything.
 public enum HookMessage {
-    /// What the vTPM is for: texts of ``StartOrder``; descriptors: states directory, run directory, pidfd of the init.
+    /// What the vTPM is for: ``StartOrder``.
+    ///
+    /// Descriptors: run directory, pidfd of the init; for a persistent state also states directory, index directory.
     public static let start: UInt8 = 1
-    /// The master key, 32 bytes.
+    /// A master key, 32 bytes: the current one first, none for an ephemeral state.
     public static let key: UInt8 = 2
     /// The TPM has started up and waits for its device: process ID of the worker, 32 bits.
     public static let ready: UInt8 = 3
@@ -56,7 +58,7 @@ public enum WorkerMessage {
     public static let stateLimit = 256 * 1024
 }
 
-/// What a lease's control socket understands: one byte asks, one message answers.
+/// What a lease's control socket understands: one message asks, one answers.
 public enum ControlMessage {
     /// How is it? Answered with ``VTPMStatus``.
     public static let status: UInt8 = 1
@@ -64,4 +66,12 @@ public enum ControlMessage {
     ///
     /// The connection closes when everything is cleaned up.
     public static let stop: UInt8 = 2
+    /// Go over to the master key that follows, 32 bytes.
+    ///
+    /// Answered with ``rekeyed`` once the state on disk needs no other any more, or with ``failure``.
+    public static let rekey: UInt8 = 3
+    /// It is done.
+    public static let rekeyed: UInt8 = 4
+    /// It could not be done: a ``Failure`` as text.
+    public static let failure: UInt8 = 5
 }

@@ -1,14 +1,22 @@
 import Glibc
 import Platform
 
-/// What the hook hands to a new supervisor, beside descriptors and the key.
+/// What the hook hands to a new supervisor, beside descriptors and keys.
 public struct StartOrder: Equatable, Sendable {
-    /// Names the TPM's state; the container's ID unless something else is configured.
-    public var stateID: String
-    /// The path of the states directory, for errors.
-    public var statesPath: String
+    /// Where the TPM's state is kept.
+    public enum Storage: Equatable, Sendable {
+        /// In memory alone, gone at the stop.
+        case ephemeral
+        /// On disk.
+        case persistent(PersistentStorage)
+    }
+
+    /// Where the TPM's state is kept.
+    public var storage: Storage
     /// The container's ID, for logs and errors.
     public var containerID: String
+    /// The container's bundle, for the host's index.
+    public var bundle: String
     /// The name of the lease's directory in the run directory.
     public var leaseName: String
     /// The container's init.
@@ -18,16 +26,16 @@ public struct StartOrder: Equatable, Sendable {
 
     /// Collects them.
     public init(
-        stateID: String,
-        statesPath: String,
+        storage: Storage,
         containerID: String,
+        bundle: String,
         leaseName: String,
         initProcess: ProcessIdentity,
         workerPath: String
     ) {
-        self.stateID = stateID
-        self.statesPath = statesPath
+        self.storage = storage
         self.containerID = containerID
+        self.bundle = bundle
         self.leaseName = leaseName
         self.initProcess = initProcess
         self.workerPath = workerPath
@@ -36,9 +44,14 @@ public struct StartOrder: Equatable, Sendable {
     /// As a message's body.
     public var encoded: ByteWriter {
         var writer = ByteWriter()
-        writer.write(text: stateID)
-        writer.write(text: statesPath)
+        switch storage {
+        case .ephemeral: writer.write(UInt8(0))
+        case .persistent(let place):
+            writer.write(UInt8(1))
+            place.write(to: &writer)
+        }
         writer.write(text: containerID)
+        writer.write(text: bundle)
         writer.write(text: leaseName)
         writer.write(UInt32(bitPattern: initProcess.process))
         writer.write(initProcess.startTime)
@@ -49,18 +62,91 @@ public struct StartOrder: Equatable, Sendable {
     /// From a message's body; nothing where it is not one.
     public init?(_ bytes: [UInt8]) {
         var reader = ByteReader(bytes)
-        guard let stateID = reader.readText(), let statesPath = reader.readText(),
-            let containerID = reader.readText(), let leaseName = reader.readText(),
+        let storage: Storage
+        switch reader.read(UInt8.self) {
+        case 0: storage = .ephemeral
+        case 1:
+            guard let place = PersistentStorage(&reader) else { return nil }
+            storage = .persistent(place)
+        default: return nil
+        }
+        guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
             let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self),
             let workerPath = reader.readText(), reader.remaining == 0
         else { return nil }
         self.init(
-            stateID: stateID,
-            statesPath: statesPath,
+            storage: storage,
             containerID: containerID,
+            bundle: bundle,
             leaseName: leaseName,
             initProcess: ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime),
             workerPath: workerPath
+        )
+    }
+}
+
+/// Which state on disk a vTPM has.
+public struct PersistentStorage: Equatable, Sendable {
+    /// Names the TPM's state.
+    public var stateID: String
+    /// The path of the states directory, for errors.
+    public var statesPath: String
+    /// The path of the index's directory, for errors.
+    public var indexPath: String
+    /// How many keys follow: the current one and, during a rotation, the one before it.
+    public var keyCount: UInt8
+    /// The counter that the index is bound to; nothing where it is bound to none.
+    public var counter: HostCounter?
+
+    /// A counter in the host's TPM.
+    public struct HostCounter: Equatable, Sendable {
+        /// The path of the TPM's resource manager.
+        public var device: String
+        /// The handle of the NV index.
+        public var handle: UInt32
+
+        /// Names a counter.
+        public init(device: String, handle: UInt32) {
+            self.device = device
+            self.handle = handle
+        }
+    }
+
+    /// Collects them.
+    public init(
+        stateID: String,
+        statesPath: String,
+        indexPath: String,
+        keyCount: UInt8 = 1,
+        counter: HostCounter? = nil
+    ) {
+        self.stateID = stateID
+        self.statesPath = statesPath
+        self.indexPath = indexPath
+        self.keyCount = keyCount
+        self.counter = counter
+    }
+
+    fileprivate func write(to writer: inout ByteWriter) {
+        writer.write(text: stateID)
+        writer.write(text: statesPath)
+        writer.write(text: indexPath)
+        writer.write(keyCount)
+        writer.write(text: counter?.device ?? "")
+        writer.write(counter?.handle ?? 0)
+    }
+
+    fileprivate init?(_ reader: inout ByteReader) {
+        guard let stateID = reader.readText(), let statesPath = reader.readText(), let indexPath = reader.readText(),
+            let keyCount = reader.read(UInt8.self), let device = reader.readText(),
+            let handle = reader.read(UInt32.self)
+        else { return nil }
+        self.init(
+            stateID: stateID,
+            statesPath: statesPath,
+            indexPath: indexPath,
+            keyCount: keyCount,
+            counter: device.isEmpty ? nil : HostCounter(device: device, handle: handle)
         )
     }
 }

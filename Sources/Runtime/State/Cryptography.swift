@@ -1,7 +1,7 @@
 import CLibCrypto
 import Platform
 
-/// The four primitives of the state file, from libcrypto.
+/// The primitives of the state file and the index, from libcrypto.
 enum Cryptography {
     /// Bytes of an AES-256 key.
     static let keySize = 32
@@ -59,6 +59,22 @@ enum Cryptography {
             else { throw libcryptoFailure(what) }
         }
         return derived
+    }
+
+    /// HMAC-SHA-256. RFC 2104; HMAC(3)
+    static func hmac(key: SecretBytes, _ bytes: [UInt8]) throws(Failure) -> [UInt8] {
+        var tag = [UInt8](repeating: 0, count: 32)
+        var length: CUnsignedInt = 0
+        let made = key.withBytes {
+            HMAC(EVP_sha256(), $0.baseAddress, CInt($0.count), bytes, bytes.count, &tag, &length)
+        }
+        guard made != nil, length == tag.count else { throw libcryptoFailure("cannot compute HMAC-SHA-256") }
+        return tag
+    }
+
+    /// Compares in a time that does not depend on the contents. CRYPTO_memcmp(3)
+    static func areEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+        one.count == other.count && CRYPTO_memcmp(one, other, one.count) == 0
     }
 
     /// Encrypts with AES-256-GCM; returns the ciphertext and, after it, the tag.

@@ -12,14 +12,14 @@ public enum MasterKeyFile {
 
     /// Loads the key, or makes it where it has never existed.
     ///
-    /// A key that is missing although states exist is not made anew: it could decrypt none of them.
+    /// A key that is missing although states or an index exist (`isFirstUse` is false) is not made anew: it could open none
+    /// of them.
     public static func load(
         _ name: String,
         in directory: borrowing Descriptor,
         path: String,
-        states: borrowing Descriptor
+        isFirstUse: Bool
     ) throws(Failure) -> MasterKey {
-        let isFirstUse = try entries(of: states, "the states directory").isEmpty
         do {
             let key = try read(name, in: directory, path: path)
             // Whoever has made it may not have synced it yet, and a state will need it.

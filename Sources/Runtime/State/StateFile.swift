@@ -84,6 +84,11 @@ public struct StateFile: Equatable, Sendable {
         self.nonce = try Cryptography.random(count: Cryptography.nonceSize)
     }
 
+    /// The header of the next generation.
+    func next(keyID: [UInt8]) throws(Failure) -> StateFile {
+        try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
+    }
+
     /// Bytes of the header, the check included.
     private var headerSize: Int {
         let fixed = Self.magic.count + 2 + 4 + MasterKey.idSize + Self.uuidSize + 8 + Cryptography.nonceSize

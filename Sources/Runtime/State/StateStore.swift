@@ -2,15 +2,19 @@ import Glibc
 import Platform
 
 /// One TPM's state on disk: locked against a second user, written so that a crash leaves the old or the new one.
-public struct StateStore: ~Copyable {
+public final class StateStore: StateKeeper {
     static let fileName = "state"
     static let temporaryName = "state.new"
 
+    private let repository: StateRepository
     private let directory: Descriptor
     private let lock: StateLock
-    private let key: SecretBytes
-    private let path: String
+    private let name: String
+    private let bundle: String
     private var header: StateFile
+    /// The key that the next write is made with, and the master key that it is derived from.
+    private var key: SecretBytes
+    private var keyID: [UInt8]
 
     /// How often the state was written.
     public var generation: UInt64 { header.generation }
@@ -19,202 +23,215 @@ public struct StateStore: ~Copyable {
     ///
     /// - Parameters:
     ///   - stateID: Whose state.
-    ///   - states: The directory with a directory for each state.
-    ///   - statesPath: Its path, for errors.
+    ///   - repository: Where the host's states are.
     ///   - user: Who will use the state.
-    ///   - masterKey: The key that the instance's key is derived from.
+    ///   - bundle: The bundle of the container that will use it.
     ///   - deadline: How long to wait for a user that is about to let go.
     ///   - goesOn: Called while waiting; throws when there is nothing to wait for any more.
     /// - Returns: The store, and the TPM's state; a state that is not complete is to be manufactured.
-    /// - Throws: ``Failure`` that tells which way the state is missing, damaged, foreign or in use; nothing was changed.
+    /// - Throws: ``Failure`` that tells which way the state is missing, damaged, foreign, older than the last one seen or
+    ///   in use; nothing was changed.
     public static func open(
         _ stateID: String,
-        in states: borrowing Descriptor,
-        statesPath: String,
+        in repository: StateRepository,
         for user: StateUser,
-        with masterKey: MasterKey,
+        bundle: String = "",
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void = {}
-    ) throws(Failure) -> OpenedState {
+        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+    ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateName.encoded(stateID)
-        let path = "\(statesPath)/\(name)"
         let directory: Descriptor
-        do {
-            directory = try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: states.number, as: path)
-        } catch let error where error.code == ENOENT {
-            directory = try create(name, stateID, in: states, path: path, with: masterKey, until: deadline, goesOn)
+        if let existing = try repository.open(name) {
+            directory = existing
+        } else {
+            directory = try create(name, stateID, in: repository, until: deadline, goesOn)
         }
         let lock = try StateLock(in: directory, of: stateID, until: deadline, checking: goesOn)
-        let file = try read(in: directory, path: path)
-        let header = try StateFile(parsing: file, path: "\(path)/\(fileName)")
-        let key = try checkedKey(of: header, stateID, with: masterKey, path: "\(path)/\(fileName)")
-        let payload = try header.decode(file, key: key, path: "\(path)/\(fileName)")
+        let path = repository.filePath(name)
+        let file = try repository.read(in: directory, name)
+        let header = try StateFile(parsing: file, path: path)
+        let key = try repository.keys.instanceKey(of: header, stateID, path: path)
+        let payload = try header.decode(file, key: key, path: path)
+        try repository.index.transact { (entries) throws(Failure) in
+            try repository.check(header, against: entries[name], path: path)
+        }
         // What a crash left of an unfinished write was never acknowledged to anybody.
-        try remove(temporaryName, at: directory, "\(path)/\(temporaryName)")
+        try repository.disk.removeFile(temporaryName, in: directory, as: path)
         try lock.name(user)
-        return OpenedState(
-            store: StateStore(directory: directory, lock: lock, key: key, path: path, header: header),
-            payload: payload
+        let current = repository.keys.current
+        let store = StateStore(
+            repository,
+            directory,
+            lock,
+            name: name,
+            bundle: bundle,
+            header: header,
+            key: try current.instanceKey(uuid: header.uuid, stateID: stateID),
+            keyID: current.id
         )
+        return (store, payload)
     }
 
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
     /// On an error the old state or, where only the last sync failed, either of the two is on disk; the TPM must not go
     /// on, since what it said from now on could be forgotten.
-    public mutating func write(_ payload: StatePayload) throws(Failure) {
-        let next = try StateFile(
-            keyID: header.keyID,
-            uuid: header.uuid,
-            generation: header.generation + 1,
-            stateID: header.stateID
-        )
-        try Self.write(next, payload, key: key, in: directory, path: path)
+    public func write(_ payload: StatePayload) throws(Failure) {
+        let next = try header.next(keyID: keyID)
+        try Self.write(next, payload, key: key, in: directory, repository, path: repository.filePath(name))
         header = next
     }
 
-    private static func write(
+    /// Has the index remember how far the state has come.
+    public func recordUse() throws(Failure) {
+        let (generation, name, bundle) = (header.generation, name, bundle)
+        try repository.index.transact { (entries) throws(Failure) in
+            guard var entry = entries[name] else {
+                throw Failure(
+                    "cannot record the use of the state \(repository.path(of: name))",
+                    because: "the host's index does not know it any more"
+                )
+            }
+            entry.generation = max(entry.generation, generation)
+            entry.lastUse = UInt64(clamping: time(nil))
+            entry.bundle = bundle
+            entries[name] = entry
+        }
+    }
+
+    /// Writes the state again, under another master key, with which it is written from now on.
+    ///
+    /// On an error it goes on with the key that it has.
+    public func rekey(to master: MasterKey) throws(Failure) {
+        let path = repository.filePath(name)
+        let file = try repository.read(in: directory, name)
+        let onDisk = try StateFile(parsing: file, path: path)
+        // The last write may still be one with the key before the current one.
+        let oldKey =
+            onDisk.keyID == keyID ? key : try repository.keys.instanceKey(of: onDisk, onDisk.stateID, path: path)
+        let payload = try onDisk.decode(file, key: oldKey, path: path)
+        let newKey = try master.instanceKey(uuid: header.uuid, stateID: header.stateID)
+        try repository.index.learn(master)
+        let next = try header.next(keyID: master.id)
+        try Self.write(next, payload, key: newKey, in: directory, repository, path: path)
+        header = next
+        key = newKey
+        keyID = master.id
+    }
+
+    static func write(
         _ header: StateFile,
         _ payload: StatePayload,
         key: SecretBytes,
         in directory: borrowing Descriptor,
+        _ repository: StateRepository,
         path: String
     ) throws(Failure) {
         let content = try header.encode(payload, key: key)
-        let number = directory.number
-        let name = "\(path)/\(fileName)"
-        do {
-            let file = try Descriptor.open(
-                temporaryName,
-                .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
-                at: number,
-                as: "\(path)/\(temporaryName)"
-            )
-            try file.writeAll(content, name)
-            try file.synchronize(name)
-            try systemCall("renameat", "cannot replace \(name)") { renameat(number, temporaryName, number, fileName) }
-        } catch {
-            unlinkat(number, temporaryName, 0)
-            throw error
-        }
-        try directory.synchronize(path)
+        try repository.disk.replace(fileName, in: directory, with: content, as: path)
     }
 
-    /// Makes a directory with an incomplete state in it.
+    /// Makes a directory with an incomplete state in it, which the index knows before it is there.
     ///
     /// It appears under its name only with the state file in it, so a directory without one has lost it. The states
     /// directory is locked meanwhile: what lies under the temporary name is a leftover of a crash.
     private static func create(
         _ name: String,
         _ stateID: String,
-        in states: borrowing Descriptor,
-        path: String,
-        with masterKey: MasterKey,
+        in repository: StateRepository,
         until deadline: Deadline,
         _ goesOn: () throws(Failure) -> Void
     ) throws(Failure) -> Descriptor {
-        let guardian = try Descriptor.open(".", .directory, at: states.number, as: "the states directory")
-        let lock = guardian.number
-        let parent = states.number
-        let temporary = ".new-\(name)"
-        let what = "cannot create \(path)"
+        let path = repository.path(of: name)
+        let guardian = try repository.lockForCreation(path, until: deadline, goesOn)
+        defer { withExtendedLifetime(guardian) {} }
+        if let existing = try repository.open(name) { return existing }
+        let header = try StateFile(
+            keyID: repository.keys.current.id,
+            uuid: try Cryptography.random(count: StateFile.uuidSize),
+            generation: 0,
+            stateID: stateID
+        )
+        try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.names().isEmpty }) {
+            (entries) throws(Failure) in
+            if let entry = entries[name], entry.generation > 0 || !entry.renamedTo.isEmpty {
+                throw Failure(
+                    "cannot load the state \(path)",
+                    because: entry.renamedTo.isEmpty
+                        ? "it existed and is missing" : "it is being renamed to \"\(entry.renamedTo)\"",
+                    remedy: entry.renamedTo.isEmpty
+                        ? "restore it from a backup, or begin anew: vtpmctl state reset"
+                        : "finish that: vtpmctl state rename"
+                )
+            }
+            entries[name] = IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+        }
+        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+        return try repository.makeDirectory(name, header, nothing)
+    }
+
+    private init(
+        _ repository: StateRepository,
+        _ directory: consuming Descriptor,
+        _ lock: consuming StateLock,
+        name: String,
+        bundle: String,
+        header: StateFile,
+        key: SecretBytes,
+        keyID: [UInt8]
+    ) {
+        self.repository = repository
+        self.directory = directory
+        self.lock = lock
+        self.name = name
+        self.bundle = bundle
+        self.header = header
+        self.key = key
+        self.keyID = keyID
+    }
+}
+
+extension StateRepository {
+    /// Keeps others from making, renaming or removing states' directories, for as long as the descriptor is open.
+    func lockForCreation(
+        _ path: String,
+        until deadline: Deadline,
+        _ goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+    ) throws(Failure) -> Descriptor {
+        let guardian = try Descriptor.open(".", .directory, at: directory.number, as: "the states directory")
+        let number = guardian.number
         while true {
             do {
-                try systemCall("flock", what) { flock(lock, LOCK_EX | LOCK_NB) }
-                break
+                try systemCall("flock", "cannot create \(path)") { flock(number, LOCK_EX | LOCK_NB) }
+                return guardian
             } catch let error where error.code == EWOULDBLOCK && !deadline.hasPassed {
                 try goesOn()
                 poll(nil, 0, 5)
             }
         }
+    }
+
+    /// Makes a state's directory with its first file, so that it appears whole or not at all.
+    func makeDirectory(
+        _ name: String,
+        _ header: StateFile,
+        _ payload: StatePayload
+    ) throws(Failure) -> Descriptor {
+        let (path, temporary) = (path(of: name), ".new-\(name)")
         do {
-            return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent, as: path)
-        } catch let error where error.code == ENOENT {}
-        if mkdirat(parent, temporary, 0o700) == -1, errno != EEXIST {
-            throw Failure(what, call: "mkdir", code: errno)
-        }
-        let directory = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: parent, as: path)
-        let header = try StateFile(
-            keyID: masterKey.id,
-            uuid: try Cryptography.random(count: StateFile.uuidSize),
-            generation: 0,
-            stateID: stateID
-        )
-        let key = try masterKey.instanceKey(uuid: header.uuid, stateID: stateID)
-        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+            try disk.makeDirectory(temporary, in: directory, as: path)
+        } catch let error where error.code == EEXIST {}
+        let new = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: directory.number, as: path)
+        let key = try keys.instanceKey(of: header, header.stateID, path: path)
         do {
-            try write(header, nothing, key: key, in: directory, path: path)
-            try systemCall("renameat", what) { renameat(parent, temporary, parent, name) }
+            try StateStore.write(header, payload, key: key, in: new, self, path: "\(path)/\(StateStore.fileName)")
+            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
         } catch {
-            unlinkat(directory.number, fileName, 0)
-            unlinkat(parent, temporary, AT_REMOVEDIR)
+            try? disk.removeFile(StateStore.fileName, in: new, as: path)
+            try? disk.removeDirectory(temporary, in: directory, as: path)
             throw error
         }
-        try states.synchronize("the states directory")
-        return directory
+        try disk.synchronize(directory, as: path)
+        return new
     }
-
-    private static func read(in directory: borrowing Descriptor, path: String) throws(Failure) -> [UInt8] {
-        let file: Descriptor
-        do {
-            file = try .open(fileName, .beneath(O_RDONLY), at: directory.number, as: "\(path)/\(fileName)")
-        } catch let error where error.code == ENOENT {
-            throw Failure(
-                "cannot load the state \(path)/\(fileName)",
-                because: "it existed and is missing",
-                remedy: "restore the file from a backup"
-            )
-        }
-        return try file.readAll(limit: StateFile.sizeLimit, "\(path)/\(fileName)")
-    }
-
-    static func checkedKey(
-        of header: StateFile,
-        _ stateID: String,
-        with masterKey: MasterKey,
-        path: String
-    ) throws(Failure) -> SecretBytes {
-        let what = "cannot load the state \(path)"
-        guard header.stateID == stateID else {
-            throw Failure(what, because: "it is the state of \"\(header.stateID)\", not of \"\(stateID)\"")
-        }
-        guard header.keyID == masterKey.id else {
-            throw Failure(
-                what,
-                because: "it needs the master key \(StateName.hexadecimal(header.keyID)), "
-                    + "and this host has \(StateName.hexadecimal(masterKey.id))",
-                remedy: "restore that key"
-            )
-        }
-        return try masterKey.instanceKey(uuid: header.uuid, stateID: stateID)
-    }
-
-    private init(
-        directory: consuming Descriptor,
-        lock: consuming StateLock,
-        key: SecretBytes,
-        path: String,
-        header: StateFile
-    ) {
-        self.directory = directory
-        self.lock = lock
-        self.key = key
-        self.path = path
-        self.header = header
-    }
-}
-
-/// A state that was locked and loaded.
-public struct OpenedState: ~Copyable {
-    private let store: StateStore
-    /// What it was.
-    public let payload: StatePayload
-
-    init(store: consuming StateStore, payload: StatePayload) {
-        self.store = store
-        self.payload = payload
-    }
-
-    /// Gives away what it is written to.
-    public consuming func takeStore() -> StateStore { store }
 }

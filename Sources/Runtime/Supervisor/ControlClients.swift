@@ -25,12 +25,28 @@ extension Supervisor {
     ///
     /// One that asked for the stop is kept: that it closes says that all is done.
     private func answer(_ client: Channel) -> Bool {
+        defer { buffer.wipe() }
         guard let message = try? client.receive(into: buffer) else { return false }
         switch message.kind {
         case ControlMessage.status:
             return (try? client.send(ControlMessage.status, status.encoded)) != nil
         case ControlMessage.stop:
             return true
+        case ControlMessage.rekey:
+            do throws(Failure) {
+                let key = try SecretBytes(capacity: MasterKey.size)
+                guard message.append(to: key) else {
+                    throw Failure("cannot change the key of \(name)", because: "the message has no key")
+                }
+                try store.rekey(to: MasterKey(key))
+                Log.notice("\(name) goes on with another master key, generation \(store.generation)")
+                return (try? client.send(ControlMessage.rekeyed)) != nil
+            } catch {
+                Log.error("\(name): \(error)")
+                var text = ByteWriter()
+                text.write(error.description.utf8.prefix(4096))
+                return (try? client.send(ControlMessage.failure, text)) != nil
+            }
         default:
             return false
         }

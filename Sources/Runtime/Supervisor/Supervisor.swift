@@ -29,7 +29,7 @@ public final class Supervisor {
     /// Whether the state is incomplete, so that this TPM is being made.
     let manufactures: Bool
 
-    var store: StateStore
+    let store: any StateKeeper
     var hook: Channel?
     var worker: WorkerLink?
     /// The proxy's descriptor.
@@ -60,8 +60,6 @@ public final class Supervisor {
     static let terminationPatience = 30_000
     /// How long to wait for the previous user of the same state to let go, in milliseconds.
     static let lockPatience = 10_000
-    /// How long the hook may take for its orders, in milliseconds.
-    static let orderPatience = 10_000
 
     /// Lives a vTPM's life: from the hook's first message to the end of the container.
     ///
@@ -83,55 +81,6 @@ public final class Supervisor {
         }
     }
 
-    /// What the hook sends first.
-    private struct Orders: ~Copyable {
-        let order: StartOrder
-        let key: MasterKey
-        let states: Descriptor
-        let runDirectory: Descriptor
-        let initProcess: ProcessReference
-
-        init(from hook: Channel) throws(Failure) {
-            let buffer = Channel.makeBuffer()
-            let deadline = Deadline(milliseconds: orderPatience)
-            guard try wait(for: hook.descriptor.number, until: deadline) != 0,
-                var message = try hook.receive(into: buffer), message.kind == HookMessage.start,
-                let order = StartOrder(message.body),
-                let states = message.descriptors.take(), let runDirectory = message.descriptors.take(),
-                let initDescriptor = message.descriptors.take()
-            else {
-                throw Failure("cannot start the supervisor", because: "the hook gave no orders")
-            }
-            self.key = try Self.receiveKey(hook, until: deadline)
-            self.order = order
-            self.states = states
-            self.runDirectory = runDirectory
-            self.initProcess = ProcessReference(owning: initDescriptor, process: order.initProcess.process)
-        }
-
-        /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.
-        borrowing func checkThatItGoesOn(_ hook: Channel) throws(Failure) {
-            guard try initProcess.isAlive() else {
-                throw Failure("cannot start the vTPM", because: "the container's init ended")
-            }
-            let events = try wait(for: hook.descriptor.number, 0, until: Deadline(milliseconds: 0))
-            guard events & CInt(POLLHUP) == 0 else {
-                throw Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
-            }
-        }
-
-        private static func receiveKey(_ hook: Channel, until deadline: Deadline) throws(Failure) -> MasterKey {
-            let buffer = Channel.makeBuffer()
-            let key = try SecretBytes(capacity: MasterKey.size)
-            guard try wait(for: hook.descriptor.number, until: deadline) != 0,
-                let message = try hook.receive(into: buffer), message.kind == HookMessage.key, message.append(to: key)
-            else {
-                throw Failure("cannot start the supervisor", because: "the hook gave no key")
-            }
-            return try MasterKey(key)
-        }
-    }
-
     /// Locks and loads the state, and starts the worker.
     private static func begin(
         _ orders: consuming Orders,
@@ -139,20 +88,12 @@ public final class Supervisor {
         _ signals: consuming Descriptor
     ) throws(Failure) -> Supervisor {
         let order = orders.order
-        let opened = try StateStore.open(
-            order.stateID,
-            in: orders.states,
-            statesPath: order.statesPath,
-            for: StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid()),
-            with: orders.key,
-            until: Deadline(milliseconds: lockPatience)
-        ) { () throws(Failure) in try orders.checkThatItGoesOn(hook) }
-        let payload = opened.payload
+        let (store, state) = try openState(&orders, hook)
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
         let worker = try WorkerLink.start(
             program: order.workerPath,
             initProcess: orders.initProcess.descriptor,
-            state: payload.isComplete ? payload.permanent : nil
+            state: state
         )
         return Supervisor(
             order: order,
@@ -163,10 +104,27 @@ public final class Supervisor {
             ),
             signals: signals,
             lease: lease,
-            store: opened.takeStore(),
+            store: store,
             worker: worker,
-            manufactures: !payload.isComplete
+            manufactures: state == nil
         )
+    }
+
+    /// Opens what the state is kept in; with no state, a TPM is to be manufactured.
+    private static func openState(
+        _ orders: inout Orders,
+        _ hook: Channel
+    ) throws(Failure) -> (store: any StateKeeper, state: SecretBytes?) {
+        let order = orders.order
+        guard let (repository, stateID) = try orders.takeRepository() else { return (EphemeralStore(), nil) }
+        let (store, payload) = try StateStore.open(
+            stateID,
+            in: repository,
+            for: StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid()),
+            bundle: order.bundle,
+            until: Deadline(milliseconds: lockPatience)
+        ) { () throws(Failure) in try orders.checkThatItGoesOn(hook) }
+        return (store, payload.isComplete ? payload.permanent : nil)
     }
 
     private init(
@@ -175,7 +133,7 @@ public final class Supervisor {
         initProcess: consuming ProcessReference,
         signals: consuming Descriptor,
         lease: consuming LeaseDirectory,
-        store: consuming StateStore,
+        store: any StateKeeper,
         worker: WorkerLink,
         manufactures: Bool
     ) {
@@ -206,6 +164,13 @@ public final class Supervisor {
         return Descriptor(
             owning: try systemCall("signalfd", "cannot watch signals") { signalfd(-1, &set, CInt(SFD_CLOEXEC)) }
         )
+    }
+
+    var stateName: String {
+        switch order.storage {
+        case .ephemeral: "ephemeral"
+        case .persistent(let storage): "state \"\(storage.stateID)\""
+        }
     }
 
     var name: String { "vTPM of container \"\(order.containerID)\"" }

@@ -21,6 +21,16 @@ extension Supervisor {
                 poll(nil, 0, 100)
             }
         }
+        recordStop()
+    }
+
+    /// Has the host remember the last generation, so that no older one is taken at the next start.
+    private func recordStop() {
+        do throws(Failure) {
+            try store.recordUse()
+        } catch {
+            Log.error("\(name): \(error)")
+        }
     }
 
     private func turn() throws(Failure) {
@@ -107,6 +117,7 @@ extension Supervisor {
             try store.write(.init(permanent: state, isComplete: true))
             manufactured = nil
         }
+        try store.recordUse()
         phase = .ready
         var body = ByteWriter()
         body.write(UInt32(bitPattern: worker?.process ?? 0))
@@ -162,7 +173,7 @@ extension Supervisor {
             try hook?.send(HookMessage.committed)
             phase = .committed
             hook = nil
-            Log.notice("\(name) is tpm\(deviceNumber), state \"\(order.stateID)\", generation \(store.generation)")
+            Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)")
             Hardening.releaseStartupPages()
         default:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")

@@ -90,9 +90,17 @@ import Testing
 
 @Suite struct OrderTests {
     let order = StartOrder(
-        stateID: "web",
-        statesPath: "/s",
+        storage: .persistent(
+            PersistentStorage(
+                stateID: "web",
+                statesPath: "/s",
+                indexPath: "/i",
+                keyCount: 2,
+                counter: .init(device: "/dev/tpmrm0", handle: 0x0180_7654)
+            )
+        ),
         containerID: "ü",
+        bundle: "/b",
         leaseName: "l",
         initProcess: ProcessIdentity(process: 77, startTime: 1 << 40),
         workerPath: "/w"
@@ -100,6 +108,9 @@ import Testing
 
     @Test func comesBackAsItWas() {
         #expect(StartOrder(order.encoded.bytes) == order)
+        var ephemeral = order
+        ephemeral.storage = .ephemeral
+        #expect(StartOrder(ephemeral.encoded.bytes) == ephemeral)
         let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: "it is")
         #expect(VTPMStatus(status.encoded.bytes) == status)
     }

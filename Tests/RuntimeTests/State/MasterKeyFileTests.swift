@@ -18,7 +18,7 @@ import Testing
             "master.key",
             in: temporary.directory("keys"),
             path: "\(temporary.path)/keys/master.key",
-            states: temporary.directory("states")
+            isFirstUse: entries(of: temporary.directory("states"), "").isEmpty
         )
     }
 

@@ -23,7 +23,7 @@ import Testing
     /// Loads a file as the store does, given the right key.
     func load(_ file: [UInt8], stateID: String = "web") throws -> StatePayload {
         let parsed = try StateFile(parsing: file, path: "/s/web/state")
-        let key = try StateStore.checkedKey(of: parsed, stateID, with: master, path: "/s/web/state")
+        let key = try KeyRing(master).instanceKey(of: parsed, stateID, path: "/s/web/state")
         return try parsed.decode(file, key: key, path: "/s/web/state")
     }
 
@@ -92,7 +92,7 @@ import Testing
         let other = try MasterKey(secret(2))
         let text = try #require(
             #expect(throws: Failure.self) {
-                try StateStore.checkedKey(of: header, "web", with: other, path: "/s/web/state")
+                try KeyRing(other).instanceKey(of: header, "web", path: "/s/web/state")
             }
         ).description
         #expect(text.contains(StateName.hexadecimal(master.id)))

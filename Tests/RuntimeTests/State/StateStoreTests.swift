@@ -18,35 +18,43 @@ import Testing
         StateUser(containerID: container, initProcess: try ProcessIdentity(of: getpid()), supervisor: getpid())
     }
 
+    func repository(_ keys: KeyRing) throws(Failure) -> StateRepository {
+        let path = temporary.path
+        let index = try HostIndex(in: openOwnDirectory("\(path)/index"), path: "\(path)/index", keys: keys)
+        return StateRepository(
+            in: try openOwnDirectory("\(path)/states"),
+            path: "\(path)/states",
+            keys: keys,
+            index: index
+        )
+    }
+
     func open(
         _ stateID: String = "web",
         for user: StateUser? = nil,
         with key: MasterKey? = nil
-    ) throws(Failure) -> OpenedState {
+    ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let ownUser = StateUser(
             containerID: "web",
             initProcess: try ProcessIdentity(of: getpid()),
             supervisor: getpid()
         )
-        let states = try openOwnDirectory("\(temporary.path)/states")
         return try StateStore.open(
             stateID,
-            in: states,
-            statesPath: "\(temporary.path)/states",
+            in: repository(KeyRing(key ?? master)),
             for: user ?? ownUser,
-            with: key ?? master,
             until: Deadline(milliseconds: 200)
         )
     }
 
     func store(_ text: String, _ stateID: String = "web") throws {
-        var store = try open(stateID).takeStore()
+        let store = try open(stateID).store
         try store.write(StatePayload(permanent: secretCopy(of: Array(text.utf8)), isComplete: true))
+        try store.recordUse()
     }
 
     func load(_ stateID: String = "web") throws -> String {
-        let opened = try open(stateID)
-        return opened.payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) }
+        try open(stateID).payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
     func refusal(_ stateID: String = "web", with key: MasterKey? = nil) throws -> String {
@@ -97,7 +105,7 @@ import Testing
     }
 
     @Test func eachWriteIsAGeneration() throws {
-        var store = try open().takeStore()
+        let store = try open().store
         for generation in 1...5 {
             try store.write(StatePayload(permanent: secretCopy(of: [1]), isComplete: true))
             #expect(store.generation == UInt64(generation))
@@ -145,6 +153,69 @@ import Testing
         #expect(try refusal("db").contains("it is the state of \"web\""))
     }
 
+    @Test func aLostDirectoryIsNoNewState() throws {
+        try store("one")
+        rename("\(temporary.path)/states/web", "\(temporary.path)/elsewhere")
+        #expect(try refusal().contains("it existed and is missing"))
+    }
+
+    @Test func anOlderGenerationIsRefused() throws {
+        try store("one")
+        let old = try temporary.read("states/web/state")
+        try store("two")
+        let new = try temporary.read("states/web/state")
+        try temporary.write("states/web/state", old)
+        #expect(try refusal().contains("it is generation 1, older than the last one seen, 2"))
+        try temporary.write("states/web/state", new)
+        _ = try open()
+    }
+
+    @Test func anotherInstancesFileIsRefused() throws {
+        try store("one")
+        let first = try temporary.read("states/web/state")
+        // The same ID under the same key, but made again: what a purge and a new start leave.
+        _ = try ProgramLaunch("/bin/rm", ["rm", "-rf", "\(temporary.path)/states", "\(temporary.path)/index"]).start()
+            .wait()
+        try store("two")
+        try temporary.write("states/web/state", first)
+        #expect(try refusal().contains("this host's index knows"))
+    }
+
+    @Test func aStateThatWasCopiedHereIsRefused() throws {
+        try store("one")
+        _ = try open("other")
+        let other = try TemporaryDirectory()
+        _ = try ProgramLaunch("/bin/cp", ["cp", "-a", "\(temporary.path)/states", other.path]).start().wait()
+        rename("\(temporary.path)/states/web", "\(temporary.path)/web")
+        _ = try ProgramLaunch("/bin/rm", ["rm", "-rf", "\(temporary.path)/states", "\(temporary.path)/index"]).start()
+            .wait()
+        try store("here", "other")
+        rename("\(temporary.path)/web", "\(temporary.path)/states/web")
+        #expect(try refusal().contains("this host's index does not know it"))
+    }
+
+    @Test func aKeyIsChangedWhileItIsInUse() throws {
+        try store("one")
+        let opened = try open().store
+        let next = try MasterKey(secret(2))
+        try opened.rekey(to: next)
+        try opened.write(StatePayload(permanent: secretCopy(of: Array("two".utf8)), isComplete: true))
+        // The index still is under the key that it was made with.
+        try opened.recordUse()
+        #expect(try StateFile(parsing: temporary.read("states/web/state"), path: "").keyID == next.id)
+    }
+
+    @Test func aStateGoesToTheCurrentKeyWithItsNextWrite() throws {
+        try store("one")
+        let ring = KeyRing(try MasterKey(secret(2)), previous: master)
+        let user = try user()
+        let until = Deadline(milliseconds: 200)
+        let opened = try StateStore.open("web", in: repository(ring), for: user, until: until)
+        #expect(opened.payload.permanent.count == 3)
+        try opened.store.write(opened.payload)
+        #expect(try StateFile(parsing: temporary.read("states/web/state"), path: "").keyID == ring.current.id)
+    }
+
     @Test func aLinkInItsPlaceIsRefused() throws {
         try store("one")
         rename("\(temporary.path)/states/web/state", "\(temporary.path)/elsewhere")
@@ -153,11 +224,11 @@ import Testing
     }
 
     @Test func aSecondUserIsToldOfTheFirst() throws {
-        let first = try open(for: user("first")).takeStore()
+        var first: StateStore? = try open(for: user("first")).store
         let text = try refusal()
         #expect(text.contains("container \"first\" uses it (init \(getpid()), supervisor \(getpid()))"), "\(text)")
-        withExtendedLifetime(first.generation) {}
-        _ = consume first
+        withExtendedLifetime(first) {}
+        first = nil
         _ = try open()
     }
 
@@ -166,10 +237,10 @@ import Testing
         let identity = try ProcessIdentity(of: child.process)
         _ = try child.wait()
         let dead = StateUser(containerID: "first", initProcess: identity, supervisor: 1)
-        let first = try open(for: dead).takeStore()
+        let first = try open(for: dead).store
         // It does not let go before the deadline, which is what the error shows: it was not refused at once.
         #expect(try refusal().contains("container \"first\" uses it"))
-        withExtendedLifetime(first.generation) {}
+        withExtendedLifetime(first) {}
     }
 }
 

@@ -21,6 +21,7 @@ final class VTPMUnderTest {
     init(in temporary: TemporaryDirectory, stateID: String = "web", key: UInt8 = 1, worker: String? = nil) throws {
         self.temporary = temporary
         let states = try temporary.directory("states")
+        let index = try temporary.directory("index")
         let runDirectory = try temporary.directory("run")
         initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
         let reference = try ProcessReference(initProcess.process)
@@ -31,14 +32,22 @@ final class VTPMUnderTest {
         supervisor = try launch.start()
         hook = pair.near
         let order = StartOrder(
-            stateID: stateID,
-            statesPath: "\(temporary.path)/states",
+            storage: .persistent(
+                PersistentStorage(
+                    stateID: stateID,
+                    statesPath: "\(temporary.path)/states",
+                    indexPath: "\(temporary.path)/index"
+                )
+            ),
             containerID: "container-\(stateID)",
+            bundle: temporary.path,
             leaseName: "lease-\(stateID)",
             initProcess: try ProcessIdentity(of: initProcess.process),
             workerPath: worker ?? Self.program("vtpm-worker")
         )
-        let descriptors = [states.number, runDirectory.number, reference.descriptor.number]
+        let descriptors = [
+            runDirectory.number, reference.descriptor.number, states.number, index.number,
+        ]
         try hook.send(HookMessage.start, order.encoded, descriptors: descriptors)
         try hook.send(HookMessage.key, secret(key))
     }

@@ -1,0 +1,132 @@
+import Glibc
+import Platform
+
+/// All that is done to a disk to keep a state, an index or a key.
+///
+/// What is written here in order is what a power failure can cut short at any place; the tests put a recorder in between.
+public protocol Disk {
+    /// Makes a new, empty file for writing, root's alone (0600); one of the same name is emptied. open(2)
+    func create(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) -> Descriptor
+    /// Appends to a file. write(2)
+    func write(
+        _ bytes: UnsafeRawBufferPointer,
+        to file: borrowing Descriptor,
+        as path: String
+    ) throws(Failure)
+    /// Waits until a file's content, or a directory's entries, are on stable storage. fsync(2)
+    func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure)
+    /// Gives a file or directory another name; an existing file of that name is replaced. renameat(2)
+    func rename(
+        _ name: String,
+        in source: borrowing Descriptor,
+        to newName: String,
+        in target: borrowing Descriptor,
+        as path: String
+    ) throws(Failure)
+    /// Gives a file a second name, which must be free. linkat(2)
+    func link(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        as newName: String,
+        path: String
+    ) throws(Failure)
+    /// Makes a directory, root's alone (0700). mkdirat(2)
+    func makeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
+    /// Removes a file; one that is not there is no failure. unlinkat(2)
+    func removeFile(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
+    /// Removes an empty directory; one that is not there is no failure. unlinkat(2), AT_REMOVEDIR
+    func removeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
+}
+
+extension Disk {
+    /// Replaces a file so that a crash at any moment leaves the old one or the new one, whole.
+    ///
+    /// When it returns, the new one is on stable storage. On an error the old one or, where only the last sync failed,
+    /// either of the two is on disk.
+    func replace(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        with content: [UInt8],
+        as path: String
+    ) throws(Failure) {
+        let temporary = "\(name).new"
+        do {
+            let file = try create(temporary, in: directory, as: path)
+            let written: Result<Void, Failure> = content.withUnsafeBytes { bytes in
+                do throws(Failure) {
+                    return .success(try write(bytes, to: file, as: path))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            try written.get()
+            try synchronize(file, as: path)
+            try rename(temporary, in: directory, to: name, in: directory, as: path)
+        } catch {
+            try? removeFile(temporary, in: directory, as: path)
+            throw error
+        }
+        try synchronize(directory, as: path)
+    }
+}
+
+/// The host's own disk.
+public struct LocalDisk: Disk {
+    /// There is nothing to set.
+    public init() {}
+
+    public func create(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        as path: String
+    ) throws(Failure) -> Descriptor {
+        let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        return try .open(name, options, at: directory.number, as: path)
+    }
+
+    public func write(
+        _ bytes: UnsafeRawBufferPointer,
+        to file: borrowing Descriptor,
+        as path: String
+    ) throws(Failure) {
+        try file.writeAll(bytes, path)
+    }
+
+    public func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure) {
+        try file.synchronize(path)
+    }
+
+    public func rename(
+        _ name: String,
+        in source: borrowing Descriptor,
+        to newName: String,
+        in target: borrowing Descriptor,
+        as path: String
+    ) throws(Failure) {
+        let (from, to) = (source.number, target.number)
+        try systemCall("renameat", "cannot replace \(path)") { renameat(from, name, to, newName) }
+    }
+
+    public func link(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        as newName: String,
+        path: String
+    ) throws(Failure) {
+        let number = directory.number
+        try systemCall("linkat", "cannot create \(path)") { linkat(number, name, number, newName, 0) }
+    }
+
+    public func makeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
+        let number = directory.number
+        try systemCall("mkdirat", "cannot create \(path)") { mkdirat(number, name, 0o700) }
+    }
+
+    public func removeFile(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
+        try Platform.remove(name, at: directory, path)
+    }
+
+    public func removeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
+        try Platform.remove(name, at: directory, flags: AT_REMOVEDIR, path)
+    }
+}

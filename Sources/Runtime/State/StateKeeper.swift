@@ -1,0 +1,27 @@
+import Platform
+
+/// Where a running vTPM's state goes.
+public protocol StateKeeper: AnyObject {
+    /// How often the state was written.
+    var generation: UInt64 { get }
+    /// Takes a new state in; when it returns, the state is as safe as it will ever be.
+    func write(_ payload: StatePayload) throws(Failure)
+    /// Remembers that the vTPM was started or stopped.
+    func recordUse() throws(Failure)
+    /// Goes over to another master key.
+    func rekey(to key: MasterKey) throws(Failure)
+}
+
+/// The state of a vTPM that lives in memory alone, that of its worker: nothing is ever written.
+public final class EphemeralStore: StateKeeper {
+    public private(set) var generation: UInt64 = 0
+
+    /// Starts with nothing written.
+    public init() {}
+
+    public func write(_ payload: StatePayload) throws(Failure) { generation += 1 }
+
+    public func recordUse() throws(Failure) {}
+
+    public func rekey(to key: MasterKey) throws(Failure) {}
+}

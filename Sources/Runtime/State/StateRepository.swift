@@ -1,0 +1,108 @@
+import Glibc
+import Platform
+
+/// A host's states, with all that it takes to use them: the keys and the index.
+public final class StateRepository {
+    /// The states directory's path, for errors.
+    public let path: String
+    /// The master keys.
+    public let keys: KeyRing
+    /// What the host remembers of its states.
+    public let index: HostIndex
+    let directory: Descriptor
+    let disk: any Disk
+
+    /// A repository in an open directory of that path.
+    public init(
+        in directory: consuming Descriptor,
+        path: String,
+        keys: KeyRing,
+        index: HostIndex,
+        disk: any Disk = LocalDisk()
+    ) {
+        self.path = path
+        self.keys = keys
+        self.index = index
+        self.directory = directory
+        self.disk = disk
+    }
+
+    /// Whether a host has never had a state: only then a key or an index is made.
+    public static func isUnused(
+        states: borrowing Descriptor,
+        indexDirectory: borrowing Descriptor
+    ) throws(Failure) -> Bool {
+        guard !HostIndex.exists(in: indexDirectory) else { return false }
+        return try entries(of: states, "the states directory").isEmpty
+    }
+
+    /// The names of all states' directories, in order.
+    public func names() throws(Failure) -> [String] {
+        try entries(of: directory, "the states directory").filter { !$0.hasPrefix(".") }.sorted()
+    }
+
+    /// The path of a state's directory, for errors.
+    func path(of name: String) -> String { "\(path)/\(name)" }
+
+    /// Opens a state's directory; nothing where there is none.
+    func open(_ name: String) throws(Failure) -> Descriptor? {
+        do {
+            let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+            return try .open(name, options, at: directory.number, as: path(of: name))
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+
+    /// Reads the state file in an open directory.
+    func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
+        let file = filePath(name)
+        do {
+            return try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: file)
+                .readAll(limit: StateFile.sizeLimit, file)
+        } catch let error where error.code == ENOENT {
+            throw Failure(
+                "cannot load the state \(file)",
+                because: "it existed and is missing",
+                remedy: "restore the file from a backup, or begin anew: vtpmctl state reset"
+            )
+        }
+    }
+
+    func filePath(_ name: String) -> String { "\(path(of: name))/\(StateStore.fileName)" }
+
+    /// Whether a state is the one that the index knows, and no older one.
+    func check(_ header: StateFile, against entry: IndexEntry?, path: String) throws(Failure) {
+        let what = "cannot load the state \(path)"
+        let accept = "if that is meant: vtpmctl state accept"
+        guard let entry else {
+            throw Failure(
+                what,
+                because: "this host's index does not know it: it was copied or restored",
+                remedy: accept
+            )
+        }
+        guard entry.renamedTo.isEmpty else {
+            throw Failure(
+                what,
+                because: "it is being renamed to \"\(entry.renamedTo)\"",
+                remedy: "finish that: vtpmctl state rename"
+            )
+        }
+        guard entry.uuid == header.uuid else {
+            throw Failure(
+                what,
+                because: "it is the instance \(StateName.hexadecimal(header.uuid)), "
+                    + "and this host's index knows \(StateName.hexadecimal(entry.uuid))",
+                remedy: accept
+            )
+        }
+        guard header.generation >= entry.generation else {
+            throw Failure(
+                what,
+                because: "it is generation \(header.generation), older than the last one seen, \(entry.generation)",
+                remedy: "restore the newer one; \(accept)"
+            )
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+/// What the hook sends first.
+struct Orders: ~Copyable {
+    let order: StartOrder
+    let runDirectory: Descriptor
+    let initProcess: ProcessReference
+    private let keys: [MasterKey]
+    private var states: Descriptor?
+    private var indexDirectory: Descriptor?
+
+    /// How long the hook may take for its orders, in milliseconds.
+    private static let patience = 10_000
+
+    /// Receives them.
+    init(from hook: Channel) throws(Failure) {
+        let buffer = Channel.makeBuffer()
+        let deadline = Deadline(milliseconds: Self.patience)
+        guard try wait(for: hook.descriptor.number, until: deadline) != 0,
+            var message = try hook.receive(into: buffer), message.kind == HookMessage.start,
+            let order = StartOrder(message.body),
+            let runDirectory = message.descriptors.take(), let initDescriptor = message.descriptors.take()
+        else {
+            throw Failure("cannot start the supervisor", because: "the hook gave no orders")
+        }
+        var keys: [MasterKey] = []
+        if case .persistent(let storage) = order.storage {
+            self.states = message.descriptors.take()
+            self.indexDirectory = message.descriptors.take()
+            for _ in 0..<storage.keyCount { keys.append(try Self.receiveKey(hook, buffer, until: deadline)) }
+        } else {
+            self.states = nil
+            self.indexDirectory = nil
+        }
+        self.keys = keys
+        self.order = order
+        self.runDirectory = runDirectory
+        self.initProcess = ProcessReference(owning: initDescriptor, process: order.initProcess.process)
+    }
+
+    /// Makes of the keys and directories what they are for; nothing for an ephemeral state.
+    mutating func takeRepository() throws(Failure) -> (repository: StateRepository, stateID: String)? {
+        guard case .persistent(let storage) = order.storage else { return nil }
+        guard let states = states.take(), let indexDirectory = indexDirectory.take(),
+            let current = keys.first, keys.count <= 2
+        else {
+            throw Failure("cannot start the supervisor", because: "the hook gave no directories or no key")
+        }
+        guard storage.counter == nil else {
+            throw Failure("cannot bind the index to a counter", because: "this version has none")
+        }
+        let ring = KeyRing(current, previous: keys.count == 2 ? keys[1] : nil)
+        let index = try HostIndex(in: indexDirectory, path: storage.indexPath, keys: ring)
+        let repository = StateRepository(in: states, path: storage.statesPath, keys: ring, index: index)
+        return (repository, storage.stateID)
+    }
+
+    /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.
+    borrowing func checkThatItGoesOn(_ hook: Channel) throws(Failure) {
+        guard try initProcess.isAlive() else {
+            throw Failure("cannot start the vTPM", because: "the container's init ended")
+        }
+        let events = try wait(for: hook.descriptor.number, 0, until: Deadline(milliseconds: 0))
+        guard events & CInt(POLLHUP) == 0 else {
+            throw Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
+        }
+    }
+
+    private static func receiveKey(
+        _ hook: Channel,
+        _ buffer: ScratchBuffer,
+        until deadline: Deadline
+    ) throws(Failure) -> MasterKey {
+        defer { buffer.wipe() }
+        let key = try SecretBytes(capacity: MasterKey.size)
+        guard try wait(for: hook.descriptor.number, until: deadline) != 0,
+            let message = try hook.receive(into: buffer), message.kind == HookMessage.key, message.append(to: key)
+        else {
+            throw Failure("cannot start the supervisor", because: "the hook gave no key")
+        }
+        return try MasterKey(key)
+    }
+}

@@ -1,0 +1,218 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+/// A fixture: a counter in memory in place of the one in the host's TPM.
+final class MemoryCounter: MonotonicCounter {
+    var value: UInt64?
+    var identity: [UInt8] = []
+    var isBroken = false
+    private static let unknown = Failure("cannot read the counter", because: "it is another one")
+
+    func exists() throws(Failure) -> Bool { value != nil }
+
+    func define() throws(Failure) -> [UInt8] {
+        value = 1000
+        identity = [1, 2, 3, UInt8(identity.count)]
+        return identity
+    }
+
+    func remove() throws(Failure) { value = nil }
+
+    func read(_ identity: [UInt8]) throws(Failure) -> UInt64 {
+        guard let value, identity == self.identity else { throw Self.unknown }
+        return value
+    }
+
+    func increment(_ identity: [UInt8]) throws(Failure) -> UInt64 {
+        if isBroken { throw Failure("cannot raise the counter", because: "the power failed") }
+        value = try read(identity) + 1
+        return try read(identity)
+    }
+}
+
+@Suite struct HostIndexTests {
+    let temporary: TemporaryDirectory
+    let counter = MemoryCounter()
+    let master: MasterKey
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        master = try MasterKey(secret(1))
+    }
+
+    func index(
+        _ keys: KeyRing? = nil,
+        counter: (any MonotonicCounter)? = nil
+    ) throws(Failure) -> HostIndex {
+        try HostIndex(
+            in: openOwnDirectory("\(temporary.path)/index"),
+            path: "\(temporary.path)/index",
+            keys: keys ?? KeyRing(master),
+            counter: counter
+        )
+    }
+
+    func set(_ generation: UInt64, in index: HostIndex) throws(Failure) {
+        try index.transact(isFirstUse: { () throws(Failure) in true }) { (entries) throws(Failure) in
+            entries["web"] = IndexEntry(stateID: "web", uuid: uuid, generation: generation, bundle: "/b")
+        }
+    }
+
+    func generation(in index: HostIndex) throws(Failure) -> UInt64? {
+        try index.transact { (entries) throws(Failure) in entries["web"]?.generation }
+    }
+
+    let uuid = [UInt8](repeating: 7, count: 16)
+    var file: [UInt8] { (try? temporary.read("index/index")) ?? [] }
+
+    func put(_ bytes: [UInt8]) throws { try temporary.write("index/index", bytes) }
+
+    func refusal(_ body: () throws -> Void) -> String {
+        let before = file
+        let error = #expect(throws: Failure.self) { try body() }
+        #expect(file == before, "a refusal changed the index")
+        return error?.description ?? ""
+    }
+
+    @Test func remembers() throws {
+        try set(3, in: index())
+        let entry = try index().transact { (entries) throws(Failure) in entries["web"] }
+        #expect(entry == IndexEntry(stateID: "web", uuid: uuid, generation: 3, bundle: "/b"))
+        var status = stat()
+        try #require(stat("\(temporary.path)/index/index", &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o600)
+    }
+
+    @Test func isNotWrittenWhereNothingChanged() throws {
+        try set(3, in: index())
+        let before = file
+        _ = try generation(in: index())
+        try set(3, in: index())
+        #expect(file == before)
+    }
+
+    @Test func aFailureInBetweenChangesNothing() throws {
+        try set(3, in: index())
+        let why = Failure("cannot", because: "no")
+        let text = refusal {
+            try index().transact { (entries) throws(Failure) in
+                entries = [:]
+                throw why
+            }
+        }
+        #expect(text == why.description)
+    }
+
+    @Test func aMissingOneIsNoNewOne() throws {
+        let text = refusal { _ = try generation(in: index()) }
+        #expect(text.contains("it is missing, and there are states that it should know"))
+        #expect(text.contains("vtpmctl state accept --all"))
+    }
+
+    @Test func refusesEveryTruncationAndFlippedBit() throws {
+        try set(3, in: index())
+        let good = file
+        for count in 0..<good.count {
+            try put(Array(good[..<count]))
+            let text = refusal { _ = try generation(in: index()) }
+            #expect(text.contains("truncated") || text.contains("damaged"), "\(count): \(text)")
+        }
+        for index in good.indices {
+            var damaged = good
+            damaged[index] ^= 1 << UInt8(index % 8)
+            try put(damaged)
+            _ = refusal { _ = try generation(in: self.index()) }
+        }
+        try put(good + [0])
+        #expect(refusal { _ = try generation(in: index()) }.contains("damaged"))
+    }
+
+    @Test func anotherKeysIsRefused() throws {
+        try set(3, in: index())
+        let other = try MasterKey(secret(2))
+        let text = refusal { _ = try generation(in: index(KeyRing(other))) }
+        #expect(text.contains("needs the master key \(StateName.hexadecimal(master.id))"))
+        // During a rotation both are known.
+        #expect(try generation(in: index(KeyRing(other, previous: master))) == 3)
+    }
+
+    @Test func isRewrapped() throws {
+        try set(3, in: index())
+        let other = try MasterKey(secret(2))
+        try index(KeyRing(other, previous: master)).rewrap()
+        #expect(try generation(in: index(KeyRing(other))) == 3)
+        _ = refusal { _ = try generation(in: index()) }
+    }
+
+    // MARK: - With a counter
+
+    @Test func anEarlierOneIsFoundOut() throws {
+        try set(3, in: index(counter: counter))
+        let earlier = file
+        try set(4, in: index(counter: counter))
+        #expect(try generation(in: index(counter: counter)) == 4)
+        try put(earlier)
+        let text = refusal { _ = try generation(in: index(counter: counter)) }
+        #expect(text.contains("an earlier one was put back"), "\(text)")
+    }
+
+    @Test func withoutACounterAnEarlierOneIsNot() throws {
+        try set(3, in: index())
+        let earlier = file
+        try set(4, in: index())
+        try put(earlier)
+        #expect(try generation(in: index()) == 3)
+    }
+
+    @Test func theOneStepInFlightIsTolerated() throws {
+        try set(3, in: index(counter: counter))
+        counter.isBroken = true
+        #expect(throws: Failure.self) { try set(4, in: index(counter: counter)) }
+        counter.isBroken = false
+        let value = try #require(counter.value)
+        #expect(try generation(in: index(counter: counter)) == 4)
+        #expect(counter.value == value + 1)
+        try set(5, in: index(counter: counter))
+        #expect(try generation(in: index(counter: counter)) == 5)
+    }
+
+    @Test func anotherHostsIsRefused() throws {
+        try set(3, in: index(counter: counter))
+        let other = MemoryCounter()
+        #expect(refusal { _ = try generation(in: index(counter: other)) }.contains("another one"))
+        _ = try other.define()
+        other.value = 5000
+        // Recognized by chance, but not where this index left it.
+        #expect(refusal { _ = try generation(in: index(counter: other)) }.contains("put back"))
+        other.value = 5
+        #expect(refusal { _ = try generation(in: index(counter: other)) }.contains("at 5 only"))
+    }
+
+    @Test func theProtectionIsNotLostByConfiguration() throws {
+        try set(3, in: index(counter: counter))
+        #expect(refusal { _ = try generation(in: index()) }.contains("bound to the host TPM's"))
+    }
+
+    @Test func oneFromBeforeTheBindingIsRefusedAfterIt() throws {
+        try set(3, in: index())
+        let unbound = file
+        try set(4, in: index(counter: counter))
+        try put(unbound)
+        let text = refusal { _ = try generation(in: index(counter: counter)) }
+        #expect(text.contains("is not bound to it"), "\(text)")
+    }
+
+    @Test func isRemadeOnDemand() throws {
+        try set(3, in: index(counter: counter))
+        let earlier = file
+        try set(4, in: index(counter: counter))
+        try put(earlier)
+        try index(counter: counter).remake([IndexEntry(stateID: "db", uuid: uuid, generation: 9)])
+        let entries = try index(counter: counter).transact { (entries) throws(Failure) in entries }
+        #expect(entries.keys.sorted() == ["db"])
+        #expect(entries["db"]?.generation == 9)
+    }
+}
