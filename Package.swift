@@ -48,6 +48,7 @@ let package = Package(
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
         library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
         library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
+        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "CLibCrypto", "CLinux"]),
         library(
             "RuntimeWorker",
             path: "Runtime/Worker",
@@ -77,7 +78,7 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState",
+                "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease", "RuntimeState",
                 "vtpm-supervisor", "vtpm-worker",
             ],
             exclude: ["Fixtures"],

@@ -1,0 +1,148 @@
+import Platform
+
+/// The TPM, for one operation of ours, whose name all errors carry.
+struct CommandLink {
+    let transport: any TPMTransport
+    /// What is being done: `cannot seal a secret with the host's TPM`.
+    let what: String
+    /// Waits so many milliseconds.
+    let pause: (Int) -> Void
+
+    /// How often a command is sent, and the pauses between, in milliseconds: about 12 seconds in all.
+    static let tries = 16
+    static func pauseLength(after tries: Int) -> Int { min(20 << min(tries, 10), 1000) }
+
+    func failure(_ why: String, remedy: String? = nil) -> Failure {
+        Failure(what, because: why, remedy: remedy)
+    }
+
+    /// An answer that no TPM gives.
+    func malformed(_ code: CommandCode) -> Failure {
+        failure("\(code.name): the answer is not one of a TPM 2.0")
+    }
+
+    func refused(_ code: CommandCode, _ answer: ResponseCode) -> Failure {
+        failure("\(code.name): \(answer)", remedy: answer.remedy)
+    }
+
+    /// Sends a command and returns the answer, once it was found to be whole and, in a session, to be genuine.
+    ///
+    /// An error of the TPM is thrown, except for those in `accepted`.
+    func run(_ command: Command, accepting accepted: [ResponseCode] = []) throws(Failure) -> Answer {
+        let bytes = try command.encoded()
+        var tries = 1
+        while true {
+            let raw = try transport.transmit(bytes)
+            var reader = ByteReader(raw)
+            guard let tag = reader.read(UInt16.self), let size = reader.read(UInt32.self), Int(size) == raw.count,
+                let number = reader.read(UInt32.self)
+            else { throw malformed(command.code) }
+            let code = ResponseCode(number)
+            guard code != .success else {
+                return try parse(&reader, tag: tag, to: command)
+            }
+            // An error changes no session: the same bytes are good for another try. Part 1, 19.6.4
+            if code.asksForAnotherTry, tries < Self.tries {
+                pause(Self.pauseLength(after: tries))
+                tries += 1
+                continue
+            }
+            guard accepted.contains(where: code.isSame) else { throw refused(command.code, code) }
+            return Answer(code: code)
+        }
+    }
+
+    /// Takes the answer to a command that succeeded apart: Part 1, 18.
+    private func parse(_ reader: inout ByteReader, tag: UInt16, to command: Command) throws(Failure) -> Answer {
+        let malformed = malformed(command.code)
+        var answer = Answer(code: .success)
+        let hasSessions = if case .none = command.authorization { false } else { true }
+        // The TPM answers a success with the command's own tag; another would leave the check below out.
+        guard tag == (hasSessions ? StructureTag.sessions : StructureTag.noSessions) else { throw malformed }
+        if command.returnsHandle {
+            guard let handle = reader.read(UInt32.self) else { throw malformed }
+            answer.handle = handle
+        }
+        guard hasSessions else {
+            guard let parameters = reader.read(count: reader.remaining) else { throw malformed }
+            answer.parameters = ByteReader(parameters)
+            return answer
+        }
+        guard let size = reader.read(UInt32.self), let parameters = reader.read(count: Int(size)),
+            let authorization = AnswerAuthorization(&reader), reader.remaining == 0
+        else { throw malformed }
+        answer.parameters = ByteReader(parameters)
+        switch command.authorization {
+        case .none, .password:
+            guard authorization.nonce.isEmpty, authorization.hmac.isEmpty else { throw malformed }
+        case .session(let session, let attributes):
+            guard Session.nonceSizes.contains(authorization.nonce.count) else { throw malformed }
+            guard try session.accepts(authorization, parameterHash: parameterHash(parameters, of: command)) else {
+                throw failure(
+                    "\(command.code.name): the answer's HMAC is wrong: something between this host and its TPM changed it"
+                )
+            }
+            if attributes.contains(.encrypt) {
+                guard let encrypted = answer.parameters.readSized() else { throw malformed }
+                answer.secret = try session.decrypt(encrypted)
+            }
+        }
+        return answer
+    }
+
+    /// The hash of an answer's parameters, rpHash. Part 1, 16.8
+    private func parameterHash(_ parameters: [UInt8], of command: Command) throws(Failure) -> [UInt8] {
+        var data = ByteWriter()
+        data.write(ResponseCode.success.rawValue)
+        data.write(command.code.rawValue)
+        data.write(parameters)
+        return try TPMCryptography.sha256(data.bytes)
+    }
+
+    /// Removes an object or a session from the TPM's memory.
+    ///
+    /// A failure is no reason to throw away what was achieved: the kernel's resource manager flushes what is left when the
+    /// device is closed (linux: drivers/char/tpm/tpm2-space.c).
+    func flush(_ handle: UInt32) {
+        var command = Command(.flushContext)
+        command.parameters.write(handle)
+        _ = try? run(command)
+    }
+
+    /// Begins a session whose secret only the TPM with this key can learn, and ends it in any case.
+    func withSession<Result>(
+        _ kind: Session.Kind,
+        _ key: StorageKey,
+        _ body: (Session) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let salt = try SessionSalt(for: key)
+        let nonce = try TPMCryptography.random(count: Session.nonceSize)
+        var command = Command(.startAuthSession)
+        command.handles = [.init(key.handle, name: key.name), .init(Handle.null)]
+        command.parameters.write(sized: nonce)
+        command.parameters.write(sized: salt.encrypted)
+        command.parameters.write(kind.rawValue)
+        // The symmetric algorithm of the parameter encryption, and the hash.
+        for value in [Algorithm.aes, 128, Algorithm.cfb, Algorithm.sha256] { command.parameters.write(value) }
+        command.returnsHandle = true
+        var answer = try run(command)
+        let handle = answer.handle
+        guard Handle.sessionTypes.contains(Handle.type(of: handle)) else { throw malformed(command.code) }
+        defer { flush(handle) }
+        guard let nonceTPM = answer.parameters.readSized(), Session.nonceSizes.contains(nonceTPM.count),
+            answer.parameters.remaining == 0
+        else { throw malformed(command.code) }
+        return try body(Session(handle: handle, salt: salt.secret, nonceTPM: nonceTPM, nonceCaller: nonce))
+    }
+
+    /// Hands over the handle of an object that a command has made, and removes it from the TPM's memory in any case.
+    func withObject<Result>(
+        _ answer: Answer,
+        madeBy code: CommandCode,
+        _ body: (_ handle: UInt32) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard Handle.type(of: answer.handle) == Handle.transientType else { throw malformed(code) }
+        defer { flush(answer.handle) }
+        return try body(answer.handle)
+    }
+}

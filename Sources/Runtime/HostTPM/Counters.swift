@@ -1,0 +1,141 @@
+import Platform
+
+extension HostTPM {
+    /// Defines a counter and increments it once, since one that was never written cannot be read.
+    ///
+    /// A new counter begins above all that the TPM ever had (TPM 2.0 Library, Part 3, TPM2_NV_Increment), so that
+    /// defining one again takes no value back. The index must be free; the owner's authorization must be empty.
+    public func defineCounter(_ index: UInt32) throws(Failure) -> CounterIdentity {
+        let link = link("cannot define the counter \(Handle.text(index))")
+        let remove = "remove it if nobody needs it: tpm2_nvundefine -C o \(Handle.text(index))"
+        guard try link.counterPublic(at: index) == nil else {
+            throw link.failure("the TPM has this NV index already", remedy: remove)
+        }
+        let key = try link.storageKeyOrNew()
+        let policy = try TPMCryptography.random(count: TPMCryptography.digestSize)
+        let unwritten = NVPublic(counter: index, policy: policy, isWritten: false)
+        let written = NVPublic(counter: index, policy: policy, isWritten: true)
+        var define = Command(.nvDefineSpace)
+        define.handles = [.init(Handle.owner)]
+        define.authorization = .password
+        define.parameters.write(sized: [])
+        define.parameters.write(sized: unwritten.encoded)
+        let answer = try link.runAsOwner(define, remedy: Self.clearOwner, accepting: [.nvDefined])
+        guard answer.code == .success else {
+            throw link.failure("the TPM has this NV index already", remedy: remove)
+        }
+        do {
+            return try link.withSession(.hmac, key) { (session) throws(Failure) in
+                try link.increment(index, name: entityName(ofPublicArea: unwritten.encoded), session)
+                let name = try entityName(ofPublicArea: written.encoded)
+                _ = try link.readCounter(index, name: name, session)
+                return CounterIdentity(index: index, name: name, key: key)
+            }
+        } catch {
+            // Half-made it would be in the way of the next try, and nobody knows it yet.
+            try? link.undefine(index)
+            throw error
+        }
+    }
+
+    /// The counter's value.
+    public func readCounter(_ counter: CounterIdentity) throws(Failure) -> UInt64 {
+        let link = link("cannot read the counter \(Handle.text(counter.index))")
+        return try link.withSession(of: counter) { (session) throws(Failure) in
+            try link.readCounter(counter.index, name: counter.name, session)
+        }
+    }
+
+    /// Increments the counter and returns its value.
+    ///
+    /// Where another increments it at the same time, the value can be one that both have made.
+    public func incrementCounter(_ counter: CounterIdentity) throws(Failure) -> UInt64 {
+        let link = link("cannot increment the counter \(Handle.text(counter.index))")
+        return try link.withSession(of: counter) { (session) throws(Failure) in
+            try link.increment(counter.index, name: counter.name, session)
+            return try link.readCounter(counter.index, name: counter.name, session)
+        }
+    }
+
+    /// Removes a counter; an NV index that is no counter of ours is left alone.
+    public func undefineCounter(_ index: UInt32) throws(Failure) {
+        let link = link("cannot remove the counter \(Handle.text(index))")
+        guard let area = try link.counterPublic(at: index) else {
+            throw link.failure("the TPM has no such NV index")
+        }
+        guard area.isCounter else { throw link.failure("the NV index is no counter of ours") }
+        try link.undefine(index)
+    }
+
+    /// Whether the TPM has this NV index, whatever it is.
+    public func counterExists(_ index: UInt32) throws(Failure) -> Bool {
+        try link("cannot look for the counter \(Handle.text(index))").counterPublic(at: index) != nil
+    }
+
+    static let clearOwner = "the owner takes the authorization away for this step: tpm2_changeauth -c owner -p AUTH"
+}
+
+extension CommandLink {
+    /// What the TPM says about an index, or nothing where it has none.
+    ///
+    /// Not authenticated: a lie about it makes the HMAC of what follows a wrong one.
+    fileprivate func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {
+        guard Handle.type(of: index) == Handle.nvType else {
+            throw failure("it is no NV index", remedy: "choose one from 0x01800000 to 0x01bfffff, the owner's")
+        }
+        var command = Command(.nvReadPublic)
+        command.handles = [.init(index)]
+        var answer = try run(command, accepting: [.handle])
+        guard answer.code == .success else { return nil }
+        guard let bytes = answer.parameters.readSized(), answer.parameters.readSized() != nil,
+            answer.parameters.remaining == 0, let area = NVPublic(decoding: bytes), area.index == index
+        else { throw malformed(.nvReadPublic) }
+        return area
+    }
+
+    /// Begins a session with the counter's TPM, once the counter was found to be the one that is meant.
+    fileprivate func withSession<Result>(
+        of counter: CounterIdentity,
+        _ body: (Session) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let key = try storageKey(at: counter.storageKeyHandle, named: counter.storageKeyName)
+        guard let area = try counterPublic(at: counter.index) else {
+            throw failure("it is not in the TPM any more")
+        }
+        guard area.isCounter, area.attributes.contains(.written),
+            try entityName(ofPublicArea: area.encoded) == counter.name
+        else {
+            throw failure("it was removed from the TPM, and the NV index was defined again")
+        }
+        return try withSession(.hmac, key, body)
+    }
+
+    fileprivate func increment(_ index: UInt32, name: [UInt8], _ session: Session) throws(Failure) {
+        var command = Command(.nvIncrement)
+        command.handles = [.init(index, name: name), .init(index, name: name)]
+        command.authorization = .session(session)
+        let answer = try run(command)
+        guard answer.parameters.remaining == 0 else { throw malformed(.nvIncrement) }
+    }
+
+    fileprivate func readCounter(_ index: UInt32, name: [UInt8], _ session: Session) throws(Failure) -> UInt64 {
+        var command = Command(.nvRead)
+        command.handles = [.init(index, name: name), .init(index, name: name)]
+        command.authorization = .session(session)
+        // All of it, from its start.
+        command.parameters.write(NVPublic.counterSize)
+        command.parameters.write(UInt16(0))
+        var answer = try run(command)
+        guard answer.parameters.read(UInt16.self) == NVPublic.counterSize,
+            let value = answer.parameters.read(UInt64.self), answer.parameters.remaining == 0
+        else { throw malformed(.nvRead) }
+        return value
+    }
+
+    fileprivate func undefine(_ index: UInt32) throws(Failure) {
+        var command = Command(.nvUndefineSpace)
+        command.handles = [.init(Handle.owner), .init(index)]
+        command.authorization = .password
+        _ = try runAsOwner(command, remedy: HostTPM.clearOwner)
+    }
+}

@@ -1,0 +1,94 @@
+import Platform
+
+/// A session with a TPM that knows the secret it was begun with, and so with no other. TPM 2.0 Library, Part 1, 19
+///
+/// What is authorized through it has the empty authorization value, so that the session's key alone is the key of the
+/// HMACs and of the encryption.
+final class Session {
+    /// TPM_SE. Part 2, 6.11
+    enum Kind: UInt8 {
+        case hmac = 0
+        case policy = 1
+    }
+
+    /// Its handle, which is its name as well.
+    let handle: UInt32
+    private let key: SecretBytes
+    private var nonceTPM: [UInt8]
+    private var nonceCaller: [UInt8]
+
+    /// Bytes of our nonces.
+    static let nonceSize = 32
+    /// Bytes that a TPM's nonce may have. Part 1, 19.6.4
+    static let nonceSizes = 16...64
+
+    /// Derives the key of a session that the TPM has begun. Part 1, 19.6.8
+    init(handle: UInt32, salt: SecretBytes, nonceTPM: [UInt8], nonceCaller: [UInt8]) throws(Failure) {
+        self.handle = handle
+        self.key = try TPMCryptography.kdfa(key: salt, label: "ATH", contextU: nonceTPM, contextV: nonceCaller)
+        self.nonceTPM = nonceTPM
+        self.nonceCaller = nonceCaller
+    }
+
+    /// Makes the nonce of the next command, so that no answer to an older one fits.
+    func beginCommand() throws(Failure) {
+        nonceCaller = try TPMCryptography.random(count: Self.nonceSize)
+    }
+
+    /// Encrypts a command's first parameter. Part 1, 21.3
+    func encrypt(_ parameter: SecretBytes) throws(Failure) -> [UInt8] {
+        let key = try parameterKey(newer: nonceCaller, older: nonceTPM)
+        return try TPMCryptography.encrypt(parameter, keyAndVector: key)
+    }
+
+    /// Decrypts an answer's first parameter, once the answer was found to be genuine.
+    func decrypt(_ parameter: [UInt8]) throws(Failure) -> SecretBytes {
+        let key = try parameterKey(newer: nonceTPM, older: nonceCaller)
+        return try TPMCryptography.decrypt(parameter, keyAndVector: key)
+    }
+
+    private func parameterKey(newer: [UInt8], older: [UInt8]) throws(Failure) -> SecretBytes {
+        try TPMCryptography.kdfa(key: key, label: "CFB", contextU: newer, contextV: older)
+    }
+
+    /// A command's authorization area for this session: TPMS_AUTH_COMMAND. Part 2, 10.13.2
+    func authorization(parameterHash: [UInt8], _ attributes: SessionAttributes) throws(Failure) -> [UInt8] {
+        var area = ByteWriter()
+        area.write(handle)
+        area.write(sized: nonceCaller)
+        area.write(attributes.rawValue)
+        area.write(
+            sized: try TPMCryptography.hmac(
+                key: key,
+                parameterHash + nonceCaller + nonceTPM + [attributes.rawValue]
+            )
+        )
+        return area.bytes
+    }
+
+    /// Whether an answer is the TPM's, to the last command. Part 1, 19.6.3.2
+    func accepts(_ answer: AnswerAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
+        let expected = try TPMCryptography.hmac(
+            key: key,
+            parameterHash + answer.nonce + nonceCaller + [answer.attributes]
+        )
+        guard TPMCryptography.isEqual(expected, answer.hmac) else { return false }
+        nonceTPM = answer.nonce
+        return true
+    }
+}
+
+/// An answer's authorization area: TPMS_AUTH_RESPONSE. Part 2, 10.13.3
+struct AnswerAuthorization {
+    let nonce: [UInt8]
+    let attributes: UInt8
+    let hmac: [UInt8]
+
+    init?(_ reader: inout ByteReader) {
+        guard let nonce = reader.readSized(), let attributes = reader.read(UInt8.self), let hmac = reader.readSized()
+        else { return nil }
+        self.nonce = nonce
+        self.attributes = attributes
+        self.hmac = hmac
+    }
+}

@@ -1,0 +1,99 @@
+import Platform
+
+extension CommandLink {
+    /// The storage key at a handle, or nothing where there is none.
+    private func storageKey(at handle: UInt32) throws(Failure) -> StorageKey? {
+        var command = Command(.readPublic)
+        command.handles = [.init(handle)]
+        var answer = try run(command, accepting: [.handle])
+        guard answer.code == .success else { return nil }
+        // The two names that follow are not believed.
+        guard let area = answer.parameters.readSized(), answer.parameters.readSized() != nil,
+            answer.parameters.readSized() != nil, answer.parameters.remaining == 0
+        else { throw malformed(.readPublic) }
+        return try parse(area, at: handle)
+    }
+
+    private func parse(_ area: [UInt8], at handle: UInt32) throws(Failure) -> StorageKey {
+        do {
+            return try StorageKey.parse(area, at: handle)
+        } catch StorageKey.Problem.unfit(let why) {
+            throw failure(
+                "the TPM's key \(Handle.text(handle)) cannot be used as storage key: \(why)",
+                remedy: "the owner gives that place to a storage key: tpm2_evictcontrol -C o -c \(Handle.text(handle))"
+            )
+        } catch let error as Failure {
+            throw error
+        } catch {
+            throw malformed(.readPublic)
+        }
+    }
+
+    /// The storage key that was used before: no other is.
+    func storageKey(at handle: UInt32, named name: [UInt8]) throws(Failure) -> StorageKey {
+        let remedy = "use the TPM of before, or restore the master key with vtpmctl key import"
+        guard let key = try storageKey(at: handle) else {
+            throw failure("its storage key \(Handle.text(handle)) is not in the TPM any more", remedy: remedy)
+        }
+        guard key.name == name else {
+            throw failure(
+                "the TPM's storage key \(Handle.text(handle)) is another than before: "
+                    + "this is another TPM, its owner was changed, or something pretends to be it",
+                remedy: remedy
+            )
+        }
+        return key
+    }
+
+    /// The host's storage key; where there is none, it is made in the usual way.
+    func storageKeyOrNew() throws(Failure) -> StorageKey {
+        if let key = try storageKey(at: Handle.storageKey) { return key }
+        try makeStorageKey(from: StorageKey.template)
+        guard let key = try storageKey(at: Handle.storageKey) else {
+            throw failure("the storage key that was made is not in the TPM")
+        }
+        return key
+    }
+
+    /// Makes a primary key of the owner's and keeps it in the TPM. Provisioning Guidance, 7.8
+    func makeStorageKey(from template: [UInt8], at place: UInt32 = Handle.storageKey) throws(Failure) {
+        var create = Command(.createPrimary)
+        create.handles = [.init(Handle.owner)]
+        create.authorization = .password
+        // TPM2B_SENSITIVE_CREATE: an empty authorization value, no data.
+        create.parameters.write(sized: [0, 0, 0, 0])
+        create.parameters.write(sized: template)
+        create.parameters.write(sized: [])
+        create.parameters.write(UInt32(0))
+        create.returnsHandle = true
+        let remedy =
+            "the owner makes the storage key: tpm2_createprimary -C o -P AUTH -G ecc256:aes128cfb -c srk.ctx && "
+            + "tpm2_evictcontrol -C o -P AUTH -c srk.ctx \(Handle.text(place))"
+        let created = try runAsOwner(create, remedy: remedy)
+        try withObject(created, madeBy: .createPrimary) { (handle) throws(Failure) in
+            var evict = Command(.evictControl)
+            evict.handles = [.init(Handle.owner), .init(handle)]
+            evict.authorization = .password
+            evict.parameters.write(place)
+            // Another process of ours can have been faster: the same template gives the same key.
+            _ = try runAsOwner(evict, remedy: remedy, accepting: [.nvDefined])
+        }
+    }
+
+    /// Runs a command that takes the owner's authorization, which has to be the empty one.
+    func runAsOwner(
+        _ command: Command,
+        remedy: String,
+        accepting accepted: [ResponseCode] = []
+    ) throws(Failure) -> Answer {
+        let refusals: [ResponseCode] = [.authFail, .badAuth]
+        let answer = try run(command, accepting: accepted + refusals)
+        guard !refusals.contains(where: answer.code.isSame) else {
+            throw failure(
+                "\(command.code.name): \(answer.code): the TPM's owner has set an authorization",
+                remedy: remedy
+            )
+        }
+        return answer
+    }
+}

@@ -1,0 +1,31 @@
+import Platform
+
+extension ByteWriter {
+    /// Appends a TPM2B: the size, 16 bits, and the bytes. TPM 2.0 Library, Part 2, 10.4
+    mutating func write(sized bytes: [UInt8]) {
+        write(UInt16(bytes.count))
+        write(bytes)
+    }
+}
+
+extension ByteReader {
+    /// The contents of a TPM2B, or nothing where its size goes past the end.
+    mutating func readSized() -> [UInt8]? {
+        guard let count = read(UInt16.self) else { return nil }
+        return read(count: Int(count))
+    }
+}
+
+/// The name of what has such a public area: the name algorithm, and the hash of the area. Part 1, 16
+func entityName(ofPublicArea area: [UInt8]) throws(Failure) -> [UInt8] {
+    var name = ByteWriter()
+    name.write(Algorithm.sha256)
+    name.write(try TPMCryptography.sha256(area))
+    return name.bytes
+}
+
+/// Whether bytes are a name as ``entityName(ofPublicArea:)`` makes it.
+func isEntityName(_ bytes: [UInt8]) -> Bool {
+    bytes.count == 2 + TPMCryptography.digestSize
+        && bytes.starts(with: [UInt8(Algorithm.sha256 >> 8), UInt8(Algorithm.sha256 & 0xff)])
+}

@@ -1,0 +1,145 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A TPM as sysfs shows it. linux: drivers/char/tpm/tpm-chip.c, tpm-sysfs.c
+struct TPMChip {
+    /// N in `/dev/tpmN` and `/dev/tpmrmN`.
+    let number: Int
+    /// Whether a device stands behind it; a vTPM has none, and belongs to a tenant.
+    let isHardware: Bool
+    /// Whether it is a TPM 1.2, which has other commands.
+    let isVersion1: Bool
+    /// The number of `/dev/tpmN`.
+    let device: dev_t?
+    /// The number of `/dev/tpmrmN`, which has the resource manager before it; a TPM 1.2 has none.
+    let resourceManager: dev_t?
+
+    /// The path that devtmpfs gives it.
+    var path: String { "/dev/tpmrm\(number)" }
+
+    private init(_ number: Int, sys: String) throws(Failure) {
+        let base = "\(sys)/class/tpm/tpm\(number)"
+        self.number = number
+        self.isHardware = access("\(base)/device", F_OK) == 0
+        self.isVersion1 = try Self.line("\(base)/tpm_version_major") == "1"
+        self.device = try Self.deviceNumber("\(base)/dev")
+        self.resourceManager = try Self.deviceNumber("\(sys)/class/tpmrm/tpmrm\(number)/dev")
+    }
+
+    /// All of them, by number.
+    static func all(sys: String) throws(Failure) -> [TPMChip] {
+        let path = "\(sys)/class/tpm"
+        let names: [String]
+        do {
+            names = try entries(of: .open(path, .directory), path)
+        } catch let error where error.code == ENOENT {
+            return []
+        }
+        var chips: [TPMChip] = []
+        for name in names where name.hasPrefix("tpm") {
+            guard let number = Int(name.dropFirst(3)), number >= 0, name == "tpm\(number)" else { continue }
+            chips.append(try TPMChip(number, sys: sys))
+        }
+        return chips.sorted { $0.number < $1.number }
+    }
+
+    /// A file's only line, or nothing where there is no such file, or the chip has just gone.
+    private static func line(_ path: String) throws(Failure) -> String? {
+        do {
+            let text = String(decoding: try Descriptor.open(path, .read).readAll(limit: 4096, path), as: UTF8.self)
+            return text.split(separator: "\n").first.map(String.init) ?? ""
+        } catch let error where error.code == ENOENT || error.code == ENODEV {
+            return nil
+        }
+    }
+
+    private static func deviceNumber(_ path: String) throws(Failure) -> dev_t? {
+        guard let numbers = try line(path)?.split(separator: ":"), numbers.count == 2, let major = UInt32(numbers[0]),
+            let minor = UInt32(numbers[1])
+        else { return nil }
+        return clinux_makedev(major, minor)
+    }
+}
+
+extension HostTPM {
+    private static let what = "cannot use the host's TPM"
+
+    /// The path of the host's hardware TPM, with the kernel's resource manager.
+    ///
+    /// Without a configured path there must be exactly one hardware TPM. A configured path must be the device of one: a
+    /// vTPM of ours, which looks the same to whoever opens it, is refused by name.
+    ///
+    /// - Parameters:
+    ///   - configured: The path that the configuration names, if it does.
+    ///   - sys: Where sysfs is mounted.
+    /// - Returns: A path like `/dev/tpmrm0`.
+    /// - Throws: ``Failure`` that tells which TPM there is, and why it is not the one.
+    public static func findDevice(configured: String?, sys: String = "/sys") throws(Failure) -> String {
+        let chips = try TPMChip.all(sys: sys)
+        if let configured {
+            var status = stat()
+            try systemCall("stat", "\(what) \(configured)") { stat(configured, &status) }
+            try check(status, configured, chips)
+            return configured
+        }
+        let hardware = chips.filter(\.isHardware)
+        guard let chip = hardware.first else {
+            throw Failure(
+                what,
+                because: "this host has no TPM" + (chips.isEmpty ? "" : ", only vTPMs"),
+                remedy: "switch it on in the firmware, or keep the master key elsewhere"
+            )
+        }
+        guard hardware.count == 1 else {
+            throw Failure(
+                what,
+                because: "this host has \(hardware.count) TPMs",
+                remedy: "configure one of " + hardware.map(\.path).joined(separator: ", ")
+            )
+        }
+        try chip.checkVersion(chip.path)
+        return chip.path
+    }
+
+    /// Opens the host's hardware TPM.
+    public static func open(configured: String?) throws(Failure) -> HostTPM {
+        let path = try findDevice(configured: configured)
+        let device = try Descriptor.open(path, OpenOptions(O_RDWR), as: "the host's TPM \(path)")
+        // What was opened is what counts, whatever the path has become meanwhile.
+        try check(device.status(path), path, TPMChip.all(sys: "/sys"))
+        return HostTPM(transport: DeviceTransport(device, path: path))
+    }
+
+    private static func check(_ status: stat, _ path: String, _ chips: [TPMChip]) throws(Failure) {
+        let what = "\(what) \(path)"
+        guard status.st_mode & S_IFMT == S_IFCHR else { throw Failure(what, because: "it is no character device") }
+        let number = status.st_rdev
+        guard let chip = chips.first(where: { $0.resourceManager == number || $0.device == number }) else {
+            throw Failure(what, because: "it is no TPM")
+        }
+        guard chip.isHardware else {
+            throw Failure(
+                what,
+                because: "it is tpm\(chip.number), a vTPM, and no hardware",
+                remedy: "configure the host's own, which has /sys/class/tpm/tpmN/device"
+            )
+        }
+        try chip.checkVersion(path)
+        guard chip.resourceManager == number else {
+            throw Failure(what, because: "it has no resource manager", remedy: "configure \(chip.path)")
+        }
+    }
+}
+
+extension TPMChip {
+    fileprivate func checkVersion(_ path: String) throws(Failure) {
+        guard !isVersion1, resourceManager != nil else {
+            throw Failure(
+                "cannot use the host's TPM \(path)",
+                because: "tpm\(number) is a TPM 1.2",
+                remedy: "keep the master key elsewhere"
+            )
+        }
+    }
+}
