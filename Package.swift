@@ -49,6 +49,7 @@ let package = Package(
         library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
         library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
         library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "CLibCrypto", "CLinux"]),
+        library("RuntimeTransfer", path: "Runtime/Transfer", ["Platform", "CLibCrypto"]),
         library(
             "RuntimeWorker",
             path: "Runtime/Worker",
@@ -78,7 +79,7 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease", "RuntimeState",
+                "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 "vtpm-supervisor", "vtpm-worker",
             ],
             exclude: ["Fixtures"],

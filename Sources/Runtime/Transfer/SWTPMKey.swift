@@ -1,0 +1,105 @@
+import CLibCrypto
+import Platform
+
+/// What swtpm encrypts its state with, its option `--key`. swtpm(8)
+public enum SWTPMKey {
+    /// The key itself, 16 or 32 bytes: `file=` with `mode=aes-128-cbc` or `mode=aes-256-cbc`.
+    case key(SecretBytes)
+    /// The contents of `pwdfile=`, all of them: swtpm takes a line feed at the end for a part of the passphrase.
+    case passphrase(SecretBytes)
+
+    /// The key in a file of `format=hex`: hexadecimal digits, after `0x` or not; what follows white space is ignored.
+    public static func hexadecimal(_ file: SecretBytes) throws(Failure) -> SWTPMKey {
+        let key = try SecretBytes(capacity: 32)
+        let isKey = file.withBytes { bytes in
+            var digits = bytes.starts(with: Array("0x".utf8)) ? bytes.dropFirst(2) : bytes[...]
+            digits = digits.prefix { !isSpace($0) }
+            guard digits.count == 32 || digits.count == 64 else { return false }
+            while let high = digits.popFirst(), let low = digits.popFirst() {
+                guard let high = value(of: high), let low = value(of: low) else { return false }
+                guard key.append(copying: [high << 4 | low]) else { return false }
+            }
+            return true
+        }
+        guard isKey else {
+            throw Failure("cannot use a key of swtpm", because: "it has not 32 or 64 hexadecimal digits")
+        }
+        return .key(key)
+    }
+
+    /// Bytes of the key that a file is encrypted with.
+    func sizeToWriteWith(_ what: String) throws(Failure) -> Int {
+        guard case .key(let key) = self else { return SWTPMCipher.longKeySize }
+        guard key.count == 16 || key.count == SWTPMCipher.longKeySize else {
+            throw Failure(what, because: "swtpm's keys have 128 or 256 bits, and this one has \(key.count * 8)")
+        }
+        return key.count
+    }
+
+    /// The keys that it may stand for.
+    ///
+    /// A file does not say which key derivation made its key; swtpm's default is the first one, and what is written
+    /// uses it.
+    func candidates(size: Int, _ what: String) throws(Failure) -> [SecretBytes] {
+        switch self {
+        case .key(let key):
+            guard key.count == size else {
+                throw Failure(what, because: "it takes a key of \(size * 8) bits, and this one has \(key.count * 8)")
+            }
+            return [key]
+        case .passphrase(let passphrase):
+            guard passphrase.count > 0 else { throw Failure(what, because: "the passphrase is empty") }
+            return [try Self.pbkdf2(passphrase, size: size), try Self.sha512(passphrase, size: size)]
+        }
+    }
+
+    /// `kdf=pbkdf2`: PKCS5_PBKDF2_HMAC(3) with SHA-512, 1000 iterations and the salt "swtpm".
+    private static func pbkdf2(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
+        let salt = Array("swtpm".utf8)
+        let key = try SecretBytes(capacity: size)
+        try key.fill { (output) throws(Failure) in
+            let result = passphrase.withBytes { bytes in
+                PKCS5_PBKDF2_HMAC(
+                    bytes.bindMemory(to: CChar.self).baseAddress,
+                    CInt(bytes.count),
+                    salt,
+                    CInt(salt.count),
+                    1000,
+                    EVP_sha512(),
+                    CInt(output.count),
+                    output.unsigned
+                )
+            }
+            guard result == 1 else { throw Sealing.libcryptoFailure("cannot derive a key from the passphrase") }
+        }
+        return key
+    }
+
+    /// `kdf=sha512`: the start of the passphrase's SHA-512.
+    private static func sha512(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
+        let digest = try SecretBytes(capacity: 64)
+        try digest.fill { (output) throws(Failure) in
+            let result = passphrase.withBytes { bytes in
+                EVP_Digest(bytes.baseAddress, bytes.count, output.unsigned, nil, EVP_sha512(), nil)
+            }
+            guard result == 1 else { throw Sealing.libcryptoFailure("cannot derive a key from the passphrase") }
+        }
+        let key = try SecretBytes(capacity: size)
+        digest.withBytes { bytes in
+            let isCopied = key.append(copying: UnsafeRawBufferPointer(rebasing: bytes.prefix(size)))
+            precondition(isCopied, "the capacity is the size")
+        }
+        return key
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
+
+    private static func value(of digit: UInt8) -> UInt8? {
+        switch digit {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+}

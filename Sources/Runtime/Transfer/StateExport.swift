@@ -1,0 +1,202 @@
+import Platform
+
+/// What an export is protected with.
+public enum ExportProtection {
+    /// Whoever knows the passphrase, of at least one byte, opens it.
+    case passphrase(SecretBytes)
+    /// Whoever has the private key opens it: a PEM file with an X25519, P-256 or P-384 key, as
+    /// `openssl pkey -pubout` writes it.
+    case recipient(publicKeyPEM: [UInt8])
+}
+
+/// What an export is opened with.
+public enum ExportOpener {
+    /// The passphrase that it was made with.
+    case passphrase(SecretBytes)
+    /// The private key of the recipient that it was made for: a PEM file that is not encrypted.
+    case identity(privateKeyPEM: SecretBytes)
+}
+
+/// The format of an export: one TPM's state in a file that may leave the host.
+///
+///     magic      8 bytes  "CVTPMEX" and a line feed
+///     version    16 bits  1
+///     size       32 bits  of the header, in bytes, the check included; at most 4096
+///     protection 16 bits  1 passphrase, 2 recipient
+///     nonce      12 bytes random
+///
+/// For a passphrase follow:
+///
+///     logN       8 bits   logarithm of scrypt's N to base 2; ours is 17
+///     r          32 bits  scrypt's block size; ours is 8
+///     p          32 bits  scrypt's parallelisation; ours is 1
+///     salt       32 bytes random
+///
+/// For a recipient follow:
+///
+///     recipient  32 bytes SHA-256 of the recipient's public key
+///     ephemeral  32 bits  length, then a public key of the same kind, made for this file alone
+///
+/// And for both:
+///
+///     payload    32 bits  size of what follows the header, in bytes, the tag included
+///     check      16 bytes start of the SHA-256 of all before it: tells a damaged header from a wrong key
+///     payload    AES-256-GCM with the nonce, the whole header as associated data; then the tag, 16 bytes
+///
+/// Integers are big-endian. The decrypted payload is a list of items: 16 bits kind, 32 bits length, contents. Kind 1 is
+/// the state ID in UTF-8, kind 2 libtpms' `permall`; there is exactly one of each, and neither is empty.
+///
+/// The key of AES-256-GCM is, for a passphrase, the first 32 bytes of scrypt (RFC 7914) of the passphrase and the salt.
+/// A reader refuses parameters with 128 * N * r above 256 MiB or N * r * p above 2^23.
+///
+/// For a recipient it is the first 32 bytes of HKDF-SHA-256 (RFC 5869), without a salt. Its input is the secret that the
+/// ephemeral and the recipient's key have in common: the 32 bytes of X25519 (RFC 7748), or the x coordinate of ECDH on
+/// P-256 or P-384, 32 or 48 bytes (SP 800-56A, 5.7.1.2). Its info is the text "container-vtpm export 1", a zero byte, and
+/// then the ephemeral and the recipient's public key, each after its length in 32 bits. Public keys are
+/// SubjectPublicKeyInfo in DER (RFC 5280; RFC 8410 for X25519), points of a curve uncompressed and the curve named.
+public enum StateExport {
+    static let purpose = Array("container-vtpm export 1".utf8)
+    /// The largest export there is, in bytes.
+    public static let fileLimit =
+        ExportHeader.sizeLimit + 2 * ExportedState.itemHeaderSize + ExportedState.stateIDLimit
+        + ExportedState.permanentLimit + Sealing.tagSize
+
+    /// Whether a file begins as an export does; ``open(_:with:path:)`` tells what is wrong with the rest.
+    public static func isExport(_ file: [UInt8]) -> Bool {
+        file.starts(with: ExportHeader.magic)
+    }
+
+    /// Encrypts a state; returns the whole file.
+    ///
+    /// Two exports of one state have nothing but their size in common.
+    ///
+    /// - Throws: ``Failure`` where the state is empty or too large, the passphrase is empty, or the public key is none
+    ///   that can be used.
+    public static func seal(
+        _ state: ExportedState,
+        with protection: ExportProtection
+    ) throws(Failure) -> [UInt8] {
+        try seal(state, with: protection, scrypt: .ours)
+    }
+
+    static func seal(
+        _ state: ExportedState,
+        with protection: ExportProtection,
+        scrypt: Scrypt
+    ) throws(Failure) -> [UInt8] {
+        let what = "cannot export the state \"\(state.stateID.prefix(64))\""
+        if let why = state.misfit { throw Failure(what, because: why) }
+        let key: SecretBytes
+        let described: ExportHeader.Protection
+        switch protection {
+        case .passphrase(let passphrase):
+            guard passphrase.count > 0 else { throw Failure(what, because: "the passphrase is empty") }
+            let salt = try Sealing.random(count: Scrypt.saltSize)
+            key = try scrypt.key(of: passphrase, salt: salt)
+            described = .passphrase(scrypt, salt: salt)
+        case .recipient(let pem):
+            let recipient = try AgreementKey(publicPEM: pem, what)
+            let ephemeral = try recipient.ephemeral(what)
+            let secret = try ephemeral.agree(with: recipient, what)
+            key = try Sealing.hkdf(secret, info: info(ephemeral: ephemeral, recipient: recipient))
+            described = .recipient(fingerprint: try recipient.fingerprint, ephemeral: ephemeral.publicKey)
+        }
+        let plaintext = try state.encoded()
+        let header = try ExportHeader(described, payloadSize: plaintext.count + Sealing.tagSize)
+        let encoded = try header.encoded()
+        return encoded
+            + (try Sealing.seal(plaintext, key: key, nonce: header.nonce, associatedData: encoded))
+    }
+
+    /// Decrypts an export.
+    ///
+    /// Each way to be wrong has its own words; only a wrong passphrase cannot be told from a damaged payload. `path` is
+    /// for the words.
+    ///
+    /// - Throws: ``Failure`` where the file is no export, truncated, damaged, of a newer version, made with the other
+    ///   kind of protection, for another recipient or with another passphrase; and where the private key is of no use.
+    public static func open(
+        _ file: [UInt8],
+        with opener: ExportOpener,
+        path: String
+    ) throws(Failure) -> ExportedState {
+        let what = "cannot open the export \(path)"
+        guard file.count <= fileLimit else { throw Failure(what, because: "it is larger than any export") }
+        let (header, size) = try ExportHeader.parse(file, what)
+        let key = try key(of: header, with: opener, what)
+        let plaintext = try Sealing.open(
+            file[size...],
+            key: key,
+            nonce: header.nonce,
+            associatedData: Array(file[..<size])
+        )
+        guard let plaintext else {
+            switch opener {
+            case .passphrase: throw Failure(what, because: "the passphrase is wrong, or the payload is damaged")
+            case .identity: throw Failure(what, because: "its payload is damaged", remedy: "copy the file again")
+            }
+        }
+        guard let state = try ExportedState(decoding: plaintext) else {
+            throw Failure(what, because: "it holds something else than one state", remedy: "upgrade")
+        }
+        return state
+    }
+
+    private static func key(
+        of header: ExportHeader,
+        with opener: ExportOpener,
+        _ what: String
+    ) throws(Failure) -> SecretBytes {
+        switch (header.protection, opener) {
+        case (.passphrase(let scrypt, let salt), .passphrase(let passphrase)):
+            guard scrypt.isBearable else {
+                throw Failure(
+                    what,
+                    because: "its passphrase would cost too much memory or time to try "
+                        + "(scrypt with N=2^\(scrypt.logN), r=\(scrypt.r), p=\(scrypt.p))"
+                )
+            }
+            guard passphrase.count > 0 else { throw Failure(what, because: "the passphrase is empty") }
+            return try scrypt.key(of: passphrase, salt: salt)
+        case (.recipient(let fingerprint, let encoded), .identity(let pem)):
+            let identity = try AgreementKey(privatePEM: pem, what)
+            let own = try identity.fingerprint
+            guard fingerprint == own else {
+                throw Failure(
+                    what,
+                    because: "it was made for the key \(hexadecimal(fingerprint)), not for \(hexadecimal(own))"
+                )
+            }
+            guard let ephemeral = AgreementKey.parsed(encoded), ephemeral.kind == identity.kind else {
+                throw Failure(what, because: "its header holds no key that goes with the recipient's")
+            }
+            let secret = try identity.agree(with: ephemeral, what)
+            return try Sealing.hkdf(secret, info: info(ephemeral: ephemeral, recipient: identity))
+        case (.passphrase, .identity):
+            throw Failure(what, because: "it was made with a passphrase, not for a key", remedy: "give the passphrase")
+        case (.recipient(let fingerprint, _), .passphrase):
+            throw Failure(
+                what,
+                because: "it was made for the key \(hexadecimal(fingerprint)), not with a passphrase",
+                remedy: "give the private key"
+            )
+        }
+    }
+
+    /// Binds the derived key to both public keys.
+    private static func info(ephemeral: AgreementKey, recipient: AgreementKey) -> [UInt8] {
+        var info = ByteWriter()
+        info.write(purpose)
+        info.write(UInt8(0))
+        for key in [ephemeral, recipient] {
+            info.write(UInt32(key.publicKey.count))
+            info.write(key.publicKey)
+        }
+        return info.bytes
+    }
+
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef")
+        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] })
+    }
+}
