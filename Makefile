@@ -18,13 +18,14 @@ PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 build:
 	swift build $(RELEASE)
 
-## Installs the programs, stripped, and the hook configurations, below DESTDIR.
+## Installs the programs, stripped, the hook configurations and a sample of our own, below DESTDIR.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
 	for program in $(PROGRAMS); do \
 	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
 	install -s -m 0755 .build/release/vtpmctl $(DESTDIR)$(BINDIR)/
 	install -m 0644 hooks/*.json $(DESTDIR)$(DATADIR)/hooks/
+	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
 
 ## Formats all Swift code.
 format:

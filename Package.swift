@@ -41,6 +41,9 @@ let package = Package(
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
         library("Platform", ["CLinux"]),
 
+        // The configuration file, for the hook and `vtpmctl` alone.
+        library("Configuration", ["Platform", "CLinux"]),
+
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),
 
@@ -85,6 +88,7 @@ let package = Package(
             exclude: ["Fixtures"],
             swiftSettings: strict
         ),
+        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "OCIHookTests",
             dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "ProbeProgram"],

@@ -1,0 +1,131 @@
+import Platform
+
+extension Configuration {
+    /// Parses the contents of a file; errors call it `path`, and name the line.
+    public init(parsing contents: [UInt8], path: String) throws(Failure) {
+        let root = try Section(
+            of: Document(parsing: contents, path: path),
+            file: path,
+            known: ["state", "key", "host-tpm", "rollback"]
+        )
+        self.init()
+        if let section = try root.section("state", known: ["id", "scope", "ephemeral"]) {
+            state.source = try section.choice("id") ?? state.source
+            state.scope = try section.choice("scope") ?? state.scope
+            state.allowsEphemeral = try section.boolean("ephemeral") ?? state.allowsEphemeral
+        }
+        if let section = try root.section("key", known: Key.names + ["next"]) {
+            key = try Key(section)
+            if let next = try section.section("next", known: Key.names) {
+                nextKey = try Key(next)
+                guard nextKey != key else {
+                    throw next.refusal(
+                        "is the same key as [key]",
+                        remedy: "leave it out until the key is to be rotated"
+                    )
+                }
+            }
+        }
+        if let section = try root.section("host-tpm", known: ["device", "pcrs"]) {
+            hostTPM.device = try section.path("device")
+            if let pcrs = try section.string("pcrs") {
+                guard HostTPM.isPCRSelection(pcrs) else {
+                    throw section.refusal(
+                        of: "pcrs",
+                        "cannot be \"\(pcrs.excerpt)\"",
+                        remedy: "for example \"sha256:0-4,7\" or \"sha256:7+sha384:0\""
+                    )
+                }
+                hostTPM.pcrs = pcrs
+            }
+        }
+        if key == .hostTPM { rollback.counter = .hostTPM }
+        if let section = try root.section("rollback", known: ["counter", "nv-index"]) {
+            rollback.counter = try section.choice("counter") ?? rollback.counter
+            let range = Int(Rollback.ownerIndices.lowerBound)...Int(Rollback.ownerIndices.upperBound)
+            if let index = try section.integer("nv-index", in: range, radix: 16) { rollback.nvIndex = UInt32(index) }
+        }
+    }
+}
+
+extension Configuration.Key {
+    /// The `source` of a key.
+    enum Source: String, CaseIterable {
+        case file
+        case credential
+        case command
+        case hostTPM = "host-tpm"
+
+        /// The keys of the table that it uses.
+        var names: [String] {
+            switch self {
+            case .file: ["file"]
+            case .credential: ["credential", "directory"]
+            case .command: ["command", "timeout"]
+            case .hostTPM: []
+            }
+        }
+    }
+
+    /// The keys of the table.
+    static let names = ["source"] + Source.allCases.flatMap(\.names)
+
+    /// Reads `[key]` or `[key.next]`.
+    ///
+    /// A key of another source is an error: whoever wrote it believes that it is used.
+    init(_ section: Section) throws(Failure) {
+        let source = try section.choice("source", Source.self) ?? .file
+        for name in Self.names where name != "source" && !source.names.contains(name) && section.gives(name) {
+            throw section.refusal(of: name, "is not used by the source \"\(source.rawValue)\"")
+        }
+        switch source {
+        case .file: self = .file(path: try section.path("file") ?? Self.standardFile)
+        case .credential:
+            let name = try section.string("credential") ?? "container-vtpm.key"
+            guard Self.isCredentialName(name) else {
+                throw section.refusal(of: "credential", "must be the name of a credential, not \"\(name.excerpt)\"")
+            }
+            self = .credential(name: name, directory: try section.path("directory"))
+        case .command:
+            guard let command = try section.command("command") else {
+                throw section.refusal("needs \"command\" for the source \"command\"")
+            }
+            self = .command(command, timeout: try section.integer("timeout", in: 1...60) ?? 10)
+        case .hostTPM: self = .hostTPM
+        }
+    }
+
+    /// Whether systemd takes a name for a credential: a file name of printable ASCII without colons. systemd.exec(5)
+    static func isCredentialName(_ name: String) -> Bool {
+        (1...255).contains(name.utf8.count) && name != "." && name != ".."
+            && name.utf8.allSatisfy { (0x20...0x7e).contains($0) && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ":") }
+    }
+}
+
+extension Configuration.HostTPM {
+    /// The banks that can be named, as tpm2-tools write them.
+    static let banks = ["sha1", "sha256", "sha384", "sha512"]
+
+    /// Whether a text selects PCRs: `sha256:0-4,7`, several banks joined with `+`, PCRs 0 to 23, no blanks.
+    public static func isPCRSelection(_ text: String) -> Bool {
+        let parts = text.split(separator: "+", omittingEmptySubsequences: false)
+            .map { $0.split(separator: ":", omittingEmptySubsequences: false) }
+        let names = parts.map { String($0[0]) }
+        return Set(names).count == names.count
+            && parts.allSatisfy { part in
+                part.count == 2 && banks.contains(String(part[0]))
+                    && part[1].split(separator: ",", omittingEmptySubsequences: false).allSatisfy(isPCRRange)
+            }
+    }
+
+    private static func isPCRRange(_ text: Substring) -> Bool {
+        let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { number in
+            number.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) && number.utf8.count <= 2
+                ? Int(number) : nil
+        }
+        guard (1...2).contains(bounds.count), let first = bounds[0], let last = bounds[bounds.count - 1] else {
+            return false
+        }
+        return first <= last && last <= 23
+    }
+}

@@ -1,0 +1,132 @@
+import Platform
+
+/// A table of the document, read key by key; what is wrong in it is reported with the line.
+struct Section {
+    private let file: String
+    /// The table's name, for example `key` and `next`; empty for the document itself.
+    private let name: [String]
+    private let line: Int
+    private let entries: [String: Document.Entry]
+
+    /// The document itself.
+    init(of document: Document, file: String, known: [String]) throws(Failure) {
+        try self.init(file, [], 1, document.root, known)
+    }
+
+    private init(
+        _ file: String,
+        _ name: [String],
+        _ line: Int,
+        _ entries: [String: Document.Entry],
+        _ known: [String]
+    ) throws(Failure) {
+        self.file = file
+        self.name = name
+        self.line = line
+        self.entries = entries
+        let unknown = entries.filter { !known.contains($0.key) }
+        guard let first = unknown.min(by: { ($0.value.line, $0.key) < ($1.value.line, $1.key) }) else { return }
+        let list = known.joined(separator: ", ")
+        throw refusal(
+            of: first.key,
+            name.isEmpty ? "is not known" : "is no key of [\(title)]",
+            remedy: name.isEmpty ? "known tables: \(list)" : "known keys of [\(title)]: \(list)"
+        )
+    }
+
+    private var title: String { name.joined(separator: ".") }
+
+    /// Whether a key is given.
+    func gives(_ key: String) -> Bool { entries[key] != nil }
+
+    /// A table in it, or nothing.
+    func section(_ key: String, known: [String]) throws(Failure) -> Section? {
+        guard let entry = entries[key] else { return nil }
+        guard case .table(let contents) = entry.value else { throw wrongType(of: key, entry.value, "a table") }
+        return try Section(file, name + [key], entry.line, contents, known)
+    }
+
+    /// A string, or nothing.
+    func string(_ key: String) throws(Failure) -> String? {
+        guard let value = entries[key]?.value else { return nil }
+        guard case .string(let string) = value else { throw wrongType(of: key, value, "a string") }
+        return string
+    }
+
+    /// An absolute path of a file or a directory, or nothing.
+    func path(_ key: String) throws(Failure) -> String? {
+        guard let path = try string(key) else { return nil }
+        try checkPath(path, key)
+        return path
+    }
+
+    /// A program's absolute path and its arguments, or nothing.
+    func command(_ key: String) throws(Failure) -> [String]? {
+        guard let value = entries[key]?.value else { return nil }
+        guard case .array(let elements) = value else { throw wrongType(of: key, value, "an array of strings") }
+        var words: [String] = []
+        for element in elements {
+            guard case .string(let word) = element else {
+                throw refusal(of: key, "must be an array of strings, and holds \(element.kind)")
+            }
+            words.append(word)
+        }
+        guard let program = words.first else { throw refusal(of: key, "must name a program") }
+        try checkPath(program, key)
+        return words
+    }
+
+    /// An integer of a range, or nothing.
+    func integer(_ key: String, in range: ClosedRange<Int>, radix: Int = 10) throws(Failure) -> Int? {
+        guard let value = entries[key]?.value else { return nil }
+        guard case .integer(let number) = value else { throw wrongType(of: key, value, "an integer") }
+        guard range.contains(number) else {
+            let (low, high) = (String(range.lowerBound, radix: radix), String(range.upperBound, radix: radix))
+            let prefix = radix == 16 ? "0x" : ""
+            throw refusal(of: key, "must be \(prefix)\(low) to \(prefix)\(high)")
+        }
+        return number
+    }
+
+    /// `true` or `false`, or nothing.
+    func boolean(_ key: String) throws(Failure) -> Bool? {
+        guard let value = entries[key]?.value else { return nil }
+        guard case .boolean(let boolean) = value else { throw wrongType(of: key, value, "true or false") }
+        return boolean
+    }
+
+    /// One of several words, or nothing.
+    func choice<Choice: RawRepresentable & CaseIterable>(
+        _ key: String,
+        _ type: Choice.Type = Choice.self
+    ) throws(Failure) -> Choice? where Choice.RawValue == String {
+        guard let word = try string(key) else { return nil }
+        guard let choice = Choice(rawValue: word) else {
+            let known = Choice.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+            throw refusal(of: key, "cannot be \"\(word.excerpt)\"", remedy: "known: \(known)")
+        }
+        return choice
+    }
+
+    /// What is wrong with a key that is given.
+    func refusal(of key: String, _ why: String, remedy: String? = nil) -> Failure {
+        let place = entries[key]?.line ?? line
+        return Failure("cannot read \(file)", because: "line \(place): \"\(key.excerpt)\" \(why)", remedy: remedy)
+    }
+
+    /// What is wrong with the table as a whole.
+    func refusal(_ why: String, remedy: String? = nil) -> Failure {
+        Failure("cannot read \(file)", because: "line \(line): [\(title)] \(why)", remedy: remedy)
+    }
+
+    private func wrongType(of key: String, _ value: Document.Value, _ wanted: String) -> Failure {
+        refusal(of: key, "must be \(wanted), not \(value.kind)")
+    }
+
+    private func checkPath(_ path: String, _ key: String) throws(Failure) {
+        // PATH_MAX counts the zero at the end.
+        guard path.utf8.starts(with: "/".utf8), path.utf8.last != UInt8(ascii: "/"), path.utf8.count < 4096 else {
+            throw refusal(of: key, "must be an absolute path")
+        }
+    }
+}

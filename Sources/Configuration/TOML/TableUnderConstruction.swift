@@ -1,0 +1,46 @@
+/// A table while the document is read, and what has defined it, which decides who may add to it.
+final class TableUnderConstruction {
+    enum Origin {
+        /// A header of a table in it.
+        case implied
+        case header
+        case dotted
+        case inline
+    }
+
+    enum Member {
+        case value(Document.Entry)
+        case table(TableUnderConstruction)
+
+        var line: Int {
+            switch self {
+            case .value(let entry): entry.line
+            case .table(let table): table.line
+            }
+        }
+    }
+
+    var origin: Origin
+    var line: Int
+    var entries: [String: Member] = [:]
+
+    init(_ origin: Origin, line: Int) {
+        self.origin = origin
+        self.line = line
+    }
+
+    func open(_ name: String, _ origin: Origin, _ line: Int) -> TableUnderConstruction {
+        let table = TableUnderConstruction(origin, line: line)
+        entries[name] = .table(table)
+        return table
+    }
+
+    var finished: [String: Document.Entry] {
+        entries.mapValues { member in
+            switch member {
+            case .value(let entry): entry
+            case .table(let table): Document.Entry(value: .table(table.finished), line: table.line)
+            }
+        }
+    }
+}
