@@ -13,13 +13,12 @@ func library(_ name: String, path: String? = nil, _ dependencies: [Target.Depend
 }
 
 /// A program: a page of arguments, one call, one error.
-func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(
-        name: name,
-        dependencies: dependencies,
-        swiftSettings: strict + [.defaultIsolation(MainActor.self)]
-    )
+func program(_ name: String, _ dependencies: [Target.Dependency], settings: [SwiftSetting] = onOneThread) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict + settings)
 }
+
+/// For programs that never have a second thread.
+let onOneThread: [SwiftSetting] = [.defaultIsolation(MainActor.self)]
 
 let package = Package(
     name: "container-vtpm",
@@ -51,7 +50,12 @@ let package = Package(
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
         library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
         library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
-        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "CLibCrypto", "CLinux"]),
+        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "RuntimeState", "CLibCrypto", "CLinux"]),
+        library(
+            "RuntimeKeys",
+            path: "Runtime/Keys",
+            ["Configuration", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
+        ),
         library("RuntimeTransfer", path: "Runtime/Transfer", ["Platform", "CLibCrypto"]),
         library(
             "RuntimeWorker",
@@ -61,11 +65,22 @@ let package = Package(
         library(
             "RuntimeSupervisor",
             path: "Runtime/Supervisor",
-            ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeState", "CLinux"]
+            ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
+        ),
+        library(
+            "RuntimeAdministration",
+            path: "Runtime/Administration",
+            ["Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor"]
         ),
 
         // The container's side.
-        library("OCIHook", ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeLease", "RuntimeState", "CLinux"]),
+        library(
+            "OCIHook",
+            [
+                "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
+                "RuntimeState", "CLinux",
+            ]
+        ),
 
         program("vtpm-hook", ["OCIHook", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
@@ -73,16 +88,20 @@ let package = Package(
         program(
             "vtpmctl",
             [
-                "Platform", "RuntimeControl", "RuntimeLease",
+                "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
+                "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]
+            ],
+            // ArgumentParser calls its commands from no actor.
+            settings: []
         ),
 
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeHostTPM",
+                "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 "vtpm-supervisor", "vtpm-worker",
             ],
             exclude: ["Fixtures"],
@@ -91,7 +110,9 @@ let package = Package(
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "OCIHookTests",
-            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "ProbeProgram"],
+            dependencies: [
+                "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeState", "CLinux", "ProbeProgram",
+            ],
             exclude: ["DeviceCgroup/ProbeProgram"],
             swiftSettings: strict
         ),

@@ -40,14 +40,6 @@ public struct ContainerState: Decodable, Equatable, Sendable {
             throw Failure(what, because: "its bundle is not an absolute path")
         }
     }
-
-    /// Refuses annotations that are meant for us and mean nothing to us: a container must not start with less than it
-    /// was asked to have.
-    static func checkAnnotations(_ annotations: [String: String]?) throws(Failure) {
-        let prefix = "org.container-vtpm."
-        guard let unknown = annotations?.keys.filter({ $0.hasPrefix(prefix) }).min() else { return }
-        throw Failure("cannot obey the annotation \(unknown)", because: "this version does not know it")
-    }
 }
 
 /// A decoding error in one line, without the contents that it is about.

@@ -1,6 +1,8 @@
+import Configuration
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeKeys
 import RuntimeLease
 import RuntimeState
 import VTPMProxy
@@ -9,14 +11,16 @@ import VTPMProxy
 public struct Creation {
     private let state: ContainerState
     private let installation: Installation
+    private let setting: HookSetting
 
     /// How long the kernel may take to register the device, in milliseconds.
     private static let registrationPatience = 10_000
 
     /// A creation for a container in this state.
-    public init(of state: ContainerState, on installation: Installation) {
+    public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
         self.state = state
         self.installation = installation
+        self.setting = setting
     }
 
     /// Gives the container its TPM.
@@ -28,9 +32,16 @@ public struct Creation {
         }
         let initProcess = try ProcessReference(pid)
         let identity = try ProcessIdentity(of: pid)
-        try ContainerState.checkAnnotations(state.annotations)
+        // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
+        let runDirectory = try openOwnDirectory(installation.leases)
+        let keysLock = try HostStore.lockKeys(installation, shared: true)
+        let configuration = try setting.loadConfiguration()
         let config = try BundleConfig.load(bundle: state.bundle)
-        try ContainerState.checkAnnotations(config.annotations)
+        let stateIdentity = try StateIdentity.decide(
+            containerID: state.id,
+            annotations: Annotations(state: state.annotations, bundle: config.annotations),
+            allowed: configuration.state
+        )
         let rootPath = try config.rootPath(bundle: state.bundle)
         let owner = try config.deviceOwner()
         guard config.mountsOwnDev else {
@@ -43,42 +54,20 @@ public struct Creation {
         try requireNamespaces(of: initProcess)
         try Placement.examine(initProcess, rootPath: rootPath)
 
-        let runDirectory = try openOwnDirectory(installation.leases)
         let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
         try refuseSecond(leaseName, in: runDirectory)
-        let states = try openOwnDirectory(installation.states)
-        let indexDirectory = try openOwnDirectory(installation.index)
-        let keys = try openOwnDirectory(installation.keys)
-        let key = try MasterKeyFile.load(
-            "master.key",
-            in: keys,
-            path: "\(installation.keys)/master.key",
-            isFirstUse: StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
+        let order = StartOrder(
+            storage: .ephemeral,
+            containerID: state.id,
+            bundle: state.bundle,
+            leaseName: leaseName,
+            initProcess: identity,
+            workerPath: installation.program("vtpm-worker")
         )
-
-        let supervisor = try SupervisorLink.start(
-            program: installation.program("vtpm-supervisor"),
-            order: StartOrder(
-                storage: .persistent(
-                    PersistentStorage(
-                        stateID: state.id,
-                        statesPath: installation.states,
-                        indexPath: installation.index
-                    )
-                ),
-                containerID: state.id,
-                bundle: state.bundle,
-                leaseName: leaseName,
-                initProcess: identity,
-                workerPath: installation.program("vtpm-worker")
-            ),
-            keys: [key],
-            runDirectory: runDirectory,
-            initProcess: initProcess,
-            directories: [states.number, indexDirectory.number]
-        )
+        let supervisor = try startSupervisor(order, stateIdentity, configuration, initProcess, runDirectory)
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory) }
         let worker = try supervisor.awaitReady()
+        _ = consume keysLock
         let registered = try makeDevice(supervisor, runDirectory)
 
         guard let leaseDirectory = try Leases.open(leaseName, in: runDirectory) else {
@@ -100,7 +89,7 @@ public struct Creation {
             let lease = Lease(
                 containerID: state.id,
                 bundle: state.bundle,
-                stateID: state.id,
+                stateID: stateIdentity.stateID,
                 initProcess: identity,
                 supervisor: try ProcessIdentity(of: supervisor.process),
                 worker: try ProcessIdentity(of: worker),
@@ -111,6 +100,46 @@ public struct Creation {
             try lease.write(in: leaseDirectory)
             try supervisor.commit()
         }
+    }
+
+    /// Starts the supervisor with what the state takes: directories and keys where it is persistent, else nothing.
+    private func startSupervisor(
+        _ order: StartOrder,
+        _ stateIdentity: StateIdentity,
+        _ configuration: Configuration,
+        _ initProcess: borrowing ProcessReference,
+        _ runDirectory: borrowing Descriptor
+    ) throws(Failure) -> SupervisorLink {
+        let program = installation.program("vtpm-supervisor")
+        guard case .persistent(let stateID) = stateIdentity else {
+            return try .start(
+                program: program,
+                order: order,
+                keys: [],
+                runDirectory: runDirectory,
+                initProcess: initProcess,
+                directories: []
+            )
+        }
+        let host = try HostStore(installation, configuration, credentialsDirectory: setting.credentialsDirectory)
+        var order = order
+        order.storage = .persistent(
+            PersistentStorage(
+                stateID: stateID,
+                statesPath: installation.states,
+                indexPath: installation.index,
+                keyCount: UInt8(host.keys.all.count),
+                counter: host.counter
+            )
+        )
+        return try .start(
+            program: program,
+            order: order,
+            keys: host.keys.all,
+            runDirectory: runDirectory,
+            initProcess: initProcess,
+            directories: [host.states.number, host.indexDirectory.number]
+        )
     }
 
     /// A container that lives keeps its lease: a second hook call for it would give it a second TPM.

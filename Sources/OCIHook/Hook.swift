@@ -1,5 +1,7 @@
+import Configuration
 import Glibc
 import Platform
+import RuntimeControl
 
 /// The hook program.
 public enum Hook {
@@ -17,14 +19,7 @@ public enum Hook {
     ///
     /// An error has been written to the log when this returns.
     public static func run(_ arguments: [String]) throws(Failure) {
-        let stages = Stage.allCases.map(\.rawValue).joined(separator: ", ")
-        guard arguments.count == 1, let stage = Stage(rawValue: arguments[0]) else {
-            throw Failure(
-                "cannot run the hook",
-                because: "\"\(arguments.joined(separator: " "))\" is no stage",
-                remedy: "one of \(stages)"
-            )
-        }
+        let (stage, setting) = try parse(arguments)
         try Hardening.closeInheritedDescriptors(from: 3)
         try Hardening.resetInheritance()
         Log.open("vtpm-hook")
@@ -41,12 +36,43 @@ public enum Hook {
         do {
             let installation = try Installation.current()
             switch stage {
-            case .createRuntime, .prestart: try Creation(of: state, on: installation).run()
+            case .createRuntime, .prestart: try Creation(of: state, on: installation, setting).run()
             case .poststop: try Removal(of: state, on: installation).run()
             }
         } catch {
             Log.error("container \"\(state.id)\": \(error)")
             throw error
         }
+    }
+
+    /// The stage, and what the engine has set for it; before the environment is cleared.
+    private static func parse(_ arguments: [String]) throws(Failure) -> (Stage, HookSetting) {
+        var setting = HookSetting()
+        switch (arguments.first.flatMap { Stage(rawValue: $0) }, arguments.count) {
+        case (let stage?, 1): return (stage, setting)
+        case (let stage?, 3) where arguments[1] == "--config":
+            setting.configurationPath = arguments[2]
+            return (stage, setting)
+        default:
+            let stages = Stage.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Failure(
+                "cannot run the hook",
+                because: "\"\(arguments.joined(separator: " "))\" is no stage",
+                remedy: "one of \(stages), and --config FILE after it"
+            )
+        }
+    }
+}
+
+/// What the engine's configuration sets for the hook.
+public struct HookSetting: Sendable {
+    /// The configuration file that an argument names; the standard one, which may be missing, where none does.
+    var configurationPath: String?
+    /// systemd's `$CREDENTIALS_DIRECTORY`, where the engine passes it on to hooks.
+    let credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
+
+    func loadConfiguration() throws(Failure) -> Configuration {
+        guard let configurationPath else { return try .load() }
+        return try .load(path: configurationPath, mayBeMissing: false)
     }
 }

@@ -14,11 +14,11 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
     /// The command or the change that helps, where there is one.
     public let remedy: String?
 
-    /// A failure that no system call reported.
-    public init(_ what: String, because why: String, remedy: String? = nil) {
+    /// A failure that no system call reported, or that tells in words of our own what one did.
+    public init(_ what: String, because why: String, code: CInt? = nil, remedy: String? = nil) {
         self.what = what
         self.why = why
-        self.code = nil
+        self.code = code
         self.remedy = remedy
     }
 

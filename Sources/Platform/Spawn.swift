@@ -3,7 +3,7 @@ import Glibc
 
 /// A program to be started with nothing inherited but what is named here. posix_spawn(3)
 ///
-/// Standard input, output and error are `/dev/null`; every descriptor that is not passed is closed; no
+/// Standard input, output and error are `/dev/null` unless set; every descriptor that is not passed is closed; no
 /// signal is blocked or handled; the environment is exactly ``environment``.
 public struct ProgramLaunch {
     /// The program's path.
@@ -14,6 +14,8 @@ public struct ProgramLaunch {
     public var environment: [String]
     /// The descriptors that it finds as 3, 4 and so on.
     public var passed: [CInt] = []
+    /// The descriptor that it finds as its standard output, in place of `/dev/null`.
+    public var standardOutput: CInt?
     /// Whether it gets a session of its own. setsid(2)
     public var ownSession = false
 
@@ -47,6 +49,13 @@ public struct ProgramLaunch {
             try check(
                 posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_RDWR, 0),
                 "posix_spawn_file_actions_addopen",
+                what
+            )
+        }
+        if let standardOutput {
+            try check(
+                posix_spawn_file_actions_adddup2(&actions, standardOutput, STDOUT_FILENO),
+                "posix_spawn_file_actions_adddup2",
                 what
             )
         }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Glibc
 import Platform
 import RuntimeControl
@@ -13,13 +12,9 @@ struct List: ParsableCommand {
     var json = false
 
     func run() throws {
-        do throws(Failure) {
+        try report { () throws(Failure) in
             let entries = try load()
             try json ? printJSON(entries) : printTable(entries)
-        } catch {
-            let line = Array("vtpmctl: \(error)\n".utf8)
-            _ = write(STDERR_FILENO, line, line.count)
-            throw ExitCode.failure
         }
     }
 
@@ -84,32 +79,16 @@ struct List: ParsableCommand {
         }
     }
 
-    private func printJSON(_ entries: [Entry]) throws(Failure) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        do {
-            print(String(decoding: try encoder.encode(entries), as: UTF8.self))
-        } catch {
-            throw Failure("cannot print the leases", because: "\(error)")
-        }
-    }
-
     private func printTable(_ entries: [Entry]) {
-        let header = ["CONTAINER", "STATE", "TPM", "INIT", "SUPERVISOR", "HEALTH"]
-        let rows =
-            [header]
-            + entries.map { entry in
-                let lease = entry.lease
-                return [
-                    lease.containerID.onOneLine, lease.stateID.onOneLine, "tpm\(lease.tpmNumber)", "\(lease.initPID)",
-                    "\(lease.supervisorPID)", entry.health,
-                ]
-            }
-        let widths = header.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        for row in rows {
-            let cells = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
-            let line = cells.joined(separator: "  ")
-            print(line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
-        }
+        vtpmctl.printTable(
+            [["CONTAINER", "STATE", "TPM", "INIT", "SUPERVISOR", "HEALTH"]]
+                + entries.map { entry in
+                    let lease = entry.lease
+                    return [
+                        lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)", "\(lease.initPID)",
+                        "\(lease.supervisorPID)", entry.health,
+                    ]
+                }
+        )
     }
 }

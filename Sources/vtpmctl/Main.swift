@@ -7,8 +7,8 @@ import Platform
 struct VTPMControl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vtpmctl",
-        abstract: "Shows the TPMs that containers have.",
-        subcommands: [List.self, Version.self]
+        abstract: "Shows and manages the TPMs that containers have.",
+        subcommands: [List.self, StateCommand.self, KeyCommand.self, Version.self]
     )
 }
 

@@ -39,15 +39,6 @@ import Testing
         #expect(line.contains(reason), "\(line)")
         #expect(!line.contains("\n"))
     }
-
-    @Test func refusesAnnotationsThatItDoesNotKnow() throws {
-        try ContainerState.checkAnnotations(nil)
-        try ContainerState.checkAnnotations(["org.example.x": "y", "org.container-vtpm": "y"])
-        let error = #expect(throws: Failure.self) {
-            try ContainerState.checkAnnotations(["org.container-vtpm.colour": "blue"])
-        }
-        #expect(error?.description.contains("org.container-vtpm.colour") == true)
-    }
 }
 
 @Suite struct BundleConfigTests {

@@ -48,14 +48,25 @@ public enum ControlSocket {
         } catch let error where error.code == EAGAIN || error.code == ECONNABORTED {
             return nil
         }
-        var credentials = clinux_ucred()
-        var size = socklen_t(MemoryLayout<clinux_ucred>.size)
-        let accepted = connection.number
-        try systemCall("getsockopt SO_PEERCRED", "cannot identify a control connection") {
-            getsockopt(accepted, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
-        }
+        let credentials = try credentials(of: connection)
         guard credentials.uid == 0 || credentials.uid == geteuid() else { return nil }
         return Channel(owning: connection, peer: "control client")
+    }
+
+    /// The process that listens at the other end of a connection.
+    public static func supervisor(at channel: Channel) throws(Failure) -> pid_t {
+        try credentials(of: channel.descriptor).pid
+    }
+
+    /// Who is at the other end of a socket; for a client, who listened. unix(7), SO_PEERCRED
+    private static func credentials(of socket: borrowing Descriptor) throws(Failure) -> clinux_ucred {
+        var credentials = clinux_ucred()
+        var size = socklen_t(MemoryLayout<clinux_ucred>.size)
+        let number = socket.number
+        try systemCall("getsockopt SO_PEERCRED", "cannot identify a control connection") {
+            getsockopt(number, SOL_SOCKET, SO_PEERCRED, &credentials, &size)
+        }
+        return credentials
     }
 
     private static func makeSocket() throws(Failure) -> Descriptor {

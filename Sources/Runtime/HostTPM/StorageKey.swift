@@ -67,9 +67,8 @@ struct StorageKey: Equatable {
         guard let curve = reader.read(UInt16.self), let derivation = reader.read(UInt16.self) else {
             throw Problem.malformed
         }
-        guard curve == Algorithm.p256, derivation == Algorithm.null else {
-            throw Problem.unfit("it is an ECC key on another curve than NIST P-256")
-        }
+        guard curve == Algorithm.p256 else { throw Problem.unfit("it is an ECC key on another curve than NIST P-256") }
+        guard derivation == Algorithm.null else { throw Problem.unfit("it is an ECC key with a scheme of its own") }
         guard let x = reader.readSized(), let y = reader.readSized(), x.count == DER.coordinateSize,
             y.count == DER.coordinateSize
         else { throw Problem.malformed }

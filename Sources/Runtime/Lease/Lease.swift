@@ -9,8 +9,8 @@ public struct Lease: Codable, Equatable, Sendable {
     public var containerID: String
     /// The container's bundle, which tells apart containers of the same ID.
     public var bundle: String
-    /// The state's ID.
-    public var stateID: String
+    /// The state's ID; nothing where the state is ephemeral.
+    public var stateID: String?
     /// The container's init.
     public var initPID: Int32
     /// When the init started, in clock ticks since boot.
@@ -34,7 +34,7 @@ public struct Lease: Codable, Equatable, Sendable {
     public init(
         containerID: String,
         bundle: String,
-        stateID: String,
+        stateID: String?,
         initProcess: ProcessIdentity,
         supervisor: ProcessIdentity,
         worker: ProcessIdentity,

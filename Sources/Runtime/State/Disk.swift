@@ -43,7 +43,7 @@ extension Disk {
     ///
     /// When it returns, the new one is on stable storage. On an error the old one or, where only the last sync failed,
     /// either of the two is on disk.
-    func replace(
+    package func replace(
         _ name: String,
         in directory: borrowing Descriptor,
         with content: [UInt8],

@@ -26,7 +26,7 @@ public final class HostIndex {
     /// How long to wait for others that are at it, in milliseconds.
     static let patience = 30_000
 
-    let path: String
+    package let path: String
     private let directory: Descriptor
     private let counter: (any MonotonicCounter)?
     private let disk: any Disk
@@ -60,7 +60,7 @@ public final class HostIndex {
     }
 
     /// Has it know one more master key, which the index may be authenticated with from now on.
-    func learn(_ key: MasterKey) throws(Failure) {
+    package func learn(_ key: MasterKey) throws(Failure) {
         guard !keys.contains(where: { $0.masterKeyID == key.id }) else { return }
         keys.append(try IndexKey(key))
     }
@@ -73,7 +73,7 @@ public final class HostIndex {
     /// - Returns: What `body` returns.
     /// - Throws: ``Failure`` that tells how the index is missing, damaged, older than the counter, or unreachable; then,
     ///   and when `body` throws, nothing was changed.
-    func transact<Result>(
+    package func transact<Result>(
         isFirstUse: () throws(Failure) -> Bool = { () throws(Failure) in false },
         _ body: (inout [String: IndexEntry]) throws(Failure) -> Result
     ) throws(Failure) -> Result {

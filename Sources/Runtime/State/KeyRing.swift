@@ -17,10 +17,10 @@ public struct KeyRing {
     public var all: [MasterKey] { [current] + (previous.map { [$0] } ?? []) }
 
     /// The key with this id; nothing where it is not here.
-    func key(_ id: [UInt8]) -> MasterKey? { all.first { $0.id == id } }
+    package func key(_ id: [UInt8]) -> MasterKey? { all.first { $0.id == id } }
 
     /// The instance's key of a state that is to be that of `stateID`.
-    func instanceKey(of header: StateFile, _ stateID: String, path: String) throws(Failure) -> SecretBytes {
+    package func instanceKey(of header: StateFile, _ stateID: String, path: String) throws(Failure) -> SecretBytes {
         let what = "cannot load the state \(path)"
         // As bytes: Swift takes texts for equal that are written in different bytes.
         guard header.stateID.utf8.elementsEqual(stateID.utf8) else {
@@ -42,5 +42,5 @@ public struct KeyRing {
     }
 
     /// What an error says about a file that needs another key.
-    func names() -> String { all.map { StateName.hexadecimal($0.id) }.joined(separator: " and ") }
+    package func names() -> String { all.map { StateName.hexadecimal($0.id) }.joined(separator: " and ") }
 }

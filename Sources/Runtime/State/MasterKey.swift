@@ -24,8 +24,16 @@ public struct MasterKey {
         self.key = key
     }
 
+    /// Fills memory with a new key. RAND_priv_bytes(3)
+    public static func fillRandom(_ key: SecretBytes) throws(Failure) {
+        try key.fill { (buffer) throws(Failure) in try Cryptography.fillRandom(buffer) }
+    }
+
+    /// Random bytes that are no secret.
+    package static func random(count: Int) throws(Failure) -> [UInt8] { try Cryptography.random(count: count) }
+
     /// Derives the key of one instance. RFC 5869
-    func instanceKey(uuid: [UInt8], stateID: String) throws(Failure) -> SecretBytes {
+    package func instanceKey(uuid: [UInt8], stateID: String) throws(Failure) -> SecretBytes {
         let info = Array("container-vtpm state 1".utf8) + [0] + Array(stateID.utf8)
         return try Cryptography.hkdf(key: key, salt: uuid, info: info)
     }

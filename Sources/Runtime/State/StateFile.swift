@@ -19,9 +19,9 @@ public struct StateFile: Equatable, Sendable {
     static let magic = Array("CVTPMST\n".utf8)
     static let version: UInt16 = 1
     static let checkSize = 16
-    static let uuidSize = 16
+    package static let uuidSize = 16
     /// The largest file that is read at all, in bytes.
-    static let sizeLimit = 1 << 20
+    package static let sizeLimit = 1 << 20
 
     /// Which master key it needs.
     public let keyID: [UInt8]
@@ -76,7 +76,7 @@ public struct StateFile: Equatable, Sendable {
         self.nonce = nonce
     }
 
-    init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String) throws(Failure) {
+    package init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String) throws(Failure) {
         self.keyID = keyID
         self.uuid = uuid
         self.generation = generation
@@ -85,7 +85,7 @@ public struct StateFile: Equatable, Sendable {
     }
 
     /// The header of the next generation.
-    func next(keyID: [UInt8]) throws(Failure) -> StateFile {
+    package func next(keyID: [UInt8]) throws(Failure) -> StateFile {
         try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
     }
 
@@ -112,7 +112,7 @@ public struct StateFile: Equatable, Sendable {
     }
 
     /// Encrypts a payload; returns the whole file.
-    func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
+    package func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
         let plaintext = try payload.encoded()
         let header = try header(payloadSize: plaintext.count + Cryptography.tagSize)
         return header
@@ -120,7 +120,7 @@ public struct StateFile: Equatable, Sendable {
     }
 
     /// Decrypts the payload of the file that this header was parsed from.
-    func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
+    package func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
         let what = "cannot load the state \(path)"
         // The header was found to be complete: what follows it is the payload.
         guard

@@ -40,19 +40,19 @@ public struct StateUser: Equatable, Sendable {
 /// The lock against a second user of a state, held until its owner's process is gone. flock(2)
 ///
 /// Not fcntl(2)'s: that one is lost as soon as the process closes any descriptor of the file.
-struct StateLock: ~Copyable {
-    static let name = "lock"
+package struct StateLock: ~Copyable {
+    package static let name = "lock"
     private let file: Descriptor
 
     /// Takes the lock.
     ///
     /// A user whose container is dead is about to let go, and is waited for until the deadline; a living one is an error
     /// that names it.
-    init(
+    package init(
         in directory: borrowing Descriptor,
         of stateID: String,
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void
+        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
     ) throws(Failure) {
         let what = "cannot use the state \"\(stateID)\""
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
@@ -73,6 +73,25 @@ struct StateLock: ~Copyable {
         self.file = file
     }
 
+    /// Who uses the state, where somebody does; nothing is changed.
+    package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
+        let file: Descriptor
+        do {
+            file = try .open(name, .beneath(O_RDONLY), at: directory.number, as: "the state's lock")
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+        let number = file.number
+        do {
+            // Shared, and given back with the descriptor.
+            try systemCall("flock", "cannot examine the state's lock") { flock(number, LOCK_SH | LOCK_NB) }
+            return nil
+        } catch let error where error.code == EWOULDBLOCK {
+            return StateUser(try content(of: file))
+                ?? StateUser(containerID: "", initProcess: .init(process: 0, startTime: 0), supervisor: 0)
+        }
+    }
+
     /// Writes down who has the lock, once it is certain that the state can be used.
     func name(_ user: StateUser) throws(Failure) {
         let what = "cannot write the state's lock"
@@ -89,11 +108,12 @@ struct StateLock: ~Copyable {
     }
 
     private static func inUse(_ what: String, _ holder: StateUser?) -> Failure {
-        guard let holder else { return Failure(what, because: "another process uses it") }
+        guard let holder else { return Failure(what, because: "another process uses it", code: EWOULDBLOCK) }
         return Failure(
             what,
             because: "container \"\(holder.containerID)\" uses it (init \(holder.initProcess.process), "
-                + "supervisor \(holder.supervisor))"
+                + "supervisor \(holder.supervisor))",
+            code: EWOULDBLOCK
         )
     }
 }

@@ -2,16 +2,26 @@ import Platform
 
 /// Names of state directories and leases.
 public enum StateName {
+    /// The longest state ID, in bytes of UTF-8.
+    public static let identifierLimit = 4096
+
     /// The directory name of a state ID: two different IDs never share one.
     ///
     /// Letters, digits, `-`, `_` and, except at the start, `.` stand for themselves; every other byte of the UTF-8 form
-    /// is `%` and two hexadecimal digits. A name of our own starts with `.`, which no ID's does.
+    /// is `%` and two hexadecimal digits. A name of our own starts with `.`, which no ID's does. Of a name that would be
+    /// too long, the beginning is kept and `%-` and the SHA-256 of the ID follow; no other name has `%-` in it. A file
+    /// system that takes upper and lower case for the same does not tell all names apart.
     public static func encoded(_ stateID: String) throws(Failure) -> String {
-        let what = "cannot use \"\(stateID.prefix(64))\" as a state ID"
-        guard !stateID.isEmpty else { throw Failure(what, because: "it is empty") }
+        // Of Unicode scalars: one character can be as long as the whole ID.
+        let what = "cannot use \"\(String(stateID.unicodeScalars.prefix(64)))\" as a state ID"
+        let bytes = Array(stateID.utf8)
+        guard !bytes.isEmpty else { throw Failure(what, because: "it is empty") }
+        guard bytes.count <= identifierLimit else {
+            throw Failure(what, because: "it has \(bytes.count) bytes, more than \(identifierLimit)")
+        }
         let digits = Array("0123456789ABCDEF".unicodeScalars)
         var name = String.UnicodeScalarView()
-        for (index, byte) in stateID.utf8.enumerated() {
+        for (index, byte) in bytes.enumerated() {
             let scalar = Unicode.Scalar(byte)
             switch scalar {
             case "a"..."z", "A"..."Z", "0"..."9", "-", "_": name.append(scalar)
@@ -19,14 +29,14 @@ public enum StateName {
             default: name.append(contentsOf: ["%", digits[Int(byte >> 4)], digits[Int(byte & 0xf)]])
             }
         }
-        guard name.count <= lengthLimit else {
-            throw Failure(what, because: "its directory name would have \(name.count) bytes, more than \(lengthLimit)")
-        }
-        return String(name)
+        guard name.count > lengthLimit else { return String(name) }
+        return try String(name.prefix(keptLength)) + "%-" + hexadecimal(Cryptography.sha256(bytes))
     }
 
     /// NAME_MAX is 255; a directory in the making has a prefix.
     static let lengthLimit = 240
+    /// How much of a name that is too long is kept.
+    static let keptLength = 150
 
     /// The lease's directory name of a container: IDs are unique only per runtime and engine, bundles tell them apart.
     public static func lease(containerID: String, bundle: String) throws(Failure) -> String {

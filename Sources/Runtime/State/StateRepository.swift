@@ -9,8 +9,8 @@ public final class StateRepository {
     public let keys: KeyRing
     /// What the host remembers of its states.
     public let index: HostIndex
-    let directory: Descriptor
-    let disk: any Disk
+    package let directory: Descriptor
+    package let disk: any Disk
 
     /// A repository in an open directory of that path.
     public init(
@@ -42,10 +42,10 @@ public final class StateRepository {
     }
 
     /// The path of a state's directory, for errors.
-    func path(of name: String) -> String { "\(path)/\(name)" }
+    package func path(of name: String) -> String { "\(path)/\(name)" }
 
     /// Opens a state's directory; nothing where there is none.
-    func open(_ name: String) throws(Failure) -> Descriptor? {
+    package func open(_ name: String) throws(Failure) -> Descriptor? {
         do {
             let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
             return try .open(name, options, at: directory.number, as: path(of: name))
@@ -55,7 +55,7 @@ public final class StateRepository {
     }
 
     /// Reads the state file in an open directory.
-    func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
+    package func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
         let file = filePath(name)
         do {
             return try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: file)
@@ -69,10 +69,10 @@ public final class StateRepository {
         }
     }
 
-    func filePath(_ name: String) -> String { "\(path(of: name))/\(StateStore.fileName)" }
+    package func filePath(_ name: String) -> String { "\(path(of: name))/\(StateStore.fileName)" }
 
     /// Whether a state is the one that the index knows, and no older one.
-    func check(_ header: StateFile, against entry: IndexEntry?, path: String) throws(Failure) {
+    package func check(_ header: StateFile, against entry: IndexEntry?, path: String) throws(Failure) {
         let what = "cannot load the state \(path)"
         let accept = "if that is meant: vtpmctl state accept"
         guard let entry else {

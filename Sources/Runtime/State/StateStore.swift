@@ -3,8 +3,8 @@ import Platform
 
 /// One TPM's state on disk: locked against a second user, written so that a crash leaves the old or the new one.
 public final class StateStore: StateKeeper {
-    static let fileName = "state"
-    static let temporaryName = "state.new"
+    package static let fileName = "state"
+    package static let temporaryName = "state.new"
 
     private let repository: StateRepository
     private let directory: Descriptor
@@ -119,7 +119,7 @@ public final class StateStore: StateKeeper {
         keyID = master.id
     }
 
-    static func write(
+    package static func write(
         _ header: StateFile,
         _ payload: StatePayload,
         key: SecretBytes,
@@ -143,7 +143,7 @@ public final class StateStore: StateKeeper {
         _ goesOn: () throws(Failure) -> Void
     ) throws(Failure) -> Descriptor {
         let path = repository.path(of: name)
-        let guardian = try repository.lockForCreation(path, until: deadline, goesOn)
+        let guardian = try repository.lockForCreation(until: deadline, goesOn)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
         let header = try StateFile(
@@ -192,27 +192,16 @@ public final class StateStore: StateKeeper {
 }
 
 extension StateRepository {
-    /// Keeps others from making, renaming or removing states' directories, for as long as the descriptor is open.
-    func lockForCreation(
-        _ path: String,
+    /// Keeps others from making, renaming or removing states' directories, for as long as the lock lives.
+    package func lockForCreation(
         until deadline: Deadline,
         _ goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
-    ) throws(Failure) -> Descriptor {
-        let guardian = try Descriptor.open(".", .directory, at: directory.number, as: "the states directory")
-        let number = guardian.number
-        while true {
-            do {
-                try systemCall("flock", "cannot create \(path)") { flock(number, LOCK_EX | LOCK_NB) }
-                return guardian
-            } catch let error where error.code == EWOULDBLOCK && !deadline.hasPassed {
-                try goesOn()
-                poll(nil, 0, 5)
-            }
-        }
+    ) throws(Failure) -> FileLock {
+        try FileLock(directory: directory, until: deadline, "the states directory", checking: goesOn)
     }
 
     /// Makes a state's directory with its first file, so that it appears whole or not at all.
-    func makeDirectory(
+    package func makeDirectory(
         _ name: String,
         _ header: StateFile,
         _ payload: StatePayload

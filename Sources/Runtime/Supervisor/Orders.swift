@@ -1,6 +1,7 @@
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeHostTPM
 import RuntimeState
 
 /// What the hook sends first.
@@ -49,11 +50,13 @@ struct Orders: ~Copyable {
         else {
             throw Failure("cannot start the supervisor", because: "the hook gave no directories or no key")
         }
-        guard storage.counter == nil else {
-            throw Failure("cannot bind the index to a counter", because: "this version has none")
-        }
         let ring = KeyRing(current, previous: keys.count == 2 ? keys[1] : nil)
-        let index = try HostIndex(in: indexDirectory, path: storage.indexPath, keys: ring)
+        let index = try HostIndex(
+            in: indexDirectory,
+            path: storage.indexPath,
+            keys: ring,
+            counter: storage.counter.map { HostTPMCounter(device: $0.device, handle: $0.handle) }
+        )
         let repository = StateRepository(in: states, path: storage.statesPath, keys: ring, index: index)
         return (repository, storage.stateID)
     }

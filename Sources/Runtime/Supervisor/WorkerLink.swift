@@ -3,9 +3,9 @@ import Platform
 import RuntimeControl
 
 /// The supervisor's side of its worker: the process, the channel, and the state that arrives in chunks.
-final class WorkerLink {
+package final class WorkerLink {
     /// The channel to it.
-    let channel: Channel
+    package let channel: Channel
     /// Its pidfd.
     let reference: ProcessReference
     /// Whether it has closed its end: there is nothing to hear any more.
@@ -24,7 +24,7 @@ final class WorkerLink {
     }
 
     /// Starts the worker and gives it what it begins with; with no state it manufactures a TPM.
-    static func start(
+    package static func start(
         program: String,
         initProcess: borrowing Descriptor,
         state: SecretBytes?
@@ -54,14 +54,14 @@ final class WorkerLink {
     var process: pid_t { reference.process }
 
     /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
-    func tell(_ kind: UInt8, descriptors: [CInt] = []) throws(Failure) {
+    package func tell(_ kind: UInt8, descriptors: [CInt] = []) throws(Failure) {
         try channel.send(kind, descriptors: descriptors)
     }
 
     /// Takes one chunk of a state in; returns the whole state once the last one came.
     ///
     /// It is valid until ``forgetState()``.
-    func collect(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
+    package func collect(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
         guard chunk.append(to: incoming) else {
             throw Failure(
                 "cannot store the TPM's state",
@@ -72,17 +72,17 @@ final class WorkerLink {
     }
 
     /// Wipes what was collected.
-    func forgetState() {
+    package func forgetState() {
         incoming.wipe()
     }
 
     /// Kills the worker at once.
-    func kill() {
+    package func kill() {
         reference.kill()
     }
 
     /// Waits for its end, and reaps it.
-    func reap() throws(Failure) -> WaitStatus {
+    package func reap() throws(Failure) -> WaitStatus {
         try child.wait()
     }
 }

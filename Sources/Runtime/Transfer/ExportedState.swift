@@ -5,7 +5,7 @@ public struct ExportedState {
     /// The largest state of a TPM, in bytes; libtpms' are far smaller.
     public static let permanentLimit = 256 << 10
     /// The longest state ID, in bytes of UTF-8.
-    public static let stateIDLimit = 1024
+    public static let stateIDLimit = 4096
 
     private static let stateIDItem: UInt16 = 1
     private static let permanentItem: UInt16 = 2

@@ -36,7 +36,7 @@ public final class Worker {
             let engine = try TPMEngine(state: orders.state) { [self] in store($0) }
             orders.state = nil
             try channel.send(WorkerMessage.ready)
-            guard let server = try receiveDevice() else { return }
+            guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerMessage.serving)
             Hardening.releaseStartupPages()
             try serve(engine, server, orders.initProcess)
@@ -76,10 +76,17 @@ public final class Worker {
         return Orders(initProcess: initProcess, state: state)
     }
 
-    /// Waits for the device; nothing where the container was not created after all.
-    private func receiveDevice() throws(Failure) -> Descriptor? {
-        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.serve else { return nil }
-        return message.descriptors.take()
+    /// Waits for the device; nothing where the container was not created after all, or the TPM is to be shut down again:
+    /// a state that is imported is tried out so.
+    private func receiveDevice(_ engine: TPMEngine) throws(Failure) -> Descriptor? {
+        guard var message = try channel.receive(into: buffer) else { return nil }
+        switch message.kind {
+        case WorkerMessage.serve: return message.descriptors.take()
+        case WorkerMessage.shutdown:
+            try shutDown(engine)
+            return nil
+        default: return nil
+        }
     }
 
     // MARK: - Serving

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 import Testing
@@ -31,6 +32,8 @@ final class SoftwareTPM: TPMTransport {
             [
                 "swtpm", "socket", "--tpm2", "--tpmstate", "dir=\(directory)", "--server", "type=unixio,path=\(socket)",
                 "--ctrl", "type=unixio,path=\(directory)/control", "--flags", "not-need-init,startup-clear",
+                // It ends with the connection, also where a test ends without clean-up.
+                "--terminate",
             ]
         ).start()
         let deadline = Deadline(milliseconds: 60_000)
@@ -69,7 +72,7 @@ final class SoftwareTPM: TPMTransport {
     func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
         guard let number = connection?.number else { throw Failure("cannot use swtpm", because: "it is stopped") }
         try systemCall("send", "cannot use swtpm") {
-            command.withUnsafeBytes { Glibc.send(number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL.rawValue)) }
+            command.withUnsafeBytes { Glibc.send(number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
         }
         // A stream: the size in the header tells the end.
         var answer: [UInt8] = []

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 import Testing
@@ -241,48 +242,6 @@ import Testing
         // It does not let go before the deadline, which is what the error shows: it was not refused at once.
         #expect(try refusal().contains("container \"first\" uses it"))
         withExtendedLifetime(first) {}
-    }
-}
-
-@Suite struct StateNameTests {
-    @Test(arguments: [
-        ("web", "web"), ("a.b-c_D9", "a.b-c_D9"), (".", "%2E"), ("..", "%2E."), (".new-web", "%2Enew-web"),
-        ("a/b", "a%2Fb"), ("%2F", "%252F"), ("ü", "%C3%BC"), ("a b", "a%20b"), ("\n", "%0A"),
-    ])
-    func encodes(stateID: String, expected: String) throws {
-        #expect(try StateName.encoded(stateID) == expected)
-    }
-
-    @Test func refusesWhatNoDirectoryCanBeNamed() {
-        #expect(throws: Failure.self) { try StateName.encoded("") }
-        #expect(throws: Failure.self) { try StateName.encoded(String(repeating: "a", count: 241)) }
-        #expect(throws: Failure.self) { try StateName.encoded(String(repeating: "/", count: 81)) }
-    }
-
-    @Test func twoIDsNeverShareADirectory() throws {
-        var generator = SeededGenerator(seed: 1)
-        let alphabet: [Character] = [".", "/", "%", "2", "F", "a", "A", "ü", "e\u{301}", "é", " ", "\0", "🂡"]
-        var seen: [String: String] = [:]
-        for _ in 0..<20_000 {
-            let id = String(
-                (0..<Int.random(in: 1...6, using: &generator)).map { _ in
-                    alphabet[Int.random(in: 0..<alphabet.count, using: &generator)]
-                }
-            )
-            let name = try StateName.encoded(id)
-            #expect(!name.contains("/") && name != "." && name != ".." && !name.hasPrefix("."))
-            // As bytes: Swift takes texts for equal that are written in different bytes.
-            if let other = seen[name] { #expect(Array(other.utf8) == Array(id.utf8)) }
-            seen[name] = id
-        }
-    }
-
-    @Test func aLeaseNeedsIDAndBundle() throws {
-        let one = try StateName.lease(containerID: "web", bundle: "/a")
-        #expect(one.count == 32)
-        #expect(one == (try StateName.lease(containerID: "web", bundle: "/a")))
-        #expect(one != (try StateName.lease(containerID: "web", bundle: "/b")))
-        #expect(one != (try StateName.lease(containerID: "we", bundle: "b/a")))
     }
 }
 

@@ -157,13 +157,73 @@ import Testing
     @Test func anotherKeyIsRefusedWithAReason() throws {
         try start().stop()
         let before = try temporary.read("states/web/state")
-        let tpm = try VTPMUnderTest(in: temporary, key: 2)
+        let tpm = try VTPMUnderTest(in: temporary, keys: [2])
         let answer = try tpm.hear()
         #expect(answer.kind == HookMessage.failure)
         #expect(String(decoding: answer.body, as: UTF8.self).contains("needs the master key"))
         #expect(try tpm.reap() == .exited(1))
         #expect(try temporary.read("states/web/state") == before)
         #expect(try entries(of: temporary.directory("run"), "") == [])
+    }
+
+    @Test func anEphemeralOneIsAnotherEachTime() throws {
+        var keys: [String] = []
+        for _ in 0..<2 {
+            let tpm = try VTPMUnderTest(in: temporary, storage: .ephemeral)
+            try tpm.create()
+            keys.append(try tpm.endorsementKey())
+            try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7")
+            #expect(try tpm.status().generation > 1)
+            #expect(try tpm.stop() == .exited(0))
+        }
+        #expect(keys[0] != keys[1])
+        #expect(!temporary.exists("states") && !temporary.exists("index"))
+    }
+
+    @Test func theKeyIsChangedWhileItRuns() throws {
+        let tpm = try start()
+        let identity = try tpm.endorsementKey()
+        let header = { try StateFile(parsing: temporary.read("states/web/state"), path: "") }
+        let generation = try header().generation
+        let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
+        try channel.send(ControlMessage.rekey, secret(2))
+        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.rekeyed)
+        #expect(try header().keyID == MasterKey(secret(2)).id)
+        #expect(try header().generation == generation + 1)
+        try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7 -a 'ownerread|ownerwrite'")
+        try tpm.run("printf content | tpm2_nvwrite -Q 0x1500001 -C o -i -")
+        #expect(try tpm.stop() == .exited(0))
+        // The index is under the key before: both are known during a rotation.
+        let again = try VTPMUnderTest(in: temporary, keys: [2, 1])
+        try again.create()
+        #expect(try again.endorsementKey() == identity)
+        let content = try again.run("tpm2_nvread 0x1500001 -C o -s 7")
+        #expect(content == "content")
+        #expect(try again.stop() == .exited(0))
+    }
+
+    @Test func aKeyThatIsNoneChangesNothing() throws {
+        let tpm = try start()
+        let before = try temporary.read("states/web/state")
+        let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
+        try channel.send(ControlMessage.rekey, secretCopy(of: [1, 2, 3]))
+        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.failure)
+        #expect(try temporary.read("states/web/state") == before)
+        #expect(try tpm.status().health == .serving)
+    }
+
+    @Test func anOlderStateIsRefusedWithAReason() throws {
+        try start().stop()
+        let older = try temporary.read("states/web/state")
+        try start().stop()
+        try temporary.write("states/web/state", older)
+        let tpm = try VTPMUnderTest(in: temporary)
+        let answer = try tpm.hear()
+        #expect(answer.kind == HookMessage.failure)
+        let text = String(decoding: answer.body, as: UTF8.self)
+        #expect(text.contains("older than the last one seen") && text.contains("vtpmctl state accept"), "\(text)")
+        #expect(try tpm.reap() == .exited(1))
+        #expect(try temporary.read("states/web/state") == older)
     }
 
     @Test func aWorkerThatCannotStartIsTold() throws {

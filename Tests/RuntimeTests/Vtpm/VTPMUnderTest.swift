@@ -18,10 +18,16 @@ final class VTPMUnderTest {
     private var isReaped = false
 
     /// Starts a supervisor and gives it its orders.
-    init(in temporary: TemporaryDirectory, stateID: String = "web", key: UInt8 = 1, worker: String? = nil) throws {
+    ///
+    /// With keys [2, 1], 2 is the current one and 1 the one before it.
+    init(
+        in temporary: TemporaryDirectory,
+        stateID: String = "web",
+        keys: [UInt8] = [1],
+        worker: String? = nil,
+        storage: StartOrder.Storage? = nil
+    ) throws {
         self.temporary = temporary
-        let states = try temporary.directory("states")
-        let index = try temporary.directory("index")
         let runDirectory = try temporary.directory("run")
         initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
         let reference = try ProcessReference(initProcess.process)
@@ -31,25 +37,29 @@ final class VTPMUnderTest {
         launch.ownSession = true
         supervisor = try launch.start()
         hook = pair.near
+        let place = PersistentStorage(
+            stateID: stateID,
+            statesPath: "\(temporary.path)/states",
+            indexPath: "\(temporary.path)/index",
+            keyCount: UInt8(keys.count)
+        )
         let order = StartOrder(
-            storage: .persistent(
-                PersistentStorage(
-                    stateID: stateID,
-                    statesPath: "\(temporary.path)/states",
-                    indexPath: "\(temporary.path)/index"
-                )
-            ),
+            storage: storage ?? .persistent(place),
             containerID: "container-\(stateID)",
             bundle: temporary.path,
-            leaseName: "lease-\(stateID)",
+            leaseName: try "lease-\(StateName.encoded(stateID))",
             initProcess: try ProcessIdentity(of: initProcess.process),
             workerPath: worker ?? Self.program("vtpm-worker")
         )
-        let descriptors = [
-            runDirectory.number, reference.descriptor.number, states.number, index.number,
-        ]
-        try hook.send(HookMessage.start, order.encoded, descriptors: descriptors)
-        try hook.send(HookMessage.key, secret(key))
+        let given = [runDirectory.number, reference.descriptor.number]
+        if storage == .ephemeral {
+            try hook.send(HookMessage.start, order.encoded, descriptors: given)
+            return
+        }
+        let states = try temporary.directory("states")
+        let index = try temporary.directory("index")
+        try hook.send(HookMessage.start, order.encoded, descriptors: given + [states.number, index.number])
+        for key in keys { try hook.send(HookMessage.key, secret(key)) }
     }
 
     deinit {

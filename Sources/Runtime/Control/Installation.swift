@@ -7,7 +7,9 @@ public struct Installation: Sendable {
     public var states = "/var/lib/container-vtpm/states"
     /// The directory of the host's index.
     public var index = "/var/lib/container-vtpm/index"
-    /// The master key's directory.
+    /// The directory of states that were put aside.
+    public var quarantine = "/var/lib/container-vtpm/quarantine"
+    /// The directory of master keys.
     public var keys = "/var/lib/container-vtpm/keys"
     /// A directory for each container that has a vTPM; it does not outlive the boot.
     public var leases = "/run/container-vtpm"
@@ -24,6 +26,20 @@ public struct Installation: Sendable {
         return Installation(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
     }
 
+    /// The same below another directory and with programs elsewhere, for tests.
+    public init(below root: String, programs: String) {
+        self.programs = programs
+        states = root + "/states"
+        index = root + "/index"
+        quarantine = root + "/quarantine"
+        keys = root + "/keys"
+        leases = root + "/run"
+    }
+
+    private init(programs: String) {
+        self.programs = programs
+    }
+
     /// The path of one of our programs.
-    func program(_ name: String) -> String { "\(programs)/\(name)" }
+    public func program(_ name: String) -> String { "\(programs)/\(name)" }
 }

@@ -1,30 +1,30 @@
+import CLinux
+import Configuration
 import Glibc
 import Platform
+import RuntimeKeys
 import Testing
 
 @testable import RuntimeState
 
-@Suite struct MasterKeyFileTests {
+@Suite struct KeyFileTests {
     let temporary: TemporaryDirectory
 
     init() throws {
         temporary = try TemporaryDirectory()
-        _ = try temporary.directory("states")
         _ = try temporary.directory("keys")
     }
 
-    func load() throws -> MasterKey {
-        try MasterKeyFile.load(
-            "master.key",
-            in: temporary.directory("keys"),
-            path: "\(temporary.path)/keys/master.key",
-            isFirstUse: entries(of: temporary.directory("states"), "").isEmpty
-        )
+    func load(isFirstUse: Bool = true) throws -> MasterKey {
+        var configuration = Configuration()
+        configuration.key = .file(path: "\(temporary.path)/keys/master.key")
+        return try Keychain(configuration, keysPath: "\(temporary.path)/keys", credentialsDirectory: nil)
+            .load(isFirstUse: isFirstUse).current
     }
 
-    func refusal() throws -> String {
+    func refusal(isFirstUse: Bool = true) throws -> String {
         let before = try? temporary.read("keys/master.key")
-        let error = #expect(throws: Failure.self) { try load() }
+        let error = #expect(throws: Failure.self) { try load(isFirstUse: isFirstUse) }
         #expect((try? temporary.read("keys/master.key")) == before)
         return error?.description ?? ""
     }
@@ -54,8 +54,7 @@ import Testing
     }
 
     @Test func aLostKeyIsNotReplacedWhereStatesNeedIt() throws {
-        _ = try temporary.directory("states/web")
-        #expect(try refusal().contains("it is missing, and the states on this host need it"))
+        #expect(try refusal(isFirstUse: false).contains("it is missing, and the states on this host need it"))
         #expect(!temporary.exists("keys/master.key"))
     }
 

@@ -1,0 +1,92 @@
+import Configuration
+import Platform
+import RuntimeState
+
+/// Which state a container's TPM has.
+///
+/// A state ID is a container's ID, or a name that an annotation gives. In both, and in scopes and namespaces, `%` and `/`
+/// are written as `%25` and `%2F`; a name with a scope is `<scope>/<namespace>/<name>`. So no two containers, names or
+/// namespaces come to the same ID.
+public enum StateIdentity: Equatable, Sendable {
+    /// A state on disk.
+    case persistent(stateID: String)
+    /// None: the TPM is gone when the container stops.
+    case ephemeral
+
+    /// The state's ID; nothing where there is no state.
+    var stateID: String? { if case .persistent(let stateID) = self { stateID } else { nil } }
+
+    /// Decides it from what the runtime and the bundle say of the container and from what the operator allows.
+    public static func decide(
+        containerID: String,
+        annotations: Annotations,
+        allowed: Configuration.State
+    ) throws(Failure) -> StateIdentity {
+        let name = annotations[.stateID]
+        switch annotations[.state] {
+        case "ephemeral":
+            guard allowed.allowsEphemeral else {
+                throw refusal(of: .state, "the configuration does not allow \"ephemeral\"", "state.ephemeral = true")
+            }
+            guard name == nil else {
+                throw refusal(of: .stateID, "\(Annotations.Key.state.rawValue) is \"ephemeral\", which has no state")
+            }
+            return .ephemeral
+        case nil, "persistent": break
+        case .some(let value):
+            throw refusal(of: .state, "\"\(value.excerpt)\" is neither \"persistent\" nor \"ephemeral\"")
+        }
+        guard let name else { return .persistent(stateID: try checked([containerID], "the container's ID")) }
+        guard allowed.source == .annotation else {
+            throw refusal(
+                of: .stateID,
+                "the configuration does not let annotations name a state",
+                "state.id = \"annotation\""
+            )
+        }
+        let what = "the annotation \(Annotations.Key.stateID.rawValue)"
+        guard let annotation = allowed.scope.annotation else { return .persistent(stateID: try checked([name], what)) }
+        guard let namespace = annotations[annotation], !namespace.utf8.isEmpty else {
+            throw refusal(
+                of: .stateID,
+                "the annotation \(annotation), which scopes it, is missing or empty",
+                "state.scope must be the engine that made the container"
+            )
+        }
+        return .persistent(stateID: try checked([allowed.scope.rawValue, namespace, name], what))
+    }
+
+    /// The state ID of one or several parts, the last of which must not be empty.
+    private static func checked(_ parts: [String], _ source: String) throws(Failure) -> String {
+        let what = "cannot use \"\((parts.last ?? "").excerpt)\" as a state ID"
+        guard parts.allSatisfy({ !$0.utf8.isEmpty }) else { throw Failure(what, because: "\(source) is empty") }
+        guard !parts.contains(where: { $0.utf8.contains(0) }) else {
+            throw Failure(what, because: "\(source) holds a zero byte")
+        }
+        let stateID = parts.map(escaped).joined(separator: "/")
+        guard stateID.utf8.count <= StateName.identifierLimit else {
+            throw Failure(
+                what,
+                because: "\(source) makes it \(stateID.utf8.count) bytes long, more than \(StateName.identifierLimit)"
+            )
+        }
+        return stateID
+    }
+
+    /// By bytes: for Swift, `%` with a combining character after it is another character.
+    private static func escaped(_ part: String) -> String {
+        var bytes: [UInt8] = []
+        for byte in part.utf8 {
+            switch Unicode.Scalar(byte) {
+            case "%": bytes.append(contentsOf: "%25".utf8)
+            case "/": bytes.append(contentsOf: "%2F".utf8)
+            default: bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func refusal(of key: Annotations.Key, _ why: String, _ remedy: String? = nil) -> Failure {
+        Failure("cannot obey the annotation \(key.rawValue)", because: why, remedy: remedy)
+    }
+}

@@ -1,0 +1,144 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeLease
+import RuntimeState
+
+/// Takes everything from the previous master key to the current one, with containers running.
+///
+/// It can be interrupted anywhere: what has the current key is not touched again, and both keys are known until nothing
+/// needs the previous one.
+public struct KeyRotation {
+    private let repository: StateRepository
+    private let quarantine: Quarantine
+    private let leases: String
+
+    /// How long to wait for states that are being started or stopped, in milliseconds.
+    public static let patience = 60_000
+    /// How long a supervisor may take to write its state again, in milliseconds.
+    private static let answerPatience = 30_000
+
+    /// A rotation of all that this host has.
+    ///
+    /// The repository's ring has both keys; `leases` is the directory with a lease for each running vTPM.
+    public init(_ repository: StateRepository, quarantine: Quarantine, leases: String) {
+        self.repository = repository
+        self.quarantine = quarantine
+        self.leases = leases
+    }
+
+    /// What was done.
+    public struct Report: Equatable, Sendable {
+        /// States that nobody used.
+        public var atRest = 0
+        /// States of running vTPMs.
+        public var running = 0
+        /// What was put aside and can be decrypted with neither key.
+        public var undecryptable: [String] = []
+    }
+
+    /// Writes all states, those in quarantine too, and the index under the current key.
+    ///
+    /// Throws when one of them cannot be within so many milliseconds; all that was done stays done.
+    public func run(patience: Int = KeyRotation.patience) throws(Failure) -> Report {
+        var report = Report()
+        let deadline = Deadline(milliseconds: patience)
+        var waiting = try repository.names()
+        while !waiting.isEmpty {
+            var next: [String] = []
+            for name in waiting {
+                switch try rewrap(name) {
+                case .done(.atRest): report.atRest += 1
+                case .done(.running): report.running += 1
+                case .nothingToDo: break
+                case .busy: next.append(name)
+                }
+            }
+            guard next.isEmpty || !deadline.hasPassed else {
+                throw Failure(
+                    "cannot change the key of the state \(repository.path(of: next[0]))",
+                    because: "it is in use and its supervisor cannot be reached",
+                    remedy: "stop its container, and run vtpmctl key rotate again"
+                )
+            }
+            waiting = next
+            if !waiting.isEmpty { poll(nil, 0, 100) }
+        }
+        report.undecryptable = try quarantine.rewrap(repository.keys, repository.disk)
+        if try repository.index.keyID() != nil { try repository.index.rewrap() }
+        return report
+    }
+
+    /// The states that still need another key than the current one.
+    public func remaining() throws(Failure) -> [String] {
+        var found: [String] = []
+        for name in try repository.names() {
+            guard let directory = try repository.open(name) else { continue }
+            let header = try StateFile(parsing: repository.read(in: directory, name), path: repository.filePath(name))
+            if header.keyID != repository.keys.current.id { found.append(repository.path(of: name)) }
+        }
+        return found
+    }
+
+    private enum Place {
+        case atRest
+        case running
+    }
+
+    private enum Outcome {
+        case done(Place)
+        case nothingToDo
+        case busy
+    }
+
+    private func rewrap(_ name: String) throws(Failure) -> Outcome {
+        guard let directory = try repository.open(name) else { return .nothingToDo }
+        let path = repository.filePath(name)
+        let found = try StateFile(parsing: repository.read(in: directory, name), path: path)
+        guard found.keyID != repository.keys.current.id else { return .nothingToDo }
+        if let user = try StateLock.user(in: directory) {
+            return try tell(user) ? .done(.running) : .busy
+        }
+        do {
+            let lock = try StateLock(in: directory, of: found.stateID, until: Deadline(milliseconds: 0))
+            defer { withExtendedLifetime(lock) {} }
+            let (header, payload) = try repository.load(name, found.stateID, in: directory)
+            let current = repository.keys.current
+            let next = try header.next(keyID: current.id)
+            let key = try current.instanceKey(uuid: next.uuid, stateID: next.stateID)
+            try StateStore.write(next, payload, key: key, in: directory, repository, path: path)
+            return .done(.atRest)
+        } catch let error where error.code == EWOULDBLOCK {
+            return .busy
+        }
+    }
+
+    /// Has the supervisor that uses a state write it again; false where it cannot be reached yet, or any more.
+    private func tell(_ user: StateUser) throws(Failure) -> Bool {
+        guard let run = try? Descriptor.open(leases, .directory) else { return false }
+        for name in try Leases.names(in: run) {
+            guard let directory = try Leases.open(name, in: run),
+                let channel = try? ControlSocket.connect(in: directory),
+                try ControlSocket.supervisor(at: channel) == user.supervisor
+            else { continue }
+            return try ask(channel, user)
+        }
+        return false
+    }
+
+    private func ask(_ channel: Channel, _ user: StateUser) throws(Failure) -> Bool {
+        let what = "cannot change the key of the vTPM of container \"\(user.containerID)\""
+        try channel.send(ControlMessage.rekey, repository.keys.current.key)
+        let buffer = Channel.makeBuffer()
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.answerPatience)) != 0 else {
+            throw Failure(what, because: "its supervisor does not answer")
+        }
+        // It may be stopping: then its state is at rest soon.
+        guard let message = try channel.receive(into: buffer) else { return false }
+        switch message.kind {
+        case ControlMessage.rekeyed: return true
+        case ControlMessage.failure: throw Failure(what, because: String(decoding: message.body, as: UTF8.self))
+        default: throw Failure(what, because: "its supervisor's answer makes no sense")
+        }
+    }
+}

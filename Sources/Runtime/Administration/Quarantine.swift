@@ -1,0 +1,115 @@
+import Glibc
+import Platform
+import RuntimeState
+
+/// States that were put aside: `quarantine/<time>/<name of the state's directory>/`.
+public struct Quarantine {
+    /// The directory's path.
+    public let path: String
+
+    /// The quarantine in this directory, which is made where it is missing.
+    public init(_ path: String) {
+        self.path = path
+    }
+
+    /// A state that was put aside.
+    public struct Entry: Encodable, Sendable {
+        /// Where it is.
+        public var path: String
+        /// When it was put aside: UTC, `YYYYMMDDThhmmssZ`, and some digits that tell apart two of the same second.
+        public var time: String
+        /// Whose it was, as far as its file can be read.
+        public var stateID: String?
+        /// Its generation, as far as its file can be read.
+        public var generation: UInt64?
+        /// The master key that it needs, in hexadecimal, as far as its file can be read.
+        public var keyID: String?
+    }
+
+    /// All states that were put aside, the oldest first.
+    public func list() throws(Failure) -> [Entry] {
+        var found: [Entry] = []
+        try each { (time, name, directory) throws(Failure) in
+            var entry = Entry(path: "\(path)/\(time)/\(name)", time: time)
+            if let file = try? read(in: directory),
+                let header = try? StateFile(parsing: file, path: entry.path)
+            {
+                entry.stateID = header.stateID
+                entry.generation = header.generation
+                entry.keyID = StateName.hexadecimal(header.keyID)
+            }
+            found.append(entry)
+        }
+        return found
+    }
+
+    /// Moves a state's directory here; returns where it is now.
+    func take(_ name: String, from repository: StateRepository) throws(Failure) -> String {
+        let time = try Self.now()
+        let root = try openOwnDirectory(path)
+        try repository.disk.makeDirectory(time, in: root, as: "\(path)/\(time)")
+        try repository.disk.synchronize(root, as: path)
+        let target = try Descriptor.open(time, .beneath(O_RDONLY | O_DIRECTORY), at: root.number)
+        let place = "\(path)/\(time)/\(name)"
+        try repository.disk.rename(name, in: repository.directory, to: name, in: target, as: place)
+        try repository.disk.synchronize(target, as: place)
+        try repository.disk.synchronize(repository.directory, as: repository.path)
+        return place
+    }
+
+    /// Writes all that can be decrypted under the current key; returns the paths of those that cannot.
+    func rewrap(_ keys: KeyRing, _ disk: any Disk) throws(Failure) -> [String] {
+        var lost: [String] = []
+        try each { (time, name, directory) throws(Failure) in
+            let path = "\(path)/\(time)/\(name)/\(StateStore.fileName)"
+            do throws(Failure) {
+                let file = try read(in: directory)
+                let header = try StateFile(parsing: file, path: path)
+                guard header.keyID != keys.current.id else { return }
+                let old = try keys.instanceKey(of: header, header.stateID, path: path)
+                let payload = try header.decode(file, key: old, path: path)
+                let new = try header.next(keyID: keys.current.id)
+                let key = try keys.current.instanceKey(uuid: new.uuid, stateID: new.stateID)
+                let content = try new.encode(payload, key: key)
+                try disk.replace(StateStore.fileName, in: directory, with: content, as: path)
+            } catch let error where error.code == nil {
+                lost.append(path)
+            }
+        }
+        return lost
+    }
+
+    private func each(
+        _ body: (_ time: String, _ name: String, borrowing Descriptor) throws(Failure) -> Void
+    ) throws(Failure) {
+        let root: Descriptor
+        do {
+            root = try .open(path, .directory)
+        } catch let error where error.code == ENOENT {
+            return
+        }
+        for time in try entries(of: root, path).sorted() {
+            let place = "\(path)/\(time)"
+            let aside = try Descriptor.open(time, .beneath(O_RDONLY | O_DIRECTORY), at: root.number, as: place)
+            for name in try entries(of: aside, place).sorted() {
+                let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+                try body(time, name, .open(name, options, at: aside.number, as: "\(place)/\(name)"))
+            }
+        }
+    }
+
+    private func read(in directory: borrowing Descriptor) throws(Failure) -> [UInt8] {
+        try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number)
+            .readAll(limit: StateFile.sizeLimit, path)
+    }
+
+    private static func now() throws(Failure) -> String {
+        var seconds = time(nil)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        strftime(&text, text.count, "%Y%m%dT%H%M%SZ", &parts)
+        let stamp = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return "\(stamp)-\(StateName.hexadecimal(try MasterKey.random(count: 3)))"
+    }
+}

@@ -1,0 +1,188 @@
+import Glibc
+import Platform
+import RuntimeState
+
+extension StateRepository {
+    /// How long to wait for others who make or remove states, in milliseconds.
+    private static let patience = 10_000
+
+    /// Takes a state as it is: the generation and the instance on disk are what the host knows from now on.
+    ///
+    /// For a state that was restored from a backup or copied here on purpose.
+    public func accept(_ stateID: String) throws(Failure) {
+        let name = try StateName.encoded(stateID)
+        guard let directory = try open(name) else { throw missing(stateID) }
+        let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+        defer { withExtendedLifetime(lock) {} }
+        let header = try load(name, stateID, in: directory).header
+        try index.transact { (entries) throws(Failure) in
+            var entry = entries[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+            entry.uuid = header.uuid
+            entry.generation = header.generation
+            entry.renamedTo = ""
+            entries[name] = entry
+        }
+    }
+
+    /// Makes the index anew from all states as they are; returns what is wrong with those that it could not take.
+    public func acceptAll() throws(Failure) -> [Failure] {
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        defer { withExtendedLifetime(guardian) {} }
+        var accepted: [IndexEntry] = []
+        var refused: [Failure] = []
+        let known = (try? index.peek()) ?? [:]
+        for name in try names() {
+            guard let directory = try open(name) else { continue }
+            do throws(Failure) {
+                let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
+                guard try StateName.encoded(stateID) == name else {
+                    throw Failure(
+                        "cannot load the state \(filePath(name))",
+                        because: "it is the state of \"\(stateID)\""
+                    )
+                }
+                let header = try load(name, stateID, in: directory).header
+                var entry = known[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+                entry.uuid = header.uuid
+                entry.generation = header.generation
+                entry.renamedTo = ""
+                accepted.append(entry)
+            } catch {
+                refused.append(error)
+            }
+        }
+        try index.remake(accepted)
+        return refused
+    }
+
+    /// Gives a state another ID; one that was interrupted is completed.
+    ///
+    /// The state is written under the new name, the old one is removed, and the index changes over last: in between
+    /// neither name can be started.
+    public func rename(_ stateID: String, to newID: String) throws(Failure) {
+        let (name, newName) = (try StateName.encoded(stateID), try StateName.encoded(newID))
+        let what = "cannot rename the state \"\(stateID)\""
+        guard name != newName else { throw Failure(what, because: "it has that name") }
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        defer { withExtendedLifetime(guardian) {} }
+        let uuid: [UInt8]
+        var lock: StateLock?
+        if let directory = try open(name) {
+            lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+            let (header, payload) = try load(name, stateID, in: directory)
+            uuid = header.uuid
+            let isTaken = try open(newName) != nil
+            try index.transact { (entries) throws(Failure) in
+                var entry = entries[name]
+                let isBegun = isBeingRenamed(entry, to: newID)
+                if isBegun { entry?.renamedTo = "" }
+                try check(header, against: entry, path: filePath(name))
+                guard isBegun || !isTaken && entries[newName]?.generation ?? 0 == 0 else {
+                    throw Failure(what, because: "there is a state \"\(newID)\"")
+                }
+                entries[name]?.renamedTo = newID
+            }
+            if isTaken {
+                try requireCopy(newName, newID, of: uuid, what)
+            } else {
+                var copy = try header.next(keyID: keys.current.id)
+                copy = try StateFile(keyID: copy.keyID, uuid: uuid, generation: copy.generation, stateID: newID)
+                _ = try makeDirectory(newName, copy, payload)
+            }
+            try removeDirectory(name)
+        } else {
+            guard let entry = try index.transact({ (entries) throws(Failure) in entries[name] }),
+                isBeingRenamed(entry, to: newID)
+            else { throw missing(stateID) }
+            uuid = entry.uuid
+            try requireCopy(newName, newID, of: uuid, what)
+        }
+        let generation = try generation(newName)
+        try index.transact { (entries) throws(Failure) in
+            guard var entry = entries.removeValue(forKey: name) else { return }
+            entry.stateID = newID
+            entry.renamedTo = ""
+            entry.generation = generation
+            entries[newName] = entry
+        }
+        withExtendedLifetime(lock) {}
+    }
+
+    /// Removes a state for ever.
+    public func purge(_ stateID: String) throws(Failure) {
+        try forget(stateID) { (name) throws(Failure) in try removeDirectory(name) }
+    }
+
+    /// Puts a state aside, so that the next start makes a new TPM; returns where the old one is now.
+    public func reset(_ stateID: String, to quarantine: Quarantine) throws(Failure) -> String? {
+        var place: String?
+        try forget(stateID) { (name) throws(Failure) in place = try quarantine.take(name, from: self) }
+        return place
+    }
+
+    /// Has the index forget a state and then does something to its directory, where there is one.
+    private func forget(_ stateID: String, _ body: (String) throws(Failure) -> Void) throws(Failure) {
+        let name = try StateName.encoded(stateID)
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        defer { withExtendedLifetime(guardian) {} }
+        let directory = try open(name)
+        if let directory {
+            // Held until it is gone. A state whose lock cannot be taken is in use.
+            let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+            try index.transact { (entries) throws(Failure) in entries[name] = nil }
+            try body(name)
+            withExtendedLifetime(lock) {}
+        } else {
+            try index.transact { (entries) throws(Failure) in
+                guard entries.removeValue(forKey: name) != nil else { throw missing(stateID) }
+            }
+        }
+    }
+
+    /// Reads and decrypts a state.
+    func load(
+        _ name: String,
+        _ stateID: String,
+        in directory: borrowing Descriptor
+    ) throws(Failure) -> (header: StateFile, payload: StatePayload) {
+        let file = try read(in: directory, name)
+        let header = try StateFile(parsing: file, path: filePath(name))
+        let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
+        return (header, try header.decode(file, key: key, path: filePath(name)))
+    }
+
+    /// Removes a state's directory: its name goes at once, what is in it after that.
+    private func removeDirectory(_ name: String) throws(Failure) {
+        let path = path(of: name)
+        let removed = ".old-\(name)"
+        try clear(removed)
+        try disk.rename(name, in: directory, to: removed, in: directory, as: path)
+        try disk.synchronize(directory, as: path)
+        try clear(removed)
+    }
+
+    /// Removes what is left under a name of our own.
+    private func clear(_ name: String) throws(Failure) {
+        guard let old = try open(name) else { return }
+        for file in try entries(of: old, path(of: name)) { try disk.removeFile(file, in: old, as: path(of: name)) }
+        try disk.removeDirectory(name, in: directory, as: path(of: name))
+        try disk.synchronize(directory, as: path)
+    }
+
+    /// As bytes: Swift takes texts for equal that are written in different bytes.
+    private func isBeingRenamed(_ entry: IndexEntry?, to stateID: String) -> Bool {
+        entry?.renamedTo.utf8.elementsEqual(stateID.utf8) ?? false
+    }
+
+    private func generation(_ name: String) throws(Failure) -> UInt64 {
+        guard let directory = try open(name) else { throw missing(name) }
+        return try StateFile(parsing: read(in: directory, name), path: filePath(name)).generation
+    }
+
+    private func requireCopy(_ name: String, _ stateID: String, of uuid: [UInt8], _ what: String) throws(Failure) {
+        guard let directory = try open(name) else { throw missing(stateID) }
+        guard try load(name, stateID, in: directory).header.uuid == uuid else {
+            throw Failure(what, because: "there is another state \"\(stateID)\"")
+        }
+    }
+}

@@ -1,0 +1,115 @@
+import Glibc
+import Platform
+import RuntimeState
+
+/// What can be said about a state without changing or locking anything.
+public struct StateSummary: Encodable, Sendable {
+    /// Whose state it is, as its file says; the name of its directory where the file cannot be read.
+    public var stateID: String
+    /// Its directory.
+    public var path: String
+    /// The instance, in hexadecimal.
+    public var uuid: String?
+    /// How often it was written.
+    public var generation: UInt64?
+    /// The size of the file, in bytes.
+    public var size: Int?
+    /// The master key that it needs, in hexadecimal.
+    public var keyID: String?
+    /// Whether it is the host's current key.
+    public var hasCurrentKey: Bool?
+    /// The generation at the last start or stop, as the host's index has it.
+    public var lastGeneration: UInt64?
+    /// When it was started or stopped last, in seconds since 1970.
+    public var lastUse: UInt64?
+    /// The bundle of the container that used it last.
+    public var bundle: String?
+    /// The container that uses it now.
+    public var inUseBy: String?
+    /// Whether nobody uses it and the bundle of the last container is gone.
+    public var isOrphan: Bool
+    /// Why it could not be used, as far as that shows without decrypting it.
+    public var problem: String?
+}
+
+extension StateRepository {
+    /// All states, in the order of their directories' names, and those that the index alone knows.
+    public func summaries() throws(Failure) -> [StateSummary] {
+        let entries = try index.peek()
+        var summaries: [StateSummary] = []
+        let names = try names()
+        for name in names {
+            guard let directory = try open(name) else { continue }
+            summaries.append(try summary(name, directory, entries[name]))
+        }
+        for name in entries.keys.sorted() where !names.contains(name) {
+            guard let entry = entries[name], entry.generation > 0 else { continue }
+            var summary = StateSummary(stateID: entry.stateID, path: path(of: name), isOrphan: false)
+            summary.add(entry)
+            summary.problem = "it existed and is missing"
+            summaries.append(summary)
+        }
+        return summaries
+    }
+
+    /// What can be said of one state; nothing where there is none of this ID.
+    public func summary(of stateID: String) throws(Failure) -> StateSummary? {
+        let name = try StateName.encoded(stateID)
+        let path = path(of: name)
+        return try summaries().first { $0.path == path }
+    }
+
+    private func summary(
+        _ name: String,
+        _ directory: borrowing Descriptor,
+        _ entry: IndexEntry?
+    ) throws(Failure) -> StateSummary {
+        var summary = StateSummary(stateID: entry?.stateID ?? name, path: path(of: name), isOrphan: false)
+        do {
+            let file = try read(in: directory, name)
+            summary.size = file.count
+            let header = try StateFile(parsing: file, path: filePath(name))
+            summary.stateID = header.stateID
+            summary.uuid = StateName.hexadecimal(header.uuid)
+            summary.generation = header.generation
+            summary.keyID = StateName.hexadecimal(header.keyID)
+            summary.hasCurrentKey = header.keyID == keys.current.id
+            try check(header, against: entry, path: filePath(name))
+            _ = try keys.instanceKey(of: header, entry?.stateID ?? header.stateID, path: filePath(name))
+        } catch {
+            summary.problem = error.why
+        }
+        if let entry { summary.add(entry) }
+        if let user = try StateLock.user(in: directory) {
+            summary.inUseBy = user.containerID
+        } else if let bundle = summary.bundle {
+            summary.isOrphan = access(bundle, F_OK) != 0
+        }
+        return summary
+    }
+}
+
+extension StateSummary {
+    fileprivate mutating func add(_ entry: IndexEntry) {
+        lastGeneration = entry.generation
+        lastUse = entry.lastUse == 0 ? nil : entry.lastUse
+        bundle = entry.bundle.isEmpty ? nil : entry.bundle
+    }
+}
+
+extension StateRepository {
+    /// Decrypts and checks one state, and changes nothing; throws what a start of its container would say.
+    public func verify(_ stateID: String) throws(Failure) {
+        let name = try StateName.encoded(stateID)
+        guard let directory = try open(name) else { throw missing(stateID) }
+        let file = try read(in: directory, name)
+        let header = try StateFile(parsing: file, path: filePath(name))
+        let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
+        _ = try header.decode(file, key: key, path: filePath(name))
+        try check(header, against: index.peek()[name], path: filePath(name))
+    }
+
+    func missing(_ stateID: String) -> Failure {
+        Failure("cannot find the state \"\(stateID)\"", because: "there is none", remedy: "vtpmctl state list")
+    }
+}

@@ -1,0 +1,49 @@
+import Glibc
+import Platform
+import RuntimeState
+
+extension StateRepository {
+    /// The state of a TPM that nobody uses, to be taken elsewhere.
+    public func take(_ stateID: String) throws(Failure) -> SecretBytes {
+        let name = try StateName.encoded(stateID)
+        guard let directory = try open(name) else { throw missing(stateID) }
+        let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+        defer { withExtendedLifetime(lock) {} }
+        let (header, payload) = try load(name, stateID, in: directory)
+        try index.transact { (entries) throws(Failure) in
+            try check(header, against: entries[name], path: filePath(name))
+        }
+        guard payload.isComplete else {
+            throw Failure(
+                "cannot export the state \"\(stateID)\"",
+                because: "its TPM was never manufactured completely"
+            )
+        }
+        return payload.permanent
+    }
+
+    /// Makes a state of what comes from elsewhere; there must be none of this ID.
+    public func bring(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
+        let name = try StateName.encoded(stateID)
+        let guardian = try lockForCreation(until: Deadline(milliseconds: 10_000))
+        defer { withExtendedLifetime(guardian) {} }
+        let taken = Failure(
+            "cannot import the state \"\(stateID)\"",
+            because: "there is one",
+            remedy: "vtpmctl state rename or reset"
+        )
+        guard try open(name) == nil else { throw taken }
+        let header = try StateFile(
+            keyID: keys.current.id,
+            uuid: try MasterKey.random(count: StateFile.uuidSize),
+            generation: 1,
+            stateID: stateID
+        )
+        try index.transact(isFirstUse: { () throws(Failure) in try names().isEmpty }) { (entries) throws(Failure) in
+            guard entries[name]?.generation ?? 0 == 0 else { throw taken }
+            entries[name] = IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+        }
+        _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
+        try index.transact { (entries) throws(Failure) in entries[name]?.generation = header.generation }
+    }
+}

@@ -1,0 +1,67 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeSupervisor
+
+/// Starts a TPM from a state that comes from elsewhere, and shuts it down again, in a worker of its own.
+///
+/// Whoever made the state may have made it to do harm: only the worker, which is made for that, parses it.
+public struct TrialStart {
+    /// The worker's program.
+    public let worker: String
+
+    /// How long the worker may take for a step, in milliseconds.
+    private static let patience = 60_000
+
+    /// A trial with this worker.
+    public init(worker: String) {
+        self.worker = worker
+    }
+
+    /// Returns the state that the TPM has stored last.
+    public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
+        let itself = try ProcessReference(getpid())
+        let link = try WorkerLink.start(program: worker, initProcess: itself.descriptor, state: state)
+        do {
+            let stored = try converse(link)
+            link.kill()
+            _ = try link.reap()
+            return stored
+        } catch {
+            link.kill()
+            _ = try? link.reap()
+            throw Failure("cannot use the state that is to be imported", because: "no TPM starts from it: \(error)")
+        }
+    }
+
+    private func converse(_ link: WorkerLink) throws(Failure) -> SecretBytes {
+        let what = "cannot start the TPM"
+        let buffer = Channel.makeBuffer()
+        let stored = try SecretBytes(capacity: WorkerMessage.stateLimit)
+        while true {
+            guard try wait(for: link.channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) != 0
+            else {
+                throw Failure(what, because: "its worker does not answer")
+            }
+            guard let message = try link.channel.receive(into: buffer) else {
+                throw Failure(what, because: "its worker ended")
+            }
+            switch message.kind {
+            case WorkerMessage.store:
+                if let state = try link.collect(message) {
+                    stored.wipe()
+                    _ = stored.append(copying: state)
+                    link.forgetState()
+                    try link.tell(WorkerMessage.stored)
+                }
+            case WorkerMessage.ready: try link.tell(WorkerMessage.shutdown)
+            case WorkerMessage.stopped:
+                buffer.wipe()
+                guard stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
+                return stored
+            case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
+            }
+        }
+    }
+}

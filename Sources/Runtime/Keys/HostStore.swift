@@ -1,0 +1,89 @@
+import Configuration
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeHostTPM
+import RuntimeState
+
+/// What the hook and `vtpmctl` open first: the directories of the states and the index, and the keys.
+///
+/// Whoever opens it holds the lock of the keys, shared: nobody changes them meanwhile.
+public final class HostStore {
+    /// The directory of the states.
+    public let states: Descriptor
+    /// The directory of the index.
+    public let indexDirectory: Descriptor
+    /// The master keys.
+    public let keys: KeyRing
+    /// The counter that the index is bound to.
+    public let counter: PersistentStorage.HostCounter?
+    private let installation: Installation
+
+    /// Opens it, with the keys that the configuration names; where there has never been anything, a key is made.
+    public init(
+        _ installation: Installation,
+        _ configuration: Configuration,
+        credentialsDirectory: String?
+    ) throws(Failure) {
+        let states = try openOwnDirectory(installation.states)
+        let indexDirectory = try openOwnDirectory(installation.index)
+        let keychain = Keychain(
+            configuration,
+            keysPath: installation.keys,
+            credentialsDirectory: credentialsDirectory
+        )
+        let isFirstUse = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
+        self.keys = try keychain.load(isFirstUse: isFirstUse)
+        self.counter =
+            switch configuration.rollback.counter {
+            case .none: nil
+            case .hostTPM:
+                PersistentStorage.HostCounter(
+                    device: try HostTPM.findDevice(configured: configuration.hostTPM.device),
+                    handle: configuration.rollback.nvIndex
+                )
+            }
+        self.states = states
+        self.indexDirectory = indexDirectory
+        self.installation = installation
+    }
+
+    /// Whether the host has ever had a state.
+    public static func isUsed(_ installation: Installation) throws(Failure) -> Bool {
+        try !StateRepository.isUnused(
+            states: openOwnDirectory(installation.states),
+            indexDirectory: openOwnDirectory(installation.index)
+        )
+    }
+
+    /// Throws where the host's index needs another key than this one.
+    public static func requireKey(_ key: MasterKey, _ installation: Installation) throws(Failure) {
+        let index = try HostIndex(
+            in: openOwnDirectory(installation.index),
+            path: installation.index,
+            keys: KeyRing(key)
+        )
+        _ = try index.keyID()
+    }
+
+    /// Everything put together, for a process that works on the states itself.
+    public func repository() throws(Failure) -> StateRepository {
+        let index = try HostIndex(
+            in: indexDirectory.duplicate(),
+            path: installation.index,
+            keys: keys,
+            counter: counter.map { HostTPMCounter(device: $0.device, handle: $0.handle) }
+        )
+        return StateRepository(in: try states.duplicate(), path: installation.states, keys: keys, index: index)
+    }
+
+    /// Takes the lock of the keys: shared while they are used, alone to change them.
+    public static func lockKeys(_ installation: Installation, shared: Bool) throws(Failure) -> FileLock {
+        try FileLock(
+            directory: openOwnDirectory(installation.leases),
+            shared: shared,
+            until: Deadline(milliseconds: Keychain.patience),
+            "the master keys"
+        )
+    }
+}

@@ -1,0 +1,109 @@
+import CLinux
+import Glibc
+import Platform
+import RuntimeState
+
+/// A file that holds a master key, or what one is sealed in: root's alone, made once and never overwritten.
+struct KeyFile {
+    /// Its absolute path.
+    let path: String
+    let disk: any Disk
+
+    /// The largest one that is read, in bytes.
+    static let sizeLimit = 64 * 1024
+
+    private var what: String { "cannot load the master key \(path)" }
+
+    /// Its contents; nothing where there is no such file.
+    func read() throws(Failure) -> SecretBytes? {
+        let file: Descriptor
+        do {
+            file = try .open(path, OpenOptions(O_RDONLY | O_NOFOLLOW), as: path)
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+        let status = try file.status(path)
+        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
+            throw Failure(what, because: "others may read or change it", remedy: "chmod 0600 \(path)")
+        }
+        guard status.st_size <= Self.sizeLimit else {
+            throw Failure(what, because: "it is larger than \(Self.sizeLimit) bytes")
+        }
+        let content = try SecretBytes(capacity: Int(status.st_size) + 1)
+        let number = file.number
+        while content.count < content.capacity,
+            try systemCall("read", what, { content.append { Glibc.read(number, $0.baseAddress, $0.count) } }) > 0
+        {}
+        return content
+    }
+
+    /// Makes it.
+    ///
+    /// It is written under another name and then linked, so that it is never seen half-written and never replaces
+    /// another. Returns false where another process was faster: that one's file is the host's.
+    func create(_ content: SecretBytes) throws(Failure) -> Bool {
+        let directory = try openOwnDirectory(parent)
+        let temporary = try write(content, in: directory)
+        var isMade = true
+        do {
+            try disk.link(temporary, in: directory, as: name, path: path)
+        } catch let error where error.code == EEXIST {
+            isMade = false
+        } catch {
+            try? disk.removeFile(temporary, in: directory, as: path)
+            throw error
+        }
+        try disk.removeFile(temporary, in: directory, as: path)
+        try disk.synchronize(directory, as: path)
+        return isMade
+    }
+
+    /// Makes it in the place of the one that is there, which is kept with `.replaced` after its name.
+    func overwrite(_ content: SecretBytes) throws(Failure) {
+        let directory = try openOwnDirectory(parent)
+        let temporary = try write(content, in: directory)
+        do {
+            if faccessat(directory.number, name, F_OK, 0) == 0 {
+                try disk.rename(name, in: directory, to: "\(name).replaced", in: directory, as: path)
+            }
+            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
+        } catch {
+            try? disk.removeFile(temporary, in: directory, as: path)
+            throw error
+        }
+        try disk.synchronize(directory, as: path)
+    }
+
+    /// Writes contents under a name that nobody looks for, onto stable storage.
+    private func write(_ content: SecretBytes, in directory: borrowing Descriptor) throws(Failure) -> String {
+        let temporary = "\(name).\(StateName.hexadecimal(try MasterKey.random(count: 8)))"
+        do {
+            let file = try disk.create(temporary, in: directory, as: path)
+            try content.withBytes { (bytes) throws(Failure) in try disk.write(bytes, to: file, as: path) }
+            try disk.synchronize(file, as: path)
+        } catch {
+            try? disk.removeFile(temporary, in: directory, as: path)
+            throw error
+        }
+        return temporary
+    }
+
+    /// Waits until its name is on stable storage: whoever has made it may not have come to that.
+    func synchronize() throws(Failure) {
+        try disk.synchronize(openOwnDirectory(parent), as: parent)
+    }
+
+    /// Puts it in the place of another in the same directory.
+    func replace(_ other: KeyFile) throws(Failure) {
+        let directory = try openOwnDirectory(parent)
+        try disk.rename(name, in: directory, to: other.name, in: directory, as: other.path)
+        try disk.synchronize(directory, as: other.path)
+    }
+
+    private var name: String { String(path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...]) }
+
+    private var parent: String {
+        let parent = path[..<(path.lastIndex(of: "/") ?? path.startIndex)]
+        return parent.isEmpty ? "/" : String(parent)
+    }
+}

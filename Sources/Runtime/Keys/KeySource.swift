@@ -1,0 +1,105 @@
+import Configuration
+import Glibc
+import Platform
+import RuntimeHostTPM
+import RuntimeState
+
+/// Where a master key comes from.
+///
+/// The sources `file` and `host-tpm` keep the key themselves, and make it; `credential` and `command` get it from
+/// elsewhere.
+struct KeySource {
+    let key: Configuration.Key
+    let hostTPM: Configuration.HostTPM
+    /// The file in which a key is sealed to the host's TPM.
+    let sealedPath: String
+    /// systemd's `$CREDENTIALS_DIRECTORY`, where this process was given one.
+    let credentialsDirectory: String?
+    let disk: any Disk
+
+    /// The key; nothing where it has not been made yet.
+    func load() throws(Failure) -> MasterKey? {
+        switch key {
+        case .file, .hostTPM: return try file.flatMap { (file) throws(Failure) in try load(from: file) }
+        case .credential(let name, let directory): return try credential(name, directory)
+        case .command(let command, let timeout): return try KeyCommand(command: command, timeout: timeout).load()
+        }
+    }
+
+    /// Makes a new key in a file of its own, unless there is one.
+    func make(in file: KeyFile) throws(Failure) -> MasterKey {
+        let bytes = try SecretBytes(capacity: MasterKey.size)
+        try MasterKey.fillRandom(bytes)
+        _ = try file.create(sealed(MasterKey(bytes)))
+        // What is on disk is what counts, whoever has made it.
+        guard let made = try load(from: file) else {
+            throw Failure("cannot load the master key \(file.path)", because: "it vanished")
+        }
+        return made
+    }
+
+    /// Puts a key into a file of this source's, whatever is there now.
+    func replace(with key: MasterKey, in file: KeyFile) throws(Failure) {
+        try file.overwrite(sealed(key))
+    }
+
+    /// A key as this source keeps it.
+    private func sealed(_ key: MasterKey) throws(Failure) -> SecretBytes {
+        guard self.key == .hostTPM else { return try KeyMaterial.encode(key) }
+        let sealed = try HostTPM.open(configured: hostTPM.device)
+            .seal(key.key, pcrs: PCRSelection(parsing: hostTPM.pcrs))
+            .encoded
+        let content = try SecretBytes(capacity: sealed.count)
+        _ = content.append(copying: sealed)
+        return content
+    }
+
+    /// Reads a key that this source keeps itself.
+    func load(from file: KeyFile) throws(Failure) -> MasterKey? {
+        guard let content = try file.read() else { return nil }
+        guard key == .hostTPM else { return try KeyMaterial.parse(content, "the master key \(file.path)") }
+        let sealed = try SealedSecret(decoding: content.withBytes { Array($0) }, path: file.path)
+        return try MasterKey(HostTPM.open(configured: hostTPM.device).unseal(sealed))
+    }
+
+    /// Where it keeps the key; nothing where it gets it from elsewhere.
+    var file: KeyFile? {
+        switch key {
+        case .file(let path): KeyFile(path: path, disk: disk)
+        case .hostTPM: KeyFile(path: sealedPath, disk: disk)
+        case .credential, .command: nil
+        }
+    }
+
+    /// Where it keeps the key that `vtpmctl key rotate` is going to.
+    var nextFile: KeyFile? { file.map { KeyFile(path: "\($0.path).next", disk: disk) } }
+
+    /// What it is, for people.
+    var description: String {
+        switch key {
+        case .file(let path): "the file \(path)"
+        case .credential(let name, _): "the credential \(name)"
+        case .command(let command, _): "the command \(command[0])"
+        case .hostTPM: "the host's TPM"
+        }
+    }
+
+    private func credential(_ name: String, _ directory: String?) throws(Failure) -> MasterKey {
+        guard let directory = directory ?? credentialsDirectory else {
+            throw Failure(
+                "cannot load the master key from the credential \(name)",
+                because: "$CREDENTIALS_DIRECTORY is not set",
+                remedy: "set key.directory to the credentials directory of the engine's service"
+            )
+        }
+        let file = KeyFile(path: "\(directory)/\(name)", disk: disk)
+        guard let content = try file.read() else {
+            throw Failure(
+                "cannot load the master key \(file.path)",
+                because: "there is no such credential",
+                remedy: "set LoadCredential= or LoadCredentialEncrypted= of the engine's service"
+            )
+        }
+        return try KeyMaterial.parse(content, "the master key \(file.path)")
+    }
+}

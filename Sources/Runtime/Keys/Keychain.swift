@@ -1,0 +1,120 @@
+import Configuration
+import Platform
+import RuntimeControl
+import RuntimeState
+
+/// The master keys of a host, as the configuration says.
+public struct Keychain {
+    private let source: KeySource
+    private let next: KeySource?
+
+    /// How long to wait for others who use or change the keys, in milliseconds.
+    public static let patience = 60_000
+
+    /// The keys of a configuration.
+    ///
+    /// - Parameters:
+    ///   - configuration: What the operator decided.
+    ///   - keysPath: The directory of what is sealed to the host's TPM.
+    ///   - credentialsDirectory: systemd's `$CREDENTIALS_DIRECTORY`, where this process was given one.
+    ///   - disk: What files are written with.
+    public init(
+        _ configuration: Configuration,
+        keysPath: String,
+        credentialsDirectory: String?,
+        disk: any Disk = LocalDisk()
+    ) {
+        func source(_ key: Configuration.Key) -> KeySource {
+            KeySource(
+                key: key,
+                hostTPM: configuration.hostTPM,
+                sealedPath: "\(keysPath)/master.sealed",
+                credentialsDirectory: credentialsDirectory,
+                disk: disk
+            )
+        }
+        self.source = source(configuration.key)
+        self.next = configuration.nextKey.map(source)
+    }
+
+    /// Loads the keys; one that has never existed is made at first use.
+    ///
+    /// A key that is missing although states or an index exist (`isFirstUse` is false) is not made anew: it could open
+    /// none of them.
+    public func load(isFirstUse: Bool) throws(Failure) -> KeyRing {
+        let pending = try pendingKey()
+        if let existing = try source.load() {
+            // Whoever has made it may not have synced it yet, and a state will need it.
+            if isFirstUse { try source.file?.synchronize() }
+            return pending.map { KeyRing($0, previous: existing) } ?? KeyRing(existing)
+        }
+        // The operator has removed the old key of a rotation that is complete.
+        if let pending { return KeyRing(pending) }
+        guard let file = source.file else { preconditionFailure("the other sources have a key or an error") }
+        guard isFirstUse else {
+            throw Failure(
+                "cannot load the master key \(file.path)",
+                because: "it is missing, and the states on this host need it",
+                remedy: "restore the file from a backup"
+            )
+        }
+        return KeyRing(try source.make(in: file))
+    }
+
+    /// Makes the key that a rotation goes to, where there is none; from then on everybody knows both.
+    public func makeNext() throws(Failure) {
+        guard try pendingKey() == nil else { return }
+        if let next {
+            guard let file = next.file else { preconditionFailure("the other sources have a key or an error") }
+            _ = try next.make(in: file)
+        } else if let file = source.nextFile {
+            _ = try source.make(in: file)
+        } else {
+            throw Failure(
+                "cannot change the master key",
+                because: "\(source.description) gives it, and the configuration names no other",
+                remedy: "add the table [key.next] to the configuration"
+            )
+        }
+    }
+
+    /// Makes the key that everything has gone to the only one; returns what the operator has to do, where that is theirs.
+    public func finishRotation() throws(Failure) -> String? {
+        if next != nil {
+            return "make [key.next] the table [key] of the configuration, and remove \(source.description)"
+        }
+        guard let file = source.file, let nextFile = source.nextFile else { return nil }
+        try nextFile.replace(file)
+        return nil
+    }
+
+    /// Puts a key that was saved elsewhere in the place of one that is missing or cannot be loaded.
+    public func replace(with key: MasterKey) throws(Failure) {
+        let what = "cannot import the master key"
+        guard let file = source.file else {
+            throw Failure(what, because: "\(source.description) gives it")
+        }
+        var existing: MasterKey?
+        do {
+            existing = try source.load()
+        } catch {
+            // That it cannot be loaded is why it is replaced.
+        }
+        guard existing == nil else { throw Failure(what, because: "\(source.description) has one that can be loaded") }
+        try source.replace(with: key, in: file)
+    }
+
+    /// The key that a rotation is going to; nothing where there is none.
+    private func pendingKey() throws(Failure) -> MasterKey? {
+        let unfinished = try source.nextFile.flatMap { (file) throws(Failure) in try source.load(from: file) }
+        guard let next else { return unfinished }
+        if let unfinished, try next.load()?.id != unfinished.id, let path = source.nextFile?.path {
+            throw Failure(
+                "cannot load the master keys",
+                because: "a rotation to \(path) has not ended, and the configuration asks for another",
+                remedy: "take [key.next] out of the configuration, and run vtpmctl key rotate"
+            )
+        }
+        return try next.load()
+    }
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import Configuration
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeState
+
+/// What all commands have in common.
+struct HostOptions: ParsableArguments {
+    @Option(name: .customLong("config"), help: "The configuration file.")
+    var configurationPath = Configuration.standardPath
+
+    /// Where things are on this host.
+    func installation() throws(Failure) -> Installation {
+        var installation = try Installation.current()
+        installation.programs = "/usr/libexec/container-vtpm"
+        return installation
+    }
+
+    /// Opens what the host has, while nobody changes its keys; nothing where it has never had a state.
+    func withRepository<Result>(
+        _ body: (StateRepository, Installation) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        let installation = try installation()
+        guard access(installation.states, F_OK) == 0 else { return nil }
+        let lock = try HostStore.lockKeys(installation, shared: true)
+        defer { withExtendedLifetime(lock) {} }
+        guard try HostStore.isUsed(installation) else { return nil }
+        return try body(open(installation).repository(), installation)
+    }
+
+    /// The same; where the host has never had a state, a key and an index are made.
+    func withNewRepository<Result>(
+        _ body: (StateRepository, Installation) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let installation = try installation()
+        let lock = try HostStore.lockKeys(installation, shared: true)
+        defer { withExtendedLifetime(lock) {} }
+        return try body(open(installation).repository(), installation)
+    }
+
+    /// The host's directories and keys.
+    func open(_ installation: Installation) throws(Failure) -> HostStore {
+        let configuration = try Configuration.load(path: configurationPath)
+        return try HostStore(installation, configuration, credentialsDirectory: credentialsDirectory)
+    }
+
+    /// systemd's directory of credentials, for a service that runs `vtpmctl`.
+    var credentialsDirectory: String? { getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) } }
+}
+
+/// What a command that takes something away asks for first.
+struct ConfirmationOptions: ParsableArguments {
+    @Flag(help: "Do it without asking.")
+    var yes = false
+
+    /// Goes on with `--yes`, or when a person at a terminal types the name of what goes.
+    func require(_ what: String, typing word: String) throws(Failure) {
+        if yes { return }
+        guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else {
+            throw Failure("cannot \(what)", because: "nobody has confirmed it", remedy: "add --yes")
+        }
+        complain("This will \(what). Type \"\(word)\" to go on: ", end: "")
+        guard readLine() == word else { throw Failure("cannot \(what)", because: "it was not confirmed") }
+    }
+}
+
+/// Does what a command is for; a failure is one line on standard error and the exit code 1.
+func report(_ body: () throws(Failure) -> Void) throws {
+    do throws(Failure) {
+        try body()
+    } catch {
+        complain("vtpmctl: \(error)")
+        throw ExitCode.failure
+    }
+}
+
+/// Writes to standard error.
+func complain(_ text: String, end: String = "\n") {
+    let line = Array((text + end).utf8)
+    _ = write(STDERR_FILENO, line, line.count)
+}
+
+/// Prints rows in columns, the first row being their headings.
+func printTable(_ rows: [[String]]) {
+    let cells = rows.map { $0.map(\.onOneLine) }
+    let widths = (cells.first ?? []).indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
+    for row in cells {
+        let padded = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
+        let line = padded.joined(separator: "  ")
+        print(line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
+    }
+}
+
+/// A time in seconds since 1970 as people write it, UTC.
+func timestamp(_ seconds: UInt64) -> String {
+    var time = time_t(clamping: seconds)
+    var parts = tm()
+    gmtime_r(&time, &parts)
+    var text = [CChar](repeating: 0, count: 32)
+    strftime(&text, text.count, "%Y-%m-%d %H:%M:%SZ", &parts)
+    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

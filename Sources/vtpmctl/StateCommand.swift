@@ -1,0 +1,172 @@
+import ArgumentParser
+import Glibc
+import Platform
+import RuntimeAdministration
+import RuntimeState
+
+/// The states of the host's TPMs.
+struct StateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "state",
+        abstract: "Shows, checks, moves and removes the states of TPMs.",
+        subcommands: [
+            StateList.self, StateShow.self, StateVerify.self, StateExportCommand.self, StateImportCommand.self,
+            StateRename.self, StateAccept.self, StateReset.self, StatePurge.self, QuarantineCommand.self,
+        ]
+    )
+}
+
+struct StateList: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "Lists all states.",
+        discussion: """
+            A state is an orphan when nobody uses it and the bundle of the container that used it last is gone. Engines \
+            that remove a bundle at each stop make every stopped container look so.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @Flag(help: "Print a JSON array, one object for each state.")
+    var json = false
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let summaries = try host.withRepository { (repository, _) throws(Failure) in
+                try repository.summaries()
+            }
+            if json { return try printJSON(summaries ?? []) }
+            printTable(
+                [["STATE", "IN USE BY", "GENERATION", "SIZE", "KEY", "LAST USE", "ORPHAN", "PROBLEM"]]
+                    + (summaries ?? []).map { state in
+                        [
+                            state.stateID, state.inUseBy ?? "-", state.generation.map { "\($0)" } ?? "-",
+                            state.size.map { "\($0)" } ?? "-", state.keyID.map { String($0.prefix(8)) } ?? "-",
+                            state.lastUse.map(timestamp) ?? "-", state.isOrphan ? "yes" : "no", state.problem ?? "-",
+                        ]
+                    }
+            )
+        }
+    }
+}
+
+struct StateShow: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract: "Prints what can be said about one state, as JSON."
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let summary = try host.withRepository { (repository, _) throws(Failure) in
+                try repository.summary(of: stateID)
+            }
+            guard let found = summary ?? nil else { throw noState(stateID) }
+            try printJSON(found)
+        }
+    }
+}
+
+struct StateVerify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Decrypts and checks states, all of them where none is named; changes nothing."
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The IDs of the states.")
+    var stateIDs: [String] = []
+
+    func run() throws {
+        try report { () throws(Failure) in
+            var bad = 0
+            let checked = try host.withRepository { (repository, _) throws(Failure) in
+                let all = stateIDs.isEmpty ? try repository.summaries().map(\.stateID) : stateIDs
+                for stateID in all {
+                    do throws(Failure) {
+                        try repository.verify(stateID)
+                        print("good: \(stateID.onOneLine)")
+                    } catch {
+                        print("bad: \(stateID.onOneLine): \(error)")
+                        bad += 1
+                    }
+                }
+                return all.count
+            }
+            if checked == nil, let first = stateIDs.first { throw noState(first) }
+            guard bad == 0 else {
+                throw Failure("cannot use \(bad) of \(checked ?? 0) states", because: "see above")
+            }
+        }
+    }
+}
+
+struct StateRename: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rename",
+        abstract: "Gives a state another ID.",
+        discussion: "The state must not be in use. A rename that was interrupted is completed by the same command."
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String
+    @Argument(help: "Its new ID.")
+    var newID: String
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
+                try repository.rename(stateID, to: newID)
+            }
+            guard done != nil else { throw noState(stateID) }
+        }
+    }
+}
+
+struct StateAccept: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "accept",
+        abstract: "Takes a state as it is on disk for the newest.",
+        discussion: """
+            For a state that was restored from a backup or copied to this host on purpose. Whoever put an older state \
+            there by stealth gains from this too: be sure where the file comes from.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var confirmation: ConfirmationOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String?
+    @Flag(help: "All states, with a new index and, where it is bound to one, a new counter.")
+    var all = false
+
+    func validate() throws {
+        guard all != (stateID != nil) else { throw ValidationError("Name one state, or --all.") }
+    }
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let what = stateID.map { "accept the state \"\($0)\" as it is" } ?? "accept all states as they are"
+            try confirmation.require(what, typing: stateID ?? "all")
+            var refused: [Failure] = []
+            let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
+                if let stateID { try repository.accept(stateID) } else { refused = try repository.acceptAll() }
+            }
+            guard done != nil else { throw noState(stateID ?? "") }
+            for failure in refused { complain("vtpmctl: \(failure)") }
+            guard refused.isEmpty else {
+                throw Failure("cannot accept \(refused.count) states", because: "see above; all others were accepted")
+            }
+        }
+    }
+}
+
+/// What is said of a state that is not there.
+func noState(_ stateID: String) -> Failure {
+    Failure("cannot find the state \"\(stateID)\"", because: "there is none", remedy: "vtpmctl state list")
+}

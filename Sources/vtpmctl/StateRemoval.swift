@@ -1,0 +1,87 @@
+import ArgumentParser
+import Platform
+import RuntimeAdministration
+import RuntimeControl
+import RuntimeState
+
+struct StateReset: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reset",
+        abstract: "Puts a state aside: the next start of its container makes a new TPM.",
+        discussion: "The state must not be in use. The file is kept, see `vtpmctl state quarantine list`."
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var confirmation: ConfirmationOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String
+
+    func run() throws {
+        try report { () throws(Failure) in
+            try confirmation.require("give \"\(stateID)\" a new TPM at its next start", typing: stateID)
+            let place = try host.withRepository { (repository, installation) throws(Failure) in
+                try repository.reset(stateID, to: Quarantine(installation.quarantine))
+            }
+            guard let place else { throw noState(stateID) }
+            if let place { print("The old state is in \(place.onOneLine).") }
+        }
+    }
+}
+
+struct StatePurge: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "purge",
+        abstract: "Removes a state for ever.",
+        discussion: "The state must not be in use. Its TPM's keys, and what is sealed to them, are lost."
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var confirmation: ConfirmationOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String
+
+    func run() throws {
+        try report { () throws(Failure) in
+            try confirmation.require("remove the state \"\(stateID)\" for ever", typing: stateID)
+            let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
+                try repository.purge(stateID)
+            }
+            guard done != nil else { throw noState(stateID) }
+        }
+    }
+}
+
+struct QuarantineCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "quarantine",
+        abstract: "What was put aside by `vtpmctl state reset`.",
+        subcommands: [QuarantineList.self]
+    )
+}
+
+struct QuarantineList: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "Lists all states that were put aside."
+    )
+
+    @OptionGroup var host: HostOptions
+    @Flag(help: "Print a JSON array, one object for each state.")
+    var json = false
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let found = try Quarantine(host.installation().quarantine).list()
+            if json { return try printJSON(found) }
+            printTable(
+                [["STATE", "PUT ASIDE", "GENERATION", "KEY", "PATH"]]
+                    + found.map { entry in
+                        [
+                            entry.stateID ?? "-", entry.time, entry.generation.map { "\($0)" } ?? "-",
+                            entry.keyID.map { String($0.prefix(8)) } ?? "-", entry.path,
+                        ]
+                    }
+            )
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import Platform
+import RuntimeAdministration
+import RuntimeControl
+import RuntimeState
+import RuntimeTransfer
+
+/// How swtpm's files are encrypted.
+struct SWTPMKeyOptions: ParsableArguments {
+    @Option(help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits.")
+    var swtpmKeyFile: String?
+    @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2).")
+    var swtpmPassphraseFile: String?
+
+    func key() throws(Failure) -> SWTPMKey? {
+        if let swtpmKeyFile {
+            let content = try readSecret(swtpmKeyFile, limit: 4096)
+            return content.count == 16 || content.count == 32 ? .key(content) : try .hexadecimal(content)
+        }
+        // swtpm takes the whole file, a line feed at its end included.
+        return try swtpmPassphraseFile.map { (path) throws(Failure) in .passphrase(try readSecret(path, limit: 4096)) }
+    }
+}
+
+struct StateExportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Writes a state into a file for another host, or for swtpm.",
+        discussion: """
+            The state must not be in use, and stays here: two hosts that start it are two of one identity. Reset or purge \
+            it here once it is there.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The state's ID.")
+    var stateID: String
+    @Argument(help: "The file to be made.")
+    var file: String
+    @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
+    var passphraseFile: String?
+    @Option(help: "Encrypt to this public key: X25519 or P-256, PEM.")
+    var recipient: String?
+    @Flag(help: "Write swtpm's tpm2-00.permall; without a key of swtpm's, in clear.")
+    var swtpm = false
+    @OptionGroup var swtpmKey: SWTPMKeyOptions
+
+    func validate() throws {
+        let ways = [passphraseFile != nil, recipient != nil, swtpm].filter { $0 }.count
+        guard ways == 1 else { throw ValidationError("Give one of --passphrase-file, --recipient, --swtpm.") }
+    }
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let permanent = try host.withRepository { (repository, _) throws(Failure) in try repository.take(stateID) }
+            guard let permanent else { throw noState(stateID) }
+            let content: SecretBytes
+            if swtpm {
+                content = try SWTPMState.encode(permanent, key: swtpmKey.key())
+            } else {
+                let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
+                let sealed = try StateExport.seal(
+                    ExportedState(stateID: stateID, permanent: permanent),
+                    with: protection
+                )
+                content = try SecretBytes(capacity: sealed.count)
+                _ = content.append(copying: sealed)
+            }
+            try writeNew(file, content)
+        }
+    }
+}
+
+struct StateImportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Makes a state of an export's file, or of swtpm's tpm2-00.permall.",
+        discussion: "There must be no state of this ID. A TPM is started from the file before anything is written."
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The state's new ID.")
+    var stateID: String
+    @Argument(help: "The file.")
+    var file: String
+    @Option(help: "The file with the passphrase of the export; - is standard input.")
+    var passphraseFile: String?
+    @Option(help: "The private key that the export was made for, PEM.")
+    var identity: String?
+    @OptionGroup var swtpmKey: SWTPMKeyOptions
+
+    func run() throws {
+        try report { () throws(Failure) in
+            let permanent = try read()
+            try host.withNewRepository { (repository, installation) throws(Failure) in
+                let stored = try TrialStart(worker: installation.program("vtpm-worker")).run(permanent)
+                try repository.bring(stateID, stored)
+            }
+        }
+    }
+
+    private func read() throws(Failure) -> SecretBytes {
+        let content = try readSecret(file, limit: max(StateExport.fileLimit, SWTPMState.fileLimit))
+        if SWTPMState.isSWTPM(content) {
+            return try SWTPMState.decode(content, key: swtpmKey.key(), path: file)
+        }
+        let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)
+        return try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file).permanent
+    }
+}

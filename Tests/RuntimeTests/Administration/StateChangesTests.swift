@@ -1,0 +1,191 @@
+import Glibc
+import Platform
+import RuntimeAdministration
+import Testing
+
+@testable import RuntimeState
+
+@Suite struct StateChangesTests {
+    let host: HostUnderTest
+    let keys: KeyRing
+
+    init() throws {
+        host = try HostUnderTest()
+        keys = KeyRing(try MasterKey(secret(1)))
+        try host.store("one", "web", keys)
+    }
+
+    func repository() throws(Failure) -> StateRepository { try host.repository(keys) }
+
+    func refusal(_ body: () throws -> Void) -> String {
+        let error = #expect(throws: Failure.self) { try body() }
+        return error?.description ?? ""
+    }
+
+    // MARK: - rename
+
+    @Test func aRenamedStateIsTheSameUnderAnotherName() throws {
+        let before = try host.header("web")
+        try repository().rename("web", to: "a/b")
+        #expect(try host.load("a/b", keys) == "one")
+        #expect(try host.header("a/b").uuid == before.uuid)
+        #expect(try host.header("a/b").generation > before.generation)
+        #expect(!host.temporary.exists("states/web"))
+        // The old name is free: a new TPM.
+        #expect(try host.load("web", keys) == "(nothing)")
+    }
+
+    @Test func aRenameTakesNoOtherStatesPlace() throws {
+        try host.store("two", "db", keys)
+        #expect(refusal { try repository().rename("web", to: "db") }.contains("there is a state \"db\""))
+        #expect(try host.load("web", keys) == "one")
+        #expect(try host.load("db", keys) == "two")
+        #expect(refusal { try repository().rename("web", to: "web") }.contains("it has that name"))
+        #expect(refusal { try repository().rename("none", to: "new") }.contains("there is none"))
+    }
+
+    @Test func aStateThatIsInUseStaysAsItIs() throws {
+        let store = try host.open("web", keys).store
+        for change in [
+            { try repository().rename("web", to: "new") }, { try repository().purge("web") },
+            { _ = try repository().reset("web", to: Quarantine("\(host.path)/quarantine")) },
+            { try repository().accept("web") }, { _ = try repository().take("web") },
+        ] {
+            #expect(refusal(change).contains("container \"web\" uses it"))
+        }
+        withExtendedLifetime(store) {}
+        #expect(try host.header("web").generation == 1)
+    }
+
+    @Test func aRenameThatWasInterruptedIsCompletedAndNothingElse() throws {
+        // As a crash leaves it after the first step.
+        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.renamedTo = "new" }
+        #expect(host.refusal("web", keys).contains("it is being renamed to \"new\""))
+        #expect(refusal { try repository().rename("web", to: "other") }.contains("it is being renamed to \"new\""))
+        try repository().rename("web", to: "new")
+        #expect(try host.load("new", keys) == "one")
+    }
+
+    // MARK: - purge and reset
+
+    @Test func aPurgedStateIsGone() throws {
+        try repository().purge("web")
+        #expect(try entries(of: host.temporary.directory("states"), "") == [])
+        #expect(try host.load("web", keys) == "(nothing)")
+        #expect(refusal { try repository().purge("none") }.contains("there is none"))
+    }
+
+    @Test func aResetStateIsPutAside() throws {
+        let file = try host.temporary.read("states/web/state")
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        let place = try #require(try repository().reset("web", to: quarantine))
+        #expect(try Descriptor.open("\(place)/state", .read).readAll(limit: 1 << 20, "") == file)
+        let found = try quarantine.list()
+        #expect(found.map(\.stateID) == ["web"])
+        #expect(found.map(\.path) == [place])
+        #expect(try host.load("web", keys) == "(nothing)")
+    }
+
+    @Test func aDamagedStateCanBeReset() throws {
+        try host.temporary.write("states/web/state", [1, 2, 3])
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        _ = try repository().reset("web", to: quarantine)
+        #expect(try quarantine.list().map(\.stateID) == [nil])
+        #expect(try host.load("web", keys) == "(nothing)")
+    }
+
+    @Test func aLostStateCanBeReset() throws {
+        rename("\(host.path)/states/web", "\(host.path)/elsewhere")
+        #expect(host.refusal("web", keys).contains("it existed and is missing"))
+        #expect(try repository().reset("web", to: Quarantine("\(host.path)/quarantine")) == nil)
+        #expect(try host.load("web", keys) == "(nothing)")
+    }
+
+    // MARK: - accept
+
+    @Test func anOlderStateIsAcceptedOnDemand() throws {
+        let old = try host.temporary.read("states/web/state")
+        try host.store("two", "web", keys)
+        try host.temporary.write("states/web/state", old)
+        #expect(host.refusal("web", keys).contains("older than the last one seen"))
+        try repository().accept("web")
+        #expect(try host.load("web", keys) == "one")
+    }
+
+    @Test func allAreAcceptedWhereTheIndexIsLost() throws {
+        try host.store("two", "db", keys)
+        unlink("\(host.path)/index/index")
+        #expect(host.refusal("web", keys).contains("it is missing, and there are states"))
+        #expect(try repository().acceptAll() == [])
+        #expect(try host.load("web", keys) == "one")
+        #expect(try host.load("db", keys) == "two")
+    }
+
+    @Test func whatIsDamagedIsNotAccepted() throws {
+        try host.store("two", "db", keys)
+        try host.temporary.write("states/db/state", [1, 2, 3])
+        unlink("\(host.path)/index/index")
+        #expect(try repository().acceptAll().count == 1)
+        #expect(try host.load("web", keys) == "one")
+        #expect(refusal { try repository().accept("db") }.contains("truncated"))
+        #expect(host.refusal("db", keys).contains("truncated"))
+    }
+
+    // MARK: - list and verify
+
+    @Test func whatThereIsIsListed() throws {
+        try host.store("two", "a/b", keys)
+        let store = try host.open("a/b", keys).store
+        let list = try repository().summaries()
+        withExtendedLifetime(store) {}
+        #expect(list.map(\.stateID) == ["a/b", "web"])
+        #expect(list.map(\.inUseBy) == ["a/b", nil])
+        #expect(list.map(\.generation) == [1, 1])
+        #expect(list.map(\.lastGeneration) == [1, 1])
+        #expect(list.map(\.hasCurrentKey) == [true, true])
+        #expect(list.map(\.problem) == [nil, nil])
+        #expect(list.map(\.isOrphan) == [false, false])
+        #expect(list.allSatisfy { $0.lastUse ?? 0 > 1_700_000_000 })
+    }
+
+    @Test func problemsAreListed() throws {
+        try host.store("two", "db", keys)
+        try host.store("three", "gone", keys)
+        try host.temporary.write("states/db/state", [1, 2, 3])
+        rename("\(host.path)/states/gone", "\(host.path)/elsewhere")
+        let list = try repository().summaries()
+        #expect(list.map(\.stateID) == ["db", "web", "gone"])
+        #expect(list.map(\.problem) == ["it is truncated", nil, "it existed and is missing"])
+    }
+
+    @Test func anOrphanIsAStateWhoseBundleIsGone() throws {
+        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.bundle = "/nowhere/at/all" }
+        #expect(try repository().summaries().map(\.isOrphan) == [true])
+    }
+
+    @Test func verifyingDecryptsAndChangesNothing() throws {
+        try repository().verify("web")
+        var file = try host.temporary.read("states/web/state")
+        file[file.count - 1] ^= 1
+        try host.temporary.write("states/web/state", file)
+        #expect(refusal { try repository().verify("web") }.contains("its payload is damaged"))
+        #expect(try host.temporary.read("states/web/state") == file)
+    }
+
+    // MARK: - in and out
+
+    @Test func whatIsTakenCanBeBrought() throws {
+        let taken = try repository().take("web")
+        try repository().bring("new", taken)
+        #expect(try host.load("new", keys) == "one")
+        #expect(try host.header("new").uuid != host.header("web").uuid)
+        #expect(refusal { try repository().bring("web", taken) }.contains("there is one"))
+        try repository().bring("first", taken)
+        #expect(try host.load("first", keys) == "one")
+    }
+
+    @Test func whatWasNeverManufacturedIsNotTaken() throws {
+        _ = try host.open("empty", keys)
+        #expect(refusal { _ = try repository().take("empty") }.contains("never manufactured"))
+    }
+}
