@@ -83,7 +83,12 @@ public final class HostIndex {
         isChanged = try confirm(&file) || isChanged
         let before = file.entries
         let result = try body(&file.entries)
-        if isChanged || file.entries != before { try write(&file) }
+        if isChanged || file.entries != before {
+            try write(&file)
+        } else {
+            // Whoever wrote it may have been killed before it was synced.
+            try disk.synchronize(directory, as: path)
+        }
         return result
     }
 
@@ -93,7 +98,8 @@ public final class HostIndex {
         defer { withExtendedLifetime(lock) {} }
         var (file, isChanged) = try load(isFirstUse: { () throws(Failure) in false })
         isChanged = try confirm(&file) || isChanged
-        guard isChanged || file.keyID != newKeyID else { return }
+        // The old key may be thrown away as soon as this returns, so that it has to be on disk in any case.
+        guard isChanged || file.keyID != newKeyID else { return try disk.synchronize(directory, as: path) }
         file.keyID = newKeyID
         try write(&file)
     }
@@ -180,7 +186,8 @@ public final class HostIndex {
                     remedy: remedy
                 )
             }
-            // The crash came between the two.
+            // The crash came between the two, perhaps before the file was synced: it must not fall behind the counter.
+            try disk.synchronize(directory, as: path)
             guard try counter.increment(file.counterIdentity) == file.counter else { throw unsteady }
             return false
         }

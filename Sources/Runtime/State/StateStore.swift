@@ -55,6 +55,9 @@ public final class StateStore: StateKeeper {
         try repository.index.transact { (entries) throws(Failure) in
             try repository.check(header, against: entries[name], path: path)
         }
+        // A user that was killed may have left what is seen here unsynced, and its name; what is built on it must not be
+        // lost with it.
+        try repository.synchronize(directory, path: path)
         // What a crash left of an unfinished write was never acknowledged to anybody.
         try repository.disk.removeFile(temporaryName, in: directory, as: path)
         try lock.name(user)
@@ -222,5 +225,11 @@ extension StateRepository {
         }
         try disk.synchronize(directory, as: path)
         return new
+    }
+
+    /// Makes sure that a state's file and its directory are found under their names after a power failure.
+    func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
+        try disk.synchronize(directory, as: path)
+        try disk.synchronize(self.directory, as: path)
     }
 }
