@@ -109,11 +109,16 @@ public final class StateStore: StateKeeper {
         let path = repository.filePath(name)
         let file = try repository.read(in: directory, name)
         let onDisk = try StateFile(parsing: file, path: path)
-        // The last write may still be one with the key before the current one.
-        let oldKey =
-            onDisk.keyID == keyID ? key : try repository.keys.instanceKey(of: onDisk, onDisk.stateID, path: path)
-        let payload = try onDisk.decode(file, key: oldKey, path: path)
         let newKey = try master.instanceKey(uuid: header.uuid, stateID: header.stateID)
+        // The last write may still be one with the key before the current one, or with the new one, where an earlier try
+        // failed at its very end.
+        let oldKey =
+            switch onDisk.keyID {
+            case keyID: key
+            case master.id: newKey
+            default: try repository.keys.instanceKey(of: onDisk, onDisk.stateID, path: path)
+            }
+        let payload = try onDisk.decode(file, key: oldKey, path: path)
         try repository.index.learn(master)
         let next = try header.next(keyID: master.id)
         try Self.write(next, payload, key: newKey, in: directory, repository, path: path)
