@@ -95,7 +95,11 @@ public struct KeyRotation {
         guard let directory = try repository.open(name) else { return .nothingToDo }
         let path = repository.filePath(name)
         let found = try StateFile(parsing: repository.read(in: directory, name), path: path)
-        guard found.keyID != repository.keys.current.id else { return .nothingToDo }
+        guard found.keyID != repository.keys.current.id else {
+            // Written by a rotation that was killed, perhaps before it was synced; the old key will be gone.
+            try repository.synchronize(directory, path: path)
+            return .nothingToDo
+        }
         if let user = try StateLock.user(in: directory) {
             return try tell(user) ? .done(.running) : .busy
         }

@@ -65,7 +65,7 @@ public struct Quarantine {
             do throws(Failure) {
                 let file = try read(in: directory)
                 let header = try StateFile(parsing: file, path: path)
-                guard header.keyID != keys.current.id else { return }
+                guard header.keyID != keys.current.id else { return try disk.synchronize(directory, as: path) }
                 let old = try keys.instanceKey(of: header, header.stateID, path: path)
                 let payload = try header.decode(file, key: old, path: path)
                 let new = try header.next(keyID: keys.current.id)

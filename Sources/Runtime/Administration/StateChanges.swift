@@ -184,5 +184,7 @@ extension StateRepository {
         guard try load(name, stateID, in: directory).header.uuid == uuid else {
             throw Failure(what, because: "there is another state \"\(stateID)\"")
         }
+        // It may be unsynced where the one who made it was killed, and the original goes next.
+        try synchronize(directory, path: path(of: name))
     }
 }

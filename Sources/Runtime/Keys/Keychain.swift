@@ -43,6 +43,8 @@ public struct Keychain {
     /// none of them.
     public func load(isFirstUse: Bool) throws(Failure) -> KeyRing {
         let pending = try pendingKey()
+        // What a rotation that was killed has made may be unsynced, and states will need it.
+        if pending != nil { try (next?.file ?? source.nextFile)?.synchronize() }
         if let existing = try source.load() {
             // Whoever has made it may not have synced it yet, and a state will need it.
             if isFirstUse { try source.file?.synchronize() }
@@ -63,7 +65,10 @@ public struct Keychain {
 
     /// Makes the key that a rotation goes to, where there is none; from then on everybody knows both.
     public func makeNext() throws(Failure) {
-        guard try pendingKey() == nil else { return }
+        if try pendingKey() != nil {
+            try (next?.file ?? source.nextFile)?.synchronize()
+            return
+        }
         if let next {
             guard let file = next.file else { preconditionFailure("the other sources have a key or an error") }
             _ = try next.make(in: file)

@@ -233,7 +233,7 @@ extension StateRepository {
     }
 
     /// Makes sure that a state's file and its directory are found under their names after a power failure.
-    func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
+    package func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
         try disk.synchronize(directory, as: path)
         try disk.synchronize(self.directory, as: path)
     }
