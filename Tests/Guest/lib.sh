@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # much here is for the cases
 # For cases: containers with and without a vTPM, the hook called by hand, and assertions. A case is one bash script
-# that begins with `. "$GUEST/lib.sh"`; it passes when it exits 0 and leaves the host as it was. It gets
+# that begins with `. "$GUEST/lib.sh"`; it passes when it exits 0 and leaves the host as it was. One with the line
+# `# Needs: hardware-tpm` among its first comments finds a TPM of the host's (host-tpm.sh). It gets
 #
 #   RUNTIME    the OCI runtime to use: runc or crun
 #   WORK       an empty folder on a tmpfs
@@ -21,6 +22,8 @@ readonly BUNDLES=$WORK/bundles
 
 # shellcheck source=snapshot.sh
 . "$GUEST/snapshot.sh"
+# shellcheck source=host-tpm.sh
+. "$GUEST/host-tpm.sh"
 
 # --- assertions ---
 
@@ -66,6 +69,11 @@ wait_closely() { # WHAT COMMAND...
     until "$@"; do
         ((SECONDS < deadline)) || fail "waited in vain for: $what"
     done
+}
+
+# How often a case repeats what it repeats: in an ordinary run as often as time allows, and in a soak run in earnest.
+rounds() { # ORDINARY SOAK
+    if [[ -n ${CONTAINER_VTPM_SOAK:-} ]]; then echo "$2"; else echo "$1"; fi
 }
 
 host_is() { # SNAPSHOT
