@@ -18,15 +18,15 @@ host_tpm() { # COMMAND...
 
 # Prints the name of the host's TPM: of all TPMs only it has hardware behind it, and it is the first.
 host_tpm_device() {
-    local tpm found=()
+    local tpm devices=()
     for tpm in /sys/class/tpm/tpm*; do
-        [[ ! -e $tpm/device ]] || found+=("${tpm##*/}")
+        [[ ! -e $tpm/device ]] || devices+=("${tpm##*/}")
     done
-    if [[ ${found[*]} != tpm0 ]]; then
-        echo "expected tpm0 to be the one TPM with hardware, found: ${found[*]:-none}" >&2
+    if [[ ${devices[*]} != tpm0 ]]; then
+        echo "expected tpm0 to be the one TPM with hardware, found: ${devices[*]:-none}" >&2
         return 1
     fi
-    echo "${found[0]}"
+    echo "${devices[0]}"
 }
 
 # Removes keys, NV indexes and authorizations, also after a dictionary attack, and zeroes PCR 16 and 23.
