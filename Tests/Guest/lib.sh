@@ -37,6 +37,8 @@ expect_equal() { # WHAT EXPECTED ACTUAL
 }
 
 expect_different() { # WHAT ONE OTHER
+    # What a failed command has printed is different from everything.
+    [[ -n $2 && -n $3 ]] || fail "$1: expected two values, got '$2' and '$3'"
     [[ $2 != "$3" ]] || fail "$1: both are '$2'"
 }
 
