@@ -103,6 +103,15 @@ expect_states() { # SNAPSHOT
     }
 }
 
+# --- the configuration ---
+
+# Writes the configuration file from standard input.
+configure() {
+    mkdir -p /etc/container-vtpm
+    cat >/etc/container-vtpm/config.toml
+    chmod 0644 /etc/container-vtpm/config.toml
+}
+
 # --- containers ---
 
 runtime() {

@@ -1,0 +1,66 @@
+# What `vtpmctl state` shows and does: for states in use and not, and never without a confirmation.
+. "$GUEST/lib.sh"
+
+expect_equal "states of a new host" '[
+
+]' "$(vtpmctl state list --json)"
+container_start web
+key=$(endorsement_key web)
+
+state_field() { # ID NAME
+    vtpmctl state show "$1" | jq --raw-output --arg name "$2" '.[$name]'
+}
+
+expect_equal "who uses it" web "$(state_field web inUseBy)"
+expect_match "the table" 'web +web +[0-9]+ +[0-9]+ +[0-9a-f]{8} .* no +-' "$(vtpmctl state list)"
+states=$(state_snapshot)
+for verb in 'rename web new' 'purge web --yes' 'reset web --yes' 'accept web --yes' "export web $WORK/export --swtpm"; do
+    # shellcheck disable=SC2086 # words are meant
+    expect_failure "$verb of a state in use" vtpmctl state $verb 2>"$WORK/error"
+    expect_match "$verb" 'container "web" uses it \(init [0-9]+' "$(<"$WORK/error")"
+done
+expect_states "$states"
+container_stop web
+expect_equal "who uses it" null "$(state_field web inUseBy)"
+expect_equal "orphan, with its bundle there" false "$(state_field web isOrphan)"
+
+states=$(state_snapshot)
+for verb in 'purge web' 'reset web' 'accept web'; do
+    # shellcheck disable=SC2086 # words are meant
+    expect_failure "$verb without a confirmation" vtpmctl state $verb 2>"$WORK/error" </dev/null
+    expect_match "$verb" 'nobody has confirmed it .*--yes' "$(<"$WORK/error")"
+done
+expect_states "$states"
+
+vtpmctl state rename web db
+expect_failure "the old name" vtpmctl state show web 2>/dev/null
+container_start db
+expect_equal "the endorsement key under the new name" "$key" "$(endorsement_key db)"
+container_stop db
+
+# Out and in again, as two hosts would.
+openssl genpkey -algorithm X25519 -out "$WORK/identity.pem" 2>/dev/null
+openssl pkey -in "$WORK/identity.pem" -pubout -out "$WORK/recipient.pem"
+vtpmctl state export db "$WORK/for-recipient" --recipient "$WORK/recipient.pem"
+echo 'a long passphrase' >"$WORK/passphrase"
+vtpmctl state export db "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase"
+expect_failure "overwriting an export" vtpmctl state export db "$WORK/for-passphrase" --swtpm 2>/dev/null
+expect_equal "the export's mode" 600 "$(stat --format %a "$WORK/for-passphrase")"
+vtpmctl state purge db --yes
+expect_failure "importing without a key" vtpmctl state import one "$WORK/for-recipient" 2>/dev/null
+vtpmctl state import one "$WORK/for-recipient" --identity "$WORK/identity.pem"
+vtpmctl state import two "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase"
+expect_failure "importing over a state" \
+    vtpmctl state import two "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase" 2>/dev/null
+container_start one
+expect_equal "the endorsement key after the import" "$key" "$(endorsement_key one)"
+container_stop one
+
+# A new TPM, with the old state kept.
+vtpmctl state reset one --yes
+expect_equal "states in quarantine" one "$(vtpmctl state quarantine list --json | jq -r '.[].stateID')"
+[[ -s $(vtpmctl state quarantine list --json | jq -r '.[].path')/state ]] || fail "the old state is gone"
+container_start one
+expect_different "the endorsement key after the reset" "$key" "$(endorsement_key one)"
+container_stop one
+vtpmctl state verify

@@ -1,0 +1,40 @@
+# A host without a TPM keeps no key and no counter in one, and takes no container's for its own: it refuses, and falls
+# back to nothing weaker.
+. "$GUEST/lib.sh"
+
+container_start first
+container_stop first
+container_start guest
+expect_equal "the vTPM's number" 0 "$(lease_field guest tpmNumber)"
+container_bundle second
+container_wrap_hooks second
+
+refused() { # WHAT REGEX
+    local states
+    states=$(state_snapshot)
+    expect_creation_refused second "$2"
+    expect_states "$states"
+}
+
+configure <<'END'
+[key]
+source = "host-tpm"
+END
+refused "a key in a TPM that is not there" 'no TPM'
+configure <<'END'
+[rollback]
+counter = "host-tpm"
+END
+refused "a counter in a TPM that is not there" 'no TPM'
+configure <<'END'
+[rollback]
+counter = "host-tpm"
+[host-tpm]
+device = "/dev/tpmrm0"
+END
+refused "a container's TPM in place of the host's" 'virtual|no hardware|vTPM'
+container_stop guest
+
+rm -r /etc/container-vtpm
+container_start second
+container_stop second
