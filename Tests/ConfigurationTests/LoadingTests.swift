@@ -97,16 +97,4 @@ import Testing
         let path = try directory.file("[state]\n\nid = 7\n")
         #expect(try refusal(path) == "cannot read \(path): line 3: \"id\" must be a string, not an integer")
     }
-
-    /// setns(2) refuses to change the mount namespace of a process with two threads.
-    @Test func readingStartsNoThread() async throws {
-        let before = try threads()
-        _ = try Configuration.load(path: directory.file("[state]\nid = \"annotation\"\n"))
-        _ = try refusal(directory.file("[state]\nid = 7\n"))
-        #expect(try threads() <= before)
-    }
-
-    private func threads() throws -> Int {
-        try entries(of: Descriptor.open("/proc/self/task", .directory), "/proc/self/task").count
-    }
 }
