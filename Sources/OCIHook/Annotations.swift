@@ -48,8 +48,3 @@ public struct Annotations: Sendable {
 
     subscript(key: String) -> String? { values[key] }
 }
-
-extension String {
-    /// As much of a text as an error shows.
-    var excerpt: String { String(unicodeScalars.prefix(64)) }
-}

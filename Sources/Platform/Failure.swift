@@ -58,6 +58,9 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension String {
+    /// Its first 64 characters, for an error about something that may be long.
+    public var excerpt: String { String(unicodeScalars.prefix(64)) }
+
     /// The text with every control character and line separator replaced by `?`, so that what an image or an
     /// annotation wrote can neither break a log line in two nor drive a terminal.
     public var onOneLine: String {

@@ -8,8 +8,8 @@ import RuntimeState
 
 /// What all commands have in common.
 struct HostOptions: ParsableArguments {
-    @Option(name: .customLong("config"), help: "The configuration file.")
-    var configurationPath = Configuration.standardPath
+    @Option(name: .customLong("config"), help: "The configuration file; \(Configuration.standardPath) without it.")
+    var configurationPath: String?
 
     /// Where things are on this host.
     func installation() throws(Failure) -> Installation {
@@ -42,8 +42,13 @@ struct HostOptions: ParsableArguments {
 
     /// The host's directories and keys.
     func open(_ installation: Installation) throws(Failure) -> HostStore {
-        let configuration = try Configuration.load(path: configurationPath)
-        return try HostStore(installation, configuration, credentialsDirectory: credentialsDirectory)
+        try HostStore(installation, configuration(), credentialsDirectory: credentialsDirectory)
+    }
+
+    /// What the operator decided.
+    func configuration() throws(Failure) -> Configuration {
+        guard let configurationPath else { return try .load() }
+        return try .load(path: configurationPath, mayBeMissing: false)
     }
 
     /// systemd's directory of credentials, for a service that runs `vtpmctl`.

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Configuration
 import Platform
 import RuntimeAdministration
 import RuntimeControl
@@ -20,7 +19,7 @@ extension HostOptions {
     /// The host's keys, as the configuration says.
     fileprivate func keychain() throws(Failure) -> Keychain {
         Keychain(
-            try Configuration.load(path: configurationPath),
+            try configuration(),
             keysPath: try installation().keys,
             credentialsDirectory: credentialsDirectory
         )

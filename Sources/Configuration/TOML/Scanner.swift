@@ -176,8 +176,3 @@ struct Scanner {
         }
     }
 }
-
-extension String {
-    /// As much of a text as an error shows.
-    var excerpt: String { String(unicodeScalars.prefix(64)) }
-}

@@ -14,7 +14,7 @@ container_start theirs
 container_stop theirs
 mv "$store" "$WORK/theirs"
 mkdir --mode=700 "$store"
-cp --archive "$WORK/ours/states" "$store/states"
+cp --archive "$WORK/ours/"{states,index} "$store/"
 cp --archive "$WORK/theirs/keys" "$store/keys"
 foreign=$(state_snapshot)
 cmp --silent "$WORK/ours/keys/master.key" "$MASTER_KEY" && fail "two stores have the same master key"

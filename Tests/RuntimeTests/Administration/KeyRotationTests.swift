@@ -8,18 +8,18 @@ import Testing
 @testable import RuntimeState
 
 @Suite struct KeyRotationTests {
-    let host: HostUnderTest
+    let host: HostWithStates
     let keychain: Keychain
 
     init() throws {
-        host = try HostUnderTest()
+        host = try HostWithStates()
         keychain = Self.keychain(host)
         let keys = try keychain.load(isFirstUse: true)
         try host.store("one", "web", keys)
         try host.store("two", "a/b", keys)
     }
 
-    static func keychain(_ host: HostUnderTest, next: String? = nil) -> Keychain {
+    static func keychain(_ host: HostWithStates, next: String? = nil) -> Keychain {
         var configuration = Configuration()
         configuration.key = .file(path: "\(host.path)/keys/master.key")
         configuration.nextKey = next.map { .file(path: "\(host.path)/keys/\($0)") }

@@ -6,11 +6,11 @@ import Testing
 @testable import RuntimeState
 
 @Suite struct StateChangesTests {
-    let host: HostUnderTest
+    let host: HostWithStates
     let keys: KeyRing
 
     init() throws {
-        host = try HostUnderTest()
+        host = try HostWithStates()
         keys = KeyRing(try MasterKey(secret(1)))
         try host.store("one", "web", keys)
     }

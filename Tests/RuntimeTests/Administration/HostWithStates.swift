@@ -5,7 +5,7 @@ import Testing
 @testable import RuntimeState
 
 /// A host's directories with states in them, made by the store itself.
-final class HostUnderTest {
+final class HostWithStates {
     let temporary: TemporaryDirectory
     let disk: any Disk
 
