@@ -65,6 +65,7 @@ extension StateRepository {
         guard name != newName else { throw Failure(what, because: "it has that name") }
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
+        try sweep()
         let uuid: [UInt8]
         var lock: StateLock?
         if let directory = try open(name) {
@@ -125,6 +126,7 @@ extension StateRepository {
         let name = try StateName.encoded(stateID)
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
+        try sweep()
         let directory = try open(name)
         if let directory {
             // Held until it is gone. A state whose lock cannot be taken is in use.
@@ -154,20 +156,24 @@ extension StateRepository {
     /// Removes a state's directory: its name goes at once, what is in it after that.
     private func removeDirectory(_ name: String) throws(Failure) {
         let path = path(of: name)
-        let removed = ".old-\(name)"
-        try clear(removed)
-        try disk.rename(name, in: directory, to: removed, in: directory, as: path)
+        try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
         try disk.synchronize(directory, as: path)
-        try clear(removed)
+        try sweep()
     }
 
-    /// Removes what is left under a name of our own.
-    private func clear(_ name: String) throws(Failure) {
-        guard let old = try open(name) else { return }
-        for file in try entries(of: old, path(of: name)) { try disk.removeFile(file, in: old, as: path(of: name)) }
-        try disk.removeDirectory(name, in: directory, as: path(of: name))
-        try disk.synchronize(directory, as: path)
+    /// Removes the contents of states that are removed, also of those that a crash has left: a purged state is gone.
+    private func sweep() throws(Failure) {
+        for name in try entries(of: directory, path) where name.hasPrefix(Self.removedPrefix) {
+            let path = path(of: name)
+            guard let old = try open(name) else { continue }
+            for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
+            try disk.removeDirectory(name, in: directory, as: path)
+            try disk.synchronize(directory, as: path)
+        }
     }
+
+    /// What the name of a directory begins with that is being removed; no state's does.
+    private static let removedPrefix = ".old-"
 
     /// As bytes: Swift takes texts for equal that are written in different bytes.
     private func isBeingRenamed(_ entry: IndexEntry?, to stateID: String) -> Bool {
