@@ -1,0 +1,78 @@
+import Platform
+import Testing
+
+/// After a power failure at any place each state is as it was acknowledged last, or as it was about to be.
+@Suite(.serialized) struct CrashTests {
+    @Test(arguments: Scenario.all) func everyPlaceOfAPowerFailure(_ scenario: Scenario) throws {
+        let run = try ScenarioRun(scenario)
+        try run.perform()
+        let recording = run.recording
+        for moment in recording.moments(from: run.start) {
+            for luck in [CrashPoint.Luck.lost, .kept, .namesKept] {
+                let point = CrashPoint(events: moment.events, written: moment.written, luck: luck)
+                if let problem = try recording.problem(at: point, of: scenario) { Issue.record("\(problem)") }
+            }
+        }
+    }
+
+    @Test func anyPowerFailure() throws {
+        var generator = SeededGenerator(seed: Soak.seed)
+        let count = Soak.count(400, soak: 10_000)
+        let runs = try Scenario.all.map { scenario in
+            let run = try ScenarioRun(scenario)
+            try run.perform()
+            return run
+        }
+        for _ in 0..<count {
+            let run = try #require(runs.randomElement(using: &generator))
+            let recording = run.recording
+            let point = Self.anyPoint(in: recording, from: run.start, &generator)
+            if let problem = try recording.problem(at: point, of: run.scenario) { Issue.record("\(problem)") }
+        }
+        print("power failures at random places: \(count) (\(Soak.hint))")
+    }
+
+    /// What a killed process left unsynced is seen by the next one, which must not build on it.
+    @Test(arguments: Scenario.all) func aPowerFailureAfterAKill(_ scenario: Scenario) throws {
+        var generator = SeededGenerator(seed: Soak.seed)
+        for call in 0..<(try ScenarioRun.calls(scenario)) {
+            let run = try ScenarioRun(scenario)
+            let disk = run.host.setFault(.dies(call: call))
+            #expect(throws: Failure.self) { try run.perform() }
+            try #require(disk.firstFailure != nil)
+            let killed = run.recording.events.count
+            try run.goOn()
+            let recording = run.recording
+            var points = [CrashPoint(events: recording.events.count, written: nil, luck: .lost)]
+            if Soak.isOn {
+                points += recording.moments(from: killed).map {
+                    CrashPoint(events: $0.events, written: $0.written, luck: .lost)
+                }
+            }
+            for _ in 0..<Soak.count(3, soak: 50) {
+                points.append(Self.anyPoint(in: recording, from: killed, &generator))
+            }
+            for point in points {
+                guard let problem = try recording.problem(at: point, of: scenario) else { continue }
+                Issue.record("killed before call \(call), and then: \(problem)")
+            }
+        }
+    }
+
+    private static func anyPoint(
+        in recording: Recording,
+        from start: Int,
+        _ generator: inout SeededGenerator
+    ) -> CrashPoint {
+        let index = Int.random(in: start...recording.events.count, using: &generator)
+        var written: Int?
+        if index < recording.events.count, case .write(_, let bytes) = recording.events[index] {
+            written = Int.random(in: 0...bytes.count, using: &generator)
+        }
+        let luck = [
+            CrashPoint.Luck.lost, .kept, .namesKept, .any(generator.next()), .any(generator.next()),
+            .any(generator.next()), .any(generator.next()), .any(generator.next()),
+        ].randomElement(using: &generator)
+        return CrashPoint(events: index, written: written, luck: luck ?? .lost)
+    }
+}

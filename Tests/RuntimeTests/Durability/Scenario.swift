@@ -1,0 +1,187 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+/// Something that is done to a host's states, and that a power failure or a disk error can hit at any place.
+///
+/// A new one goes into ``all``; every test of this folder then runs it.
+struct Scenario: Sendable, CustomTestStringConvertible {
+    let name: String
+    /// The states that are looked at afterwards.
+    let states: [String]
+    /// The bytes of the master keys that the host has after a crash, the current one first.
+    var keysAfterwards: [UInt8] = [1]
+    /// Those that it has once all is done; the others are thrown away then.
+    var keysInTheEnd: [UInt8]?
+    /// What was done long before, and is all on stable storage.
+    var before: @Sendable (HostUnderTest) throws(Failure) -> Void = { (_) throws(Failure) in }
+    /// What is done.
+    let run: @Sendable (HostUnderTest) throws(Failure) -> Void
+    /// What an administrator does after a crash, before the states are used.
+    var repair: @Sendable (HostUnderTest) throws(Failure) -> Void = { (_) throws(Failure) in }
+
+    var testDescription: String { name }
+
+    /// A content of more than two blocks of a disk.
+    static func large(_ letter: String) -> String { String(repeating: letter, count: 9000) }
+
+    static let all = [
+        Scenario(name: "the first state of a host", states: ["web"]) { (host) throws(Failure) in
+            try host.runContainer("web", writing: ["one", large("b"), "three"])
+        },
+        Scenario(
+            name: "a second state",
+            states: ["db", "web"],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) }
+        ) { (host) throws(Failure) in
+            try host.runContainer("db", writing: ["first", "second"])
+        },
+        Scenario(
+            name: "a series of writes",
+            states: ["web"],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: [large("a")]) }
+        ) { (host) throws(Failure) in
+            let store = try host.open("web")
+            for content in ["b", large("c"), "", large("d"), "e"] { try host.write(content, to: store, of: "web") }
+        },
+        Scenario(
+            name: "starts and stops",
+            states: ["web"],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) }
+        ) { (host) throws(Failure) in
+            try host.runContainer("web", writing: ["two"])
+            try host.runContainer("web", writing: ["three", "four"])
+        },
+        Scenario(
+            name: "two states at the same time",
+            states: ["db", "web"]
+        ) { (host) throws(Failure) in
+            let web = try host.open("web")
+            try host.write("one", to: web, of: "web")
+            let db = try host.open("db")
+            try host.recordUse(of: web, of: "web")
+            try host.write("first", to: db, of: "db")
+            try host.write("two", to: web, of: "web")
+            try host.recordUse(of: db, of: "db")
+            try host.recordUse(of: web, of: "web")
+        },
+        Scenario(
+            name: "leftovers of an earlier crash",
+            states: ["db", "web"],
+            before: { (host) throws(Failure) in
+                try host.runContainer("web", writing: ["one"])
+                try host.leave("state.new", in: "states/web")
+                try host.leave("state.new", in: "states/.new-db")
+                try host.leave("state", in: "states/.new-db")
+                try host.leave("index.new", in: "index")
+            }
+        ) { (host) throws(Failure) in
+            try host.runContainer("web", writing: ["two"])
+            try host.runContainer("db", writing: ["first"])
+        },
+        Scenario(
+            name: "another key for a running state",
+            states: ["web"],
+            keysAfterwards: [2, 1],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) }
+        ) { (host) throws(Failure) in
+            let store = try host.open("web")
+            try host.recordUse(of: store, of: "web")
+            try host.write("two", to: store, of: "web")
+            try host.rekey(store, of: "web", to: 2)
+            try host.write("three", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+        },
+        Scenario(
+            name: "another key for the index",
+            states: ["web"],
+            keysAfterwards: [2, 1],
+            keysInTheEnd: [2],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) },
+            run: { (host) throws(Failure) in
+                host.keys = [2, 1]
+                try host.index().rewrap()
+                try host.runContainer("web", writing: ["two"])
+            },
+            repair: { (host) throws(Failure) in try host.index().rewrap() }
+        ),
+        Scenario(
+            name: "an index that is bound to a counter",
+            states: ["db", "web"],
+            before: { (host) throws(Failure) in
+                host.addCounter()
+                try host.runContainer("web", writing: ["one"])
+            }
+        ) { (host) throws(Failure) in
+            try host.runContainer("web", writing: ["two"])
+            try host.runContainer("db", writing: ["first"])
+        },
+    ]
+}
+
+extension HostUnderTest {
+    /// Leaves a file with rubbish in it.
+    func leave(_ name: String, in directory: String) throws(Failure) {
+        let path = "\(root)/\(directory)"
+        _ = try openOwnDirectory(path)
+        let options = OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        try Descriptor.open("\(path)/\(name)", options).writeAll([UInt8](repeating: 0xa5, count: 700), name)
+    }
+}
+
+/// One run of a scenario on a disk that is recorded.
+final class ScenarioRun {
+    let scenario: Scenario
+    let host: HostUnderTest
+    private let temporary: ScratchDirectory
+    private let recorder: RecordingDisk
+    /// How many events of the recording are from before.
+    private(set) var start = 0
+
+    /// Does what came before.
+    init(_ scenario: Scenario) throws {
+        self.scenario = scenario
+        temporary = try ScratchDirectory()
+        _ = try openOwnDirectory("\(temporary.path)/states")
+        _ = try openOwnDirectory("\(temporary.path)/index")
+        recorder = try RecordingDisk(in: temporary.path)
+        host = HostUnderTest(root: temporary.path, recording: recorder)
+        try scenario.before(host)
+        try recorder.restart(in: temporary.path)
+        start = recorder.recording.events.count
+    }
+
+    /// Does it.
+    func perform() throws(Failure) {
+        try scenario.run(host)
+        if let keys = scenario.keysInTheEnd { host.promise(.keys(keys)) }
+    }
+
+    var recording: Recording { recorder.recording }
+
+    /// What was promised until now.
+    var promises: Promises {
+        var promises = Promises()
+        for case .promise(let promise) in recording.events { promises.add(promise) }
+        return promises
+    }
+
+    /// How many calls of the disk the scenario makes.
+    static func calls(_ scenario: Scenario) throws -> Int {
+        let run = try ScenarioRun(scenario)
+        let disk = run.host.setFault(nil)
+        try run.perform()
+        return disk.calls
+    }
+
+    /// Starts all states again, as the next containers do.
+    func goOn() throws {
+        _ = host.setFault(nil)
+        host.keys = scenario.keysAfterwards
+        try scenario.repair(host)
+        for state in scenario.states { try host.runContainer(state, writing: ["again"]) }
+        if let keys = scenario.keysInTheEnd { host.promise(.keys(keys)) }
+    }
+}
