@@ -21,7 +21,10 @@ final class RecordingCounter: MonotonicCounter {
         record(value)
     }
 
-    private func tell() { record(Value(value: counter.value, identity: counter.identity)) }
+    /// What a power failure would leave.
+    var current: Value { Value(value: counter.value, identity: counter.identity) }
+
+    private func tell() { record(current) }
 
     func exists() throws(Failure) -> Bool { try counter.exists() }
 

@@ -169,7 +169,7 @@ import Testing
     @Test func anEphemeralOneIsAnotherEachTime() throws {
         var keys: [String] = []
         for _ in 0..<2 {
-            let tpm = try VTPMUnderTest(in: temporary, storage: .ephemeral)
+            let tpm = try VTPMUnderTest(in: temporary, isEphemeral: true)
             try tpm.create()
             keys.append(try tpm.endorsementKey())
             try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7")

@@ -19,20 +19,25 @@ final class VTPMUnderTest {
 
     /// Starts a supervisor and gives it its orders.
     ///
-    /// With keys [2, 1], 2 is the current one and 1 the one before it.
+    /// With keys [2, 1], 2 is the current one and 1 the one before it. An ephemeral vTPM gets no directories but the run
+    /// directory. With a trace, strace(1) writes into that file what supervisor and worker ask of the kernel, from the
+    /// start to the end.
     init(
         in temporary: TemporaryDirectory,
         stateID: String = "web",
         keys: [UInt8] = [1],
         worker: String? = nil,
-        storage: StartOrder.Storage? = nil
+        isEphemeral: Bool = false,
+        trace: String? = nil
     ) throws {
         self.temporary = temporary
         let runDirectory = try temporary.directory("run")
         initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
         let reference = try ProcessReference(initProcess.process)
         let pair = try Channel.pair(near: "hook", far: "supervisor")
-        var launch = ProgramLaunch(Self.program("vtpm-supervisor"), ["vtpm-supervisor"])
+        let program = Self.program("vtpm-supervisor")
+        var launch = ProgramLaunch(program, ["vtpm-supervisor"])
+        if let trace { launch = SystemCallTrace.launch(program, into: trace) }
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         supervisor = try launch.start()
@@ -44,7 +49,7 @@ final class VTPMUnderTest {
             keyCount: UInt8(keys.count)
         )
         let order = StartOrder(
-            storage: storage ?? .persistent(place),
+            storage: isEphemeral ? .ephemeral : .persistent(place),
             containerID: "container-\(stateID)",
             bundle: temporary.path,
             leaseName: try "lease-\(StateName.encoded(stateID))",
@@ -52,7 +57,7 @@ final class VTPMUnderTest {
             workerPath: worker ?? Self.program("vtpm-worker")
         )
         let given = [runDirectory.number, reference.descriptor.number]
-        if storage == .ephemeral {
+        if isEphemeral {
             try hook.send(HookMessage.start, order.encoded, descriptors: given)
             return
         }
