@@ -12,7 +12,7 @@ RELEASE  := -c release --static-swift-stdlib
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 
-.PHONY: build install format lint unit guest test demo clean dependencies stage
+.PHONY: build install format lint unit guest test soak demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -55,6 +55,10 @@ guest: stage
 ## Everything that a change must pass.
 test: stage
 	@Tests/all $(STAGE)
+
+## Power failures, disk errors, damaged files and kills in great numbers: it takes an hour or so.
+soak: stage
+	@Tests/soak $(STAGE)
 
 ## The main job, shown.
 demo: stage

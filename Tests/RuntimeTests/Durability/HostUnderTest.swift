@@ -126,8 +126,10 @@ final class HostUnderTest {
 
     /// The same, with how it was found.
     func find(_ state: String) throws(Failure) -> (store: StateStore, outcome: Outcome) {
-        let user = StateUser(containerID: state, initProcess: try ProcessIdentity(of: getpid()), supervisor: getpid())
-        let until = Deadline(milliseconds: 200)
+        // A dead one, whose lock is waited for: programs that other tests start hold a copy of it until their execve(2).
+        let nobody = ProcessIdentity(process: pid_t.max, startTime: 0)
+        let user = StateUser(containerID: state, initProcess: nobody, supervisor: getpid())
+        let until = Deadline(milliseconds: 60_000)
         let (store, payload) = try StateStore.open(state, in: repository(), for: user, bundle: "/b", until: until)
         let outcome = Self.outcome(payload)
         settle(state, outcome, store.generation)

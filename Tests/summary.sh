@@ -1,0 +1,51 @@
+# Runs the kinds of tests there are and counts them; `all` and `soak` source it.
+passed=0 failed=0
+scratch=$(mktemp --directory)
+trap 'rm -rf "$scratch"' EXIT
+
+count() { # PASSED FAILED
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+}
+
+# Runs `swift test` with these arguments, shows what failed and what matches the pattern in $show, and counts.
+unit_tests() {
+    local total broken
+    swift test "$@" 2>&1 | tee "$scratch/unit" |
+        grep --line-buffered -E "^(✘|↳)|error:|Test run with${show:+|$show}"
+    total=$(sed -n 's/.*Test run with \([0-9]*\) tests\{0,1\} in .*/\1/p' "$scratch/unit" | tail -n 1)
+    broken=$(grep -c -E '^✘ Test [^ ].* failed after' "$scratch/unit") || true
+    # The last line of a failed run has the same form as a failed test's.
+    broken=$((broken - $(grep -c -E '^✘ Test run with .* failed after' "$scratch/unit" || true)))
+    if [[ -z $total || $total == 0 ]]; then
+        tail -n 30 "$scratch/unit"
+        echo "not ok unit tests (they did not run to their end)"
+        count 0 1
+    else
+        ((broken > 0)) || grep -q 'Test run with .* passed' "$scratch/unit" || broken=1
+        count $((total - broken)) "$broken"
+    fi
+}
+
+# Runs guest cases with these arguments of `Guest/run`, and counts.
+guest_cases() {
+    local guest=0 sum
+    { Tests/Guest/prepare && Tests/Guest/run "$@" --results "$scratch/guest" | sed --unbuffered '$d'; } || guest=$?
+    sum=$(tail -n 1 "$scratch/guest" 2>/dev/null)
+    if [[ $sum =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+        if ((guest != 0 && BASH_REMATCH[2] == 0)); then
+            echo "not ok guest (it did not end in order: exit status $guest)"
+            count 0 1
+        fi
+    else
+        echo "not ok guest cases (they did not run)"
+        count 0 1
+    fi
+}
+
+# The last line, and the exit status.
+sum_up() {
+    echo "$passed passed, $failed failed"
+    ((failed == 0))
+}
