@@ -27,7 +27,10 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     /// A content of more than two blocks of a disk.
     static func large(_ letter: String) -> String { String(repeating: letter, count: 9000) }
 
-    static let all = [
+    static let all = everyday + administration
+
+    /// What supervisors do.
+    static let everyday = [
         Scenario(name: "the first state of a host", states: ["web"]) { (host) throws(Failure) in
             try host.runContainer("web", writing: ["one", large("b"), "three"])
         },
