@@ -42,6 +42,12 @@ public struct ProgramLaunch {
             moved.append(try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) })
         }
 
+        var output = standardOutput
+        if let number = standardOutput {
+            output = try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) }
+        }
+        defer { if let output { close(output) } }
+
         var actions = posix_spawn_file_actions_t()
         try check(posix_spawn_file_actions_init(&actions), "posix_spawn_file_actions_init", what)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -52,9 +58,9 @@ public struct ProgramLaunch {
                 what
             )
         }
-        if let standardOutput {
+        if let output {
             try check(
-                posix_spawn_file_actions_adddup2(&actions, standardOutput, STDOUT_FILENO),
+                posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO),
                 "posix_spawn_file_actions_adddup2",
                 what
             )

@@ -14,7 +14,8 @@ struct HostOptions: ParsableArguments {
     /// Where things are on this host.
     func installation() throws(Failure) -> Installation {
         var installation = try Installation.current()
-        installation.programs = "/usr/libexec/container-vtpm"
+        // Beside its own directory, as `make install` lays them out for any prefix.
+        installation.programs += "/../libexec/container-vtpm"
         return installation
     }
 
@@ -42,7 +43,7 @@ struct HostOptions: ParsableArguments {
 
     /// The host's directories and keys.
     func open(_ installation: Installation) throws(Failure) -> HostStore {
-        try HostStore(installation, configuration(), credentialsDirectory: credentialsDirectory)
+        try HostStore(installation, configuration(), credentialsDirectory: Self.credentialsDirectory)
     }
 
     /// What the operator decided.
@@ -52,7 +53,7 @@ struct HostOptions: ParsableArguments {
     }
 
     /// systemd's directory of credentials, for a service that runs `vtpmctl`.
-    var credentialsDirectory: String? { getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) } }
+    nonisolated(unsafe) static var credentialsDirectory: String?
 }
 
 /// What a command that takes something away asks for first.

@@ -21,7 +21,7 @@ extension HostOptions {
         Keychain(
             try configuration(),
             keysPath: try installation().keys,
-            credentialsDirectory: credentialsDirectory
+            credentialsDirectory: HostOptions.credentialsDirectory
         )
     }
 }
@@ -61,6 +61,8 @@ struct KeyRotate: ParsableCommand {
         try report { () throws(Failure) in
             try confirmation.require("change the master key", typing: "rotate")
             let installation = try host.installation()
+            let only = try HostStore.lockRotation(installation)
+            defer { withExtendedLifetime(only) {} }
             do {
                 // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
                 let lock = try HostStore.lockKeys(installation, shared: false)
@@ -89,16 +91,26 @@ struct KeyRotate: ParsableCommand {
                     remedy: "run vtpmctl key rotate again"
                 )
             }
-            if let rest = try host.keychain().finishRotation() { print("Now \(rest).") }
+            let todo = try host.keychain().finishRotation(to: rotation.keyID)
+            print("Save the new key: vtpmctl key export. An export of the old one opens older backups alone.")
+            if let todo { print("Now \(todo). Look at [rollback] too: its default goes with the key's source.") }
         }
     }
 
-    private func describe(_ report: KeyRotation.Report, _ repository: StateRepository) {
+    private func describe(_ report: KeyRotation.Report, _ repository: StateRepository) throws(Failure) {
         print(
             "Went to the master key \(StateName.hexadecimal(repository.keys.current.id)): "
                 + "\(report.atRest) states at rest, \(report.running) of running containers."
         )
+        for failure in report.refused { complain("vtpmctl: \(failure)") }
         for path in report.undecryptable { print("Left alone, since no key here opens it: \(path.onOneLine)") }
+        guard report.refused.isEmpty else {
+            throw Failure(
+                "cannot give up the old master key",
+                because: "\(report.refused.count) states could not be written under the new one, see above",
+                remedy: "restore, accept, reset or purge them, and run vtpmctl key rotate again"
+            )
+        }
     }
 }
 

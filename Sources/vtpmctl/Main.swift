@@ -10,6 +10,21 @@ struct VTPMControl: ParsableCommand {
         abstract: "Shows and manages the TPMs that containers have.",
         subcommands: [List.self, StateCommand.self, KeyCommand.self, Version.self]
     )
+
+    static func main() {
+        // It holds keys and states: no core dump, no other configuration of libcrypto than the host's.
+        HostOptions.credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
+        do throws(Failure) {
+            try Hardening.protectMemory()
+            for name in ["OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES"] {
+                unsetenv(name)
+            }
+        } catch {
+            complain("vtpmctl: \(error)")
+            Glibc.exit(1)
+        }
+        main(nil)
+    }
 }
 
 /// The version of this program.

@@ -44,6 +44,8 @@ func writeNew(_ path: String, _ content: SecretBytes) throws(Failure) {
     do {
         try content.withBytes { (bytes) throws(Failure) in try file.writeAll(bytes, path) }
         try file.synchronize(path)
+        let parent = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        try Descriptor.open(parent, .directory).synchronize(parent)
     } catch {
         unlink(path)
         throw error

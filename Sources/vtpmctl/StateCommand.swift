@@ -83,23 +83,26 @@ struct StateVerify: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            var bad = 0
-            let checked = try host.withRepository { (repository, _) throws(Failure) in
-                let all = stateIDs.isEmpty ? try repository.summaries().map(\.stateID) : stateIDs
-                for stateID in all {
+            let results = try host.withRepository { (repository, _) throws(Failure) in
+                guard !stateIDs.isEmpty else { return try repository.verifyAll() }
+                var results: [(stateID: String, problem: Failure?)] = []
+                for stateID in stateIDs {
                     do throws(Failure) {
                         try repository.verify(stateID)
-                        print("good: \(stateID.onOneLine)")
+                        results.append((stateID, nil))
                     } catch {
-                        print("bad: \(stateID.onOneLine): \(error)")
-                        bad += 1
+                        results.append((stateID, error))
                     }
                 }
-                return all.count
+                return results
             }
-            if checked == nil, let first = stateIDs.first { throw noState(first) }
+            if results == nil, let first = stateIDs.first { throw noState(first) }
+            for (stateID, problem) in results ?? [] {
+                print(problem.map { "bad: \(stateID.onOneLine): \($0)" } ?? "good: \(stateID.onOneLine)")
+            }
+            let bad = (results ?? []).filter { $0.problem != nil }.count
             guard bad == 0 else {
-                throw Failure("cannot use \(bad) of \(checked ?? 0) states", because: "see above")
+                throw Failure("cannot use \(bad) of \(results?.count ?? 0) states", because: "see above")
             }
         }
     }
@@ -154,10 +157,15 @@ struct StateAccept: ParsableCommand {
             let what = stateID.map { "accept the state \"\($0)\" as it is" } ?? "accept all states as they are"
             try confirmation.require(what, typing: stateID ?? "all")
             var refused: [Failure] = []
-            let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
-                if let stateID { try repository.accept(stateID) } else { refused = try repository.acceptAll() }
+            if let stateID {
+                let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
+                    try repository.accept(stateID)
+                }
+                guard done != nil else { throw noState(stateID) }
+            } else {
+                // Also where there is none: the host's TPM may have a counter that stands in the way.
+                try host.withNewRepository { (repository, _) throws(Failure) in refused = try repository.acceptAll() }
             }
-            guard done != nil else { throw noState(stateID ?? "") }
             for failure in refused { complain("vtpmctl: \(failure)") }
             guard refused.isEmpty else {
                 throw Failure("cannot accept \(refused.count) states", because: "see above; all others were accepted")

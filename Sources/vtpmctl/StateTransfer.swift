@@ -12,6 +12,16 @@ struct SWTPMKeyOptions: ParsableArguments {
     @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2).")
     var swtpmPassphraseFile: String?
 
+    /// An option that is not used is one that somebody relies on.
+    func validate(_ isUsed: Bool) throws {
+        guard isUsed || swtpmKeyFile == nil && swtpmPassphraseFile == nil else {
+            throw ValidationError("A key of swtpm's is for --swtpm.")
+        }
+        guard swtpmKeyFile == nil || swtpmPassphraseFile == nil else {
+            throw ValidationError("Give one of --swtpm-key-file and --swtpm-passphrase-file.")
+        }
+    }
+
     func key() throws(Failure) -> SWTPMKey? {
         if let swtpmKeyFile {
             let content = try readSecret(swtpmKeyFile, limit: 4096)
@@ -48,6 +58,7 @@ struct StateExportCommand: ParsableCommand {
     func validate() throws {
         let ways = [passphraseFile != nil, recipient != nil, swtpm].filter { $0 }.count
         guard ways == 1 else { throw ValidationError("Give one of --passphrase-file, --recipient, --swtpm.") }
+        try swtpmKey.validate(swtpm)
     }
 
     func run() throws {
@@ -75,7 +86,10 @@ struct StateImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
         abstract: "Makes a state of an export's file, or of swtpm's tpm2-00.permall.",
-        discussion: "There must be no state of this ID. A TPM is started from the file before anything is written."
+        discussion: """
+            There must be no state of this ID. A TPM is started from the file before anything is written. A file of \
+            swtpm's has nobody's signature: be sure where it comes from.
+            """
     )
 
     @OptionGroup var host: HostOptions
@@ -87,7 +101,15 @@ struct StateImportCommand: ParsableCommand {
     var passphraseFile: String?
     @Option(help: "The private key that the export was made for, PEM.")
     var identity: String?
+    @Flag(help: "Take swtpm's tpm2-00.permall.")
+    var swtpm = false
     @OptionGroup var swtpmKey: SWTPMKeyOptions
+
+    func validate() throws {
+        let ways = [passphraseFile != nil, identity != nil, swtpm].filter { $0 }.count
+        guard ways == 1 else { throw ValidationError("Give one of --passphrase-file, --identity, --swtpm.") }
+        try swtpmKey.validate(swtpm)
+    }
 
     func run() throws {
         try report { () throws(Failure) in
@@ -101,9 +123,8 @@ struct StateImportCommand: ParsableCommand {
 
     private func read() throws(Failure) -> SecretBytes {
         let content = try readSecret(file, limit: max(StateExport.fileLimit, SWTPMState.fileLimit))
-        if SWTPMState.isSWTPM(content) {
-            return try SWTPMState.decode(content, key: swtpmKey.key(), path: file)
-        }
+        // Only what was asked for: an export vouches for itself, a file of swtpm's in its place does not.
+        if swtpm { return try SWTPMState.decode(content, key: swtpmKey.key(), path: file) }
         let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)
         return try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file).permanent
     }

@@ -33,13 +33,19 @@ public struct KeyRotation {
         public var atRest = 0
         /// States of running vTPMs.
         public var running = 0
+        /// States that could not be written under the current key; with one of them, the old key must stay.
+        public var refused: [Failure] = []
         /// What was put aside and can be decrypted with neither key.
         public var undecryptable: [String] = []
     }
 
+    /// Which key everything goes to.
+    public var keyID: [UInt8] { repository.keys.current.id }
+
     /// Writes all states, those in quarantine too, and the index under the current key.
     ///
-    /// Throws when one of them cannot be within so many milliseconds; all that was done stays done.
+    /// What cannot be written is in the report. Throws when a state stays in use for so many milliseconds and nobody
+    /// answers for it; all that was done stays done.
     public func run(patience: Int = KeyRotation.patience) throws(Failure) -> Report {
         var report = Report()
         let deadline = Deadline(milliseconds: patience)
@@ -47,11 +53,15 @@ public struct KeyRotation {
         while !waiting.isEmpty {
             var next: [String] = []
             for name in waiting {
-                switch try rewrap(name) {
-                case .done(.atRest): report.atRest += 1
-                case .done(.running): report.running += 1
-                case .nothingToDo: break
-                case .busy: next.append(name)
+                do throws(Failure) {
+                    switch try rewrap(name) {
+                    case .done(.atRest): report.atRest += 1
+                    case .done(.running): report.running += 1
+                    case .nothingToDo: break
+                    case .busy: next.append(name)
+                    }
+                } catch {
+                    report.refused.append(error)
                 }
             }
             guard next.isEmpty || !deadline.hasPassed else {
@@ -74,8 +84,9 @@ public struct KeyRotation {
         var found: [String] = []
         for name in try repository.names() {
             guard let directory = try repository.open(name) else { continue }
-            let header = try StateFile(parsing: repository.read(in: directory, name), path: repository.filePath(name))
-            if header.keyID != repository.keys.current.id { found.append(repository.path(of: name)) }
+            let path = repository.filePath(name)
+            let header = try? StateFile(parsing: repository.read(in: directory, name), path: path)
+            if header?.keyID != repository.keys.current.id { found.append(repository.path(of: name)) }
         }
         return found
     }
@@ -93,28 +104,43 @@ public struct KeyRotation {
 
     private func rewrap(_ name: String) throws(Failure) -> Outcome {
         guard let directory = try repository.open(name) else { return .nothingToDo }
+        // A supervisor is told in any case: the file may have the new key, and it may still write with the old one.
+        if let user = try StateLock.user(in: directory) {
+            return try tell(user) ? .done(.running) : .busy
+        }
         let path = repository.filePath(name)
-        let found = try StateFile(parsing: repository.read(in: directory, name), path: path)
-        guard found.keyID != repository.keys.current.id else {
+        let stateID = try StateFile(parsing: repository.read(in: directory, name), path: path).stateID
+        do {
+            let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+            return try rewrap(name, stateID, in: directory, lock)
+        } catch let error where error.code == EWOULDBLOCK {
+            return .busy
+        }
+    }
+
+    /// The same for a state that nobody uses.
+    private func rewrap(
+        _ name: String,
+        _ stateID: String,
+        in directory: borrowing Descriptor,
+        _ lock: borrowing StateLock
+    ) throws(Failure) -> Outcome {
+        let path = repository.filePath(name)
+        let current = repository.keys.current
+        let (header, payload) = try repository.load(name, stateID, in: directory)
+        guard header.keyID != current.id else {
             // Written by a rotation that was killed, perhaps before it was synced; the old key will be gone.
             try repository.synchronize(directory, path: path)
             return .nothingToDo
         }
-        if let user = try StateLock.user(in: directory) {
-            return try tell(user) ? .done(.running) : .busy
+        // What is written here is one generation younger: an older state must not be lifted over its check by that.
+        try repository.index.transact { (entries) throws(Failure) in
+            try repository.check(header, against: entries[name], path: path)
         }
-        do {
-            let lock = try StateLock(in: directory, of: found.stateID, until: Deadline(milliseconds: 0))
-            defer { withExtendedLifetime(lock) {} }
-            let (header, payload) = try repository.load(name, found.stateID, in: directory)
-            let current = repository.keys.current
-            let next = try header.next(keyID: current.id)
-            let key = try current.instanceKey(uuid: next.uuid, stateID: next.stateID)
-            try StateStore.write(next, payload, key: key, in: directory, repository, path: path)
-            return .done(.atRest)
-        } catch let error where error.code == EWOULDBLOCK {
-            return .busy
-        }
+        let next = try header.next(keyID: current.id)
+        let key = try current.instanceKey(uuid: next.uuid, stateID: next.stateID)
+        try StateStore.write(next, payload, key: key, in: directory, repository.disk, path: path)
+        return .done(.atRest)
     }
 
     /// Has the supervisor that uses a state write it again; false where it cannot be reached yet, or any more.

@@ -43,17 +43,26 @@ public struct Quarantine {
         return found
     }
 
-    /// Moves a state's directory here; returns where it is now.
+    /// Copies a state's file here and removes its directory; returns where it is now.
+    ///
+    /// A copy and no rename(2): who is killed between a rename from one directory to another and the syncs of both leaves
+    /// what the next one sees, and what a power failure can then take from both.
     func take(_ name: String, from repository: StateRepository) throws(Failure) -> String {
+        let disk = repository.disk
         let time = try Self.now()
         let root = try openOwnDirectory(path)
-        try repository.disk.makeDirectory(time, in: root, as: "\(path)/\(time)")
-        try repository.disk.synchronize(root, as: path)
-        let target = try Descriptor.open(time, .beneath(O_RDONLY | O_DIRECTORY), at: root.number)
         let place = "\(path)/\(time)/\(name)"
-        try repository.disk.rename(name, in: repository.directory, to: name, in: target, as: place)
-        try repository.disk.synchronize(target, as: place)
-        try repository.disk.synchronize(repository.directory, as: repository.path)
+        try disk.makeDirectory(time, in: root, as: "\(path)/\(time)")
+        try disk.synchronize(root, as: path)
+        let aside = try Descriptor.open(time, .beneath(O_RDONLY | O_DIRECTORY), at: root.number)
+        try disk.makeDirectory(name, in: aside, as: place)
+        try disk.synchronize(aside, as: place)
+        let target = try Descriptor.open(name, .beneath(O_RDONLY | O_DIRECTORY), at: aside.number, as: place)
+        if let directory = try repository.open(name), faccessat(directory.number, StateStore.fileName, F_OK, 0) == 0 {
+            let file = try repository.read(in: directory, name)
+            try disk.replace(StateStore.fileName, in: target, with: file, as: "\(place)/\(StateStore.fileName)")
+        }
+        try repository.removeDirectory(name)
         return place
     }
 
@@ -63,6 +72,8 @@ public struct Quarantine {
         try each { (time, name, directory) throws(Failure) in
             let path = "\(path)/\(time)/\(name)/\(StateStore.fileName)"
             do throws(Failure) {
+                // A state that was lost has left a directory alone.
+                guard faccessat(directory.number, StateStore.fileName, F_OK, 0) == 0 else { return }
                 let file = try read(in: directory)
                 let header = try StateFile(parsing: file, path: path)
                 guard header.keyID != keys.current.id else { return try disk.synchronize(directory, as: path) }
@@ -90,16 +101,29 @@ public struct Quarantine {
         }
         for time in try entries(of: root, path).sorted() {
             let place = "\(path)/\(time)"
-            let aside = try Descriptor.open(time, .beneath(O_RDONLY | O_DIRECTORY), at: root.number, as: place)
+            guard let aside = try openDirectory(time, in: root, place) else { continue }
             for name in try entries(of: aside, place).sorted() {
-                let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
-                try body(time, name, .open(name, options, at: aside.number, as: "\(place)/\(name)"))
+                guard let state = try openDirectory(name, in: aside, "\(place)/\(name)") else { continue }
+                try body(time, name, state)
             }
         }
     }
 
+    /// What somebody else has put here is none of ours.
+    private func openDirectory(
+        _ name: String,
+        in parent: borrowing Descriptor,
+        _ path: String
+    ) throws(Failure) -> Descriptor? {
+        do {
+            return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent.number, as: path)
+        } catch let error where error.code == ENOTDIR || error.code == ELOOP {
+            return nil
+        }
+    }
+
     private func read(in directory: borrowing Descriptor) throws(Failure) -> [UInt8] {
-        try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number)
+        try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: "a state in \(path)")
             .readAll(limit: StateFile.sizeLimit, path)
     }
 

@@ -12,7 +12,7 @@ extension StateRepository {
     public func accept(_ stateID: String) throws(Failure) {
         let name = try StateName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
-        let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+        let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
         let header = try load(name, stateID, in: directory).header
         try index.transact { (entries) throws(Failure) in
@@ -25,33 +25,54 @@ extension StateRepository {
     }
 
     /// Makes the index anew from all states as they are; returns what is wrong with those that it could not take.
+    ///
+    /// What the index knew and the disk has not is remembered as missing, and what cannot be loaded as it was: only a
+    /// purge or a reset forgets a state. Where two have the same UUID, the one is a copy of the other, and neither is
+    /// taken.
     public func acceptAll() throws(Failure) -> [Failure] {
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
-        var accepted: [IndexEntry] = []
+        var accepted = (try? index.peek()) ?? [:]
         var refused: [Failure] = []
-        let known = (try? index.peek()) ?? [:]
-        for name in try names() {
+        var seen: [[UInt8]: String] = [:]
+        let names = try names()
+        for name in names {
             guard let directory = try open(name) else { continue }
             do throws(Failure) {
                 let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
                 guard try StateName.encoded(stateID) == name else {
-                    throw Failure(
-                        "cannot load the state \(filePath(name))",
-                        because: "it is the state of \"\(stateID)\""
-                    )
+                    throw Failure("cannot accept the state \(filePath(name))", because: "it is that of \"\(stateID)\"")
                 }
                 let header = try load(name, stateID, in: directory).header
-                var entry = known[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+                if let other = seen[header.uuid] {
+                    accepted[name] = nil
+                    accepted[other] = nil
+                    throw Failure(
+                        "cannot accept the state \(filePath(name))",
+                        because: "it and \(filePath(other)) are one TPM",
+                        remedy: "remove one of them, and accept the other"
+                    )
+                }
+                seen[header.uuid] = name
+                var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
                 entry.uuid = header.uuid
                 entry.generation = header.generation
                 entry.renamedTo = ""
-                accepted.append(entry)
+                accepted[name] = entry
             } catch {
                 refused.append(error)
             }
         }
-        try index.remake(accepted)
+        for (name, entry) in accepted where !names.contains(name) && entry.generation > 0 {
+            refused.append(
+                Failure(
+                    "cannot accept the state \(filePath(name))",
+                    because: "it existed and is missing",
+                    remedy: "restore it from a backup, or forget it: vtpmctl state reset"
+                )
+            )
+        }
+        try index.remake(accepted.values.map { $0 })
         return refused
     }
 
@@ -69,7 +90,7 @@ extension StateRepository {
         let uuid: [UInt8]
         var lock: StateLock?
         if let directory = try open(name) {
-            lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+            lock = try StateLock.forOperator(in: directory, of: stateID)
             let (header, payload) = try load(name, stateID, in: directory)
             uuid = header.uuid
             let isTaken = try open(newName) != nil
@@ -130,7 +151,7 @@ extension StateRepository {
         let directory = try open(name)
         if let directory {
             // Held until it is gone. A state whose lock cannot be taken is in use.
-            let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+            let lock = try StateLock.forOperator(in: directory, of: stateID)
             try index.transact { (entries) throws(Failure) in entries[name] = nil }
             try body(name)
             withExtendedLifetime(lock) {}
@@ -152,28 +173,6 @@ extension StateRepository {
         let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
         return (header, try header.decode(file, key: key, path: filePath(name)))
     }
-
-    /// Removes a state's directory: its name goes at once, what is in it after that.
-    private func removeDirectory(_ name: String) throws(Failure) {
-        let path = path(of: name)
-        try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
-        try disk.synchronize(directory, as: path)
-        try sweep()
-    }
-
-    /// Removes the contents of states that are removed, also of those that a crash has left: a purged state is gone.
-    private func sweep() throws(Failure) {
-        for name in try entries(of: directory, path) where name.hasPrefix(Self.removedPrefix) {
-            let path = path(of: name)
-            guard let old = try open(name) else { continue }
-            for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
-            try disk.removeDirectory(name, in: directory, as: path)
-            try disk.synchronize(directory, as: path)
-        }
-    }
-
-    /// What the name of a directory begins with that is being removed; no state's does.
-    private static let removedPrefix = ".old-"
 
     /// As bytes: Swift takes texts for equal that are written in different bytes.
     private func isBeingRenamed(_ entry: IndexEntry?, to stateID: String) -> Bool {

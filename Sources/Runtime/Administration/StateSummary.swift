@@ -69,13 +69,14 @@ extension StateRepository {
             let file = try read(in: directory, name)
             summary.size = file.count
             let header = try StateFile(parsing: file, path: filePath(name))
-            summary.stateID = header.stateID
+            // Another's file under this name is a problem of this state, not of the other.
+            if entry == nil, try StateName.encoded(header.stateID) == name { summary.stateID = header.stateID }
             summary.uuid = StateName.hexadecimal(header.uuid)
             summary.generation = header.generation
             summary.keyID = StateName.hexadecimal(header.keyID)
             summary.hasCurrentKey = header.keyID == keys.current.id
+            _ = try keys.instanceKey(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))
-            _ = try keys.instanceKey(of: header, entry?.stateID ?? header.stateID, path: filePath(name))
         } catch {
             summary.problem = error.why
         }
@@ -98,15 +99,36 @@ extension StateSummary {
 }
 
 extension StateRepository {
-    /// Decrypts and checks one state, and changes nothing; throws what a start of its container would say.
+    /// Decrypts and checks one state, and changes nothing.
+    ///
+    /// Throws what a start of its container would say, but for what the host TPM's counter says of the index.
     public func verify(_ stateID: String) throws(Failure) {
         let name = try StateName.encoded(stateID)
+        // First: a container that stops meanwhile makes the file newer than the entry, not older.
+        let entry = try index.peek()[name]
         guard let directory = try open(name) else { throw missing(stateID) }
         let file = try read(in: directory, name)
         let header = try StateFile(parsing: file, path: filePath(name))
         let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
         _ = try header.decode(file, key: key, path: filePath(name))
-        try check(header, against: index.peek()[name], path: filePath(name))
+        try check(header, against: entry, path: filePath(name))
+    }
+
+    /// The same for all states, each with its ID; nothing is said of one that is good.
+    public func verifyAll() throws(Failure) -> [(stateID: String, problem: Failure?)] {
+        var results: [(stateID: String, problem: Failure?)] = []
+        for summary in try summaries() {
+            do throws(Failure) {
+                if let problem = summary.problem {
+                    throw Failure("cannot load the state \(summary.path)", because: problem)
+                }
+                try verify(summary.stateID)
+                results.append((summary.stateID, nil))
+            } catch {
+                results.append((summary.stateID, error))
+            }
+        }
+        return results
     }
 
     func missing(_ stateID: String) -> Failure {

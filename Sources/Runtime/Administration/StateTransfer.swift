@@ -7,7 +7,7 @@ extension StateRepository {
     public func take(_ stateID: String) throws(Failure) -> SecretBytes {
         let name = try StateName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
-        let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
+        let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
         let (header, payload) = try load(name, stateID, in: directory)
         try index.transact { (entries) throws(Failure) in
@@ -44,6 +44,10 @@ extension StateRepository {
             entries[name] = IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
         }
         _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
-        try index.transact { (entries) throws(Failure) in entries[name]?.generation = header.generation }
+        // A container may have started already.
+        try index.transact { (entries) throws(Failure) in
+            let known = entries[name]?.generation ?? 0
+            entries[name]?.generation = max(known, header.generation)
+        }
     }
 }

@@ -7,8 +7,13 @@ extension HostTPM {
     /// Has the TPM encrypt a secret, so that it gives it out only while these PCRs have the values of now.
     ///
     /// The storage key is made where the TPM has none. On the way to the TPM the secret is encrypted for the TPM that
-    /// the storage key belongs to; which one that is, is believed at this moment and recorded.
-    public func seal(_ secret: SecretBytes, pcrs: PCRSelection) throws(Failure) -> SealedSecret {
+    /// the storage key belongs to; which one that is, is believed at this moment and recorded, unless another secret was
+    /// sealed before: then it must be the same.
+    public func seal(
+        _ secret: SecretBytes,
+        pcrs: PCRSelection,
+        like other: SealedSecret? = nil
+    ) throws(Failure) -> SealedSecret {
         let link = link("cannot seal a secret with the host's TPM")
         guard 1...Self.secretSizeLimit ~= secret.count else {
             throw link.failure("it has \(secret.count) bytes, and a TPM takes 1 to \(Self.secretSizeLimit)")
@@ -18,7 +23,12 @@ extension HostTPM {
         guard sensitive.append(copying: [0, 0, 0, UInt8(secret.count)]), sensitive.append(copying: secret) else {
             throw link.failure("it does not fit")
         }
-        let key = try link.storageKeyOrNew()
+        let key =
+            if let other {
+                try link.storageKey(at: other.keyHandle, named: other.keyName)
+            } else {
+                try link.storageKeyOrNew()
+            }
         return try link.withSession(.hmac, key) { (session) throws(Failure) in
             let policy = try link.policyDigest(of: pcrs, session)
             var create = Command(.create)

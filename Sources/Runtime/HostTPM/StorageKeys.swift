@@ -31,7 +31,7 @@ extension CommandLink {
 
     /// The storage key that was used before: no other is.
     func storageKey(at handle: UInt32, named name: [UInt8]) throws(Failure) -> StorageKey {
-        let remedy = "use the TPM of before, or restore the master key with vtpmctl key import"
+        let remedy = "use the TPM of before; docs/operations.md tells what to do where it is gone"
         guard let key = try storageKey(at: handle) else {
             throw failure("its storage key \(Handle.text(handle)) is not in the TPM any more", remedy: remedy)
         }

@@ -77,6 +77,15 @@ public final class HostStore {
         return StateRepository(in: try states.duplicate(), path: installation.states, keys: keys, index: index)
     }
 
+    /// Takes the lock that there is one rotation at a time by.
+    public static func lockRotation(_ installation: Installation) throws(Failure) -> FileLock {
+        try FileLock(
+            directory: openOwnDirectory(installation.keys),
+            until: Deadline(milliseconds: 0),
+            "the rotation of the master key"
+        )
+    }
+
     /// Takes the lock of the keys: shared while they are used, alone to change them.
     public static func lockKeys(_ installation: Installation, shared: Bool) throws(Failure) -> FileLock {
         try FileLock(

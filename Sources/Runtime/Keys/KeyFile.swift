@@ -58,14 +58,12 @@ struct KeyFile {
         return isMade
     }
 
-    /// Makes it in the place of the one that is there, which is kept with `.replaced` after its name.
+    /// Makes it in the place of the one that is there, which is put aside.
     func overwrite(_ content: SecretBytes) throws(Failure) {
         let directory = try openOwnDirectory(parent)
         let temporary = try write(content, in: directory)
         do {
-            if faccessat(directory.number, name, F_OK, 0) == 0 {
-                try disk.rename(name, in: directory, to: "\(name).replaced", in: directory, as: path)
-            }
+            try putAside(in: directory)
             try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
         } catch {
             try? disk.removeFile(temporary, in: directory, as: path)
@@ -86,6 +84,31 @@ struct KeyFile {
             throw error
         }
         return temporary
+    }
+
+    /// Gives it another name, under which nobody looks for it, where it is there.
+    func putAside() throws(Failure) {
+        let directory = try openOwnDirectory(parent)
+        try putAside(in: directory)
+        try disk.synchronize(directory, as: path)
+    }
+
+    private func putAside(in directory: borrowing Descriptor) throws(Failure) {
+        guard faccessat(directory.number, name, F_OK, 0) == 0 else { return }
+        let aside = "\(name).replaced-\(StateName.hexadecimal(try MasterKey.random(count: 4)))"
+        try disk.rename(name, in: directory, to: aside, in: directory, as: path)
+    }
+
+    /// Removes what those who were killed while they made it have left: it is the key, under another name.
+    ///
+    /// Only while nobody makes it.
+    func sweep() throws(Failure) {
+        let directory = try openOwnDirectory(parent)
+        for entry in try entries(of: directory, parent) where entry.hasPrefix("\(name).") {
+            let rest = entry.dropFirst(name.count + 1)
+            guard rest.count == 16, rest.utf8.allSatisfy({ "0123456789abcdef".utf8.contains($0) }) else { continue }
+            try disk.removeFile(entry, in: directory, as: "\(parent)/\(entry)")
+        }
     }
 
     /// Waits until its name is on stable storage: whoever has made it may not have come to that.

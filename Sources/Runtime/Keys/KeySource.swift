@@ -27,10 +27,13 @@ struct KeySource {
     }
 
     /// Makes a new key in a file of its own, unless there is one.
+    ///
+    /// Where a key was sealed to the host's TPM before, the new one goes to the same TPM and no other.
     func make(in file: KeyFile) throws(Failure) -> MasterKey {
         let bytes = try SecretBytes(capacity: MasterKey.size)
         try MasterKey.fillRandom(bytes)
-        _ = try file.create(sealed(MasterKey(bytes)))
+        let before = try self.file?.read()
+        _ = try file.create(sealed(MasterKey(bytes), like: before))
         // What is on disk is what counts, whoever has made it.
         guard let made = try load(from: file) else {
             throw Failure("cannot load the master key \(file.path)", because: "it vanished")
@@ -44,10 +47,13 @@ struct KeySource {
     }
 
     /// A key as this source keeps it.
-    private func sealed(_ key: MasterKey) throws(Failure) -> SecretBytes {
+    private func sealed(_ key: MasterKey, like before: SecretBytes? = nil) throws(Failure) -> SecretBytes {
         guard self.key == .hostTPM else { return try KeyMaterial.encode(key) }
+        let other = try before.map { (bytes) throws(Failure) in
+            try SealedSecret(decoding: bytes.withBytes { Array($0) }, path: sealedPath)
+        }
         let sealed = try HostTPM.open(configured: hostTPM.device)
-            .seal(key.key, pcrs: PCRSelection(parsing: hostTPM.pcrs))
+            .seal(key.key, pcrs: PCRSelection(parsing: hostTPM.pcrs), like: other)
             .encoded
         let content = try SecretBytes(capacity: sealed.count)
         _ = content.append(copying: sealed)

@@ -84,12 +84,25 @@ public struct Keychain {
     }
 
     /// Makes the key that everything has gone to the only one; returns what the operator has to do, where that is theirs.
-    public func finishRotation() throws(Failure) -> String? {
+    ///
+    /// Only while nobody else uses the keys. Where another process has ended the same rotation, there is nothing to do;
+    /// one to another key is not ended by this.
+    public func finishRotation(to keyID: [UInt8]) throws(Failure) -> String? {
+        guard let pending = try pendingKey() else { return nil }
+        guard pending.id == keyID else {
+            throw Failure(
+                "cannot give up the old master key",
+                because: "another rotation has begun",
+                remedy: "run vtpmctl key rotate again"
+            )
+        }
         if next != nil {
             return "make [key.next] the table [key] of the configuration, and remove \(source.description)"
         }
         guard let file = source.file, let nextFile = source.nextFile else { return nil }
         try nextFile.replace(file)
+        try file.sweep()
+        try nextFile.sweep()
         return nil
     }
 
@@ -107,6 +120,14 @@ public struct Keychain {
         }
         guard existing == nil else { throw Failure(what, because: "\(source.description) has one that can be loaded") }
         try source.replace(with: key, in: file)
+        // One that a rotation was going to and that nobody can load any more would still be asked for.
+        if let nextFile = source.nextFile {
+            do {
+                _ = try source.load(from: nextFile)
+            } catch {
+                try nextFile.putAside()
+            }
+        }
     }
 
     /// The key that a rotation is going to; nothing where there is none.

@@ -109,10 +109,7 @@ public final class HostIndex {
         let lock = try FileLock(Self.lockName, in: directory, until: Deadline(milliseconds: Self.patience), "the index")
         defer { withExtendedLifetime(lock) {} }
         var file = IndexFile(keyID: newKeyID)
-        if let counter {
-            if try counter.exists() { try counter.remove() }
-            try bind(&file, to: counter)
-        }
+        if let counter, try counter.exists() { try counter.remove() }
         for entry in entries { file.entries[try StateName.encoded(entry.stateID)] = entry }
         try write(&file)
     }
@@ -171,7 +168,7 @@ public final class HostIndex {
                     remedy: remedy
                 )
             }
-            try bind(&file, to: counter)
+            // It is bound when it is written, which it has to be now.
             return true
         case (false, .some(let counter)):
             let value = try counter.read(file.counterIdentity)
@@ -193,21 +190,43 @@ public final class HostIndex {
         }
     }
 
-    private func bind(_ file: inout IndexFile, to counter: any MonotonicCounter) throws(Failure) {
-        file.counterIdentity = try counter.define()
-        file.counter = try counter.read(file.counterIdentity)
-    }
-
     private func write(_ file: inout IndexFile) throws(Failure) {
         let keyID = file.keyID
         guard let key = keys.first(where: { $0.masterKeyID == keyID }) else {
             preconditionFailure("the index was read or made with one of these keys")
         }
         file.sequence += 1
-        let bound = file.counterIdentity.isEmpty ? nil : counter
-        if bound != nil { file.counter += 1 }
-        try disk.replace(Self.fileName, in: directory, with: file.encoded(with: key), as: path)
-        if let bound, try bound.increment(file.counterIdentity) != file.counter { throw unsteady }
+        let isNew = file.counterIdentity.isEmpty
+        do throws(Failure) {
+            if let counter {
+                if isNew {
+                    file.counterIdentity = try counter.define()
+                    file.counter = try counter.read(file.counterIdentity)
+                }
+                file.counter += 1
+            }
+            let content = try file.encoded(with: key)
+            guard content.count <= IndexFile.sizeLimit else {
+                throw Failure(
+                    "cannot write the index \(path)",
+                    because: "it would be larger than \(IndexFile.sizeLimit) bytes",
+                    remedy: "remove states that nobody needs: vtpmctl state list, vtpmctl state purge"
+                )
+            }
+            try disk.replace(Self.fileName, in: directory, with: content, as: path)
+        } catch {
+            // A counter that no index is bound to would keep every container from starting.
+            let isOnDisk = (try? isOnDisk(file)) ?? false
+            if isNew, !file.counterIdentity.isEmpty, !isOnDisk { try? counter?.remove() }
+            throw error
+        }
+        if let counter, try counter.increment(file.counterIdentity) != file.counter { throw unsteady }
+    }
+
+    /// Whether a write that failed has come through all the same: the last sync may have failed alone.
+    private func isOnDisk(_ file: IndexFile) throws(Failure) -> Bool {
+        guard let content = try read() else { return false }
+        return try IndexFile(parsing: content, keys: keys, path: path).counterIdentity == file.counterIdentity
     }
 
     private var unsteady: Failure {

@@ -73,6 +73,21 @@ package struct StateLock: ~Copyable {
         self.file = file
     }
 
+    /// Takes the lock for an operator.
+    ///
+    /// A state is in use for as long as its container's init lives, also where its supervisor was killed.
+    package static func forOperator(
+        in directory: borrowing Descriptor,
+        of stateID: String
+    ) throws(Failure) -> StateLock {
+        // Whoever lists states has it for a moment.
+        let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 1000))
+        if let last = StateUser(try content(of: lock.file)), try last.initProcess.isAlive() {
+            throw inUse("cannot use the state \"\(stateID)\"", last)
+        }
+        return lock
+    }
+
     /// Who uses the state, where somebody does; nothing is changed.
     package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         let file: Descriptor

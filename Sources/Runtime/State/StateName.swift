@@ -38,6 +38,17 @@ public enum StateName {
     /// How much of a name that is too long is kept.
     static let keptLength = 150
 
+    /// Whether a name can be that of a state's directory, and is not one of our own or somebody else's.
+    public static func isEncoded(_ name: String) -> Bool {
+        !name.hasPrefix(".")
+            && name.utf8.allSatisfy { byte in
+                switch Unicode.Scalar(byte) {
+                case "a"..."z", "A"..."Z", "0"..."9", "-", "_", ".", "%": true
+                default: false
+                }
+            }
+    }
+
     /// The lease's directory name of a container: IDs are unique only per runtime and engine, bundles tell them apart.
     public static func lease(containerID: String, bundle: String) throws(Failure) -> String {
         let digest = try Cryptography.sha256(Array(containerID.utf8), [0], Array(bundle.utf8))

@@ -33,12 +33,12 @@ public final class StateRepository {
         indexDirectory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         guard !HostIndex.exists(in: indexDirectory) else { return false }
-        return try entries(of: states, "the states directory").isEmpty
+        return try !entries(of: states, "the states directory").contains(where: StateName.isEncoded)
     }
 
     /// The names of all states' directories, in order.
     public func names() throws(Failure) -> [String] {
-        try entries(of: directory, "the states directory").filter { !$0.hasPrefix(".") }.sorted()
+        try entries(of: directory, "the states directory").filter(StateName.isEncoded).sorted()
     }
 
     /// The path of a state's directory, for errors.
@@ -56,13 +56,16 @@ public final class StateRepository {
 
     /// Reads the state file in an open directory.
     package func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
-        let file = filePath(name)
+        try Self.readFile(in: directory, path: filePath(name))
+    }
+
+    static func readFile(in directory: borrowing Descriptor, path: String) throws(Failure) -> [UInt8] {
         do {
-            return try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: file)
-                .readAll(limit: StateFile.sizeLimit, file)
+            return try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
+                .readAll(limit: StateFile.sizeLimit, path)
         } catch let error where error.code == ENOENT {
             throw Failure(
-                "cannot load the state \(file)",
+                "cannot load the state \(path)",
                 because: "it existed and is missing",
                 remedy: "restore the file from a backup, or begin anew: vtpmctl state reset"
             )

@@ -6,14 +6,18 @@ public final class StateStore: StateKeeper {
     package static let fileName = "state"
     package static let temporaryName = "state.new"
 
-    private let repository: StateRepository
+    private let index: HostIndex
+    private let disk: any Disk
+    /// The state file's path, for errors.
+    private let path: String
     private let directory: Descriptor
     private let lock: StateLock
     private let name: String
     private let bundle: String
     private var header: StateFile
-    /// The key that the next write is made with, and the master key that it is derived from.
-    private var key: SecretBytes
+    /// The instance's keys by the ids of their master keys, which are not kept.
+    private var keys: [[UInt8]: SecretBytes]
+    /// The one that the next write is made with.
     private var keyID: [UInt8]
 
     /// How often the state was written.
@@ -61,7 +65,10 @@ public final class StateStore: StateKeeper {
         // What a crash left of an unfinished write was never acknowledged to anybody.
         try repository.disk.removeFile(temporaryName, in: directory, as: path)
         try lock.name(user)
-        let current = repository.keys.current
+        var keys: [[UInt8]: SecretBytes] = [:]
+        for master in repository.keys.all {
+            keys[master.id] = try master.instanceKey(uuid: header.uuid, stateID: stateID)
+        }
         let store = StateStore(
             repository,
             directory,
@@ -69,8 +76,7 @@ public final class StateStore: StateKeeper {
             name: name,
             bundle: bundle,
             header: header,
-            key: try current.instanceKey(uuid: header.uuid, stateID: stateID),
-            keyID: current.id
+            keys: keys
         )
         return (store, payload)
     }
@@ -80,18 +86,23 @@ public final class StateStore: StateKeeper {
     /// On an error the old state or, where only the last sync failed, either of the two is on disk; the TPM must not go
     /// on, since what it said from now on could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
+        try write(payload, keyID)
+    }
+
+    private func write(_ payload: StatePayload, _ keyID: [UInt8]) throws(Failure) {
+        guard let key = keys[keyID] else { preconditionFailure("each id that is used has its key") }
         let next = try header.next(keyID: keyID)
-        try Self.write(next, payload, key: key, in: directory, repository, path: repository.filePath(name))
+        try Self.write(next, payload, key: key, in: directory, disk, path: path)
         header = next
     }
 
     /// Has the index remember how far the state has come.
     public func recordUse() throws(Failure) {
         let (generation, name, bundle) = (header.generation, name, bundle)
-        try repository.index.transact { (entries) throws(Failure) in
+        try index.transact { (entries) throws(Failure) in
             guard var entry = entries[name] else {
                 throw Failure(
-                    "cannot record the use of the state \(repository.path(of: name))",
+                    "cannot record the use of the state \(path)",
                     because: "the host's index does not know it any more"
                 )
             }
@@ -102,29 +113,29 @@ public final class StateStore: StateKeeper {
         }
     }
 
-    /// Writes the state again, under another master key, with which it is written from now on.
+    /// Writes the state again, under another master key, with which it is written from now on, also after an error.
     ///
-    /// On an error it goes on with the key that it has.
+    /// Where the state has that key already, it only makes sure that it has it on stable storage too.
     public func rekey(to master: MasterKey) throws(Failure) {
-        let path = repository.filePath(name)
-        let file = try repository.read(in: directory, name)
+        try index.learn(master)
+        if keys[master.id] == nil {
+            keys[master.id] = try master.instanceKey(uuid: header.uuid, stateID: header.stateID)
+        }
+        let file = try StateRepository.readFile(in: directory, path: path)
         let onDisk = try StateFile(parsing: file, path: path)
-        let newKey = try master.instanceKey(uuid: header.uuid, stateID: header.stateID)
-        // The last write may still be one with the key before the current one, or with the new one, where an earlier try
-        // failed at its very end.
-        let oldKey =
-            switch onDisk.keyID {
-            case keyID: key
-            case master.id: newKey
-            default: try repository.keys.instanceKey(of: onDisk, onDisk.stateID, path: path)
-            }
+        // Nobody else writes here; what is not ours must not be made ours. A write whose last sync failed is one ahead.
+        guard onDisk.uuid == header.uuid, onDisk.stateID.utf8.elementsEqual(header.stateID.utf8),
+            (header.generation...header.generation + 1).contains(onDisk.generation), let oldKey = keys[onDisk.keyID]
+        else {
+            throw Failure(
+                "cannot change the key of the state \(path)",
+                because: "the file was changed by somebody else"
+            )
+        }
         let payload = try onDisk.decode(file, key: oldKey, path: path)
-        try repository.index.learn(master)
-        let next = try header.next(keyID: master.id)
-        try Self.write(next, payload, key: newKey, in: directory, repository, path: path)
-        header = next
-        key = newKey
         keyID = master.id
+        if onDisk.keyID == master.id { return try disk.synchronize(directory, as: path) }
+        try write(payload, keyID)
     }
 
     package static func write(
@@ -132,11 +143,11 @@ public final class StateStore: StateKeeper {
         _ payload: StatePayload,
         key: SecretBytes,
         in directory: borrowing Descriptor,
-        _ repository: StateRepository,
+        _ disk: any Disk,
         path: String
     ) throws(Failure) {
         let content = try header.encode(payload, key: key)
-        try repository.disk.replace(fileName, in: directory, with: content, as: path)
+        try disk.replace(fileName, in: directory, with: content, as: path)
     }
 
     /// Makes a directory with an incomplete state in it, which the index knows before it is there.
@@ -154,6 +165,7 @@ public final class StateStore: StateKeeper {
         let guardian = try repository.lockForCreation(until: deadline, goesOn)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
+        try repository.sweep()
         let header = try StateFile(
             keyID: repository.keys.current.id,
             uuid: try Cryptography.random(count: StateFile.uuidSize),
@@ -162,6 +174,14 @@ public final class StateStore: StateKeeper {
         )
         try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.names().isEmpty }) {
             (entries) throws(Failure) in
+            // Otherwise the new TPM would be in the way of the one that is to have this ID.
+            if let other = entries.values.first(where: { $0.renamedTo.utf8.elementsEqual(stateID.utf8) }) {
+                throw Failure(
+                    "cannot create the state \(path)",
+                    because: "the state \"\(other.stateID)\" is being renamed to it",
+                    remedy: "finish that: vtpmctl state rename"
+                )
+            }
             if let entry = entries[name], entry.generation > 0 || !entry.renamedTo.isEmpty {
                 throw Failure(
                     "cannot load the state \(path)",
@@ -185,56 +205,17 @@ public final class StateStore: StateKeeper {
         name: String,
         bundle: String,
         header: StateFile,
-        key: SecretBytes,
-        keyID: [UInt8]
+        keys: [[UInt8]: SecretBytes]
     ) {
-        self.repository = repository
+        self.index = repository.index
+        self.disk = repository.disk
+        self.path = repository.filePath(name)
         self.directory = directory
         self.lock = lock
         self.name = name
         self.bundle = bundle
         self.header = header
-        self.key = key
-        self.keyID = keyID
-    }
-}
-
-extension StateRepository {
-    /// Keeps others from making, renaming or removing states' directories, for as long as the lock lives.
-    package func lockForCreation(
-        until deadline: Deadline,
-        _ goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
-    ) throws(Failure) -> FileLock {
-        try FileLock(directory: directory, until: deadline, "the states directory", checking: goesOn)
-    }
-
-    /// Makes a state's directory with its first file, so that it appears whole or not at all.
-    package func makeDirectory(
-        _ name: String,
-        _ header: StateFile,
-        _ payload: StatePayload
-    ) throws(Failure) -> Descriptor {
-        let (path, temporary) = (path(of: name), ".new-\(name)")
-        do {
-            try disk.makeDirectory(temporary, in: directory, as: path)
-        } catch let error where error.code == EEXIST {}
-        let new = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: directory.number, as: path)
-        let key = try keys.instanceKey(of: header, header.stateID, path: path)
-        do {
-            try StateStore.write(header, payload, key: key, in: new, self, path: "\(path)/\(StateStore.fileName)")
-            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
-        } catch {
-            try? disk.removeFile(StateStore.fileName, in: new, as: path)
-            try? disk.removeDirectory(temporary, in: directory, as: path)
-            throw error
-        }
-        try disk.synchronize(directory, as: path)
-        return new
-    }
-
-    /// Makes sure that a state's file and its directory are found under their names after a power failure.
-    package func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
-        try disk.synchronize(directory, as: path)
-        try disk.synchronize(self.directory, as: path)
+        self.keys = keys
+        self.keyID = repository.keys.current.id
     }
 }

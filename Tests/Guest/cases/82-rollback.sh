@@ -73,5 +73,5 @@ container_stop web
 # The same disk in a host with another TPM.
 host_tpm_clear >/dev/null
 states=$(state_snapshot)
-expect_creation_refused web 'cannot '
+expect_creation_refused web 'storage key.*TPM'
 expect_states "$states"

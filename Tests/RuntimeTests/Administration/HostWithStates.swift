@@ -22,13 +22,21 @@ final class HostWithStates {
         return StateRepository(in: states, path: "\(path)/states", keys: keys, index: index, disk: disk)
     }
 
-    func open(_ stateID: String, _ keys: KeyRing) throws -> (store: StateStore, payload: StatePayload) {
-        try StateStore.open(
+    /// Opens a state for a container that lives, or for one that has ended.
+    func open(
+        _ stateID: String,
+        _ keys: KeyRing,
+        living: Bool = false
+    ) throws -> (store: StateStore, payload: StatePayload) {
+        // This process started at no such time.
+        let dead = ProcessIdentity(process: getpid(), startTime: 1)
+        let initProcess = living ? try ProcessIdentity(of: getpid()) : dead
+        return try StateStore.open(
             stateID,
             in: repository(keys),
-            for: StateUser(containerID: stateID, initProcess: ProcessIdentity(of: getpid()), supervisor: getpid()),
+            for: StateUser(containerID: stateID, initProcess: initProcess, supervisor: getpid()),
             bundle: path,
-            until: Deadline(milliseconds: 200)
+            until: Deadline(milliseconds: 10_000)
         )
     }
 

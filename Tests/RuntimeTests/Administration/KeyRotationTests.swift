@@ -40,7 +40,7 @@ import Testing
         let rotation = try rotation(keychain.load(isFirstUse: false))
         let report = try rotation.run()
         try #require(try rotation.remaining() == [])
-        return (report, try keychain.finishRotation())
+        return (report, try keychain.finishRotation(to: rotation.keyID))
     }
 
     @Test func nothingNeedsTheOldKeyAfterwards() throws {
@@ -87,6 +87,81 @@ import Testing
         #expect(aside.compactMap(\.keyID) == [StateName.hexadecimal(new.current.id)])
     }
 
+    @Test func aStateThatIsRefusedKeepsTheOldKey() throws {
+        let old = try host.temporary.read("states/web/state")
+        try host.store("three", "web", keychain.load(isFirstUse: false))
+        // An older one is not lifted over its check.
+        try host.temporary.write("states/web/state", old)
+        try keychain.makeNext()
+        let rotation = try rotation(keychain.load(isFirstUse: false))
+        let report = try rotation.run()
+        #expect(report.atRest == 1)
+        #expect(report.refused.count == 1 && report.refused[0].why.contains("older than the last one seen"))
+        #expect(try host.temporary.read("states/web/state") == old)
+        #expect(try rotation.remaining() == ["\(host.path)/states/web"])
+        #expect(host.refusal("web", try keychain.load(isFirstUse: false)).contains("older than the last one seen"))
+    }
+
+    @Test func whatIsDamagedStandsInTheWayOfNothingElse() throws {
+        try host.temporary.write("states/a%2Fb/state", [1, 2, 3])
+        try keychain.makeNext()
+        let both = try keychain.load(isFirstUse: false)
+        let report = try rotation(both).run()
+        #expect(report.atRest == 1 && report.refused.count == 1)
+        #expect(try host.header("web").keyID == both.current.id)
+    }
+
+    @Test func aLostStateInQuarantineIsNoHindrance() throws {
+        let keys = try keychain.load(isFirstUse: false)
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        unlink("\(host.path)/states/web/state")
+        _ = try host.repository(keys).reset("web", to: quarantine)
+        try host.temporary.write("quarantine/notes", [1])
+        #expect(try rotate(keychain).report.undecryptable == [])
+    }
+
+    @Test func aRotationEndsOnlyItself() throws {
+        try keychain.makeNext()
+        let both = try keychain.load(isFirstUse: false)
+        _ = try rotation(both).run()
+        let other = [UInt8](repeating: 0, count: MasterKey.idSize)
+        #expect(throws: Failure.self) { try keychain.finishRotation(to: other) }
+        #expect(try keychain.load(isFirstUse: false).all.count == 2)
+        #expect(try keychain.finishRotation(to: both.current.id) == nil)
+        // Another process has ended it.
+        #expect(try keychain.finishRotation(to: both.current.id) == nil)
+        #expect(try keychain.load(isFirstUse: false).current.id == both.current.id)
+    }
+
+    @Test func nothingOfTheKeyIsLeftUnderOtherNames() throws {
+        // As one that was killed between link and unlink leaves it.
+        try host.temporary.write("keys/master.key.0123456789abcdef", host.temporary.read("keys/master.key"))
+        _ = try rotate(keychain)
+        #expect(try entries(of: host.temporary.directory("keys"), "") == ["master.key"])
+    }
+
+    /// Also one whose file has the new key already: what it writes with, only it knows.
+    @Test func aRunningVTPMIsToldEachTime() throws {
+        let temporary = try TemporaryDirectory()
+        let tpm = try VTPMUnderTest(in: temporary)
+        try tpm.create()
+        let keys = KeyRing(try MasterKey(secret(2)), previous: try MasterKey(secret(1)))
+        func rotate() throws -> KeyRotation.Report {
+            let index = try HostIndex(in: temporary.directory("index"), path: "", keys: keys)
+            let states = try temporary.directory("states")
+            let repository = StateRepository(in: states, path: "\(temporary.path)/states", keys: keys, index: index)
+            let quarantine = Quarantine("\(temporary.path)/quarantine")
+            return try KeyRotation(repository, quarantine: quarantine, leases: "\(temporary.path)/run").run()
+        }
+        for _ in 0..<2 { #expect(try rotate().running == 1) }
+        try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7")
+        #expect(try tpm.stop() == .exited(0))
+        let again = try VTPMUnderTest(in: temporary, keys: [2])
+        try again.create()
+        #expect(try again.run("tpm2_getcap handles-nv-index").contains("0x1500001"))
+        try again.stop()
+    }
+
     @Test func itGoesToAnotherSource() throws {
         let keychain = Self.keychain(host, next: "other.key")
         let (_, todo) = try rotate(keychain)
@@ -98,7 +173,7 @@ import Testing
 
     @Test func aStateThatIsInUseIsWaitedForAndNamed() throws {
         let keys = try keychain.load(isFirstUse: false)
-        let store = try host.open("web", keys).store
+        let store = try host.open("web", keys, living: true).store
         try keychain.makeNext()
         // Nobody answers for it: this process is no supervisor.
         let rotation = try rotation(keychain.load(isFirstUse: false))

@@ -44,8 +44,10 @@ import Testing
         #expect(refusal { try repository().rename("none", to: "new") }.contains("there is none"))
     }
 
-    @Test func aStateThatIsInUseStaysAsItIs() throws {
-        let store = try host.open("web", keys).store
+    /// Also where its supervisor was killed: the container lives.
+    @Test(arguments: [true, false]) func aStateThatIsInUseStaysAsItIs(isHeld: Bool) throws {
+        var store: StateStore? = try host.open("web", keys, living: true).store
+        if !isHeld { store = nil }
         for change in [
             { try repository().rename("web", to: "new") }, { try repository().purge("web") },
             { _ = try repository().reset("web", to: Quarantine("\(host.path)/quarantine")) },
@@ -121,6 +123,35 @@ import Testing
         #expect(try host.load("db", keys) == "two")
     }
 
+    @Test func aMissingStateIsNotForgottenByAccepting() throws {
+        try host.store("two", "db", keys)
+        rename("\(host.path)/states/web", "\(host.path)/elsewhere")
+        let refused = try repository().acceptAll()
+        #expect(refused.map(\.why) == ["it existed and is missing"])
+        #expect(host.refusal("web", keys).contains("it existed and is missing"))
+        #expect(try host.load("db", keys) == "two")
+        _ = try repository().reset("web", to: Quarantine("\(host.path)/quarantine"))
+        #expect(try host.load("web", keys) == "(nothing)")
+    }
+
+    @Test func oneTPMIsNotAcceptedTwice() throws {
+        // As an interrupted rename leaves it, and as nobody else can make it: the ID is part of the key.
+        let header = try host.header("web")
+        let copy = try StateFile(keyID: header.keyID, uuid: header.uuid, generation: 2, stateID: "db")
+        let payload = StatePayload(permanent: try secretCopy(of: [1]), isComplete: true)
+        _ = try repository().makeDirectory("db", copy, payload)
+        let refused = try repository().acceptAll()
+        #expect(refused.count == 1 && refused[0].why.contains("are one TPM"))
+        for stateID in ["web", "db"] { #expect(host.refusal(stateID, keys).contains("does not know it")) }
+    }
+
+    @Test func aNewTPMDoesNotTakeTheNameOfARename() throws {
+        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.renamedTo = "new" }
+        #expect(host.refusal("new", keys).contains("is being renamed to it"))
+        try repository().rename("web", to: "new")
+        #expect(try host.load("new", keys) == "one")
+    }
+
     @Test func whatIsDamagedIsNotAccepted() throws {
         try host.store("two", "db", keys)
         try host.temporary.write("states/db/state", [1, 2, 3])
@@ -135,7 +166,7 @@ import Testing
 
     @Test func whatThereIsIsListed() throws {
         try host.store("two", "a/b", keys)
-        let store = try host.open("a/b", keys).store
+        let store = try host.open("a/b", keys, living: true).store
         let list = try repository().summaries()
         withExtendedLifetime(store) {}
         #expect(list.map(\.stateID) == ["a/b", "web"])
@@ -156,6 +187,23 @@ import Testing
         let list = try repository().summaries()
         #expect(list.map(\.stateID) == ["db", "web", "gone"])
         #expect(list.map(\.problem) == ["it is truncated", nil, "it existed and is missing"])
+    }
+
+    @Test func anothersFileIsThisStatesProblem() throws {
+        try host.store("two", "db", keys)
+        try host.temporary.write("states/web/state", try host.temporary.read("states/db/state"))
+        let list = try repository().summaries()
+        #expect(list.map(\.stateID) == ["db", "web"])
+        #expect(list.map { $0.problem ?? "" } == ["", "it is the state of \"db\", not of \"web\""])
+        let results = try repository().verifyAll()
+        #expect(results.map(\.stateID) == ["db", "web"])
+        #expect(results.map { $0.problem == nil } == [true, false])
+    }
+
+    @Test func whatIsNoStateIsNotLookedAt() throws {
+        mkdir("\(host.path)/states/lost+found", 0o700)
+        try host.temporary.write("states/.hidden", [1])
+        #expect(try repository().summaries().map(\.stateID) == ["web"])
     }
 
     @Test func anOrphanIsAStateWhoseBundleIsGone() throws {

@@ -11,16 +11,17 @@ extension Scenario {
         Scenario(
             name: "a rename",
             states: ["db", "web"],
-            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) },
-            run: { (host) throws(Failure) in
+            before: { (host) throws(Failure) in
+                try host.runContainer("web", writing: ["one"])
                 host.promise(.holds(state: "web", .fresh, generation: 0))
                 host.promise(.begins(state: "db", .content("one")))
+            },
+            run: { (host) throws(Failure) in
                 try host.repository().rename("web", to: "db")
                 host.promise(.holds(state: "db", .content("one"), generation: 1))
             },
             repair: { (host) throws(Failure) in
-                // What a new start has made since is not what was renamed.
-                if try host.has("web"), try !host.isNew("web") { try host.repository().rename("web", to: "db") }
+                if try host.isUnfinished("web", "one") { try host.repository().rename("web", to: "db") }
                 let found = try host.find("db").outcome
                 guard found == .content("one") || found == .content("again") else {
                     throw Failure("cannot find the renamed state", because: "it is \(found)")
@@ -33,17 +34,11 @@ extension Scenario {
             before: { (host) throws(Failure) in
                 try host.runContainer("web", writing: ["one"])
                 try host.runContainer("db", writing: ["first"])
-            },
-            run: { (host) throws(Failure) in
                 host.promise(.holds(state: "web", .fresh, generation: 0))
-                try host.repository().purge("web")
             },
+            run: { (host) throws(Failure) in try host.repository().purge("web") },
             repair: { (host) throws(Failure) in
-                do throws(Failure) {
-                    // What a new start has made since is not what was purged.
-                    if try host.isNew("web") { return }
-                    try host.repository().purge("web")
-                } catch let error where error.why == "there is none" {}
+                if try host.isUnfinished("web", "one") { try host.repository().purge("web") }
             }
         ),
         Scenario(
@@ -52,15 +47,16 @@ extension Scenario {
             before: { (host) throws(Failure) in
                 try host.runContainer("web", writing: ["one"])
                 _ = try openOwnDirectory("\(host.root)/quarantine")
+                host.promise(.holds(state: "web", .fresh, generation: 0))
             },
             run: { (host) throws(Failure) in
-                host.promise(.holds(state: "web", .fresh, generation: 0))
                 _ = try host.repository().reset("web", to: Quarantine("\(host.root)/quarantine"))
             },
             repair: { (host) throws(Failure) in
                 let quarantine = Quarantine("\(host.root)/quarantine")
-                let isAside = try quarantine.list().contains { $0.stateID == "web" }
-                if !isAside { _ = try host.repository().reset("web", to: quarantine) }
+                if try host.isUnfinished("web", "one") {
+                    _ = try host.repository().reset("web", to: quarantine)
+                }
                 guard try quarantine.list().contains(where: { $0.stateID == "web" && $0.generation == 1 }) else {
                     throw Failure("cannot find the old state", because: "it is not in quarantine")
                 }
@@ -97,9 +93,9 @@ extension Scenario {
                 try host.index().transact { (entries) throws(Failure) in entries["web"]?.generation = 99 }
                 host.promise(.holds(state: "web", .refused("older than the last one seen"), generation: 0))
                 host.promise(.remembers(state: "web", generation: 0))
+                host.promise(.begins(state: "web", .content("two")))
             },
             run: { (host) throws(Failure) in
-                host.promise(.begins(state: "web", .content("two")))
                 try host.repository().accept("web")
                 host.promise(.holds(state: "web", .content("two"), generation: 2))
             },
@@ -127,19 +123,18 @@ extension HostUnderTest {
             quarantine: Quarantine("\(root)/quarantine"),
             leases: "\(root)/run"
         )
-        _ = try rotation.run(patience: 1000)
+        if let refused = try rotation.run(patience: 1000).refused.first { throw refused }
         guard try rotation.remaining() == [] else { throw Failure("cannot rotate", because: "states remain") }
     }
 
-    /// Whether there is anything of a state.
-    fileprivate func has(_ stateID: String) throws(Failure) -> Bool {
-        if try index().peek()[StateName.encoded(stateID)]?.generation ?? 0 > 0 { return true }
-        return access("\(root)/states/\(try StateName.encoded(stateID))", F_OK) == 0
-    }
-
-    /// Whether a state was made by the next start of a container.
-    fileprivate func isNew(_ stateID: String) throws(Failure) -> Bool {
+    /// Whether what was done to a state with this content has to be done again: a new one, which a start has made since,
+    /// is none of its business.
+    fileprivate func isUnfinished(_ stateID: String, _ content: String) throws(Failure) -> Bool {
+        let name = try StateName.encoded(stateID)
+        let entry = try index().peek()[name]
+        if let entry, !entry.renamedTo.isEmpty { return true }
+        if entry == nil { return access("\(root)/states/\(name)", F_OK) == 0 }
         let permanent = try? repository().take(stateID)
-        return permanent?.withBytes { String(decoding: $0, as: UTF8.self) } == "again"
+        return permanent?.withBytes { String(decoding: $0, as: UTF8.self) } == content
     }
 }

@@ -206,6 +206,30 @@ final class MemoryCounter: MonotonicCounter {
         #expect(text.contains("is not bound to it"), "\(text)")
     }
 
+    @Test func aTryThatFailsBindsNothing() throws {
+        try set(3, in: index())
+        let why = Failure("cannot", because: "no")
+        #expect(throws: why) {
+            try index(counter: counter).transact { (_) throws(Failure) in throw why }
+        }
+        #expect(counter.value == nil)
+        // A directory has the name that the file is written under.
+        mkdir("\(temporary.path)/index/index.new", 0o700)
+        #expect(throws: Failure.self) { try set(4, in: index(counter: counter)) }
+        #expect(counter.value == nil)
+        rmdir("\(temporary.path)/index/index.new")
+        try set(4, in: index(counter: counter))
+        #expect(try generation(in: index(counter: counter)) == 4)
+        #expect(counter.value != nil)
+    }
+
+    @Test func aCounterWithoutAnIndexIsReplacedOnDemand() throws {
+        _ = try counter.define()
+        #expect(throws: Failure.self) { try set(3, in: index(counter: counter)) }
+        try index(counter: counter).remake([])
+        try set(3, in: index(counter: counter))
+    }
+
     @Test func isRemadeOnDemand() throws {
         try set(3, in: index(counter: counter))
         let earlier = file

@@ -1,0 +1,64 @@
+import Glibc
+import Platform
+
+extension StateRepository {
+    /// Keeps others from making, renaming or removing states' directories, for as long as the lock lives.
+    package func lockForCreation(
+        until deadline: Deadline,
+        _ goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+    ) throws(Failure) -> FileLock {
+        try FileLock(directory: directory, until: deadline, "the states directory", checking: goesOn)
+    }
+
+    /// Makes a state's directory with its first file, so that it appears whole or not at all.
+    package func makeDirectory(
+        _ name: String,
+        _ header: StateFile,
+        _ payload: StatePayload
+    ) throws(Failure) -> Descriptor {
+        let (path, temporary) = (path(of: name), ".new-\(name)")
+        do {
+            try disk.makeDirectory(temporary, in: directory, as: path)
+        } catch let error where error.code == EEXIST {}
+        let new = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: directory.number, as: path)
+        let key = try keys.instanceKey(of: header, header.stateID, path: path)
+        do {
+            try StateStore.write(header, payload, key: key, in: new, disk, path: "\(path)/\(StateStore.fileName)")
+            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
+        } catch {
+            try? disk.removeFile(StateStore.fileName, in: new, as: path)
+            try? disk.removeDirectory(temporary, in: directory, as: path)
+            throw error
+        }
+        try disk.synchronize(directory, as: path)
+        return new
+    }
+
+    /// Makes sure that a state's file and its directory are found under their names after a power failure.
+    package func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
+        try disk.synchronize(directory, as: path)
+        try disk.synchronize(self.directory, as: path)
+    }
+
+    /// Removes a state's directory: its name goes at once, what is in it after that.
+    package func removeDirectory(_ name: String) throws(Failure) {
+        let path = path(of: name)
+        try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
+        try disk.synchronize(directory, as: path)
+        try sweep()
+    }
+
+    /// Removes the contents of states that are removed, also of those that a crash has left: a purged state is gone.
+    package func sweep() throws(Failure) {
+        for name in try entries(of: directory, path) where name.hasPrefix(Self.removedPrefix) {
+            let path = path(of: name)
+            guard let old = try open(name) else { continue }
+            for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
+            try disk.removeDirectory(name, in: directory, as: path)
+            try disk.synchronize(directory, as: path)
+        }
+    }
+
+    /// What the name of a directory begins with that is being removed; no state's does.
+    private static let removedPrefix = ".old-"
+}
