@@ -101,6 +101,16 @@ extension Recording {
         return "\(scenario.name), \(point): \(problem) [\(last)] (\(Soak.hint))"
     }
 
+    /// The places from an event on at which somebody has just been promised something.
+    func promises(from start: Int) -> [Int] {
+        func isPromise(_ index: Int) -> Bool {
+            guard index < events.count, case .promise(let promise) = events[index] else { return false }
+            if case .begins = promise { return false }
+            return true
+        }
+        return (start..<events.count).filter { isPromise($0) && !isPromise($0 + 1) }.map { $0 + 1 }
+    }
+
     /// All places at which the power can fail from an event on, those within a write included.
     func moments(from start: Int) -> [(events: Int, written: Int?)] {
         (start...events.count).flatMap { index in

@@ -43,13 +43,12 @@ import Testing
             let killed = run.recording.events.count
             try run.goOn()
             let recording = run.recording
-            var points = [CrashPoint(events: recording.events.count, written: nil, luck: .lost)]
-            if Soak.isOn {
-                points += recording.moments(from: killed).map {
-                    CrashPoint(events: $0.events, written: $0.written, luck: .lost)
-                }
+            // What is found first is what may be unsynced; later on all has been written anew.
+            let promises = recording.promises(from: killed).prefix(Soak.count(4, soak: .max))
+            var points = (promises + [recording.events.count]).map {
+                CrashPoint(events: $0, written: nil, luck: .lost)
             }
-            for _ in 0..<Soak.count(3, soak: 50) {
+            for _ in 0..<Soak.count(2, soak: 100) {
                 points.append(Self.anyPoint(in: recording, from: killed, &generator))
             }
             for point in points {

@@ -13,7 +13,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     let states: [String]
     /// The bytes of the master keys that the host has after a crash, the current one first.
     var keysAfterwards: [UInt8] = [1]
-    /// Those that it has once all is done; the others are thrown away then.
+    /// Those that it has once all is done or repaired; the others are thrown away then.
     var keysInTheEnd: [UInt8]?
     /// What was done long before, and is all on stable storage.
     var before: @Sendable (HostUnderTest) throws(Failure) -> Void = { (_) throws(Failure) in }
@@ -102,12 +102,13 @@ struct Scenario: Sendable, CustomTestStringConvertible {
             states: ["web"],
             keysAfterwards: [2, 1],
             keysInTheEnd: [2],
-            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) },
-            run: { (host) throws(Failure) in
+            before: { (host) throws(Failure) in
+                try host.runContainer("web", writing: ["one"])
                 host.keys = [2, 1]
-                try host.index().rewrap()
+                // The state goes over to the new key with its next write.
                 try host.runContainer("web", writing: ["two"])
             },
+            run: { (host) throws(Failure) in try host.index().rewrap() },
             repair: { (host) throws(Failure) in try host.index().rewrap() }
         ),
         Scenario(
@@ -159,7 +160,13 @@ final class ScenarioRun {
     /// Does it.
     func perform() throws(Failure) {
         try scenario.run(host)
-        if let keys = scenario.keysInTheEnd { host.promise(.keys(keys)) }
+        throwKeysAway()
+    }
+
+    private func throwKeysAway() {
+        guard let keys = scenario.keysInTheEnd else { return }
+        host.keys = keys
+        host.promise(.keys(keys))
     }
 
     var recording: Recording { recorder.recording }
@@ -184,7 +191,7 @@ final class ScenarioRun {
         _ = host.setFault(nil)
         host.keys = scenario.keysAfterwards
         try scenario.repair(host)
+        throwKeysAway()
         for state in scenario.states { try host.runContainer(state, writing: ["again"]) }
-        if let keys = scenario.keysInTheEnd { host.promise(.keys(keys)) }
     }
 }
