@@ -213,17 +213,61 @@ import Testing
         #expect(try tpm.status().health == .serving)
     }
 
+    func refusal() throws -> String {
+        let tpm = try VTPMUnderTest(in: temporary)
+        let answer = try tpm.hear()
+        try #require(answer.kind == HookMessage.failure)
+        #expect(try tpm.reap() == .exited(1))
+        return String(decoding: answer.body, as: UTF8.self)
+    }
+
+    /// The stop is remembered, and not only the start.
+    @Test func aStateFromBeforeTheLastStopIsRefused() throws {
+        let tpm = try start()
+        let running = try temporary.read("states/web/state")
+        try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7")
+        try tpm.stop()
+        try temporary.write("states/web/state", running)
+        #expect(try refusal().contains("older than the last one seen"))
+    }
+
+    /// The start is remembered, also where no stop came.
+    @Test func aStateFromBeforeTheLastStartIsRefused() throws {
+        try start().stop()
+        let stopped = try temporary.read("states/web/state")
+        let tpm = try start()
+        tpm.supervisor.kill()
+        _ = try tpm.reap()
+        kill(tpm.worker, SIGKILL)
+        let crashed = try temporary.read("states/web/state")
+        try temporary.write("states/web/state", stopped)
+        #expect(try refusal().contains("older than the last one seen"))
+        try temporary.write("states/web/state", crashed)
+        try start().stop()
+    }
+
+    /// What was put there while the TPM runs is not made its own by a change of keys.
+    @Test func anothersFileIsNotRekeyed() throws {
+        try start("db").stop()
+        let tpm = try start()
+        let own = try temporary.read("states/web/state")
+        let others = try temporary.read("states/db/state")
+        for file in [others, Array(own.dropLast())] {
+            try temporary.write("states/web/state", file)
+            let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
+            try channel.send(ControlMessage.rekey, secret(2))
+            #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.failure)
+            #expect(try temporary.read("states/web/state") == file)
+        }
+    }
+
     @Test func anOlderStateIsRefusedWithAReason() throws {
         try start().stop()
         let older = try temporary.read("states/web/state")
         try start().stop()
         try temporary.write("states/web/state", older)
-        let tpm = try VTPMUnderTest(in: temporary)
-        let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
-        let text = String(decoding: answer.body, as: UTF8.self)
+        let text = try refusal()
         #expect(text.contains("older than the last one seen") && text.contains("vtpmctl state accept"), "\(text)")
-        #expect(try tpm.reap() == .exited(1))
         #expect(try temporary.read("states/web/state") == older)
     }
 
