@@ -2,7 +2,8 @@
 # shellcheck disable=SC2034 # much here is for the cases
 # For cases: containers with and without a vTPM, the hook called by hand, and assertions. A case is one bash script
 # that begins with `. "$GUEST/lib.sh"`; it passes when it exits 0 and leaves the host as it was. One with the line
-# `# Needs: hardware-tpm` among its first comments finds a TPM of the host's (host-tpm.sh). It gets
+# `# Needs: hardware-tpm` among its first comments finds a TPM of the host's (host-tpm.sh); runtimes.sh tells of another
+# such line. It gets
 #
 #   RUNTIME    the OCI runtime to use: runc or crun
 #   WORK       an empty folder on a tmpfs

@@ -1,5 +1,6 @@
 # A state from before the last stop is refused, and so are one that is lost, one that the host does not know and a host
 # without its index; each by its own words, with nothing changed, and each with a command that helps.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 for id in mine other; do

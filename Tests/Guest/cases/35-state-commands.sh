@@ -1,4 +1,5 @@
 # What `vtpmctl state` shows and does: for states in use and not, and never without a confirmation.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 expect_equal "states of a new host" '[

@@ -1,5 +1,6 @@
 # A host without a TPM keeps no key and no counter in one, and takes no container's for its own: it refuses, and falls
 # back to nothing weaker.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 # A container's TPM is the only one there is; it leaves nothing on disk, so that nothing has a key yet.

@@ -1,6 +1,7 @@
 # The master key sealed to the host's TPM: it is nowhere on disk, other PCRs or another storage key refuse, and a saved
 # key is the way back.
 # Needs: hardware-tpm
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 configure <<'END'

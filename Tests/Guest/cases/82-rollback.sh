@@ -1,6 +1,7 @@
 # With a counter in the host's TPM, states and index that were put back together are found out, and so is a copy on a
 # host with another TPM.
 # Needs: hardware-tpm
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 readonly store=/var/lib/container-vtpm
