@@ -27,13 +27,7 @@ public final class HostStore {
     ) throws(Failure) {
         let states = try openOwnDirectory(installation.states)
         let indexDirectory = try openOwnDirectory(installation.index)
-        let keychain = Keychain(
-            configuration,
-            keysPath: installation.keys,
-            credentialsDirectory: credentialsDirectory
-        )
-        let isFirstUse = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
-        self.keys = try keychain.load(isFirstUse: isFirstUse)
+        // Before a key is made: where it fails, nothing is.
         self.counter =
             switch configuration.rollback.counter {
             case .none: nil
@@ -43,6 +37,13 @@ public final class HostStore {
                     handle: configuration.rollback.nvIndex
                 )
             }
+        let keychain = Keychain(
+            configuration,
+            keysPath: installation.keys,
+            credentialsDirectory: credentialsDirectory
+        )
+        let isFirstUse = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
+        self.keys = try keychain.load(isFirstUse: isFirstUse)
         self.states = states
         self.indexDirectory = indexDirectory
         self.installation = installation
