@@ -35,11 +35,7 @@ import Testing
     /// What a killed process left unsynced is seen by the next one, which must not build on it.
     @Test(arguments: Scenario.all) func aPowerFailureAfterAKill(_ scenario: Scenario) throws {
         var generator = SeededGenerator(seed: Soak.seed)
-        for call in 0..<(try ScenarioRun.calls(scenario)) {
-            let run = try ScenarioRun(scenario)
-            let disk = run.host.setFault(.dies(call: call))
-            #expect(throws: Failure.self) { try run.perform() }
-            try #require(disk.firstFailure != nil)
+        try ScenarioRun.each(of: scenario, faults: { [.dies(call: $0)] }) { (run, _, call) in
             let killed = run.recording.events.count
             try run.goOn()
             let recording = run.recording

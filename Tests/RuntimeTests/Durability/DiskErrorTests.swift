@@ -16,26 +16,17 @@ import Testing
     }
 
     @Test(arguments: Scenario.all) func everyCallFails(_ scenario: Scenario) throws {
-        for call in 0..<(try ScenarioRun.calls(scenario)) {
-            for fault in Self.faults(call: call) {
-                let run = try ScenarioRun(scenario)
-                let disk = run.host.setFault(fault)
-                #expect(throws: Failure.self, "\(scenario.name): \(fault) was not told") { try run.perform() }
-                try #require(disk.firstFailure != nil)
-                _ = run.host.setFault(nil)
-                let aftermath = Aftermath(scenario: scenario, promises: run.promises)
-                guard let problem = aftermath.problem(on: run.host) else { continue }
-                Issue.record("\(scenario.name), \(fault) (\(disk.firstFailure ?? "")): \(problem)")
-            }
+        try ScenarioRun.each(of: scenario, faults: Self.faults) { (run, fault, _) in
+            let aftermath = Aftermath(scenario: scenario, promises: run.promises)
+            guard let problem = aftermath.problem(on: run.host) else { return }
+            Issue.record("\(scenario.name), \(fault): \(problem)")
         }
     }
 
     /// What is on disk after an error that nothing is done about, when then the power fails.
     @Test(arguments: Scenario.all) func aPowerFailureAfterAnError(_ scenario: Scenario) throws {
-        for call in 0..<(try ScenarioRun.calls(scenario)) {
-            let run = try ScenarioRun(scenario)
-            _ = run.host.setFault(.fails(call: call, code: EIO, written: call % 8))
-            #expect(throws: Failure.self) { try run.perform() }
+        let faults = { (call: Int) in [FailingDisk.Fault.fails(call: call, code: EIO, written: call % 8)] }
+        try ScenarioRun.each(of: scenario, faults: faults) { (run, _, call) in
             try run.goOn()
             let recording = run.recording
             for luck in [CrashPoint.Luck.lost, .any(Soak.seed &+ UInt64(call))] {

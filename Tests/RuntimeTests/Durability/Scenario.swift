@@ -178,12 +178,36 @@ final class ScenarioRun {
         return promises
     }
 
-    /// How many calls of the disk the scenario makes.
-    static func calls(_ scenario: Scenario) throws -> Int {
-        let run = try ScenarioRun(scenario)
-        let disk = run.host.setFault(nil)
-        try run.perform()
-        return disk.calls
+    /// Does the scenario once for each fault of each of its calls, and looks at what came of it.
+    ///
+    /// How many calls there are is not the same each time: the index is written where its clock has moved on, and not
+    /// where it has not. So it goes on until a call is not reached any more.
+    static func each(
+        of scenario: Scenario,
+        faults: (_ call: Int) -> [FailingDisk.Fault],
+        _ examine: (_ run: ScenarioRun, _ fault: FailingDisk.Fault, _ call: Int) throws -> Void
+    ) throws {
+        var call = 0
+        var isReached = true
+        while isReached {
+            isReached = false
+            for fault in faults(call) {
+                let run = try ScenarioRun(scenario)
+                let disk = run.host.setFault(fault)
+                do throws(Failure) {
+                    try run.perform()
+                    #expect(disk.firstFailure == nil, "\(scenario.name): \(fault) was not told")
+                } catch {
+                    try #require(disk.firstFailure != nil, "\(scenario.name): \(error)")
+                }
+                guard disk.firstFailure != nil else { continue }
+                isReached = true
+                _ = run.host.setFault(nil)
+                try examine(run, fault, call)
+            }
+            call += 1
+        }
+        #expect(call > 1)
     }
 
     /// Starts all states again, as the next containers do.
