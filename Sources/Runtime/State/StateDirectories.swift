@@ -53,6 +53,8 @@ extension StateRepository {
         for name in try entries(of: directory, path) where name.hasPrefix(Self.removedPrefix) {
             let path = path(of: name)
             guard let old = try open(name) else { continue }
+            // Who gave it this name may have been killed before that was synced; under its old one it must be whole.
+            try disk.synchronize(directory, as: path)
             for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
             try disk.removeDirectory(name, in: directory, as: path)
             try disk.synchronize(directory, as: path)

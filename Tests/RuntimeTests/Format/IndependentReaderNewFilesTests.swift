@@ -10,7 +10,7 @@ import Testing
 /// What we write now is as docs/state-format.md says: the reader that was written from it reads it.
 @Suite struct IndependentReaderNewFilesTests {
     @Test func readsTheStatesAndTheIndexThatWeWrite() throws {
-        let (host, master) = try (HostUnderTest(), MasterKey(secretCopy(of: [UInt8](0xe0...0xff))))
+        let (host, master) = try (HostWithStates(), MasterKey(secretCopy(of: [UInt8](0xe0...0xff))))
         let keys = KeyRing(master)
         try host.temporary.write("key", KeyMaterial.encode(master).withBytes { Array($0) })
         let reader = IndependentReader(temporary: host.temporary)
@@ -58,7 +58,7 @@ import Testing
     /// What the reader says about a state, which is as in its header and lies where it should.
     private func described(
         _ id: String,
-        of host: HostUnderTest,
+        of host: HostWithStates,
         _ reader: IndependentReader
     ) throws -> IndependentReader.State {
         let name = try StateName.encoded(id)
