@@ -36,7 +36,7 @@ final class HostWithStates {
             in: repository(keys),
             for: StateUser(containerID: stateID, initProcess: initProcess, supervisor: getpid()),
             bundle: path,
-            until: Deadline(milliseconds: 10_000)
+            until: Deadline(milliseconds: 30_000)
         )
     }
 

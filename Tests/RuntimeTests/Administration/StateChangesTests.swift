@@ -167,7 +167,10 @@ import Testing
     @Test func whatThereIsIsListed() throws {
         try host.store("two", "a/b", keys)
         let store = try host.open("a/b", keys, living: true).store
-        let list = try repository().summaries()
+        var list = try repository().summaries()
+        // A program that another test starts holds a copy of a lock until its execve(2).
+        let deadline = Deadline(milliseconds: 30_000)
+        while list.last?.inUseBy != nil, !deadline.hasPassed { list = try repository().summaries() }
         withExtendedLifetime(store) {}
         #expect(list.map(\.stateID) == ["a/b", "web"])
         #expect(list.map(\.inUseBy) == ["a/b", nil])

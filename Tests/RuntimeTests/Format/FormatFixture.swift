@@ -66,8 +66,12 @@ struct FormatFixture {
         let (store, payload) = try StateStore.open(
             stateID,
             in: repository(keys),
-            for: StateUser(containerID: "", initProcess: ProcessIdentity(of: getpid()), supervisor: getpid()),
-            until: Deadline(milliseconds: 200)
+            for: StateUser(
+                containerID: "",
+                initProcess: ProcessIdentity(process: pid_t.max, startTime: 0),
+                supervisor: getpid()
+            ),
+            until: Deadline(milliseconds: 30_000)
         )
         try #require(payload.isComplete)
         return (store.generation, payload.permanent)
