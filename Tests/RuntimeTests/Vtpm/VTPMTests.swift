@@ -250,9 +250,11 @@ import Testing
     @Test func anothersFileIsNotRekeyed() throws {
         try start("db").stop()
         let tpm = try start()
+        let older = try temporary.read("states/web/state")
+        try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7")
         let own = try temporary.read("states/web/state")
         let others = try temporary.read("states/db/state")
-        for file in [others, Array(own.dropLast())] {
+        for file in [older, others, Array(own.dropLast())] {
             try temporary.write("states/web/state", file)
             let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
             try channel.send(ControlMessage.rekey, secret(2))
