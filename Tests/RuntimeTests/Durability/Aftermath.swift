@@ -111,6 +111,15 @@ extension Recording {
         return (start..<events.count).filter { isPromise($0) && !isPromise($0 + 1) }.map { $0 + 1 }
     }
 
+    /// The places from an event on at which changes of several directories are not synced, each of which alone is lost.
+    func unluckyDirectories(from start: Int) -> [CrashPoint] {
+        (start...events.count).flatMap { index in
+            let unsynced = CrashModel(self, at: CrashPoint(events: index, written: nil, luck: .lost)).unsynced
+            guard unsynced.count > 1 else { return [CrashPoint]() }
+            return unsynced.map { CrashPoint(events: index, written: nil, luck: .lostIn($0)) }
+        }
+    }
+
     /// All places at which the power can fail from an event on, those within a write included.
     func moments(from start: Int) -> [(events: Int, written: Int?)] {
         (start...events.count).flatMap { index in

@@ -10,6 +10,8 @@ struct CrashPoint: CustomStringConvertible {
         case kept
         /// All names are kept, and nothing of a file's content that was not synced.
         case namesKept
+        /// All is kept but the changes of this directory that were not synced.
+        case lostIn(Recording.Node)
         /// Anything that may happen, chosen by this seed.
         case any(UInt64)
     }
@@ -113,6 +115,12 @@ struct CrashModel {
         return entries
     }
 
+    /// The directories that have changes which were not synced, in order.
+    var unsynced: [Recording.Node] {
+        objects.filter { if case .directory(_, let pending) = $0.value { !pending.isEmpty } else { false } }.keys
+            .sorted()
+    }
+
     // MARK: - What is left
 
     /// Writes what is left into an empty directory.
@@ -134,6 +142,7 @@ struct CrashModel {
             switch luck {
             case .lost: false
             case .kept, .namesKept: true
+            case .lostIn(let unlucky): directory != unlucky
             case .any: Double.random(in: 0..<1, using: &generator) < odds
             }
         }
@@ -145,7 +154,7 @@ struct CrashModel {
                 let content =
                     switch luck {
                     case .lost, .namesKept: stable
-                    case .kept: current
+                    case .kept, .lostIn: current
                     case .any: Self.torn(stable, current, &generator)
                     }
                 try Descriptor.open(own, OpenOptions(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)).writeAll(content, own)

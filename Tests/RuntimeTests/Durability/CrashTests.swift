@@ -7,11 +7,13 @@ import Testing
         let run = try ScenarioRun(scenario)
         try run.perform()
         let recording = run.recording
-        for moment in recording.moments(from: run.start) {
-            for luck in [CrashPoint.Luck.lost, .kept, .namesKept] {
-                let point = CrashPoint(events: moment.events, written: moment.written, luck: luck)
-                if let problem = try recording.problem(at: point, of: scenario) { Issue.record("\(problem)") }
+        let plain = recording.moments(from: run.start).flatMap { moment in
+            [CrashPoint.Luck.lost, .kept, .namesKept].map {
+                CrashPoint(events: moment.events, written: moment.written, luck: $0)
             }
+        }
+        for point in plain + recording.unluckyDirectories(from: run.start) {
+            if let problem = try recording.problem(at: point, of: scenario) { Issue.record("\(problem)") }
         }
     }
 
@@ -44,6 +46,7 @@ import Testing
             var points = (promises + [recording.events.count]).map {
                 CrashPoint(events: $0, written: nil, luck: .lost)
             }
+            points += recording.unluckyDirectories(from: killed)
             for _ in 0..<Soak.count(2, soak: 100) {
                 points.append(Self.anyPoint(in: recording, from: killed, &generator))
             }
