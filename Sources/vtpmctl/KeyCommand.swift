@@ -129,7 +129,7 @@ struct KeyExport: ParsableCommand {
     var file: String
     @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519 or P-256, PEM.")
+    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM.")
     var recipient: String?
 
     func validate() throws {

@@ -49,7 +49,7 @@ struct StateExportCommand: ParsableCommand {
     var file: String
     @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519 or P-256, PEM.")
+    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM.")
     var recipient: String?
     @Flag(help: "Write swtpm's tpm2-00.permall; without a key of swtpm's, in clear.")
     var swtpm = false
