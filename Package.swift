@@ -35,6 +35,7 @@ let package = Package(
         // What the importer cannot see; nothing else is C.
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
+        .systemLibrary(name: "CLibSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
         .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
@@ -49,6 +50,7 @@ let package = Package(
         // The vTPM's life. One target per folder, so that a program links no more than it runs.
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
         library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
+        library("RuntimeConfinement", path: "Runtime/Confinement", ["Platform", "CLibSeccomp", "CLinux"]),
         library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
         library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "RuntimeState", "CLibCrypto", "CLinux"]),
         library(
@@ -60,12 +62,15 @@ let package = Package(
         library(
             "RuntimeWorker",
             path: "Runtime/Worker",
-            ["Platform", "VTPMProxy", "RuntimeControl", "CLibTPMS", "CLibCrypto"]
+            ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
         ),
         library(
             "RuntimeSupervisor",
             path: "Runtime/Supervisor",
-            ["Platform", "VTPMProxy", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
+            [
+                "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM", "RuntimeState",
+                "CLinux",
+            ]
         ),
         library(
             "RuntimeAdministration",
@@ -100,8 +105,8 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeHostTPM",
-                "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
+                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 "vtpm-supervisor", "vtpm-worker",
             ],
             exclude: ["Fixtures"],

@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
@@ -32,6 +34,12 @@ extern int pidfd_send_signal(int, int, siginfo_t *, unsigned int);
 extern int pipe2(int[2], int);
 extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *, int);
 extern int setns(int, int);
+extern int setgroups(size_t, const gid_t *);
+extern int getgroups(int, gid_t *);
+extern int setresgid(gid_t, gid_t, gid_t);
+extern int setresuid(uid_t, uid_t, uid_t);
+extern int getresgid(gid_t *, gid_t *, gid_t *);
+extern int getresuid(uid_t *, uid_t *, uid_t *);
 extern int unshare(int);
 extern int fsopen(const char *, unsigned int);
 extern int fsconfig(int, unsigned int, const char *, const void *, int);
@@ -42,8 +50,16 @@ extern int open_tree(int, const char *, unsigned int);
 static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcntl.h
 static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
 static const int clinux_clone_newns = 0x00020000;          // CLONE_NEWNS, sched.h
+static const int clinux_clone_newuts = 0x04000000;         // CLONE_NEWUTS
+static const int clinux_clone_newipc = 0x08000000;         // CLONE_NEWIPC
+static const int clinux_clone_newpid = 0x20000000;         // CLONE_NEWPID
+static const int clinux_clone_newnet = 0x40000000;         // CLONE_NEWNET
+static const int clinux_mcl_onfault = 4;                   // MCL_ONFAULT, sys/mman.h
 static const short clinux_posix_spawn_setsid = 0x80;       // POSIX_SPAWN_SETSID, spawn.h
 static const int clinux_p_pidfd = 3;                       // P_PIDFD, waitid(2)
+
+static const int clinux_pr_set_mdwe = 65;                  // PR_SET_MDWE, linux/prctl.h since 6.3
+static const unsigned long clinux_pr_mdwe_refuse_exec_gain = 1;   // PR_MDWE_REFUSE_EXEC_GAIN
 
 // sys/mount.h cannot be included beside linux/stat.h's and the Glibc module's own copy of it.
 static const unsigned int clinux_fsopen_cloexec = 0x1;             // FSOPEN_CLOEXEC
@@ -75,6 +91,37 @@ static inline int clinux_bpf(int command, union bpf_attr *attributes, unsigned i
 static inline int clinux_prctl(int option, unsigned long argument) {
     return prctl(option, argument, 0UL, 0UL, 0UL);
 }
+static inline int clinux_pivot_root(const char *new_root, const char *put_old) {
+    return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
+
+// capabilities(7): glibc has no wrapper, and the macro for the version is a cast to the importer.
+static inline int clinux_capset(const struct __user_cap_data_struct data[2]) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    return (int)syscall(SYS_capset, &header, data);
+}
+static inline int clinux_capget(struct __user_cap_data_struct data[2]) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    return (int)syscall(SYS_capget, &header, data);
+}
+
+// landlock(7). Headers older than the running kernel know less than it can deny, so the rights are numbers of our own.
+struct clinux_landlock_ruleset {
+    __u64 handled_access_fs;
+    __u64 handled_access_net;   // Landlock ABI 4
+    __u64 scoped;               // Landlock ABI 6
+};
+static inline int clinux_landlock_version(void) {
+    return (int)syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+static inline int clinux_landlock_create(const struct clinux_landlock_ruleset *ruleset, size_t size) {
+    return (int)syscall(SYS_landlock_create_ruleset, ruleset, size, 0);
+}
+static inline int clinux_landlock_allow(int ruleset, const struct landlock_path_beneath_attr *rule) {
+    return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, rule, 0);
+}
+static inline int clinux_landlock_restrict(int ruleset) { return (int)syscall(SYS_landlock_restrict_self, ruleset, 0); }
+
 static inline void clinux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
 
 // The program's own file, from its first byte to the end of its code: end(3), and GNU ld's name for the start.

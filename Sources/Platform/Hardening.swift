@@ -56,14 +56,15 @@ public enum Hardening {
         _ = madvise(UnsafeMutableRawPointer(bitPattern: first), length, MADV_DONTNEED)
     }
 
-    /// Sets how readily the kernel's out-of-memory killer takes this process, whatever the engine had set.
+    /// Sets how readily the kernel's out-of-memory killer takes a process, this one if none is named, whatever the engine
+    /// had set.
     ///
     /// The score goes from -1000 (never) to 1000 (first). Returns false where it stays as it was: lowering it takes
     /// CAP_SYS_RESOURCE. A TPM whose worker is killed fails closed, so that this is no reason to have none. proc(5),
     /// `/proc/PID/oom_score_adj`
     @discardableResult
-    public static func setOutOfMemoryScore(_ score: Int) throws(Failure) -> Bool {
-        let path = "/proc/self/oom_score_adj"
+    public static func setOutOfMemoryScore(_ score: Int, of process: pid_t? = nil) throws(Failure) -> Bool {
+        let path = "/proc/\(process.map { "\($0)" } ?? "self")/oom_score_adj"
         let file = try Descriptor.open(path, OpenOptions(O_WRONLY))
         do {
             try file.writeAll(Array("\(score)".utf8), path)

@@ -21,15 +21,11 @@ public struct TrialStart {
     /// Returns the state that the TPM has stored last.
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
         let itself = try ProcessReference(getpid())
-        let link = try WorkerLink.start(program: worker, initProcess: itself.descriptor, state: state)
         do {
-            let stored = try converse(link)
-            link.kill()
-            _ = try link.reap()
-            return stored
+            let link = try WorkerLink.start(program: worker, initProcess: itself.descriptor)
+            try link.initialize(state)
+            return try converse(link)
         } catch {
-            link.kill()
-            _ = try? link.reap()
             throw Failure("cannot use the state that is to be imported", because: "no TPM starts from it: \(error)")
         }
     }

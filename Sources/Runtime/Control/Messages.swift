@@ -28,10 +28,11 @@ public enum HookMessage {
 
 /// What the supervisor and its worker say to each other.
 ///
-/// supervisor: `initialize`, `state`* — worker: `store`* … `ready` — supervisor: `serve` — worker: `serving` — from then
-/// on worker: `store`*, each answered with `stored` or `refused`; at the end supervisor: `shutdown`, worker: `stopped`.
+/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `store`* … `ready` —
+/// supervisor: `serve` — worker: `serving` — from then on worker: `store`*, each answered with `stored` or `refused`; at
+/// the end supervisor: `shutdown`, worker: `stopped`.
 public enum WorkerMessage {
-    /// Begin: one byte, 1 when a state follows, 0 when a TPM is to be manufactured; descriptor: pidfd of the init.
+    /// Begin: one byte, 1 when a state follows, 0 when a TPM is to be manufactured.
     public static let initialize: UInt8 = 1
     /// The state of an existing TPM, in chunks.
     public static let state: UInt8 = 2
@@ -53,6 +54,11 @@ public enum WorkerMessage {
     public static let shutdown: UInt8 = 10
     /// TPM2_Shutdown was executed and its state is stored.
     public static let stopped: UInt8 = 11
+
+    /// Give up all privileges and become this user, 32 bits; descriptor: pidfd of the init.
+    public static let confine: UInt8 = 12
+    /// It is done, for good.
+    public static let confined: UInt8 = 13
 
     /// The largest state, in bytes: libtpms' NV memory is 176,832 bytes, its blob little more.
     public static let stateLimit = 256 * 1024

@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeConfinement
 import RuntimeControl
 import RuntimeHostTPM
 import RuntimeState
@@ -59,6 +60,22 @@ struct Orders: ~Copyable {
         )
         let repository = StateRepository(in: states, path: storage.statesPath, keys: ring, index: index)
         return (repository, storage.stateID)
+    }
+
+    /// Names the files that the supervisor works with, before ``takeRepository()`` takes them.
+    borrowing func allowFiles(in confinement: borrowing SupervisorConfinement) throws(Failure) {
+        try confinement.allowOwn(runDirectory)
+        switch states {
+        case .some(let directory): try confinement.allowOwn(directory)
+        case .none: break
+        }
+        switch indexDirectory {
+        case .some(let directory): try confinement.allowOwn(directory)
+        case .none: break
+        }
+        if case .persistent(let storage) = order.storage, let counter = storage.counter {
+            try confinement.allowDevice(counter.device)
+        }
     }
 
     /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeConfinement
 import RuntimeControl
 import RuntimeState
 
@@ -88,13 +89,14 @@ public final class Supervisor {
         _ signals: consuming Descriptor
     ) throws(Failure) -> Supervisor {
         let order = orders.order
+        // It gives up its privileges while the state is read.
+        let worker = try WorkerLink.start(program: order.workerPath, initProcess: orders.initProcess.descriptor)
+        let confinement = try SupervisorConfinement()
+        try orders.allowFiles(in: confinement)
         let (store, state) = try openState(&orders, hook)
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
-        let worker = try WorkerLink.start(
-            program: order.workerPath,
-            initProcess: orders.initProcess.descriptor,
-            state: state
-        )
+        try worker.initialize(state)
+        try confinement.enforce()
         return Supervisor(
             order: order,
             hook: hook,

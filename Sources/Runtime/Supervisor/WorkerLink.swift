@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeConfinement
 import RuntimeControl
 
 /// The supervisor's side of its worker: the process, the channel, and the state that arrives in chunks.
@@ -11,42 +12,87 @@ package final class WorkerLink {
     /// Whether it has closed its end: there is nothing to hear any more.
     var isSilent = false
     private let child: ChildProcess
+    private let user: WorkerUser
+    private var isReaped = false
     private let incoming: SecretBytes
 
-    /// How long the worker may leave a message unread before it counts as stuck.
+    /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
     private static let patience = 5000
+    /// How long it may take to give up its privileges, in milliseconds.
+    private static let confinementPatience = 30_000
 
-    private init(_ channel: Channel, _ reference: consuming ProcessReference, _ child: ChildProcess) throws(Failure) {
-        self.incoming = try SecretBytes(capacity: WorkerMessage.stateLimit)
+    private init(_ channel: Channel, _ child: ChildProcess) throws(Failure) {
         self.channel = channel
-        self.reference = reference
         self.child = child
-    }
-
-    /// Starts the worker and gives it what it begins with; with no state it manufactures a TPM.
-    package static func start(
-        program: String,
-        initProcess: borrowing Descriptor,
-        state: SecretBytes?
-    ) throws(Failure) -> WorkerLink {
-        let pair = try Channel.pair(near: "supervisor", far: "worker")
-        var launch = ProgramLaunch(program, ["vtpm-worker"])
-        launch.passed = [pair.far.descriptor.number]
-        let child = try launch.start()
         do {
-            let deadline = Deadline(milliseconds: patience)
-            var order = ByteWriter()
-            order.write(UInt8(state == nil ? 0 : 1))
-            let descriptors = [initProcess.number]
-            try pair.near.send(WorkerMessage.initialize, order, descriptors: descriptors, until: deadline)
-            try state?.withBytes { (bytes) throws(Failure) in
-                try pair.near.sendChunks(WorkerMessage.state, of: bytes, until: deadline)
-            }
-            return try WorkerLink(pair.near, ProcessReference(child.process), child)
+            self.user = try WorkerUser(of: child.process)
+            self.incoming = try SecretBytes(capacity: WorkerMessage.stateLimit)
+            self.reference = try ProcessReference(child.process)
         } catch {
             child.kill()
             _ = try? child.wait()
             throw error
+        }
+    }
+
+    deinit {
+        guard !isReaped else { return }
+        kill()
+        _ = try? child.wait()
+    }
+
+    /// Starts the worker, which then gives up its privileges while the caller goes on.
+    ///
+    /// The pidfd is that of the init for whose sake it lives.
+    package static func start(
+        program: String,
+        initProcess: borrowing Descriptor
+    ) throws(Failure) -> WorkerLink {
+        let pair = try Channel.pair(near: "supervisor", far: "worker")
+        var launch = ProgramLaunch(program, ["vtpm-worker"])
+        launch.passed = [pair.far.descriptor.number]
+        let link = try WorkerLink(pair.near, try WorkerNamespace.start(launch))
+        // What the tenant can make big goes before what keeps its state.
+        try Hardening.setOutOfMemoryScore(0, of: link.process)
+        var order = ByteWriter()
+        order.write(link.user.number)
+        let descriptors = [initProcess.number]
+        try link.channel.send(
+            WorkerMessage.confine,
+            order,
+            descriptors: descriptors,
+            until: Deadline(milliseconds: patience)
+        )
+        return link
+    }
+
+    /// Makes sure that the worker is confined, and gives it what it begins with; with no state it manufactures a TPM.
+    package func initialize(_ state: SecretBytes?) throws(Failure) {
+        try awaitConfinement()
+        try WorkerInspection.require(process, confinedAs: user)
+        let deadline = Deadline(milliseconds: Self.patience)
+        var order = ByteWriter()
+        order.write(UInt8(state == nil ? 0 : 1))
+        try channel.send(WorkerMessage.initialize, order, until: deadline)
+        try state?.withBytes { (bytes) throws(Failure) in
+            try channel.sendChunks(WorkerMessage.state, of: bytes, until: deadline)
+        }
+    }
+
+    private func awaitConfinement() throws(Failure) {
+        let what = "cannot start the TPM"
+        let deadline = Deadline(milliseconds: Self.confinementPatience)
+        let buffer = Channel.makeBuffer()
+        guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
+            throw Failure(what, because: "its worker does not confine itself")
+        }
+        guard let message = try channel.receive(into: buffer) else {
+            throw Failure(what, because: "its worker ended with \(try reap())")
+        }
+        switch message.kind {
+        case WorkerMessage.confined: return
+        case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+        default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }
     }
 
@@ -83,6 +129,7 @@ package final class WorkerLink {
 
     /// Waits for its end, and reaps it.
     package func reap() throws(Failure) -> WaitStatus {
-        try child.wait()
+        isReaped = true
+        return try child.wait()
     }
 }

@@ -47,6 +47,16 @@ public final class TPMEngine {
         stateToLoad = nil
     }
 
+    /// Has libcrypto do what it does once, while the process may still do it.
+    ///
+    /// Without its configuration file: what a TPM computes must not depend on what a host's openssl.cnf switches on.
+    public static func prepareLibraries() {
+        var byte: UInt8 = 0
+        OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil)
+        // Loads the provider and seeds the generator. A failure is found again, and told, when the TPM starts.
+        RAND_bytes(&byte, 1)
+    }
+
     /// libtpms falls back to `rand()`, seeded with the time, when libcrypto has no random numbers (Entropy.c), and says
     /// nothing about it.
     private static func checkEntropy() throws(Failure) {

@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeConfinement
 import RuntimeControl
 import VTPMProxy
 
@@ -23,23 +24,21 @@ public final class Worker {
         self.channel = channel
     }
 
-    /// Initializes the TPM and serves it until the supervisor orders the shutdown, or the init is dead.
+    /// Confines this process, initializes the TPM and serves it until the supervisor orders the shutdown, or the init is
+    /// dead.
     ///
     /// An error has been told to the supervisor when this returns.
     public func run() throws(Failure) {
         do {
-            try Hardening.protectMemory()
-            try Hardening.forbidNewPrivileges()
-            // What the tenant can make big goes before what keeps its state.
-            try Hardening.setOutOfMemoryScore(0)
-            var orders = try receiveOrders()
-            let engine = try TPMEngine(state: orders.state) { [self] in store($0) }
-            orders.state = nil
+            let initProcess = try confine()
+            var state = try receiveState()
+            let engine = try TPMEngine(state: state) { [self] in store($0) }
+            state = nil
             try channel.send(WorkerMessage.ready)
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerMessage.serving)
             Hardening.releaseStartupPages()
-            try serve(engine, server, orders.initProcess)
+            try serve(engine, server, initProcess)
         } catch {
             var text = ByteWriter()
             text.write(error.description.utf8.prefix(4096))
@@ -50,19 +49,36 @@ public final class Worker {
 
     // MARK: - Start
 
-    private struct Orders: ~Copyable {
-        let initProcess: Descriptor
-        var state: SecretBytes?
-    }
-
-    private func receiveOrders() throws(Failure) -> Orders {
-        let what = "cannot start the TPM"
-        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.initialize,
-            message.count == 1, let initProcess = message.descriptors.take()
+    /// Gives up what a TPM does not need, before anything of a tenant's or of a state's is seen.
+    ///
+    /// Returns the pidfd of the container's init.
+    private func confine() throws(Failure) -> Descriptor {
+        let what = "cannot confine the worker"
+        try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
+        TPMEngine.prepareLibraries()
+        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.confine,
+            let initProcess = message.descriptors.take()
         else {
             throw Failure(what, because: "the supervisor gave no orders")
         }
-        guard message.body[0] == 1 else { return Orders(initProcess: initProcess, state: nil) }
+        var body = ByteReader(message.body)
+        guard let number = body.read(UInt32.self), body.remaining == 0, let user = WorkerUser(number) else {
+            throw Failure(what, because: "the supervisor named no user for it")
+        }
+        try WorkerConfinement.enforce(as: user)
+        try channel.send(WorkerMessage.confined)
+        return initProcess
+    }
+
+    /// Receives the state of an existing TPM; nothing where one is to be manufactured.
+    private func receiveState() throws(Failure) -> SecretBytes? {
+        let what = "cannot start the TPM"
+        guard let message = try channel.receive(into: buffer), message.kind == WorkerMessage.initialize,
+            message.count == 1
+        else {
+            throw Failure(what, because: "the supervisor gave no orders")
+        }
+        guard message.body[0] == 1 else { return nil }
         let state = try SecretBytes(capacity: WorkerMessage.stateLimit)
         while true {
             guard let message = try channel.receive(into: buffer), message.kind == WorkerMessage.state,
@@ -73,7 +89,7 @@ public final class Worker {
             if message.count < Channel.chunkSize { break }
         }
         buffer.wipe()
-        return Orders(initProcess: initProcess, state: state)
+        return state
     }
 
     /// Waits for the device; nothing where the container was not created after all, or the TPM is to be shut down again:

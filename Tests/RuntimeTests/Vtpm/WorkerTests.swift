@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeConfinement
 import RuntimeControl
 import Testing
 
@@ -22,12 +23,16 @@ import Testing
         let pair = try Channel.pair(near: "supervisor", far: "worker")
         var launch = ProgramLaunch(VTPMUnderTest.program("vtpm-worker"), ["vtpm-worker"])
         launch.passed = [pair.far.descriptor.number]
-        worker = try launch.start()
+        worker = try WorkerNamespace.start(launch)
         channel = pair.near
         let itself = try ProcessReference(getpid())
+        var user = ByteWriter()
+        user.write(try WorkerUser(of: worker.process).number)
+        try channel.send(WorkerMessage.confine, user, descriptors: [itself.descriptor.number])
+        try #require(try hear() == WorkerMessage.confined)
         var order = ByteWriter()
         order.write(UInt8(0))
-        try channel.send(WorkerMessage.initialize, order, descriptors: [itself.descriptor.number])
+        try channel.send(WorkerMessage.initialize, order)
     }
 
     /// The worker's next message that is no part of a state, each of which is acknowledged.

@@ -1,0 +1,70 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A look from outside at whether a worker is confined, by what the kernel says of it. proc(5)
+///
+/// It is made before the worker is given a TPM's state, and none of this can be undone by the worker.
+public enum WorkerInspection {
+    /// Throws unless the process has given up everything that it has to. Needs CAP_SYS_PTRACE.
+    public static func require(_ process: pid_t, confinedAs user: WorkerUser) throws(Failure) {
+        let what = "cannot trust the worker"
+        let status = ProcessStatus(try text("status", of: process))
+        for (field, expected) in expectedStatus(user) {
+            let found = status[field]
+            guard found == expected else {
+                throw Failure(what, because: "\(field) of its process is \"\(found ?? "")\", not \"\(expected)\"")
+            }
+        }
+        for namespace in ["mnt", "net", "ipc", "uts", "pid"] {
+            guard try identity(namespace, of: "\(process)") != identity(namespace, of: "self") else {
+                throw Failure(what, because: "it has the supervisor's \(namespace) namespace")
+            }
+        }
+        let mounts = try text("mountinfo", of: process).split(separator: "\n")
+        guard mounts.count == 1, mounts[0].contains(" - tmpfs empty ") else {
+            throw Failure(what, because: "it sees \(mounts.count) mounts")
+        }
+    }
+
+    private static func expectedStatus(_ user: WorkerUser) -> [(field: String, value: String)] {
+        let four = Array(repeating: "\(user.number)", count: 4).joined(separator: "\t")
+        let nothing = "0000000000000000"
+        return [
+            ("Uid", four), ("Gid", four), ("Groups", ""),
+            ("CapInh", nothing), ("CapPrm", nothing), ("CapEff", nothing), ("CapBnd", nothing), ("CapAmb", nothing),
+            ("NoNewPrivs", "1"), ("Seccomp", "2"), ("Threads", "1"),
+        ]
+    }
+
+    private static func text(_ file: String, of process: pid_t) throws(Failure) -> String {
+        let path = "/proc/\(process)/\(file)"
+        let content = try Descriptor.open(path, .read).readAll(limit: 65536, path)
+        return String(decoding: content, as: UTF8.self)
+    }
+
+    private static func identity(_ namespace: String, of process: String) throws(Failure) -> [UInt64] {
+        let path = "/proc/\(process)/ns/\(namespace)"
+        let status = try Descriptor.open(path, OpenOptions(openPathOnly)).status(path)
+        return [UInt64(status.st_dev), UInt64(status.st_ino)]
+    }
+}
+
+/// The fields of `/proc/PID/status`. proc(5)
+struct ProcessStatus {
+    private let fields: [Substring: String]
+
+    init(_ text: String) {
+        var fields: [Substring: String] = [:]
+        for line in text.split(separator: "\n") {
+            let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2 else { continue }
+            var value = parts[1].drop { $0 == "\t" || $0 == " " }
+            while value.last == " " { value.removeLast() }
+            fields[parts[0]] = String(value)
+        }
+        self.fields = fields
+    }
+
+    subscript(name: String) -> String? { fields[Substring(name)] }
+}
