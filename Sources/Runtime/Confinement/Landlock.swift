@@ -93,7 +93,9 @@ struct Landlock: ~Copyable {
         try systemCall("landlock_add_rule", Self.what) { clinux_landlock_allow(number, &rule) }
     }
 
-    /// Puts it into force, for good. Needs PR_SET_NO_NEW_PRIVS.
+    /// Puts it into force, for good.
+    ///
+    /// Needs PR_SET_NO_NEW_PRIVS.
     borrowing func enforce() throws(Failure) {
         let number = ruleset.number
         try systemCall("landlock_restrict_self", Self.what) { clinux_landlock_restrict(number) }

@@ -32,7 +32,9 @@ public struct SupervisorConfinement: ~Copyable {
         try landlock?.allow([.readFile, .writeFile], below: try .open(path, OpenOptions(openPathOnly)))
     }
 
-    /// Gives up the rest, for good. Needs PR_SET_NO_NEW_PRIVS.
+    /// Gives up the rest, for good.
+    ///
+    /// Needs PR_SET_NO_NEW_PRIVS.
     public borrowing func enforce() throws(Failure) {
         // syslog(3) reads the time zone when it is first needed.
         tzset()

@@ -48,7 +48,9 @@ struct SystemCallFilter: Sendable {
         rules.append(Rule(call: call, arguments: [first] + others))
     }
 
-    /// Puts the filter into force, for good. Needs no new privileges to be forbidden before.
+    /// Puts the filter into force, for good.
+    ///
+    /// Needs CAP_SYS_ADMIN or PR_SET_NO_NEW_PRIVS.
     func enforce() throws(Failure) {
         let what = "cannot restrict system calls"
         // Where the kernel cannot kill the process (before 4.14) it would kill one thread, and leave the rest in disorder.

@@ -6,7 +6,9 @@ import Platform
 ///
 /// It is made before the worker is given a TPM's state, and none of this can be undone by the worker.
 public enum WorkerInspection {
-    /// Throws unless the process has given up everything that it has to. Needs CAP_SYS_PTRACE.
+    /// Throws unless the process has given up everything that it has to.
+    ///
+    /// Needs CAP_SYS_PTRACE.
     public static func require(_ process: pid_t, confinedAs user: WorkerUser) throws(Failure) {
         let what = "cannot trust the worker"
         let status = ProcessStatus(try text("status", of: process))

@@ -28,7 +28,9 @@ public struct WorkerUser: Equatable, Sendable {
         self.number = number
     }
 
-    /// Becomes this user, for good, with no other group. Needs CAP_SETUID and CAP_SETGID. setresuid(2), setgroups(2)
+    /// Becomes this user, for good, with no other group.
+    ///
+    /// Needs CAP_SETUID and CAP_SETGID. setresuid(2), setgroups(2)
     func become() throws(Failure) {
         let what = "cannot become user \(number)"
         try systemCall("setgroups", what) { setgroups(0, nil) }
