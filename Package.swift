@@ -107,11 +107,19 @@ let package = Package(
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "vtpm-supervisor", "vtpm-worker",
+                "HostileWorker", "vtpm-supervisor", "vtpm-worker",
             ],
-            exclude: ["Fixtures"],
+            exclude: ["Fixtures", "Confinement/HostileWorker", "Confinement/CSystemCall"],
             swiftSettings: strict
         ),
+        // What the tests start in place of the worker.
+        .executableTarget(
+            name: "HostileWorker",
+            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS", "CLinux", "CSystemCall"],
+            path: "Tests/RuntimeTests/Confinement/HostileWorker",
+            swiftSettings: strict
+        ),
+        .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "OCIHookTests",

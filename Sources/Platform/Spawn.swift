@@ -130,7 +130,8 @@ public enum WaitStatus: Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .exited(let code): "exit code \(code)"
-        case .killed(let signal): "signal \(signal)"
+        case .killed(SIGSYS): "signal \(SIGSYS), for a system call that it must not make; the audit log has its number"
+        case .killed(let signal): "signal \(signal) (\(String(cString: strsignal(signal))))"
         }
     }
 }

@@ -1,0 +1,111 @@
+import CLinux
+import Glibc
+import Platform
+import RuntimeControl
+import Testing
+
+@testable import RuntimeConfinement
+
+/// What the kernel says of a real worker and a real supervisor while they serve.
+@Suite(.serialized) struct ConfinementTests {
+    let temporary: TemporaryDirectory
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+    }
+
+    func start() throws -> VTPMUnderTest {
+        let tpm = try VTPMUnderTest(in: temporary)
+        try tpm.create()
+        return tpm
+    }
+
+    @Test func theWorkerHasNothing() throws {
+        let tpm = try start()
+        try WorkerInspection.require(tpm.worker, confinedAs: WorkerUser(of: tpm.worker))
+        let descriptors = try entries(of: .open("/proc/\(tpm.worker)/fd", .directory), "descriptors")
+        // Standard descriptors on /dev/null, the channel, the init's pidfd, the device.
+        #expect(descriptors.count == 6)
+        #expect(try Descriptor.open("/proc/\(tpm.worker)/status", .read).status("status").st_uid == 0, "dumpable")
+        let limits = try text("/proc/\(tpm.worker)/limits")
+        for limit in ["Max core file size 0 0", "Max processes 1 1", "Max open files 8 8", "Max file size 0 0"] {
+            #expect(limits.contains(limit), "\(limit)")
+        }
+        #expect(try text("/proc/\(tpm.worker)/oom_score_adj") == "0 ")
+        try tpm.stop()
+    }
+
+    @Test func twoWorkersAreTwoUsers() throws {
+        let one = try start()
+        let other = try VTPMUnderTest(in: temporary, stateID: "other")
+        try other.create()
+        #expect(try processStatus(of: one.worker)["Uid"] != processStatus(of: other.worker)["Uid"])
+        try one.stop()
+        try other.stop()
+    }
+
+    @Test func theSupervisorKeepsTwoCapabilities() throws {
+        let tpm = try start()
+        let status = try processStatus(of: tpm.supervisor.process)
+        let mask = UInt64(1) << UInt64(CAP_KILL) | UInt64(1) << UInt64(CAP_IPC_LOCK)
+        for field in ["CapPrm", "CapEff", "CapBnd"] {
+            #expect(status[field].flatMap { UInt64($0, radix: 16) } == mask, "\(field)")
+        }
+        #expect(status["CapInh"] == "0000000000000000" && status["CapAmb"] == "0000000000000000")
+        #expect(status["NoNewPrivs"] == "1" && status["Seccomp"] == "2" && status["Threads"] == "1")
+        try tpm.stop()
+    }
+
+    /// Each thing that a worker must not have is found from outside: the supervisor's look is no formality.
+    @Test func aWorkerThatIsNotConfinedIsFound() throws {
+        let child = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        defer {
+            child.kill()
+            _ = try? child.wait()
+        }
+        let user = try WorkerUser(of: child.process)
+        #expect { try WorkerInspection.require(child.process, confinedAs: user) } throws: {
+            "\($0)".hasPrefix("cannot trust the worker: ")
+        }
+    }
+
+    /// A worker that says that it is confined and is not gets no state.
+    @Test func aWorkerThatLiesGetsNoState() throws {
+        let program =
+            "#!/usr/bin/python3\nimport socket\ns = socket.socket(fileno=3)\ns.recv(100)\ns.send(b'\\x0d')\n"
+            + "open('\(temporary.path)/got', 'wb').write(s.recv(100000))\n"
+        try temporary.write("liar", Array(program.utf8))
+        let script = "\(temporary.path)/liar"
+        chmod(script, 0o755)
+        let tpm = try VTPMUnderTest(in: temporary, worker: script)
+        let answer = try tpm.hear()
+        #expect(answer.kind == HookMessage.failure)
+        #expect(String(decoding: answer.body, as: UTF8.self).hasPrefix("cannot trust the worker: "))
+        #expect(try tpm.reap() == .exited(1))
+        #expect((try? temporary.read("got"))?.isEmpty ?? true)
+    }
+
+    @Test(arguments: [0, -1, 1 << 22] as [pid_t]) func whatIsNoProcessHasNoUser(_ process: pid_t) {
+        #expect(throws: Failure.self) { try WorkerUser(of: process) }
+    }
+
+    @Test func usersLieInTheirRange() throws {
+        #expect(try WorkerUser(of: 1).number == 2_143_289_345)
+        #expect(try WorkerUser(of: 1 << 22 - 1).number == 2_147_483_647)
+        #expect(WorkerUser(0) == nil && WorkerUser(1000) == nil)
+        #expect(WorkerUser(WorkerUser.first) == nil && WorkerUser(WorkerUser.first + 1 << 22) == nil)
+        #expect(try WorkerUser(WorkerUser.first + 5) == WorkerUser(of: 5))
+    }
+
+    private func text(_ path: String) throws -> String {
+        let bytes = try Descriptor.open(path, .read).readAll(limit: 65536, path)
+        return String(decoding: bytes, as: UTF8.self)
+            .split { $0 == "\n" }.map { $0.split(separator: " ").joined(separator: " ") + " " }.joined()
+    }
+}
+
+/// The fields of `/proc/PID/status`.
+func processStatus(of process: pid_t) throws -> ProcessStatus {
+    let path = "/proc/\(process)/status"
+    return ProcessStatus(String(decoding: try Descriptor.open(path, .read).readAll(limit: 65536, path), as: UTF8.self))
+}

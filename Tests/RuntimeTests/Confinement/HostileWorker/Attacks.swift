@@ -1,0 +1,111 @@
+import CLinux
+import CSystemCall
+import Glibc
+import RuntimeControl
+
+/// What a worker does that its tenant has taken over.
+struct Attack {
+    let name: String
+    let run: @Sendable () -> Void
+
+    init(_ name: String, _ run: @escaping @Sendable () -> Void) {
+        self.name = name
+        self.run = run
+    }
+
+    /// A system call with these arguments.
+    init(_ name: String, call number: CInt, _ arguments: Int...) {
+        let padded = arguments + [0, 0, 0, 0, 0, 0]
+        self.init(name) {
+            _ = csystemcall(Int(number), padded[0], padded[1], padded[2], padded[3], padded[4], padded[5])
+        }
+    }
+
+    /// A system call on a path.
+    init(_ name: String, call number: CInt, at path: String, _ arguments: Int...) {
+        let padded = arguments + [0, 0, 0, 0]
+        self.init(name) {
+            _ = path.withCString {
+                csystemcall(Int(number), Int(AT_FDCWD), Int(bitPattern: $0), padded[0], padded[1], padded[2], 0)
+            }
+        }
+    }
+
+    /// The channel to the supervisor.
+    private static let channel: CInt = 3
+
+    /// Each of these must be the worker's end at once.
+    static let deadly: [Attack] = [
+        Attack("opens a file", call: SYS_openat, at: "/etc/passwd", Int(O_RDONLY)),
+        Attack("opens the supervisor's memory", call: SYS_openat, at: "/proc/1/mem", Int(O_RDWR)),
+        Attack("creates a file", call: SYS_openat, at: "/tmp/hostile", Int(O_CREAT | O_WRONLY)),
+        Attack("removes a file", call: SYS_unlinkat, at: "/etc/passwd"),
+        Attack("connects over the network", call: SYS_socket, Int(AF_INET), 1),
+        Attack("connects to a local socket", call: SYS_socket, Int(AF_UNIX), 1),
+        Attack("asks the kernel over netlink", call: SYS_socket, Int(AF_NETLINK), 3),
+        Attack("forks", call: SYS_clone, Int(SIGCHLD)),
+        Attack("forks with clone3", call: SYS_clone3, 0, 0),
+        Attack("starts a thread", call: SYS_clone, 0x10f00),
+        Attack("executes a program", call: SYS_execve, 0, 0, 0),
+        Attack("traces another process", call: SYS_ptrace, 16, Int(getppid())),
+        Attack("reads another process's memory", call: SYS_process_vm_readv, 1, 0, 0, 0, 0),
+        Attack("takes another process's descriptor", call: SYS_pidfd_getfd, 4, 0, 0),
+        Attack("signals the container's init", call: SYS_pidfd_send_signal, 4, Int(SIGKILL)),
+        Attack("signals everybody", call: SYS_kill, -1, Int(SIGKILL)),
+        Attack("maps executable memory", call: SYS_mmap, 0, 4096, 5, 0x22, -1, 0),
+        Attack("maps memory that is writable and executable", call: SYS_mmap, 0, 4096, 7, 0x22, -1, 0),
+        Attack("maps a descriptor", call: SYS_mmap, 0, 4096, 1, 0x02, 3, 0),
+        Attack("makes memory executable", call: SYS_mprotect, 0, 4096, 5),
+        Attack("makes a file in memory", call: SYS_memfd_create, 0, 0),
+        Attack("mounts", call: SYS_mount, 0, 0, 0, 0, 0),
+        Attack("makes a user namespace", call: SYS_unshare, 0x1000_0000),
+        Attack("enters another namespace", call: SYS_setns, 4, 0),
+        Attack("becomes root", call: SYS_setuid, 0),
+        Attack("takes capabilities back", call: SYS_capset, 0, 0),
+        Attack("changes the personality", call: SYS_personality, 0x040_0000),
+        Attack("loads a BPF program", call: SYS_bpf, 5, 0, 0),
+        Attack("uses io_uring", call: SYS_io_uring_setup, 8, 0),
+        Attack("uses the kernel's keys", call: SYS_keyctl, 0, -3),
+        Attack("uses userfaultfd", call: SYS_userfaultfd, 0),
+        Attack("counts performance events", call: SYS_perf_event_open, 0, 0, -1, -1, 0),
+        Attack("speaks to a device", call: SYS_ioctl, 5, 0xa1),
+        Attack("raises its limits", call: SYS_prlimit64, 0, 7, 0, 0),
+        Attack("returns from a signal that never came", call: SYS_rt_sigreturn),
+        Attack("aborts") { abort() },
+    ]
+
+    /// Each of these makes the supervisor end the worker.
+    static let insolent: [Attack] = [
+        Attack("stores a state without end") {
+            let chunk = [UInt8](repeating: 0x55, count: Channel.chunkSize)
+            for _ in 0..<64 { tell(WorkerMessage.store, chunk) }
+        },
+        Attack("speaks out of turn") { tell(WorkerMessage.confined, []) },
+        Attack("says something unknown") { tell(0xff, [1, 2, 3]) },
+        Attack("sends more than a message may have") {
+            tell(WorkerMessage.store, [UInt8](repeating: 0, count: 100_000))
+        },
+        Attack("hangs up") { close(channel) },
+    ]
+
+    /// Each of these is not worth an answer, and harms nobody else.
+    static let greedy: [Attack] = [
+        Attack("takes all the memory that it can get") {
+            var blocks: [UnsafeMutableRawPointer] = []
+            blocks.reserveCapacity(1024)
+            while blocks.count < 1024, let block = malloc(1 << 20) {
+                memset(block, 1, 1 << 20)
+                blocks.append(block)
+            }
+            for block in blocks { free(block) }
+        }
+    ]
+
+    /// Never returns.
+    static let spin = Attack("does nothing, for ever") { while true { poll(nil, 0, -1) } }
+
+    private static func tell(_ kind: UInt8, _ body: [UInt8]) {
+        let message = [kind] + body
+        _ = send(channel, message, message.count, CInt(MSG_NOSIGNAL))
+    }
+}

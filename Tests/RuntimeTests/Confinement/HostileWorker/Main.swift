@@ -1,0 +1,66 @@
+import CLibTPMS
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeWorker
+
+/// A worker whose TPM library the tenant has taken over: a fixture for attacks on the real confinement.
+///
+/// Everything but `TPMLIB_Process` is the real worker's. That function is this program's own, which the linker takes
+/// before the library's: it attacks when a TPM2_GetRandom asks for a number of bytes that no TPM gives, and else does
+/// what the library's does. `--list` prints the attacks.
+@main
+struct Main {
+    /// TPM2_GetRandom of so many bytes and more is an order to attack.
+    static let firstOrder = 0xa000
+
+    static let orders: [(first: Int, attacks: [Attack])] = [
+        (firstOrder, Attack.deadly), (0xa100, Attack.insolent), (0xa200, Attack.greedy), (0xa300, [Attack.spin]),
+    ]
+
+    @MainActor static func main() {
+        if CommandLine.arguments.dropFirst().first == "--list" {
+            for (first, attacks) in orders {
+                for (index, attack) in attacks.enumerated() { print(first + index, attack.name) }
+            }
+            return
+        }
+        // Found and made while that can still be done.
+        _ = (libraryProcess, orders.count)
+        let worker = Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor"))
+        do throws(Failure) {
+            try worker.run()
+        } catch {
+            exit(1)
+        }
+    }
+}
+
+private typealias Process =
+    @convention(c) (
+        UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?, UnsafeMutablePointer<UInt32>?,
+        UnsafeMutablePointer<UInt32>?, UnsafeMutablePointer<UInt8>?, UInt32
+    ) -> TPM_RESULT
+
+private let libraryProcess: Process? = {
+    guard let library = dlopen("libtpms.so.0", RTLD_NOW | RTLD_NOLOAD), let symbol = dlsym(library, "TPMLIB_Process")
+    else { return nil }
+    return unsafeBitCast(symbol, to: Process.self)
+}()
+
+@_cdecl("TPMLIB_Process")
+func hostileProcess(
+    _ answer: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?,
+    _ size: UnsafeMutablePointer<UInt32>?,
+    _ capacity: UnsafeMutablePointer<UInt32>?,
+    _ command: UnsafeMutablePointer<UInt8>?,
+    _ count: UInt32
+) -> TPM_RESULT {
+    if let command, count == 12, command[8] == 0x01, command[9] == 0x7b {
+        let order = Int(command[10]) << 8 | Int(command[11])
+        for (first, attacks) in Main.orders where attacks.indices.contains(order - first) {
+            attacks[order - first].run()
+        }
+    }
+    return libraryProcess?(answer, size, capacity, command, count) ?? TPM_RESULT(TPM_FAIL)
+}
