@@ -29,6 +29,12 @@ struct Main {
                 scale: Int(arguments[4]) ?? 1,
                 only: Set(arguments[5...])
             ).run()
+        case "by-hand" where arguments.count >= 3:
+            try ByHand(folder: arguments[1], server: Array(arguments[2...])).run()
+        case "devices" where arguments.count >= 3:
+            try Guest.devices(Array(arguments[2...]), rounds: Int(arguments[1]) ?? 1)
+        case "memory" where arguments.count >= 4:
+            try Guest.memory(arguments[1], Int(arguments[2]) ?? 1, arguments[3...].compactMap { pid_t($0) })
         default:
             throw Failure(
                 "cannot measure",

@@ -43,9 +43,14 @@ struct RoundTrips {
     var count: Int { kinds.count }
 
     /// Measures one kind and writes what it took.
-    func measure(_ index: Int, on device: Device, as side: String, to output: Output) throws(Failure) {
-        let kind = kinds[index]
-        try Self.measure(kind, on: device, group: "round trip", as: side, to: output)
+    func measure(
+        _ index: Int,
+        on device: Device,
+        group: String = "round trip",
+        as side: String,
+        to output: Output
+    ) throws(Failure) {
+        try Self.measure(kinds[index], on: device, group: group, as: side, to: output)
     }
 
     /// Measures NV_Write, in a group of its own.
