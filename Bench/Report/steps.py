@@ -73,4 +73,5 @@ def main():
         print(json.dumps(block | {"median": value, "low": value, "high": value}))
 
 
-main()
+if __name__ == "__main__":
+    main()
