@@ -88,8 +88,9 @@ enum Commands {
     private static let owner: UInt32 = 0x4000_0001
     private static let sha256: UInt16 = 0x0b
     private static let null: UInt16 = 0x10
-    // sign, userWithAuth, sensitiveDataOrigin, fixedParent, fixedTPM
-    private static let signingKey: UInt32 = 0x0004_0072
+    // sign, noDA, userWithAuth, sensitiveDataOrigin, fixedParent, fixedTPM: swtpm ends without TPM2_Shutdown, which counts as
+    // a failed authorization once a key has been used that is not noDA.
+    private static let signingKey: UInt32 = 0x0004_0472
 
     private static func sign(_ key: UInt32, scheme: UInt16) -> [UInt8] {
         authorized(0x15d, [key]) {

@@ -105,6 +105,14 @@ def panels(samples):
     starts = {name: medians("start", name) for name in samples.names("start")}
     if starts:
         found.append(plot.bars("Start to first answer", "ms", starts, {n: n.replace(", ", "\n") for n in starts}))
+    for group, title in (
+        ("container in the guest", "Container in the guest"),
+        ("containers at once in the guest", "Containers at once in the guest, until all are created"),
+    ):
+        names = [name for name in samples.names(group) if "delete" not in name]
+        if names:
+            labels = {name: name.replace(", until all are created", " containers") for name in names}
+            found.append(plot.bars(title, "ms", {name: medians(group, name) for name in names}, labels))
     for group, where in (("", "over a socket pair"), (" in the guest", "in the guest")):
         if samples.names("memory" + group):
             found.append(plot.curves(f"Memory (PSS) per instance, {where}", "KiB", sizes("memory" + group, "PSS")))
