@@ -43,10 +43,21 @@ def verdicts(samples):
         ratio_verdict("PSS at 100 instances", [pss["ours"] / pss["swtpm"]] if all(pss.values()) else [], 1)
     )
     result.append(first_start(samples))
+    result.append(none_failed(samples))
     hook = samples.of("hook", "hook, existing state", "ours")
     result.append(absolute_verdict("hook, existing state, without the kernel", hook, 25, "ms"))
     result.append(absolute_verdict("poststop", samples.of("hook", "poststop", "ours"), 50, "ms"))
     return result
+
+
+def none_failed(samples):
+    """Of all that were created at once."""
+    failed = samples.of("fact", "containers that failed", "ours")
+    what = "containers at once in the guest, failed"
+    if not failed:
+        return Verdict(what, "0", None, OPEN, "not measured")
+    note = ", ".join(f"{count:g} of {size}" for size, count in failed.items())
+    return Verdict(what, "0", sum(failed.values()), FAILS if any(failed.values()) else HOLDS, note)
 
 
 def first_start(samples):

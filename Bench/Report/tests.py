@@ -88,6 +88,12 @@ class Bounds(unittest.TestCase):
             self.assertEqual(verdict.result, result)
 
 
+    def test_one_failed_container_is_enough(self):
+        for failed, result in ((0, bounds.HOLDS), (1, bounds.FAILS)):
+            blocks = [("fact", "containers that failed", "ours", n, v) for n, v in ((1, 0), (16, failed), (64, 0))]
+            self.assertEqual(bounds.none_failed(samples_of(blocks)).result, result)
+
+
 class Steps(unittest.TestCase):
     def trace(self, leave_out=()):
         names = {"hook": "vtpm-hook-7", "supervisor": "vtpm-supervisor-8", "worker": "vtpm-worker-9"}
