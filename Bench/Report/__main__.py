@@ -51,8 +51,9 @@ def comparisons(samples, group):
             row.append(with_spread(values, unit) if values else "")
         if has_peer:
             ratios = samples.ratios(group, name, "ours", "swtpm")
-            low, high = interval(ratios) if ratios else (0, 0)
-            row.append(f"{median(ratios):.2f} ({low:.2f} to {high:.2f})" if ratios else "")
+            row.append(f"{median(ratios):.2f}" if ratios else "")
+            if len(ratios) > 1:
+                row[-1] += " ({:.2f} to {:.2f})".format(*interval(ratios))
         rows.append(row)
     head = [group, "ours"] + (["swtpm"] if has_peer else []) + others + (["ours / swtpm"] if has_peer else [])
     return table(head, rows)
