@@ -12,7 +12,7 @@ RELEASE  := -c release --static-swift-stdlib
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 
-.PHONY: build install format lint unit guest test soak demo clean dependencies stage
+.PHONY: build install format lint unit guest test soak bench demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -29,10 +29,10 @@ install:
 
 ## Formats all Swift code.
 format:
-	swift format --in-place --parallel --recursive Package.swift Sources Tests
+	swift format --in-place --parallel --recursive Package.swift Sources Tests Bench
 
 lint:
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests Bench
 
 ## The tests that need no kernel module.
 unit:
@@ -59,6 +59,10 @@ test: stage
 ## Power failures, disk errors, damaged files and kills in great numbers: it takes an hour or so.
 soak: stage
 	@Tests/soak $(STAGE)
+
+## Speed and size beside swtpm's, natively and in a guest; fails when a bound does not hold. docs/performance.md
+bench: stage
+	@Bench/run --programs $(STAGE)
 
 ## The main job, shown.
 demo: stage

@@ -129,6 +129,13 @@ let package = Package(
             exclude: ["DeviceCgroup/ProbeProgram"],
             swiftSettings: strict
         ),
+        // `make bench`: the same program measures this project and what it is compared with.
+        .executableTarget(
+            name: "vtpm-bench",
+            dependencies: ["Platform", "RuntimeControl", "RuntimeState", "CLinux"],
+            path: "Bench/Driver",
+            swiftSettings: strict
+        ),
         // What the tests start in place of the hook.
         .executableTarget(
             name: "ProbeProgram",

@@ -1,0 +1,46 @@
+import Glibc
+import Platform
+
+/// `vtpm-bench`: measures this project and swtpm in the same way, and writes what it measured as lines of JSON.
+///
+/// `Bench/run` calls it.
+@main
+struct Main {
+    static func main() {
+        do throws(Failure) {
+            try run(Array(CommandLine.arguments.dropFirst()))
+        } catch {
+            Output.say("\(error)")
+            exit(1)
+        }
+    }
+
+    private static func run(_ arguments: [String]) throws(Failure) {
+        switch arguments.first {
+        case "native" where arguments.count >= 5:
+            // One descriptor for each of 500 devices, and one for each channel.
+            var limit = rlimit()
+            getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            limit.rlim_cur = limit.rlim_max
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            try Native(
+                disk: Place(programs: arguments[1], directory: arguments[2]),
+                memory: Place(programs: arguments[1], directory: arguments[3]),
+                scale: Int(arguments[4]) ?? 1,
+                only: Set(arguments[5...])
+            ).run()
+        case "by-hand" where arguments.count >= 3:
+            try ByHand(folder: arguments[1], server: Array(arguments[2...])).run()
+        case "devices" where arguments.count >= 3:
+            try Guest.devices(Array(arguments[2...]), rounds: Int(arguments[1]) ?? 1)
+        case "memory" where arguments.count >= 4:
+            try Guest.memory(arguments[1], Int(arguments[2]) ?? 1, arguments[3...].compactMap { pid_t($0) })
+        default:
+            throw Failure(
+                "cannot measure",
+                because: "\"\(arguments.joined(separator: " "))\" is no measurement",
+                remedy: "Bench/run"
+            )
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import Glibc
+import Platform
+
+/// A first start with keys and certificates: `swtpm_setup` and then swtpm.
+struct Manufacture {
+    let place: Place
+
+    /// A certificate authority of our own beside the states, so that the host's is left alone.
+    private func configure() throws(Failure) {
+        let authority = "\(place.directory)/authority"
+        _ = try openOwnDirectory(authority)
+        try write(
+            "swtpm_setup.conf",
+            "create_certs_tool=/usr/bin/swtpm_localca\n"
+                + "create_certs_tool_config=\(authority)/localca.conf\n"
+                + "create_certs_tool_options=\(authority)/localca.options\n"
+                + "active_pcr_banks=sha256\n"
+        )
+        try write(
+            "localca.conf",
+            "statedir=\(authority)\nsigningkey=\(authority)/signkey.pem\nissuercert=\(authority)/issuer.pem\n"
+                + "certserial=\(authority)/serial\n"
+        )
+        try write("localca.options", "--platform-manufacturer bench\n--platform-version 1\n--platform-model bench\n")
+    }
+
+    private func write(_ name: String, _ text: String) throws(Failure) {
+        let path = "\(place.directory)/authority/\(name)"
+        let file = try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644))
+        try file.writeAll(Array(text.utf8), path)
+    }
+
+    /// Measures so many of them; the first one also makes the authority, and does not count.
+    func measure(_ count: Int) throws(Failure) {
+        try configure()
+        for round in -1..<count {
+            let name = "manufacture-\(round)"
+            let directory = place.state(.swtpm, name)
+            try systemCall("mkdir", "cannot create \(directory)") { mkdir(directory, 0o700) }
+            let initProcess = try FakeInit()
+            let begin = now()
+            let setup = ProgramLaunch(
+                "/usr/bin/swtpm_setup",
+                [
+                    "swtpm_setup", "--tpm2", "--tpmstate", directory, "--create-ek-cert", "--create-platform-cert",
+                    "--lock-nvram", "--overwrite", "--cipher", "aes-256-cbc", "--keyfile", place.keyFile,
+                    "--config", "\(place.directory)/authority/swtpm_setup.conf",
+                ]
+            )
+            guard try setup.start().wait() == .exited(0) else {
+                throw Failure("cannot measure swtpm_setup", because: "it failed", remedy: "run it by hand")
+            }
+            let tpm = try Side.swtpm.start(name, in: place, for: initProcess)
+            let time = milliseconds(now() - begin)
+            guard try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey)) else {
+                throw Failure("cannot measure swtpm_setup", because: "it made no EK")
+            }
+            try tpm.stop()
+            guard round >= 0 else { continue }
+            Output(round: round).write("manufacture", "swtpm_setup and swtpm", "swtpm", unit: "ms", [time])
+        }
+    }
+}

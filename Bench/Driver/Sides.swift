@@ -1,0 +1,206 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+/// What is compared.
+enum Side: String, CaseIterable {
+    /// A supervisor and its worker.
+    case ours
+    /// `swtpm chardev`.
+    case swtpm
+}
+
+/// Where a run's files and programs are.
+struct Place {
+    /// The directory with our programs.
+    var programs: String
+    /// A directory of the run's own.
+    var directory: String
+
+    /// A key of 256 bits, for both sides.
+    static let key = [UInt8](repeating: 0x5a, count: 32)
+
+    /// The file with ``key`` in hexadecimal digits, for swtpm.
+    var keyFile: String { "\(directory)/key" }
+
+    /// The directory of one state of a side.
+    func state(_ side: Side, _ name: String) -> String { "\(directory)/\(side.rawValue)/\(name)" }
+
+    /// Makes what both sides need.
+    func prepare() throws(Failure) {
+        for folder in ["run", "states", "index", "swtpm"] { _ = try openOwnDirectory("\(directory)/\(folder)") }
+        let file = try Descriptor.open(keyFile, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600))
+        try file.writeAll(Array(StateName.hexadecimal(Self.key).utf8), keyFile)
+    }
+}
+
+/// A container's init, as far as it matters here: a process that lives until it is killed.
+final class FakeInit {
+    let process: ChildProcess
+    let identity: ProcessIdentity
+    let reference: ProcessReference
+    private var isReaped = false
+
+    init() throws(Failure) {
+        let process = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        self.process = process
+        identity = try ProcessIdentity(of: process.process)
+        reference = try ProcessReference(process.process)
+    }
+
+    deinit { end() }
+
+    func end() {
+        guard !isReaped else { return }
+        isReaped = true
+        process.kill()
+        _ = try? process.wait()
+    }
+}
+
+/// A TPM that is running.
+protocol RunningTPM: AnyObject {
+    /// The processes that it consists of.
+    var processes: [pid_t] { get }
+    /// Where it answers commands.
+    var device: Device { get }
+    /// Ends it as the end of a container does, and waits until all of it is gone.
+    func stop() throws(Failure)
+}
+
+extension Side {
+    /// Starts a TPM on the state of this name, encrypted, and waits for its first answer.
+    func start(_ name: String, in place: Place, for initProcess: FakeInit) throws(Failure) -> any RunningTPM {
+        let tpm: any RunningTPM =
+            switch self {
+            case .ours: try OurTPM(name, in: place, for: initProcess)
+            case .swtpm: try SWTPM(name, in: place)
+            }
+        try tpm.device.run(Commands.getRandom)
+        return tpm
+    }
+}
+
+/// A real supervisor and worker; this program does what the hook does.
+final class OurTPM: RunningTPM {
+    private let hook: Channel
+    private let supervisor: ChildProcess
+    private let worker: pid_t
+    let device: Device
+    private let initProcess: FakeInit
+    private var isReaped = false
+
+    init(_ name: String, in place: Place, for initProcess: FakeInit) throws(Failure) {
+        let states = try Descriptor.open("\(place.directory)/states", .directory)
+        let index = try Descriptor.open("\(place.directory)/index", .directory)
+        let run = try Descriptor.open("\(place.directory)/run", .directory)
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        var launch = ProgramLaunch("\(place.programs)/vtpm-supervisor", ["vtpm-supervisor"])
+        launch.passed = [pair.far.descriptor.number]
+        launch.ownSession = true
+        let hook = pair.near
+        let supervisor = try launch.start()
+        let storage = PersistentStorage(
+            stateID: name,
+            statesPath: "\(place.directory)/states",
+            indexPath: "\(place.directory)/index"
+        )
+        let order = StartOrder(
+            storage: .persistent(storage),
+            containerID: name,
+            bundle: place.directory,
+            leaseName: name,
+            initProcess: initProcess.identity,
+            workerPath: "\(place.programs)/vtpm-worker"
+        )
+        let given = [run.number, initProcess.reference.descriptor.number, states.number, index.number]
+        try hook.send(HookMessage.start, order.encoded, descriptors: given)
+        let key = try SecretBytes(capacity: Place.key.count)
+        _ = key.append(copying: Place.key)
+        try hook.send(HookMessage.key, key)
+
+        let buffer = Channel.makeBuffer()
+        func expect(_ kind: UInt8) throws(Failure) -> [UInt8] {
+            guard let message = try hook.receive(into: buffer) else {
+                throw Failure("cannot start a vTPM", because: "the supervisor ended")
+            }
+            if message.kind == HookMessage.failure {
+                throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            }
+            guard message.kind == kind else {
+                throw Failure("cannot start a vTPM", because: "its supervisor sent message \(message.kind)")
+            }
+            return message.body
+        }
+        worker = pid_t(try expect(HookMessage.ready).reduce(0) { $0 << 8 | Int32($1) })
+        let ends = try Device.pair()
+        var number = ByteWriter()
+        number.write(UInt32(0))
+        try hook.send(HookMessage.device, number, descriptors: [ends.far.number])
+        _ = try expect(HookMessage.serving)
+        try hook.send(HookMessage.commit)
+        _ = try expect(HookMessage.committed)
+        device = Device(owning: ends.near)
+        self.hook = hook
+        self.supervisor = supervisor
+        self.initProcess = initProcess
+    }
+
+    deinit {
+        guard !isReaped else { return }
+        supervisor.kill()
+        kill(worker, SIGKILL)
+        _ = try? supervisor.wait()
+    }
+
+    var processes: [pid_t] { [supervisor.process, worker] }
+
+    func stop() throws(Failure) {
+        initProcess.end()
+        isReaped = true
+        guard try supervisor.wait() == .exited(0) else {
+            throw Failure("cannot stop a vTPM", because: "its supervisor failed: see the system log")
+        }
+    }
+}
+
+/// `swtpm chardev`, with the same transport, and the options that come nearest to what ours does.
+final class SWTPM: RunningTPM {
+    private let process: ChildProcess
+    let device: Device
+    private var isReaped = false
+
+    init(_ name: String, in place: Place) throws(Failure) {
+        let directory = place.state(.swtpm, name)
+        if mkdir(directory, 0o700) != 0, errno != EEXIST {
+            throw Failure("cannot create \(directory)", call: "mkdir", code: errno)
+        }
+        let ends = try Device.pair()
+        var launch = ProgramLaunch(
+            "/usr/bin/swtpm",
+            [
+                "swtpm", "chardev", "--tpm2", "--fd", "3", "--tpmstate", "dir=\(directory)",
+                "--key", "file=\(place.keyFile),mode=aes-256-cbc,format=hex",
+                "--flags", "not-need-init,startup-clear",
+            ]
+        )
+        launch.passed = [ends.far.number]
+        process = try launch.start()
+        device = Device(owning: ends.near)
+    }
+
+    deinit {
+        guard !isReaped else { return }
+        process.kill()
+        _ = try? process.wait()
+    }
+
+    var processes: [pid_t] { [process.process] }
+
+    func stop() throws(Failure) {
+        device.hangUp()
+        isReaped = true
+        guard try process.wait() == .exited(0) else { throw Failure("cannot stop swtpm", because: "it failed") }
+    }
+}

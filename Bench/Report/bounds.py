@@ -1,0 +1,72 @@
+"""The bounds, and whether they hold."""
+
+from samples import interval, median
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be said"
+
+
+class Verdict:
+    def __init__(self, what, bound, value, result, note=""):
+        self.what, self.bound, self.value, self.result, self.note = what, bound, value, result, note
+        # An absolute time is shown, and never fails a run: it says as much of the machine as of us.
+        self.counts = True
+
+
+def ratio_verdict(what, ratios, bound):
+    """A ratio fails where not even its interval reaches down to the bound, to two decimals."""
+    if not ratios:
+        return Verdict(what, f"≤ {bound:g}", None, OPEN, "not measured")
+    value, (low, high) = median(ratios), interval(ratios)
+    note = f"{low:.2f} to {high:.2f}" if len(ratios) > 1 else ""
+    if round(value, 2) > bound >= round(low, 2):
+        note += ", within the spread"
+    return Verdict(what, f"≤ {bound:g}", value, HOLDS if round(low, 2) <= bound else FAILS, note)
+
+
+def absolute_verdict(what, values, bound, unit):
+    if not values:
+        verdict = Verdict(what, f"{bound:g} {unit}", None, OPEN, "not measured")
+    else:
+        value = median(list(values.values()))
+        verdict = Verdict(what, f"{bound:g} {unit}", value, HOLDS if value <= bound else FAILS, "absolute, not counted")
+    verdict.counts = False
+    return verdict
+
+
+def verdicts(samples):
+    result = [
+        ratio_verdict(f"round trip, {name}", samples.ratios("round trip", name, "ours", "swtpm"), 1)
+        for name in samples.names("round trip")
+    ]
+    pss = {side: samples.of("memory", "PSS", side).get(100) for side in ("ours", "swtpm")}
+    result.append(
+        ratio_verdict("PSS at 100 instances", [pss["ours"] / pss["swtpm"]] if all(pss.values()) else [], 1)
+    )
+    result.append(first_start(samples))
+    result.append(none_failed(samples))
+    hook = samples.of("hook", "hook, existing state", "ours")
+    result.append(absolute_verdict("hook, existing state, without the kernel", hook, 25, "ms"))
+    result.append(absolute_verdict("poststop", samples.of("hook", "poststop", "ours"), 50, "ms"))
+    return result
+
+
+def none_failed(samples):
+    """Of all that were created at once."""
+    failed = samples.of("fact", "containers that failed", "ours")
+    what = "containers at once in the guest, failed"
+    if not failed:
+        return Verdict(what, "0", None, OPEN, "not measured")
+    note = ", ".join(f"{count:g} of {size}" for size, count in failed.items())
+    return Verdict(what, "0", sum(failed.values()), FAILS if any(failed.values()) else HOLDS, note)
+
+
+def first_start(samples):
+    what = "first start with EK, SRK and certificates"
+    if samples.of("fact", "ours has an EK", "ours").get(0) != 1:
+        return Verdict(what, "≤ 0.25", None, OPEN, "ours makes no EK and no certificates yet")
+    ours = samples.of("start", "new state, on disk", "ours")
+    theirs = samples.of("manufacture", "swtpm_setup and swtpm", "swtpm")
+    if not ours or not theirs:
+        return Verdict(what, "≤ 0.25", None, OPEN, "not measured")
+    peer = median(list(theirs.values()))
+    return ratio_verdict(what, [value / peer for value in ours.values()], 0.25)
