@@ -46,6 +46,7 @@ stage: dependencies
 	@$(MAKE) --no-print-directory build
 	@rm -rf $(STAGE)
 	@$(MAKE) --no-print-directory --silent install DESTDIR=$(STAGE)
+	@install -D -s -m 0755 .build/release/HostileWorker $(STAGE)/fixtures/hostile-worker
 
 ## The cases that need a real kernel with /dev/vtpmx, in a virtual machine where the host has none.
 guest: stage

@@ -8,6 +8,7 @@
 #   RUNTIME    the OCI runtime to use: runc or crun
 #   WORK       an empty folder on a tmpfs
 #   HOOKS      the folder of hook configurations
+#   FIXTURES   programs that stand in for ours
 #   ROOTFS     a Debian with tpm2-tools, read only
 #   SELFTESTS  the kernel's tools/testing/selftests/tpm2
 #   SYSLOG     the file to which /dev/log is written
@@ -382,7 +383,7 @@ end_case() {
     for id in $(runtime list --quiet 2>/dev/null); do
         runtime delete --force "$id" >/dev/null 2>&1
     done
-    awk '{ print $5 }' /proc/self/mountinfo | grep "^$WORK/" | tac | while read -r target; do
+    awk '{ print $5 }' /proc/self/mountinfo | grep -E "^($WORK|/usr/libexec/container-vtpm)/" | tac | while read -r target; do
         umount --lazy "$target"
     done
     find /sys/fs/cgroup -depth -type d -path '*/container-vtpm-tests*' -exec rmdir {} + 2>/dev/null
