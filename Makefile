@@ -12,7 +12,7 @@ RELEASE  := -c release --static-swift-stdlib
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 
-.PHONY: build install format lint unit guest test soak demo clean dependencies stage
+.PHONY: build install format lint unit guest test soak fuzz demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -59,6 +59,10 @@ test: stage
 ## Power failures, disk errors, damaged files and kills in great numbers: it takes an hour or so.
 soak: stage
 	@Tests/soak $(STAGE)
+
+## libFuzzer over everything that parses what others wrote, FUZZ_SECONDS (60) for each; one alone: Tests/Fuzz/run worker.
+fuzz: dependencies
+	@Tests/Fuzz/run
 
 ## The main job, shown.
 demo: stage
