@@ -15,7 +15,7 @@ import Testing
         var template = Array("/tmp/container-vtpm-replay-XXXXXX".utf8CString)
         close(mkstemp(&template))
         let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let result = await #expect(processExitsWith: .success) { [target, path] in
+        let result = await #expect(processExitsWith: .success) { [target, path = path as String] in
             let corpus = try Corpus(of: target)
             // On the main thread, as libtpms wants it.
             try await MainActor.run {
