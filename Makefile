@@ -12,7 +12,7 @@ RELEASE  := -c release --static-swift-stdlib
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 
-.PHONY: build install format lint unit guest test soak bench demo clean dependencies stage
+.PHONY: build install format lint unit guest test soak bench fuzz demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -64,6 +64,10 @@ soak: stage
 ## Speed and size beside swtpm's, natively and in a guest; fails when a bound does not hold. docs/performance.md
 bench: stage
 	@Bench/run --programs $(STAGE)
+
+## libFuzzer over everything that parses what others wrote, FUZZ_SECONDS (60) for each; one alone: Tests/Fuzz/run worker.
+fuzz: dependencies
+	@Tests/Fuzz/run
 
 ## The main job, shown.
 demo: stage

@@ -20,6 +20,42 @@ func program(_ name: String, _ dependencies: [Target.Dependency], settings: [Swi
 /// For programs that never have a second thread.
 let onOneThread: [SwiftSetting] = [.defaultIsolation(MainActor.self)]
 
+/// What the fuzzers and their replay call.
+let fuzzed: [Target.Dependency] = [
+    "CLinux", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState",
+    "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
+]
+
+/// What lies beside them and is no source.
+let fuzzData = ["Corpus", "Dictionaries", "run", "corpora", "tpm-recorder"]
+
+/// `make fuzz` builds the fuzzers, all of it instrumented; a test that replays their inputs is what there is otherwise.
+let fuzzTargets: [Target] =
+    Context.environment["CONTAINER_VTPM_FUZZ"] == nil
+    ? [
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: fuzzed,
+            path: "Tests/Fuzz",
+            exclude: fuzzData + ["Driver", "CFuzzer"],
+            sources: ["Entries", "Replay"],
+            swiftSettings: strict
+        )
+    ]
+    : [
+        // libFuzzer's own header is C++.
+        .systemLibrary(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
+        .executableTarget(
+            name: "fuzz",
+            dependencies: fuzzed + ["CFuzzer"],
+            path: "Tests/Fuzz",
+            exclude: fuzzData + ["Replay", "CFuzzer"],
+            sources: ["Entries", "Driver"],
+            swiftSettings: strict,
+            linkerSettings: [.linkedLibrary("stdc++")]
+        ),
+    ]
+
 let package = Package(
     name: "container-vtpm",
     products: [
@@ -143,6 +179,6 @@ let package = Package(
             path: "Tests/OCIHookTests/DeviceCgroup/ProbeProgram",
             swiftSettings: strict
         ),
-    ],
+    ] + fuzzTargets,
     swiftLanguageModes: [.v6]
 )

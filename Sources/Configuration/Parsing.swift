@@ -107,25 +107,32 @@ extension Configuration.HostTPM {
     static let banks = ["sha1", "sha256", "sha384", "sha512"]
 
     /// Whether a text selects PCRs: `sha256:0-4,7`, several banks joined with `+`, PCRs 0 to 23, no blanks.
+    ///
+    /// No bank and no PCR twice, and no number written with zeros before it: such a text was not meant as it stands.
     public static func isPCRSelection(_ text: String) -> Bool {
         let parts = text.split(separator: "+", omittingEmptySubsequences: false)
             .map { $0.split(separator: ":", omittingEmptySubsequences: false) }
         let names = parts.map { String($0[0]) }
         return Set(names).count == names.count
-            && parts.allSatisfy { part in
-                part.count == 2 && banks.contains(String(part[0]))
-                    && part[1].split(separator: ",", omittingEmptySubsequences: false).allSatisfy(isPCRRange)
-            }
+            && parts.allSatisfy { $0.count == 2 && banks.contains(String($0[0])) && isPCRList($0[1]) }
     }
 
-    private static func isPCRRange(_ text: Substring) -> Bool {
-        let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { number in
-            number.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains) && number.utf8.count <= 2
-                ? Int(number) : nil
+    private static func isPCRList(_ text: Substring) -> Bool {
+        var selected: Set<Int> = []
+        for item in text.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let range = pcrRange(item), selected.isDisjoint(with: range) else { return false }
+            selected.formUnion(range)
         }
-        guard (1...2).contains(bounds.count), let first = bounds[0], let last = bounds[bounds.count - 1] else {
-            return false
+        return true
+    }
+
+    private static func pcrRange(_ text: Substring) -> ClosedRange<Int>? {
+        let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { number -> Int? in
+            guard let value = Int(number), (0...23).contains(value), number == String(value) else { return nil }
+            return value
         }
-        return first <= last && last <= 23
+        guard (1...2).contains(bounds.count), let first = bounds[0], let last = bounds[bounds.count - 1], first <= last
+        else { return nil }
+        return first...last
     }
 }

@@ -189,8 +189,7 @@ func refusal(_ text: String) throws -> String {
     }
 
     @Test(arguments: [
-        "sha256:0", "sha256:23", "sha1:0-23", "sha256:0-4,6-14", "sha256:7+sha384:0,1+sha512:2+sha1:3", "sha256:7,7",
-        "sha256:00-07", "sha256:3-3",
+        "sha256:0", "sha256:23", "sha1:0-23", "sha256:0-4,6-14", "sha256:7+sha384:0,1+sha512:2+sha1:3", "sha256:3-3",
     ])
     func acceptsSelectionsOfPCRs(text: String) {
         #expect(Configuration.HostTPM.isPCRSelection(text))
@@ -200,6 +199,7 @@ func refusal(_ text: String) throws -> String {
         "", "sha256", "sha256:", "sha256:24", "sha256:0-24", "sha256:4-0", "sha256:-1", "sha256:1-", "sha256:1-2-3",
         "sha256:0,", "sha256:,0", "sha256: 0", "sha256:0 ", "SHA256:0", "sm3_256:0", "sha256:0+", "+sha256:0",
         "sha256:0+sha256:1", "sha256:0:1", "sha256:+1", "sha256:٣", "sha256:007", "sha256:0x1", "sha256:0\n",
+        "sha256:7,7", "sha256:0-4,4-14", "sha256:00-07",
     ])
     func refusesWhatSelectsNoPCRs(text: String) throws {
         #expect(!Configuration.HostTPM.isPCRSelection(text))

@@ -75,6 +75,7 @@ struct ControlGroupMount: Equatable, Sendable {
         var plain: [UInt8] = []
         var rest = field[...]
         while let byte = rest.popFirst() {
+            guard byte != 0 else { return nil }
             guard byte == UInt8(ascii: "\\") else {
                 plain.append(byte)
                 continue

@@ -85,8 +85,13 @@ public struct StateFile: Equatable, Sendable {
     }
 
     /// The header of the next generation.
+    ///
+    /// There is none after the last number: nothing that counts its writes comes near it.
     package func next(keyID: [UInt8]) throws(Failure) -> StateFile {
-        try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
+        guard generation < UInt64.max else {
+            throw Failure("cannot write the state of \"\(stateID)\"", because: "there is no generation after its own")
+        }
+        return try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
     }
 
     /// Bytes of the header, the check included.

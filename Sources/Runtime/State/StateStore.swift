@@ -125,7 +125,8 @@ public final class StateStore: StateKeeper {
         let onDisk = try StateFile(parsing: file, path: path)
         // Nobody else writes here; what is not ours must not be made ours. A write whose last sync failed is one ahead.
         guard onDisk.uuid == header.uuid, onDisk.stateID.utf8.elementsEqual(header.stateID.utf8),
-            (header.generation...header.generation + 1).contains(onDisk.generation), let oldKey = keys[onDisk.keyID]
+            onDisk.generation >= header.generation, onDisk.generation - header.generation <= 1,
+            let oldKey = keys[onDisk.keyID]
         else {
             throw Failure(
                 "cannot change the key of the state \(path)",

@@ -143,7 +143,7 @@ public final class Worker {
     }
 
     /// Reads, executes and answers one command; false when the device is gone.
-    private func answerOne(
+    func answerOne(
         _ engine: TPMEngine,
         _ server: borrowing Descriptor,
         failing: Bool

@@ -106,6 +106,11 @@ import Testing
         #expect(throws: Failure.self) { try header.decode(file, key: renamed, path: "") }
     }
 
+    @Test func refusesToCountPastTheLastGeneration() throws {
+        let last = try StateFile(keyID: master.id, uuid: header.uuid, generation: UInt64.max, stateID: "web")
+        #expect(throws: Failure.self) { try last.next(keyID: master.id) }
+    }
+
     @Test func remembersAnUnfinishedManufacture() throws {
         let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
         let key = try master.instanceKey(uuid: header.uuid, stateID: "web")

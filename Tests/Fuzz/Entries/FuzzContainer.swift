@@ -1,0 +1,84 @@
+import Configuration
+import Platform
+import RuntimeState
+
+@testable import OCIHook
+
+/// The state of a container, as a runtime hands it to the hook, and what follows from it.
+func fuzzContainerState(_ bytes: UnsafeRawBufferPointer) {
+    guard let state = accepted({ () throws(Failure) in try ContainerState(parsing: Array(bytes)) }) else { return }
+    require(!state.id.isEmpty && state.bundle.utf8.first == UInt8(ascii: "/"), "a state without an ID or a bundle")
+    let lease = must { () throws(Failure) in try StateName.lease(containerID: state.id, bundle: state.bundle) }
+    require(lease.utf8.count == 32, "a lease's name is no digest")
+    decide(state.id, state.annotations, nil)
+    // What a runtime hands on and what the bundle has is the same.
+    decide(state.id, state.annotations, state.annotations)
+}
+
+/// A bundle's configuration, and what the hook derives from it.
+func fuzzBundleConfig(_ bytes: UnsafeRawBufferPointer) {
+    let config = accepted { () throws(Failure) in try BundleConfig(parsing: Array(bytes), path: "/bundle/config.json") }
+    guard let config else { return }
+    if let root = accepted({ () throws(Failure) in try config.rootPath(bundle: "/bundle") }) {
+        require(root.utf8.first == UInt8(ascii: "/") && !root.utf8.contains(0), "a root that is no absolute path")
+    }
+    _ = config.mountsOwnDev
+    _ = accepted { () throws(Failure) in try config.deviceOwner() }
+    let subtree = accepted { () throws(Failure) in try ContainerSubtree(cgroupsPath: config.linux?.cgroupsPath) }
+    if let subtree { examine(subtree, config.linux?.cgroupsPath ?? "") }
+    decide("container", nil, config.annotations)
+}
+
+/// Whatever the configuration names, the cgroups that are taken for the container's hold it and not the hook.
+private func examine(_ subtree: ContainerSubtree, _ path: String) {
+    let texts = ["/a/b/c", "/system.slice/runc-web.scope", path, "/a" + path, path + "/init"]
+    for leaf in texts.compactMap({ GroupPath($0.utf8) }) {
+        for own in [nil, GroupPath.root, GroupPath("/a".utf8), GroupPath(path.utf8), leaf] {
+            for level in subtree.levels(from: leaf, hook: own) {
+                require(!level.names.isEmpty && level.contains(leaf), "a cgroup above or beside the container's")
+                require(own.map { !level.contains($0) } ?? true, "a cgroup of the hook's own")
+            }
+        }
+    }
+}
+
+private let policies: [Configuration.State] = {
+    var policies = [Configuration.State()]
+    for scope in Configuration.State.Scope.allCases {
+        var policy = Configuration.State()
+        (policy.source, policy.scope, policy.allowsEphemeral) = (.annotation, scope, scope == .none)
+        policies.append(policy)
+    }
+    return policies
+}()
+
+/// Whatever annotations say, a state has a directory's name, and nobody leaves the namespace that the engine gave.
+private func decide(_ containerID: String, _ state: [String: String]?, _ bundle: [String: String]?) {
+    guard let annotations = accepted({ () throws(Failure) in try Annotations(state: state, bundle: bundle) }) else {
+        return
+    }
+    for policy in policies {
+        let identity = accepted { () throws(Failure) in
+            try StateIdentity.decide(containerID: containerID, annotations: annotations, allowed: policy)
+        }
+        guard let identity else { continue }
+        guard let stateID = identity.stateID else {
+            require(policy.allowsEphemeral, "an ephemeral TPM that is not allowed")
+            continue
+        }
+        let name = must { () throws(Failure) in try StateName.encoded(stateID) }
+        require(StateName.isEncoded(name) && name.utf8.count <= 240, "a name that no directory can have")
+        let slashes = stateID.utf8.filter { $0 == UInt8(ascii: "/") }.count
+        guard annotations[.stateID] != nil else {
+            require(slashes == 0, "a container's ID reaches into a namespace")
+            continue
+        }
+        require(policy.source == .annotation, "an annotation names a state and may not")
+        guard policy.scope != .none else {
+            require(slashes == 0, "a name reaches into a namespace")
+            continue
+        }
+        let isScoped = stateID.utf8.starts(with: "\(policy.scope.rawValue)/".utf8)
+        require(isScoped && slashes == 2, "a name leaves its namespace")
+    }
+}

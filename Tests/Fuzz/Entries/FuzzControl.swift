@@ -1,0 +1,107 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+@testable import RuntimeSupervisor
+
+/// What the programs say to each other: the first byte says which conversation, then a list of messages follows, the
+/// first byte of each being its kind.
+///
+/// 0: the hook's orders to a new supervisor. 1: a worker's messages to its supervisor. 2: questions and answers of a
+/// control socket. The bits above are how many descriptors come with the first message.
+func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
+    guard let first = bytes.first else { return }
+    let messages = Array(Records(bytes.dropFirst()).prefix(64)).map(\.bytes)
+    for message in messages { bodies(Array(message.dropFirst())) }
+    let pair = must { () throws(Failure) in try Channel.pair(near: "sender", far: "hearer") }
+    send(messages, Int(first >> 4) % (Channel.descriptorLimit + 1), to: pair.near)
+    // The sender has said all: nobody waits for more.
+    shutdown(pair.near.descriptor.number, CInt(SHUT_WR))
+    switch first & 0x0f {
+    case 0: hearOrders(pair.far)
+    case 1: hearWorker(pair.far)
+    default: hearClient(pair.far)
+    }
+}
+
+/// Whole bodies that are read at one go come back as they were.
+private func bodies(_ body: [UInt8]) {
+    if let order = StartOrder(body) {
+        require(StartOrder(order.encoded.bytes) == order, "an order does not come back as it was")
+    }
+    if let status = VTPMStatus(body) {
+        require(status.encoded.bytes == body, "a status does not come back as it was")
+    }
+}
+
+/// A sender that is not bound to what `Channel.send` may send.
+private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Channel) {
+    let number = channel.descriptor.number
+    for (index, message) in messages.enumerated() {
+        if index == 0, let kind = message.first {
+            let devices = [CInt](repeating: 0, count: descriptorCount).map { _ in
+                open("/dev/null", O_RDONLY | O_CLOEXEC)
+            }
+            defer { for device in devices { close(device) } }
+            var body = ByteWriter()
+            body.write(message.dropFirst().prefix(Channel.messageLimit - 1))
+            guard (try? channel.send(kind, body, descriptors: devices)) != nil else { return }
+        } else {
+            let flags = CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT)
+            guard Glibc.send(number, message, message.count, flags) >= 0 else { return }
+        }
+    }
+}
+
+private func hearOrders(_ hook: Channel) {
+    _ = accepted { () throws(Failure) in
+        var orders = try Orders(from: hook)
+        require(orders.order.encoded.bytes.count < Channel.messageLimit, "an order longer than a message")
+        if let (repository, stateID) = try orders.takeRepository() {
+            _ = repository
+            _ = try StateName.encoded(stateID)
+        }
+    }
+}
+
+/// A supervisor's link to a worker that has ended: what it collects comes from the messages alone.
+private nonisolated(unsafe) let link = must { () throws(Failure) in
+    let itself = try ProcessReference(getpid())
+    // Any program that does not end by itself.
+    let link = try WorkerLink.start(program: "/usr/bin/yes", initProcess: itself.descriptor)
+    link.kill()
+    _ = try link.reap()
+    return link
+}
+private nonisolated(unsafe) let buffer = Channel.makeBuffer()
+
+private func hearWorker(_ worker: Channel) {
+    link.forgetState()
+    _ = accepted { () throws(Failure) in
+        while let message = try worker.receive(into: buffer) {
+            switch message.kind {
+            case WorkerMessage.store:
+                guard let state = try link.collect(message) else { continue }
+                require(state.count <= WorkerMessage.stateLimit, "a state larger than any")
+                link.forgetState()
+            case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            default: continue
+            }
+        }
+    }
+}
+
+private func hearClient(_ client: Channel) {
+    _ = accepted { () throws(Failure) in
+        while let message = try client.receive(into: buffer) {
+            let body = message.body
+            require(body.count == message.count, "a body of another size than its message")
+            let key = try SecretBytes(capacity: MasterKey.size)
+            if message.kind == ControlMessage.rekey, message.append(to: key) {
+                require(key.count == body.count, "a key that is not what came")
+                _ = try MasterKey(key)
+            }
+        }
+    }
+}

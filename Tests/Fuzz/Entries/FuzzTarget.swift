@@ -1,0 +1,31 @@
+/// What is fuzzed, by the name of its corpus.
+enum FuzzTarget: String, CaseIterable, Codable, Sendable {
+    case worker
+    case control
+    case stateFile = "state-file"
+    case index
+    case export
+    case swtpmState = "swtpm-state"
+    case containerState = "container-state"
+    case bundleConfig = "bundle-config"
+    case configuration
+    case deviceFilter = "device-filter"
+    case kernelText = "kernel-text"
+
+    /// Runs one input: it returns, or the process dies.
+    func run(_ bytes: UnsafeRawBufferPointer) {
+        switch self {
+        case .worker: fuzzWorker(bytes)
+        case .control: fuzzControl(bytes)
+        case .stateFile: fuzzStateFile(bytes)
+        case .index: fuzzIndex(bytes)
+        case .export: fuzzExport(bytes)
+        case .swtpmState: fuzzSWTPMState(bytes)
+        case .containerState: fuzzContainerState(bytes)
+        case .bundleConfig: fuzzBundleConfig(bytes)
+        case .configuration: fuzzConfiguration(bytes)
+        case .deviceFilter: fuzzDeviceFilter(bytes)
+        case .kernelText: fuzzKernelText(bytes)
+        }
+    }
+}
