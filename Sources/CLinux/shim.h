@@ -40,6 +40,7 @@ extern int setresgid(gid_t, gid_t, gid_t);
 extern int setresuid(uid_t, uid_t, uid_t);
 extern int getresgid(gid_t *, gid_t *, gid_t *);
 extern int getresuid(uid_t *, uid_t *, uid_t *);
+extern int malloc_trim(size_t);
 extern int unshare(int);
 extern int fsopen(const char *, unsigned int);
 extern int fsconfig(int, unsigned int, const char *, const void *, int);

@@ -46,14 +46,16 @@ public enum Hardening {
     ///
     /// The Swift runtime goes through most of its code once, and a vTPM that lives for months needs little of it. The
     /// pages are clean and shared: what is needed again is mapped again from the page cache, and what is not can leave
-    /// memory. madvise(2) MADV_DONTNEED
+    /// memory. What the start has freed in the heap goes as well. madvise(2) MADV_DONTNEED, malloc_trim(3)
     public static func releaseStartupPages() {
         let pageSize = sysconf(CInt(_SC_PAGESIZE))
         let first = clinux_program_start() / pageSize * pageSize
         // Only whole pages of code: what follows in the last one can be data that was relocated.
         let length = (clinux_program_end() - first) / pageSize * pageSize
-        // No more than advice: where it is not taken, nothing is lost.
-        _ = madvise(UnsafeMutableRawPointer(bitPattern: first), length, MADV_DONTNEED)
+        // No more than advice: where it is not taken, nothing is lost. Locked pages would not be given back.
+        munlock(UnsafeMutableRawPointer(bitPattern: first), length)
+        madvise(UnsafeMutableRawPointer(bitPattern: first), length, MADV_DONTNEED)
+        malloc_trim(0)
     }
 
     /// Sets how readily the kernel's out-of-memory killer takes a process, this one if none is named, whatever the engine

@@ -28,6 +28,11 @@ public struct PollSet {
     /// An empty set.
     public init() {}
 
+    /// Makes it an empty set again, which needs no new memory for as many descriptors as it has had.
+    public mutating func removeAll() {
+        entries.removeAll(keepingCapacity: true)
+    }
+
     /// Adds a descriptor and returns its index, for ``events(at:)``.
     ///
     /// The events are POLLIN and such; 0 asks for POLLHUP and POLLERR alone, which are always told.

@@ -2,7 +2,7 @@ import Glibc
 
 /// Memory that messages or commands are read into, wiped when it is no longer used.
 public final class ScratchBuffer {
-    private let memory: UnsafeMutableRawBufferPointer
+    @usableFromInline let memory: UnsafeMutableRawBufferPointer
 
     /// Allocates so many bytes, all zero.
     public init(size: Int) {
@@ -19,6 +19,7 @@ public final class ScratchBuffer {
     public var size: Int { memory.count }
 
     /// Lets a call read and write the memory, which stays where it is for that long.
+    @inlinable
     public func withBytes<Result: ~Copyable, E: Error>(
         _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Result
     ) throws(E) -> Result {

@@ -8,6 +8,7 @@ import Glibc
 /// `name` is the call's name and `what` says what could not be done if it fails, both for the error's text. `body` must
 /// not do anything after the call that could change `errno`.
 @discardableResult
+@inlinable
 public func systemCall<Value: SignedInteger>(
     _ name: String,
     _ what: @autoclosure () -> String,

@@ -9,6 +9,7 @@ import Platform
 /// holds a key. docs/threat-model.md has what each step is for.
 public struct SupervisorConfinement: ~Copyable {
     private let landlock: Landlock?
+    private var groups: [gid_t] = []
 
     /// Its worker is another user's; and a key is never in swap, whatever the limit for locked memory.
     private static let capabilities: Set<CInt> = [CAP_KILL, CAP_IPC_LOCK]
@@ -28,8 +29,12 @@ public struct SupervisorConfinement: ~Copyable {
     }
 
     /// Lets it open the host's TPM, for the counter.
-    public borrowing func allowDevice(_ path: String) throws(Failure) {
-        try landlock?.allow([.readFile, .writeFile], below: try .open(path, OpenOptions(openPathOnly)))
+    ///
+    /// udev gives the device to a group (`tss`), which root needs without CAP_DAC_OVERRIDE.
+    public mutating func allowDevice(_ path: String) throws(Failure) {
+        let device = try Descriptor.open(path, OpenOptions(openPathOnly))
+        try landlock?.allow([.readFile, .writeFile], below: device)
+        groups.append(try device.status(path).st_gid)
     }
 
     /// Gives up the rest, for good.
@@ -38,6 +43,8 @@ public struct SupervisorConfinement: ~Copyable {
     public borrowing func enforce() throws(Failure) {
         // syslog(3) reads the time zone when it is first needed.
         tzset()
+        let groups = self.groups
+        try systemCall("setgroups", "cannot leave the supervisor's groups") { setgroups(groups.count, groups) }
         try Capabilities.bound(to: Self.capabilities)
         try Capabilities.keep(Self.capabilities)
         try ResourceLimit.messageQueues(0).enforce()

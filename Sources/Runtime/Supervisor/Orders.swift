@@ -63,7 +63,7 @@ struct Orders: ~Copyable {
     }
 
     /// Names the files that the supervisor works with, before ``takeRepository()`` takes them.
-    borrowing func allowFiles(in confinement: borrowing SupervisorConfinement) throws(Failure) {
+    borrowing func allowFiles(in confinement: inout SupervisorConfinement) throws(Failure) {
         try confinement.allowOwn(runDirectory)
         switch states {
         case .some(let directory): try confinement.allowOwn(directory)

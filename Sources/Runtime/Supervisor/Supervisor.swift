@@ -91,8 +91,8 @@ public final class Supervisor {
         let order = orders.order
         // It gives up its privileges while the state is read.
         let worker = try WorkerLink.start(program: order.workerPath, initProcess: orders.initProcess.descriptor)
-        let confinement = try SupervisorConfinement()
-        try orders.allowFiles(in: confinement)
+        var confinement = try SupervisorConfinement()
+        try orders.allowFiles(in: &confinement)
         let (store, state) = try openState(&orders, hook)
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
         try worker.initialize(state)

@@ -14,7 +14,8 @@ package final class WorkerLink {
     private let child: ChildProcess
     private let user: WorkerUser
     private var isReaped = false
-    private let incoming: SecretBytes
+    /// What has come of a state; there is none most of the time, and locked memory is dear.
+    private var incoming: SecretBytes?
 
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
     private static let patience = 5000
@@ -26,7 +27,6 @@ package final class WorkerLink {
         self.child = child
         do {
             self.user = try WorkerUser(of: child.process)
-            self.incoming = try SecretBytes(capacity: WorkerMessage.stateLimit)
             self.reference = try ProcessReference(child.process)
         } catch {
             child.kill()
@@ -108,7 +108,8 @@ package final class WorkerLink {
     ///
     /// It is valid until ``forgetState()``.
     package func collect(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
-        guard chunk.append(to: incoming) else {
+        if incoming == nil { incoming = try SecretBytes(capacity: WorkerMessage.stateLimit) }
+        guard let incoming, chunk.append(to: incoming) else {
             throw Failure(
                 "cannot store the TPM's state",
                 because: "the worker sent more than \(WorkerMessage.stateLimit) bytes"
@@ -117,9 +118,9 @@ package final class WorkerLink {
         return chunk.count < Channel.chunkSize ? incoming : nil
     }
 
-    /// Wipes what was collected.
+    /// Wipes what was collected, once nobody else holds it.
     package func forgetState() {
-        incoming.wipe()
+        incoming = nil
     }
 
     /// Kills the worker at once.

@@ -113,9 +113,10 @@ public final class Worker {
         _ initProcess: borrowing Descriptor
     ) throws(Failure) {
         var isOrphan = false
+        var set = PollSet()
         while true {
             if mustShutDown { return try shutDown(engine) }
-            var set = PollSet()
+            set.removeAll()
             let device = set.add(server.number)
             let other = set.add(isOrphan ? initProcess.number : channel.descriptor.number)
             try set.wait()
