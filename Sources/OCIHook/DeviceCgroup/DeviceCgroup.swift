@@ -28,9 +28,8 @@ public enum DeviceCgroup {
         }
         let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
         let groups = try ControlGroups(of: process)
-        if try isAllowed(by: probe, in: groups, what) { return }
-
         if case .systemd(let unit) = subtree {
+            if try isAllowed(by: probe, in: groups, what) { return }
             // Its DeviceAllow would have to be set first: systemd builds its filter from that at each daemon-reload.
             throw Failure(
                 what,
@@ -38,8 +37,16 @@ public enum DeviceCgroup {
                 remedy: "use the runtime's cgroupfs driver, or \(ruleRemedy)"
             )
         }
-        try allowInLegacyHierarchy(groups.legacyDevices, devices, subtree)
-        let obstacles = try allowInUnifiedHierarchy(groups.unified, devices, subtree)
+        // A filter that allows the devices is left as it is, so there is no need to ask first: the probe is a program to
+        // be started, and the slowest part of this.
+        let obstacles: [LocatedObstacle]
+        do {
+            try allowInLegacyHierarchy(groups.legacyDevices, devices, subtree)
+            obstacles = try allowInUnifiedHierarchy(groups.unified, devices, subtree)
+        } catch {
+            guard try isAllowed(by: probe, in: groups, what) else { throw error }
+            return
+        }
         if try isAllowed(by: probe, in: groups, what) { return }
         if let obstacle = obstacles.first {
             throw Failure(what, because: obstacle.description, remedy: obstacle.remedy)
