@@ -9,11 +9,11 @@ import Platform
 struct Procfs: ~Copyable {
     private let directory: Descriptor
 
-    /// Opens `/proc`.
-    init() throws(Failure) {
-        let directory = try Descriptor.open("/proc", .directory)
-        guard try directory.fileSystemMagic("/proc") == Int(PROC_SUPER_MAGIC) else {
-            throw Failure("cannot use /proc", because: "it is no process file system")
+    /// Opens it where it is mounted.
+    init(at path: String = "/proc") throws(Failure) {
+        let directory = try Descriptor.open(path, .directory)
+        guard try directory.fileSystemMagic(path) == Int(PROC_SUPER_MAGIC) else {
+            throw Failure("cannot use \(path)", because: "it is no process file system")
         }
         self.directory = directory
     }

@@ -11,8 +11,10 @@ nodes() { # ID
 }
 
 # The mapped root, in a root filesystem that is read only.
-before=$(host_snapshot)
 container_bundle root "$in_user_namespace" '.root.readonly = true'
+container_bundle user "$in_user_namespace" '.process.user = {uid: 1000, gid: 1000}'
+container_bundle inner
+before=$(host_snapshot)
 container_start root
 container_exec root tpm2_getrandom --hex 8
 expect_match "the answer at /dev/tpm0" '^8001000000140000000000' "$(raw_command root /dev/tpm0 "$get_random")"
@@ -27,7 +29,6 @@ configure <<'END'
 [device]
 group = "users"
 END
-container_bundle user "$in_user_namespace" '.process.user = {uid: 1000, gid: 1000}'
 container_start user
 container_exec user tpm2_getrandom --hex 8
 expect_equal "the nodes" 'character special file 660 1000:100' "$(nodes user)"
@@ -42,4 +43,18 @@ group = 70000
 END
 container_wrap_hooks user
 expect_creation_refused user 'its group 70000 has no ID on the host'
+expect_host "$before"
+
+# A hook that is itself in a user namespace sees other IDs than the host's.
+cat >"$WORK/inner" <<'END'
+unshare --pid --mount --fork sleep 60 &
+until pid=$(pgrep --parent $!) && [[ $(readlink /proc/$pid/exe) == */sleep ]]; do sleep 0.05; done
+jq --null-input --arg bundle "$1" --argjson pid "$pid" '{id: "inner", pid: $pid, bundle: $bundle}' | "$2" createRuntime
+status=$?
+kill -KILL "$pid"
+exit "$status"
+END
+status=0
+error=$(unshare --user --map-root-user bash "$WORK/inner" "$BUNDLES/inner" "$HOOK" 2>&1) || status=$?
+expect_refusal "a hook in a user namespace" 'the hook runs in a user namespace' "$status" "$error"
 expect_host "$before"

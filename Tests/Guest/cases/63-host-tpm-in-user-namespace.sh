@@ -19,19 +19,19 @@ expect_own_tpm() { # ID
 
 host_pcr_extend 16 "the host's"
 host=$(host_pcr 16)
-before=$(host_snapshot)
 container_bundle mapped "$in_user_namespace"
+container_bundle device "$host_node"
+container_bundle bound "$in_user_namespace" "$host_node"
+before=$(host_snapshot)
 container_start mapped
 expect_own_tpm mapped
 container_stop mapped
 
 # As --device does.
-container_bundle device "$host_node"
 container_start device
 expect_own_tpm device
 container_stop device
 
-container_bundle bound "$in_user_namespace" "$host_node"
 container_wrap_hooks bound
 expect_creation_refused bound 'something is mounted there \(take /dev/tpm0 out of linux\.devices'
 expect_host "$before"

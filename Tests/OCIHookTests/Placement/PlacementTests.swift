@@ -1,4 +1,5 @@
 import Glibc
+import Platform
 import Testing
 
 @testable import OCIHook
@@ -92,6 +93,21 @@ struct PlacementTests {
     /// Engines' paths have links, such as /var/run.
     @Test func aLinkOnTheWayToTheRootIsFollowed() throws {
         #expect(try Stage.run("standard; ln -s $PWD link; place $PWD/link/rootfs; \(Self.look)") == Self.right)
+    }
+
+    @Test func anImitationOfProcIsRefused() throws {
+        let error = #expect(throws: Failure.self) { _ = try Procfs(at: "/tmp") }
+        #expect(error?.description == "cannot use /tmp: it is no process file system")
+        let script = """
+            standard
+            export root container
+            cat /proc/self/mountinfo >copy
+            bash -c 'mount --bind copy /proc/$$/mountinfo; exec $PROGRAM examine $root $container' || true
+            """
+        #expect(
+            try Stage.run(script)
+                == "refused: cannot open /proc/self/mountinfo: openat2: Invalid cross-device link"
+        )
     }
 
     @Test func whatFailsLaterIsUndone() throws {
