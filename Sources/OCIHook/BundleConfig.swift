@@ -43,7 +43,15 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     static func load(bundle: String) throws(Failure) -> BundleConfig {
         let path = "\(bundle)/config.json"
         // Not to be held up by a pipe, should there be one in its place.
-        let file = try Descriptor.open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+        let file: Descriptor
+        do {
+            file = try .open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+        } catch let error where error.code == ENOENT && bundle == "/" {
+            // crun 1.8 gives its working directory, which it has left when it makes devices for a user namespace.
+            throw error.helped(
+                by: "the runtime gives / as the bundle; crun does with linux.devices in a user namespace"
+            )
+        }
         guard try file.status(path).st_mode & S_IFMT == S_IFREG else {
             throw Failure("cannot read \(path)", because: "it is no regular file")
         }

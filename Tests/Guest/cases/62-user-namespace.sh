@@ -30,7 +30,7 @@ configure <<'END'
 group = "users"
 END
 container_start user
-container_exec user tpm2_getrandom --hex 8
+container_exec --user 1000:1000 user tpm2_getrandom --hex 8
 expect_equal "the nodes" 'character special file 660 1000:100' "$(nodes user)"
 expect_equal "another user, in the group" opened "$(opening user 1001:100 /dev/tpm0)"
 expect_match "another user" 'Permission denied' "$(opening user 1001:1001 /dev/tpm0)"

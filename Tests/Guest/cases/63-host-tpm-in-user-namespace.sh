@@ -1,6 +1,6 @@
 # On a host with a TPM of its own the /dev/tpm0 of a container is the container's, also where the runtime was told to put
 # the host's there. runc does so in a user namespace by binding the host's node, whatever number it is given: that is
-# refused.
+# refused. crun binds a node of its own making there, and some versions then tell hooks that the bundle is "/".
 # Needs: hardware-tpm
 . "$GUEST/lib.sh"
 
@@ -33,6 +33,6 @@ expect_own_tpm device
 container_stop device
 
 container_wrap_hooks bound
-expect_creation_refused bound 'something is mounted there \(take /dev/tpm0 out of linux\.devices'
+expect_creation_refused bound '(something is mounted there \(take /dev/tpm0 out of linux\.devices|//config\.json.*linux\.devices)'
 expect_host "$before"
 expect_equal "PCR 16 of the host's TPM" "$host" "$(host_pcr 16)"

@@ -8,8 +8,9 @@ container_bundle present \
     '(.mounts[] | select(.destination == "/dev") | .options) += ["tmpcopyup"] | .root.readonly = true'
 echo "the image's" >"$BUNDLES/present/rootfs/dev/tpmrm0"
 container_start present
-container_exec present tpm2_getrandom --hex 8
-expect_match "the answer at /dev/tpm0" '^8001000000140000000000' "$(raw_command present /dev/tpm0 "$get_random")"
+# Without the user some runtimes exec as root, who has no CAP_DAC_OVERRIDE here.
+container_exec --user 1000:100 present tpm2_getrandom --hex 8
+container_exec --user 1000:100 present tpm2_getrandom --tcti device:/dev/tpm0 --hex 8
 expect_equal "the nodes" 'character special file 600 1000:100' \
     "$(container_exec present stat --format '%F %a %u:%g' /dev/tpm0 /dev/tpmrm0 | sort --unique)"
 container_stop present
