@@ -17,7 +17,7 @@ container_bundle inner
 before=$(host_snapshot)
 container_start root
 container_exec root tpm2_getrandom --hex 8
-expect_match "the answer at /dev/tpm0" '^8001000000140000000000' "$(raw_command root /dev/tpm0 "$get_random")"
+container_exec root tpm2_getrandom --tcti device:/dev/tpm0 --hex 8
 expect_equal "the nodes" 'character special file 600 0:0' "$(nodes root)"
 expect_equal "the owner on the host" 100000:200000 "$(stat --format %u:%g "/proc/$(container_pid root)/root/dev/tpm0")"
 expect_match "another user" 'Permission denied' "$(opening root 1001:1001 /dev/tpmrm0)"
@@ -36,7 +36,10 @@ expect_equal "another user, in the group" opened "$(opening user 1001:100 /dev/t
 expect_match "another user" 'Permission denied' "$(opening user 1001:1001 /dev/tpm0)"
 container_stop user
 
-# A user and a group whom the namespace does not map.
+# The rest does not depend on the runtime.
+[[ $RUNTIME == runc ]] || exit 0
+
+# A group that the namespace does not map.
 configure <<'END'
 [device]
 group = 70000
