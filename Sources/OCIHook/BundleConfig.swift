@@ -47,10 +47,8 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         do {
             file = try .open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
         } catch let error where error.code == ENOENT && bundle == "/" {
-            // crun 1.8 gives its working directory, which it has left when it makes devices for a user namespace.
-            throw error.helped(
-                by: "the runtime gives / as the bundle; crun does with linux.devices in a user namespace"
-            )
+            // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
+            throw error.helped(by: "the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
         }
         guard try file.status(path).st_mode & S_IFMT == S_IFREG else {
             throw Failure("cannot read \(path)", because: "it is no regular file")

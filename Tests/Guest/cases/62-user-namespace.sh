@@ -50,7 +50,7 @@ expect_host "$before"
 
 # A hook that is itself in a user namespace sees other IDs than the host's.
 cat >"$WORK/inner" <<'END'
-unshare --pid --mount --fork sleep 60 &
+unshare --pid --mount --fork sleep 60 2>/dev/null &
 until pid=$(pgrep --parent $!) && [[ $(readlink /proc/$pid/exe) == */sleep ]]; do sleep 0.05; done
 jq --null-input --arg bundle "$1" --argjson pid "$pid" '{id: "inner", pid: $pid, bundle: $bundle}' | "$2" createRuntime
 status=$?

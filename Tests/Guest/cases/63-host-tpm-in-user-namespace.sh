@@ -1,6 +1,7 @@
 # On a host with a TPM of its own the /dev/tpm0 of a container is the container's, also where the runtime was told to put
 # the host's there. runc does so in a user namespace by binding the host's node, whatever number it is given: that is
-# refused. crun binds a node of its own making there, and some versions then tell hooks that the bundle is "/".
+# refused. crun binds a node of its own making there; some versions then tell hooks that the bundle is "/"
+# (crun, pull request 2263).
 # Needs: hardware-tpm
 . "$GUEST/lib.sh"
 
@@ -33,6 +34,6 @@ expect_own_tpm device
 container_stop device
 
 container_wrap_hooks bound
-expect_creation_refused bound '(something is mounted there \(take /dev/tpm0 out of linux\.devices|//config\.json.*linux\.devices)'
+expect_creation_refused bound '(something is mounted there \(take /dev/tpm0 out of linux\.devices|//config\.json.*the runtime gives / as the bundle)'
 expect_host "$before"
 expect_equal "PCR 16 of the host's TPM" "$host" "$(host_pcr 16)"
