@@ -24,6 +24,8 @@ struct PlacementTests {
         // What an image or --device has put there on the container's own tmpfs is replaced.
         "inside mknod $root/dev/tpm0 c 1 5",
         "inside touch $root/dev/tpm0 $root/dev/tpmrm0",
+        // Where the host's mounts spread, the hook's own must not.
+        "mount --make-rshared /",
         "inside mknod $root/dev/tpm0 c 1 3; inside mknod $root/dev/tpmrm0 c 1 7",
     ])
     func theNodesAreThere(before: String) throws {
