@@ -161,8 +161,9 @@ let package = Package(
             name: "OCIHookTests",
             dependencies: [
                 "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeState", "CLinux", "ProbeProgram",
+                "PlacementProgram",
             ],
-            exclude: ["DeviceCgroup/ProbeProgram"],
+            exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
             swiftSettings: strict
         ),
         // `make bench`: the same program measures this project and what it is compared with.
@@ -172,12 +173,18 @@ let package = Package(
             path: "Bench/Driver",
             swiftSettings: strict
         ),
-        // What the tests start in place of the hook.
+        // What the tests start in place of the hook, whose namespaces a process with many threads cannot change.
         .executableTarget(
             name: "ProbeProgram",
             dependencies: ["OCIHook"],
             path: "Tests/OCIHookTests/DeviceCgroup/ProbeProgram",
             swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "PlacementProgram",
+            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux"],
+            path: "Tests/OCIHookTests/Placement/PlacementProgram",
+            swiftSettings: strict + onOneThread
         ),
     ] + fuzzTargets,
     swiftLanguageModes: [.v6]

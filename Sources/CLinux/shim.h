@@ -42,11 +42,14 @@ extern int getresgid(gid_t *, gid_t *, gid_t *);
 extern int getresuid(uid_t *, uid_t *, uid_t *);
 extern int malloc_trim(size_t);
 extern int unshare(int);
+extern int renameat2(int, const char *, int, const char *, unsigned int);
 extern int fsopen(const char *, unsigned int);
 extern int fsconfig(int, unsigned int, const char *, const void *, int);
 extern int fsmount(int, unsigned int, unsigned int);
 extern int move_mount(int, const char *, int, const char *, unsigned int);
 extern int open_tree(int, const char *, unsigned int);
+extern int setfsuid(uid_t);   // sys/fsuid.h
+extern int setfsgid(gid_t);
 
 static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcntl.h
 static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
@@ -154,7 +157,10 @@ static inline dev_t clinux_makedev(unsigned int major_number, unsigned int minor
 static inline unsigned int clinux_major(dev_t device) { return major(device); }
 static inline unsigned int clinux_minor(dev_t device) { return minor(device); }
 
-static const long clinux_st_nodev = 4;   // ST_NODEV, sys/statvfs.h
+static const unsigned int clinux_rename_exchange = 2;   // RENAME_EXCHANGE, linux/fs.h
+
+static const long clinux_st_rdonly = 1;   // ST_RDONLY, sys/statvfs.h
+static const long clinux_st_nodev = 4;   // ST_NODEV
 
 // Linux 6.17 writes past the 32 bytes that BPF_PROG_QUERY asks with: the whole union has to be given.
 _Static_assert(sizeof(union bpf_attr) >= 128, "linux/bpf.h is too old for BPF_PROG_QUERY");

@@ -8,6 +8,8 @@ public struct Configuration: Equatable, Sendable {
 
     /// `[state]`: which state a container gets.
     public var state = State()
+    /// `[device]`: who in a container may use its TPM.
+    public var device = Device()
     /// `[key]`: where the master key comes from.
     public var key = Key.file(path: Key.standardFile)
     /// `[key.next]`: the master key that `vtpmctl key rotate` goes to; nothing where no rotation is prepared.
@@ -58,6 +60,31 @@ public struct Configuration: Equatable, Sendable {
         public var scope = Scope.none
         /// `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
         public var allowsEphemeral = true
+
+        /// What holds where the table is missing.
+        public init() {}
+    }
+
+    /// Who in a container may use its TPM, beside the user of its process.
+    public struct Device: Equatable, Sendable {
+        /// A group, as the container has it.
+        public enum Group: Equatable, Sendable {
+            /// Its ID.
+            case id(UInt32)
+            /// Its name in the container's `/etc/group`.
+            case name(String)
+
+            /// The ID, where the configuration gives one.
+            public var id: UInt32? { if case .id(let id) = self { id } else { nil } }
+            /// The name, where the configuration gives one.
+            public var name: String? { if case .name(let name) = self { name } else { nil } }
+
+            /// The numbers that are IDs: 2^32 - 1 is none. chown(2)
+            public static let ids: ClosedRange<UInt32> = 0...0xffff_fffe
+        }
+
+        /// `group`: the group that the devices have, with the mode 0660; nothing for the group of the process and 0600.
+        public var group: Group?
 
         /// What holds where the table is missing.
         public init() {}

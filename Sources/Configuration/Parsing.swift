@@ -6,13 +6,16 @@ extension Configuration {
         let root = try Section(
             of: Document(parsing: contents, path: path),
             file: path,
-            known: ["state", "key", "host-tpm", "rollback"]
+            known: ["state", "device", "key", "host-tpm", "rollback"]
         )
         self.init()
         if let section = try root.section("state", known: ["id", "scope", "ephemeral"]) {
             state.source = try section.choice("id") ?? state.source
             state.scope = try section.choice("scope") ?? state.scope
             state.allowsEphemeral = try section.boolean("ephemeral") ?? state.allowsEphemeral
+        }
+        if let section = try root.section("device", known: ["group"]) {
+            device.group = try section.group("group")
         }
         if let section = try root.section("key", known: Key.names + ["next"]) {
             key = try Key(section)
@@ -99,6 +102,32 @@ extension Configuration.Key {
     static func isCredentialName(_ name: String) -> Bool {
         (1...255).contains(name.utf8.count) && name != "." && name != ".."
             && name.utf8.allSatisfy { (0x20...0x7e).contains($0) && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ":") }
+    }
+}
+
+extension Section {
+    /// A group's ID or its name, or nothing.
+    func group(_ key: String) throws(Failure) -> Configuration.Device.Group? {
+        typealias Group = Configuration.Device.Group
+        guard holdsInteger(key) else {
+            guard let name = try string(key) else { return nil }
+            guard Group.isName(name) else {
+                throw refusal(of: key, "must be a group's ID or its name, not \"\(name.excerpt)\"")
+            }
+            return .name(name)
+        }
+        let ids = Int(Group.ids.lowerBound)...Int(Group.ids.upperBound)
+        return try integer(key, in: ids).map { .id(UInt32($0)) }
+    }
+}
+
+extension Configuration.Device.Group {
+    /// Whether a text can be a name in group(5): no colons, blanks or control characters, and no number, which would be
+    /// taken for an ID.
+    static func isName(_ name: String) -> Bool {
+        (1...255).contains(name.utf8.count)
+            && name.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != UInt8(ascii: ":") }
+            && !name.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains)
     }
 }
 

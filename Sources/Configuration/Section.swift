@@ -39,6 +39,11 @@ struct Section {
     /// Whether a key is given.
     func gives(_ key: String) -> Bool { entries[key] != nil }
 
+    /// Whether a key is given and is an integer.
+    func holdsInteger(_ key: String) -> Bool {
+        if case .integer = entries[key]?.value { true } else { false }
+    }
+
     /// A table in it, or nothing.
     func section(_ key: String, known: [String]) throws(Failure) -> Section? {
         guard let entry = entries[key] else { return nil }

@@ -1,3 +1,4 @@
+import CLinux
 import FoundationEssentials
 import Glibc
 import Platform
@@ -23,15 +24,9 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         let user: User?
     }
 
-    struct IDMapping: Decodable, Equatable {
-        let containerID: UInt32
-        let hostID: UInt32
-        let size: UInt32
-    }
-
     struct Linux: Decodable, Equatable {
-        let uidMappings: [IDMapping]?
-        let gidMappings: [IDMapping]?
+        let uidMappings: [IDMap.Extent]?
+        let gidMappings: [IDMap.Extent]?
         let cgroupsPath: String?
     }
 
@@ -47,7 +42,17 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     /// Reads `config.json` of a bundle.
     static func load(bundle: String) throws(Failure) -> BundleConfig {
         let path = "\(bundle)/config.json"
-        let file = try Descriptor.open(path, .read)
+        // Not to be held up by a pipe, should there be one in its place.
+        let file: Descriptor
+        do {
+            file = try .open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+        } catch let error where error.code == ENOENT && bundle == "/" {
+            // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
+            throw error.helped(by: "the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
+        }
+        guard try file.status(path).st_mode & S_IFMT == S_IFREG else {
+            throw Failure("cannot read \(path)", because: "it is no regular file")
+        }
         return try BundleConfig(parsing: file.readAll(limit: sizeLimit, path), path: path)
     }
 
@@ -76,22 +81,5 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         // Runtimes take a mount with one of these options for a bind mount, whatever its type says.
         let isBind = last?.options?.contains { $0 == "bind" || $0 == "rbind" } ?? false
         return last?.type == "tmpfs" && !isBind
-    }
-
-    /// The host's IDs of the user that the container's process runs as, who will own the devices.
-    func deviceOwner() throws(Failure) -> (uid: uid_t, gid: gid_t) {
-        (
-            uid: try Self.hostID(of: process?.user?.uid ?? 0, linux?.uidMappings, "user"),
-            gid: try Self.hostID(of: process?.user?.gid ?? 0, linux?.gidMappings, "group")
-        )
-    }
-
-    private static func hostID(of id: UInt32, _ mappings: [IDMapping]?, _ kind: String) throws(Failure) -> UInt32 {
-        guard let mappings, !mappings.isEmpty else { return id }
-        for mapping in mappings where id >= mapping.containerID && id - mapping.containerID < mapping.size {
-            let (host, overflow) = mapping.hostID.addingReportingOverflow(id - mapping.containerID)
-            if !overflow { return host }
-        }
-        throw Failure("cannot give the container its TPM", because: "its \(kind) \(id) has no ID on the host")
     }
 }

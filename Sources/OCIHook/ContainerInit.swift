@@ -7,17 +7,11 @@ import Platform
 /// In the hook's own mount namespace, what is mounted for the container would be mounted on the host. And only the first
 /// process of a PID namespace takes all others with it when it ends (pid_namespaces(7)): of any other, a child could live
 /// on with its device node, and find there the next container's TPM, which gets the same number.
-func requireNamespaces(of initProcess: borrowing ProcessReference) throws(Failure) {
+func requireNamespaces(of initProcess: borrowing ProcessReference, _ procfs: borrowing Procfs) throws(Failure) {
     let what = "cannot give the container its TPM"
-    let procfs = try Descriptor.open("/proc", .directory)
-    guard try procfs.fileSystemMagic("/proc") == Int(PROC_SUPER_MAGIC) else {
-        throw Failure(what, because: "/proc is not procfs")
-    }
-    let own = try Descriptor.open("self/ns/mnt", .read, at: procfs.number, as: "the hook's mount namespace")
-    let prefix = "\(initProcess.process)"
-    let its = try Descriptor.open("\(prefix)/ns/mnt", .read, at: procfs.number, as: "the container's mount namespace")
-    let status = try Descriptor.open("\(prefix)/status", .read, at: procfs.number, as: "the container's init")
-    let text = String(decoding: try status.readAll(limit: 65536, "/proc/\(prefix)/status"), as: UTF8.self)
+    let own = try procfs.mountNamespace(of: "self")
+    let its = try procfs.mountNamespace(of: "\(initProcess.process)")
+    let text = String(decoding: try procfs.read("\(initProcess.process)/status", limit: 65536), as: UTF8.self)
     // /proc/PID meant this process only if it is still there.
     guard try initProcess.isAlive() else { throw Failure(what, because: "the container's init ended") }
     let mine = try own.status("a mount namespace")

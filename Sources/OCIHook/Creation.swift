@@ -43,7 +43,6 @@ public struct Creation {
             allowed: configuration.state
         )
         let rootPath = try config.rootPath(bundle: state.bundle)
-        let owner = try config.deviceOwner()
         guard config.mountsOwnDev else {
             throw Failure(
                 "cannot put the TPM into the container's /dev",
@@ -51,8 +50,11 @@ public struct Creation {
                 remedy: ContainerDev.devRemedy
             )
         }
-        try requireNamespaces(of: initProcess)
-        try Placement.examine(initProcess, rootPath: rootPath)
+        let procfs = try Procfs()
+        try requireNamespaces(of: initProcess, procfs)
+        let users = try UserNamespace(of: initProcess, procfs)
+        let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
+        let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
 
         let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
         try refuseSecond(leaseName, in: runDirectory)

@@ -77,6 +77,22 @@ public struct OpenOptions: Sendable {
         return options
     }
 
+    /// Opens something of a file system that must be the one that the directory is on: nothing that is mounted over a
+    /// part of it. openat2(2), RESOLVE_NO_XDEV
+    public static func onOneMount(_ flags: CInt) -> OpenOptions {
+        var options = OpenOptions(flags)
+        options.resolve = UInt64(RESOLVE_NO_XDEV)
+        return options
+    }
+
+    /// Opens a path of an engine's, in which links are usual, but none of those that procfs makes out of processes.
+    /// openat2(2), RESOLVE_NO_MAGICLINKS
+    public static func withoutMagicLinks(_ flags: CInt) -> OpenOptions {
+        var options = OpenOptions(flags)
+        options.resolve = UInt64(RESOLVE_NO_MAGICLINKS)
+        return options
+    }
+
     /// Reading; links in the path are followed.
     public static let read = OpenOptions(O_RDONLY)
     /// A directory, as an anchor for further calls.

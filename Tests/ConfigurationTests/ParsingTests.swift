@@ -16,7 +16,7 @@ func refusal(_ text: String) throws -> String {
 }
 
 @Suite struct ParsingTests {
-    @Test(arguments: ["", "\n", "# nothing\r\n", "\u{FEFF}", "[state]\n[key]\n[host-tpm]\n[rollback]\n"])
+    @Test(arguments: ["", "\n", "# nothing\r\n", "\u{FEFF}", "[state]\n[device]\n[key]\n[host-tpm]\n[rollback]\n"])
     func nothingGivenMeansTheDefaults(text: String) throws {
         #expect(try parse(text) == Configuration())
     }
@@ -28,6 +28,7 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.state.allowsEphemeral)
         #expect(configuration.key == .file(path: "/var/lib/container-vtpm/keys/master.key"))
         #expect(configuration.nextKey == nil)
+        #expect(configuration.device.group == nil)
         #expect(configuration.hostTPM.device == nil)
         #expect(configuration.hostTPM.pcrs == "sha256:0-4,6-14")
         #expect(configuration.rollback.counter == .none)
@@ -41,6 +42,9 @@ func refusal(_ text: String) throws -> String {
             id = "annotation"
             scope = "cri-o"
             ephemeral = false
+
+            [device]
+            group = 59
 
             [key]
             source = "command"
@@ -57,6 +61,7 @@ func refusal(_ text: String) throws -> String {
             nv-index = 0x01bf_ffff
             """
         )
+        #expect(configuration.device.group == .id(59))
         #expect(configuration.state.source == .annotation)
         #expect(configuration.state.scope == .crio)
         #expect(!configuration.state.allowsEphemeral)
@@ -81,14 +86,37 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.rollback.counter == (key == .hostTPM ? .hostTPM : .none))
     }
 
+    @Test(
+        arguments: [
+            ("0", .id(0)), ("4294967294", .id(4_294_967_294)), ("\"tss\"", .name("tss")),
+            ("\"_a-b.c$\"", .name("_a-b.c$")),
+            ("\"59x\"", .name("59x")),
+        ] as [(String, Configuration.Device.Group)]
+    )
+    func aGroupIsAnIDOrAName(value: String, group: Configuration.Device.Group) throws {
+        #expect(try parse("[device]\ngroup = \(value)").device.group == group)
+    }
+
+    @Test(arguments: [
+        ("-1", "must be 0 to 4294967294"), ("4294967295", "must be 0 to 4294967294"),
+        ("true", "must be a string, not true or false"), ("\"59\"", "must be a group's ID or its name, not \"59\""),
+        ("\"\"", "must be a group's ID or its name"), ("\"a:b\"", "must be a group's ID or its name"),
+        ("\"a b\"", "must be a group's ID or its name"), ("\"a\\n\"", "must be a group's ID or its name"),
+        ("\"ä\"", "must be a group's ID or its name"),
+    ])
+    func refusesWhatIsNoGroup(value: String, reason: String) throws {
+        let line = try refusal("[device]\ngroup = \(value)")
+        #expect(line.hasPrefix("line 2: \"group\" \(reason)"), "\(line)")
+    }
+
     @Test func theCounterCanBeSwitchedOff() throws {
         let text = "[key]\nsource = \"host-tpm\"\n[rollback]\ncounter = \"none\""
         #expect(try parse(text).rollback.counter == .none)
     }
 
     @Test(arguments: [
-        ("[colour]", "line 1: \"colour\" is not known (known tables: state, key, host-tpm, rollback)"),
-        ("\n\nid = 7\n", "line 3: \"id\" is not known (known tables: state, key, host-tpm, rollback)"),
+        ("[colour]", "line 1: \"colour\" is not known (known tables: state, device, key, host-tpm, rollback)"),
+        ("\n\nid = 7\n", "line 3: \"id\" is not known (known tables: state, device, key, host-tpm, rollback)"),
         ("[state]\nname = 1", "line 2: \"name\" is no key of [state] (known keys of [state]: id, scope, ephemeral)"),
         (
             "[key.next.more]",

@@ -151,7 +151,10 @@ container_hooks() { # ID FILE
 
 without_hooks='del(.hooks)'
 with_mknod='.process.capabilities |= map_values(. + ["CAP_MKNOD"])'
-readonly without_hooks with_mknod
+in_user_namespace='.linux.namespaces += [{type: "user"}]
+    | .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}]
+    | .linux.gidMappings = [{containerID: 0, hostID: 200000, size: 65536}]'
+readonly without_hooks with_mknod in_user_namespace
 
 # Puts a fixture between runtime and hook that records, for each stage, the hook's standard input, its standard error
 # and its exit status in BUNDLE/hook.<stage>.{state,error,status}.

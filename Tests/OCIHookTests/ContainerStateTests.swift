@@ -1,3 +1,5 @@
+import FoundationEssentials
+import Glibc
 import Platform
 import Testing
 
@@ -73,35 +75,54 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("{}", 0 as UInt32, 0 as UInt32),
-        (#"{"process":{"user":{"uid":1000,"gid":100}}}"#, 1000, 100),
-        (
-            #"""
-            {"process":{"user":{"uid":5,"gid":7}},"linux":{
-            "uidMappings":[{"containerID":0,"hostID":100000,"size":2},{"containerID":2,"hostID":200000,"size":10}],
-            "gidMappings":[{"containerID":0,"hostID":300000,"size":65536}]}}
-            """#, 200_003, 300_007
-        ),
-    ])
-    func findsTheOwnerOnTheHost(text: String, uid: UInt32, gid: UInt32) throws {
-        let owner = try config(text).deviceOwner()
-        #expect(owner.uid == uid)
-        #expect(owner.gid == gid)
-    }
-
-    @Test(arguments: [
-        #"{"process":{"user":{"uid":65536}},"linux":{"uidMappings":[{"containerID":0,"hostID":1,"size":65536}]}}"#,
-        #"{"process":{"user":{"uid":1}},"linux":{"uidMappings":[{"containerID":0,"hostID":4294967295,"size":2}]}}"#,
-    ])
-    func refusesAnOwnerThatTheHostDoesNotKnow(text: String) throws {
-        let parsed = try config(text)
-        #expect(throws: Failure.self) { try parsed.deviceOwner() }
-    }
-
     @Test(arguments: ["", "{", "[]", #"{"root":7}"#, #"{"mounts":[{}]}"#])
     func refusesWithTheFilesName(text: String) throws {
         let error = #expect(throws: Failure.self) { try config(text) }
         #expect(error?.description.hasPrefix("cannot read /b/config.json: ") == true)
+    }
+
+    @Test func aPipeIsNotWaitedFor() throws {
+        var template = Array("/tmp/vtpm-bundle-XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let bundle = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer {
+            unlink("\(bundle)/config.json")
+            rmdir(bundle)
+        }
+        try #require(mkfifo("\(bundle)/config.json", 0o600) == 0)
+        let error = #expect(throws: Failure.self) { try BundleConfig.load(bundle: bundle) }
+        #expect(error?.description == "cannot read \(bundle)/config.json: it is no regular file")
+    }
+}
+
+/// `hooks/*.json`, which are installed for the operator to use.
+@Suite struct HookConfigurationTests {
+    private struct Entry: Decodable {
+        let path: String
+        let args: [String]
+        let env: [String]?
+        let timeout: Int?
+    }
+
+    private struct File: Decodable {
+        let hooks: [String: [Entry]]
+    }
+
+    /// Where a hook's `env` is not given, runtimes let it have their own or the container's: CVE-2025-23266.
+    @Test func eachHasAnEnvironmentOfItsOwn() throws {
+        let folder = "\(#filePath)".split(separator: "/").dropLast(3).map { "/\($0)" }.joined() + "/hooks"
+        let names = try entries(of: Descriptor.open(folder, .directory), folder).filter { $0.hasSuffix(".json") }
+        try #require(names.count >= 2)
+        for name in names {
+            let bytes = try Descriptor.open("\(folder)/\(name)", .read).readAll(limit: 1 << 16, name)
+            for (stage, entries) in try JSONDecoder().decode(File.self, from: Data(bytes)).hooks {
+                #expect(Hook.Stage(rawValue: stage) != nil, "\(name): \(stage) runs in the container")
+                for entry in entries {
+                    #expect(entry.env == ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "\(name): \(stage)")
+                    #expect(entry.path.hasPrefix("/") && entry.args.last == stage, "\(name): \(stage)")
+                    #expect((1...60).contains(entry.timeout ?? 0), "\(name): \(stage)")
+                }
+            }
+        }
     }
 }

@@ -94,9 +94,10 @@ struct ControlGroups: ~Copyable, Sendable {
 
     /// Finds the cgroups of a process.
     init(of process: pid_t) throws(Failure) {
-        let memberships = try ControlGroupMembership.parse(try Self.read("/proc/\(process)/cgroup"))
-        let own = try ControlGroupMembership.parse(try Self.read("/proc/self/cgroup"))
-        let mounts = ControlGroupMount.parse(try Self.read("/proc/self/mountinfo"))
+        let procfs = try Procfs()
+        let memberships = try ControlGroupMembership.parse(procfs.read("\(process)/cgroup"))
+        let own = try ControlGroupMembership.parse(procfs.read("self/cgroup"))
+        let mounts = try ControlGroupMount.parse(procfs.read("self/mountinfo"))
         let unified = try Self.hierarchy(.unified, memberships, own, mounts, process)
         let legacyDevices = try Self.hierarchy(.legacyDevices, memberships, own, mounts, process)
         self.unified = unified
@@ -158,14 +159,5 @@ struct ControlGroups: ~Copyable, Sendable {
             throw Failure("cannot find the control group \(path)", because: "no mount shows it")
         }
         return found
-    }
-
-    /// Reads a file of the process file system, which must be that and no imitation.
-    private static func read(_ path: String) throws(Failure) -> [UInt8] {
-        let file = try Descriptor.open(path, .read)
-        guard try file.fileSystemMagic(path) == Int(PROC_SUPER_MAGIC) else {
-            throw Failure("cannot read \(path)", because: "it is not on a process file system")
-        }
-        return try file.readAll(limit: 1 << 24, path)
     }
 }

@@ -23,7 +23,11 @@ func fuzzBundleConfig(_ bytes: UnsafeRawBufferPointer) {
         require(root.utf8.first == UInt8(ascii: "/") && !root.utf8.contains(0), "a root that is no absolute path")
     }
     _ = config.mountsOwnDev
-    _ = accepted { () throws(Failure) in try config.deviceOwner() }
+    let map = IDMap([IDMap.Extent(containerID: 0, hostID: 100_000, size: 65536)])
+    let namespace = UserNamespace(users: map, groups: map)
+    if let owner = accepted({ () throws(Failure) in try namespace.deviceOwner(of: config, group: nil) }) {
+        require((100_000..<165_536).contains(owner.uid) && (100_000..<165_536).contains(owner.gid), "an ID of the host's")
+    }
     let subtree = accepted { () throws(Failure) in try ContainerSubtree(cgroupsPath: config.linux?.cgroupsPath) }
     if let subtree { examine(subtree, config.linux?.cgroupsPath ?? "") }
     decide("container", nil, config.annotations)

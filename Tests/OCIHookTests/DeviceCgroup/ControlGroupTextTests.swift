@@ -1,3 +1,4 @@
+import Glibc
 import Platform
 import Testing
 
@@ -137,5 +138,16 @@ private func path(_ text: String) throws -> GroupPath { try #require(GroupPath(t
     @Test(arguments: ["/a/../b", "..", "./a", "a::", ":a:b/c", "a:../b:c", "/a\0b"])
     func `a path that cannot be the container's own is an error`(cgroupsPath: String) {
         #expect(throws: Failure.self) { try ContainerSubtree(cgroupsPath: cgroupsPath) }
+    }
+
+    /// CVE-2025-52881: what only looks like a cgroup would take any write.
+    @Test func `an imitation of the cgroup file system is refused`() throws {
+        for version in [ControlGroupHierarchy.Version.unified, .legacyDevices] {
+            let mount = ControlGroupMount(type: "cgroup2", root: .root, mountPoint: "/tmp", options: [])
+            let hierarchy = try ControlGroupHierarchy(version, mount, leaf: .root, hook: nil)
+            let failure = try #require(throws: Failure.self) { _ = try hierarchy.open(.root) }
+            #expect(failure.description == "cannot use /tmp: it is not on a file system of control groups")
+            #expect(throws: Failure.self) { try hierarchy.check(process: getpid()) }
+        }
     }
 }

@@ -26,12 +26,15 @@ enum Kernel {
     /// Whether cgroups of version 1 with the `devices` controller can be made here.
     static let canUseLegacy = legacy.map { geteuid() == 0 && access($0, W_OK) == 0 } ?? false
 
-    /// The program of the probe, which is built beside the tests.
-    static var probeProgram: String {
+    /// The program of the probe.
+    static var probeProgram: String { program("ProbeProgram") }
+
+    /// The path of a program that is built beside the tests.
+    static func program(_ name: String) -> String {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &buffer, buffer.count)
         let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/ProbeProgram"
+        return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/\(name)"
     }
 
     private static func read(_ path: String) throws(Failure) -> [UInt8] {

@@ -19,7 +19,7 @@ struct DeviceNodes: ~Copyable {
     /// That one is opened here: a descriptor from before belongs to the host's namespace, where nothing may be mounted.
     init(
         of devices: RegisteredTPM,
-        owner: (uid: uid_t, gid: gid_t),
+        owner: DeviceOwner,
         mountedOn path: String
     ) throws(Failure) {
         let what = "cannot mount a private tmpfs"
@@ -47,13 +47,15 @@ struct DeviceNodes: ~Copyable {
     private static func make(
         _ name: String,
         _ device: DeviceNumber,
-        _ owner: (uid: uid_t, gid: gid_t),
+        _ owner: DeviceOwner,
         in tmpfs: borrowing Descriptor
     ) throws(Failure) -> Descriptor {
         let what = "cannot make the device node \(name)"
         let parent = tmpfs.number
         try systemCall("mknod", what) { mknodat(parent, name, S_IFCHR | 0o600, device.raw) }
         try systemCall("chown", what) { fchownat(parent, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) }
+        // Not mknod's business: the umask takes the group's part of the mode away.
+        try systemCall("chmod", what) { fchmodat(parent, name, owner.mode, 0) }
         return Descriptor(
             owning: try systemCall("open_tree", what) {
                 open_tree(parent, name, clinux_open_tree_clone | clinux_open_tree_cloexec)

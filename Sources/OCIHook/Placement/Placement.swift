@@ -3,30 +3,39 @@ import Platform
 import VTPMProxy
 
 /// Putting a vTPM's nodes into a container, and taking them out again when the rest of its creation fails.
-enum Placement {
+package enum Placement {
     /// Refuses a container whose `/dev` cannot take the nodes, before anything is made for it.
-    static func examine(_ initProcess: borrowing ProcessReference, rootPath: String) throws(Failure) {
-        let hostDev = try Descriptor.open("/dev", .directory).status("/dev")
+    ///
+    /// Returns the ID that a group of this name has in the container, where one is asked for.
+    @discardableResult
+    package static func examine(
+        _ initProcess: borrowing ProcessReference,
+        rootPath: String,
+        group: String? = nil
+    ) throws(Failure) -> gid_t? {
+        let host = try HostMounts(Procfs())
         let excursion = try PrivateNamespace()
         try excursion.enter(initProcess)
-        let dev = try ContainerDev(rootPath: rootPath, hostDev: hostDev)
+        let dev = try ContainerDev(of: ContainerRoot(rootPath), host: host)
         try dev.examine()
+        guard let group else { return nil }
+        return try GroupFile.id(of: group, in: ContainerRoot(rootPath))
     }
 
     /// Mounts both nodes into the container's `/dev` and runs `rest`, in the host's namespace, with the nodes as the
     /// container has them.
     ///
     /// If it throws, the nodes are taken away again.
-    static func place(
+    package static func place(
         _ devices: RegisteredTPM,
-        owner: (uid: uid_t, gid: gid_t),
+        owner: DeviceOwner,
         in initProcess: borrowing ProcessReference,
         rootPath: String,
         privateMountPoint: String,
         rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
     ) throws(Failure) {
-        let hostDev = try Descriptor.open("/dev", .directory).status("/dev")
-        var placed = try attach(devices, owner, initProcess, rootPath, hostDev, privateMountPoint)
+        let host = try HostMounts(Procfs())
+        var placed = try attach(devices, owner, initProcess, rootPath, host, privateMountPoint)
         do {
             try rest(placed.tpm, placed.tpmrm)
         } catch {
@@ -55,19 +64,21 @@ enum Placement {
 
     private static func attach(
         _ devices: RegisteredTPM,
-        _ owner: (uid: uid_t, gid: gid_t),
+        _ owner: DeviceOwner,
         _ initProcess: borrowing ProcessReference,
         _ rootPath: String,
-        _ hostDev: stat,
+        _ host: HostMounts,
         _ privateMountPoint: String
     ) throws(Failure) -> Placed {
         let excursion = try PrivateNamespace()
         let nodes = try DeviceNodes(of: devices, owner: owner, mountedOn: privateMountPoint)
         try excursion.enter(initProcess)
-        var dev = try ContainerDev(rootPath: rootPath, hostDev: hostDev)
+        var dev = try ContainerDev(of: ContainerRoot(rootPath), host: host)
         do {
-            let tpm = try dev.attach(nodes.tpm, as: "tpm0", devices.tpm)
-            let tpmrm = try dev.attach(nodes.tpmrm, as: "tpmrm0", devices.tpmrm)
+            try dev.attach(nodes.tpm, as: "tpm0")
+            try dev.attach(nodes.tpmrm, as: "tpmrm0")
+            let tpm = try dev.find(nodes.tpm, as: "tpm0", devices.tpm)
+            let tpmrm = try dev.find(nodes.tpmrm, as: "tpmrm0", devices.tpmrm)
             return Placed(dev: dev, tpm: tpm, tpmrm: tpmrm)
         } catch {
             dev.detachAll()

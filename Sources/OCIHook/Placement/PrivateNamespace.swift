@@ -12,7 +12,7 @@ struct PrivateNamespace: ~Copyable {
     /// Enters a mount namespace of the hook's own, from which nothing spreads.
     init() throws(Failure) {
         let what = "cannot enter a private mount namespace"
-        let host = try Descriptor.open("/proc/self/ns/mnt", .read)
+        let host = try Procfs().mountNamespace(of: "self")
         try systemCall("unshare", what) { unshare(clinux_clone_newns) }
         do {
             // Where the host's mounts are shared, ours would appear there as well.

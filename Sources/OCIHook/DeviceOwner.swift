@@ -1,0 +1,84 @@
+import Glibc
+import Platform
+
+/// Who may use a container's TPM: owner, group and mode of its nodes, with the host's IDs.
+package struct DeviceOwner: Equatable, Sendable {
+    let uid: uid_t
+    let gid: gid_t
+    let mode: mode_t
+
+    /// An owner, and with a mode of 0660 a group.
+    package init(uid: uid_t, gid: gid_t, mode: mode_t) {
+        self.uid = uid
+        self.gid = gid
+        self.mode = mode
+    }
+}
+
+/// The user namespace of a container's init, as the kernel has it.
+///
+/// The kernel's maps decide, and not those of `config.json`: that has none for a container that joins a namespace, and
+/// runtimes may give others. Where it has some, they must agree for the IDs in question.
+struct UserNamespace: Equatable, Sendable {
+    let users: IDMap
+    let groups: IDMap
+
+    init(users: IDMap, groups: IDMap) {
+        self.users = users
+        self.groups = groups
+    }
+
+    /// Reads the maps of a process.
+    ///
+    /// They are written in the IDs of the reader, unless it is in the same namespace: then in those of the one above
+    /// (user_namespaces(7)). So the hook has to be in the host's.
+    init(of initProcess: borrowing ProcessReference, _ procfs: borrowing Procfs) throws(Failure) {
+        guard try Self.map("self/uid_map", procfs).isInitial, try Self.map("self/gid_map", procfs).isInitial else {
+            throw Failure(
+                Self.what,
+                because: "the hook runs in a user namespace",
+                remedy: "start the engine as the host's root"
+            )
+        }
+        let users = try Self.map("\(initProcess.process)/uid_map", procfs)
+        let groups = try Self.map("\(initProcess.process)/gid_map", procfs)
+        guard try initProcess.isAlive() else { throw Failure(Self.what, because: "the container's init ended") }
+        self.init(users: users, groups: groups)
+    }
+
+    private static let what = "cannot give the container its TPM"
+
+    private static func map(_ path: String, _ procfs: borrowing Procfs) throws(Failure) -> IDMap {
+        try IDMap(parsing: procfs.read(path, limit: 1 << 16), path: "/proc/\(path)")
+    }
+
+    /// The owner of the nodes: the user and group of the container's process, who have them alone; or the user, and a
+    /// group of the operator's choice with it.
+    func deviceOwner(of config: BundleConfig, group: gid_t?) throws(Failure) -> DeviceOwner {
+        let user = config.process?.user
+        return DeviceOwner(
+            uid: try Self.hostID(of: user?.uid ?? 0, users, config.linux?.uidMappings, "user"),
+            gid: try Self.hostID(of: group ?? user?.gid ?? 0, groups, config.linux?.gidMappings, "group"),
+            mode: group == nil ? 0o600 : 0o660
+        )
+    }
+
+    private static func hostID(
+        of id: UInt32,
+        _ map: IDMap,
+        _ configured: [IDMap.Extent]?,
+        _ kind: String
+    ) throws(Failure) -> UInt32 {
+        guard let host = map.hostID(of: id) else {
+            throw Failure(what, because: "its \(kind) \(id) has no ID on the host")
+        }
+        guard let configured, !configured.isEmpty else { return host }
+        guard IDMap(configured).hostID(of: id) == host else {
+            throw Failure(
+                what,
+                because: "its \(kind) \(id) is \(host) on the host, and config.json maps it otherwise"
+            )
+        }
+        return host
+    }
+}

@@ -1,0 +1,48 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A group of the container's own, by its name. group(5)
+///
+/// The image decides what the file says. That reaches no further than who of the container may use its own TPM.
+enum GroupFile {
+    private static let path = "etc/group"
+    /// The largest file that is read, in bytes.
+    static let sizeLimit = 1 << 20
+
+    /// Looks a name up in a container's `/etc/group`.
+    static func id(of name: String, in root: borrowing ContainerRoot) throws(Failure) -> gid_t {
+        let what = "cannot find the group \"\(name)\" in the container's /etc/group"
+        do throws(Failure) {
+            // First without opening it: to open a device can have an effect, and a pipe can keep one waiting.
+            let there = try root.open(path, openPathOnly)
+            guard try there.status("/etc/group").st_mode & S_IFMT == S_IFREG else {
+                throw Failure(what, because: "it is no regular file")
+            }
+            let file = try root.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+            guard try MountIdentity(of: file, "/etc/group") == MountIdentity(of: there, "/etc/group") else {
+                throw Failure(what, because: "it has been replaced")
+            }
+            guard let id = try Self.id(of: name, in: file.readAll(limit: sizeLimit, "the container's /etc/group"))
+            else {
+                throw Failure(what, because: "it is not there", remedy: "give device.group a number")
+            }
+            return id
+        } catch let error where error.code == ELOOP || error.code == ENOTDIR {
+            throw Failure(what, because: "there is a link on the way")
+        }
+    }
+
+    /// Looks a name up: the first line counts, as for getgrnam(3). `name:password:GID:members`
+    static func id(of name: String, in text: [UInt8]) -> gid_t? {
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+            let fields = line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+            guard fields.count >= 3, fields[0].elementsEqual(name.utf8),
+                fields[2].allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains),
+                let id = gid_t(String(decoding: fields[2], as: UTF8.self)), id != .max
+            else { continue }
+            return id
+        }
+        return nil
+    }
+}
