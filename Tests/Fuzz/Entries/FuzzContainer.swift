@@ -26,7 +26,8 @@ func fuzzBundleConfig(_ bytes: UnsafeRawBufferPointer) {
     let map = IDMap([IDMap.Extent(containerID: 0, hostID: 100_000, size: 65536)])
     let namespace = UserNamespace(users: map, groups: map)
     if let owner = accepted({ () throws(Failure) in try namespace.deviceOwner(of: config, group: nil) }) {
-        require((100_000..<165_536).contains(owner.uid) && (100_000..<165_536).contains(owner.gid), "an ID of the host's")
+        let itsOwn: Range<UInt32> = 100_000..<165_536
+        require(itsOwn.contains(owner.uid) && itsOwn.contains(owner.gid), "an ID of the host's")
     }
     let subtree = accepted { () throws(Failure) in try ContainerSubtree(cgroupsPath: config.linux?.cgroupsPath) }
     if let subtree { examine(subtree, config.linux?.cgroupsPath ?? "") }
