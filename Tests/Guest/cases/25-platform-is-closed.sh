@@ -1,6 +1,7 @@
 # Root in the container does not get at what belongs to the platform: the seeds, the PCR banks, NV of the platform's; not
 # with tpm2-tools and not with raw commands, through either device. TPM2_Clear, which is the tenant's right, leaves the
 # endorsement key. No certificates are put into NV yet; `PlatformHierarchyTests` has an index of the platform's.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 container_start closed
