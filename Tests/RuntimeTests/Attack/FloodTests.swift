@@ -27,7 +27,7 @@ import Testing
         let commands = (0..<2).flatMap { _ in [makeKey, CommandCorpus.flush(0x8000_0000).bytes] }
 
         var (alone, beside): ([Duration], [Duration]) = ([], [])
-        for _ in 0..<Soak.count(20, soak: 200) {
+        for _ in 0..<Soak.count(10, soak: 200) {
             alone += try times(of: neighbour)
             for command in commands {
                 try #require(send(flooder.device, command, command.count, 0) == command.count)

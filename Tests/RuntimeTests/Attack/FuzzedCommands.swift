@@ -92,7 +92,12 @@ struct FuzzedCommands {
     private mutating func below(_ limit: Int) -> Int { Int.random(in: 0..<limit, using: &generator) }
 
     private mutating func random(count: Int) -> [UInt8] {
-        (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            let word = generator.next()
+            withUnsafeBytes(of: word) { bytes.append(contentsOf: $0) }
+        }
+        return Array(bytes.prefix(count))
     }
 
     private func write(_ value: some FixedWidthInteger, at offset: Int, in bytes: inout [UInt8]) {

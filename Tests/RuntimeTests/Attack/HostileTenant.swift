@@ -78,12 +78,13 @@ struct HostileTenant {
         if answer.code == 0 { succeeded += 1 }
         // What the kernel passes on to the tenant: a header, and a size field that tells how many bytes there are.
         let size = answer.bytes.dropFirst(2).prefix(4).reduce(0) { $0 << 8 | Int($1) }
-        let history = recent.map { hex($0) }.joined(separator: "\n  ")
-        try #require(answer.bytes.count >= 10 && size == answer.bytes.count, "\(hex(answer.bytes)) to\n  \(history)")
+        try #require(answer.bytes.count >= 10 && size == answer.bytes.count, "\(hex(answer.bytes)) to\(history)")
         // TPM_RC_FAILURE says that libtpms has given up, or that it is gone: every later answer would prove nothing.
-        try #require(answer.code != 0x101, "the TPM failed after \(sent) commands, \(Soak.hint), with\n  \(history)")
+        try #require(answer.code != 0x101, "the TPM failed after \(sent) commands, \(Soak.hint), with\(history)")
         return answer.bytes
     }
+
+    private var history: String { recent.map { "\n  \(hex($0))" }.joined() }
 
     // MARK: - What the vTPM is meanwhile
 
