@@ -50,7 +50,7 @@ import Testing
         )
         while tenant.sent < count {
             try tenant.send(2000)
-            if tenant.sent < count, tenant.sent % 100_000 == 0 { print("fuzzed commands: \(tenant.summary); \(Soak.hint)") }
+            if tenant.sent < count, tenant.sent % 100_000 == 0 { print("fuzzed commands: \(tenant.summary)") }
             let answer = TPMAnswer(bytes: try neighbour.transmit(getRandom))
             try #require(answer.code == 0, "the neighbour: \(hex(answer.bytes))")
         }
