@@ -25,8 +25,12 @@ public struct ProxyDevice: ~Copyable {
         // The driver makes the descriptor without O_CLOEXEC; a child that inherited it would keep the device alive.
         let server = Descriptor(owning: CInt(bitPattern: request.fd))
         try server.setCloseOnExec()
+        self.init(server: server, number: request.tpm_num)
+    }
+
+    init(server: consuming Descriptor, number: UInt32) {
         self.server = server
-        self.number = request.tpm_num
+        self.number = number
     }
 }
 

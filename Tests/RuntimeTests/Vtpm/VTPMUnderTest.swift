@@ -14,6 +14,7 @@ final class VTPMUnderTest {
     let initProcess: ChildProcess
     let temporary: TemporaryDirectory
     let buffer = Channel.makeBuffer()
+    private let leaseName: String
     private(set) var device: CInt = -1
     private(set) var worker: pid_t = 0
     private var isReaped = false
@@ -32,6 +33,7 @@ final class VTPMUnderTest {
         trace: String? = nil
     ) throws {
         self.temporary = temporary
+        leaseName = try "lease-\(StateName.encoded(stateID))"
         let runDirectory = try temporary.directory("run")
         initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
         let reference = try ProcessReference(initProcess.process)
@@ -53,7 +55,7 @@ final class VTPMUnderTest {
             storage: isEphemeral ? .ephemeral : .persistent(place),
             containerID: "container-\(stateID)",
             bundle: temporary.path,
-            leaseName: try "lease-\(StateName.encoded(stateID))",
+            leaseName: leaseName,
             initProcess: try ProcessIdentity(of: initProcess.process),
             workerPath: worker ?? Self.program("vtpm-worker")
         )
@@ -149,7 +151,7 @@ final class VTPMUnderTest {
 
     /// The fingerprint of the endorsement key, which is derived from the TPM's own seed.
     func endorsementKey() throws -> String {
-        try run("tpm2_createek -Q -c ek.ctx -G ecc -u ek.pub; tpm2_flushcontext -Q -t; sha256sum <ek.pub")
+        try run("tpm2_createek -Q -c ek.ctx -G ecc -u ek.pub && tpm2_flushcontext -Q -t && sha256sum <ek.pub")
     }
 
     /// Ends the container and waits for the supervisor's end.
@@ -167,7 +169,7 @@ final class VTPMUnderTest {
     }
 
     func status() throws -> VTPMStatus {
-        let directory = try temporary.directory("run/lease-web")
+        let directory = try temporary.directory("run/\(leaseName)")
         let channel = try ControlSocket.connect(in: directory)
         try channel.send(ControlMessage.status)
         guard let message = try channel.receive(into: buffer) else { throw Failure("no", because: "status") }
