@@ -143,9 +143,11 @@ let package = Package(
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "HostileWorker", "vtpm-supervisor", "vtpm-worker",
+                "HostileSupervisor", "HostileWorker", "vtpm-supervisor", "vtpm-worker",
             ],
-            exclude: ["Fixtures", "Confinement/HostileWorker", "Confinement/CSystemCall"],
+            exclude: [
+                "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
+            ],
             swiftSettings: strict
         ),
         // What the tests start in place of the worker.
@@ -153,6 +155,12 @@ let package = Package(
             name: "HostileWorker",
             dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS", "CLinux", "CSystemCall"],
             path: "Tests/RuntimeTests/Confinement/HostileWorker",
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "HostileSupervisor",
+            dependencies: ["RuntimeConfinement", "Platform", "CLinux"],
+            path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
             swiftSettings: strict
         ),
         .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
