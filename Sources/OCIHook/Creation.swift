@@ -13,7 +13,7 @@ public struct Creation {
     private let installation: Installation
     private let setting: HookSetting
 
-    /// How long the kernel may take to register the device, in milliseconds.
+    /// How long the kernel may take to register the device, or any other, in milliseconds.
     private static let registrationPatience = 10_000
 
     /// A creation for a container in this state.
@@ -170,7 +170,7 @@ public struct Creation {
             try supervisor.serve(device)
             return try Registration.wait(
                 for: device,
-                until: Deadline(milliseconds: Self.registrationPatience)
+                patience: Self.registrationPatience
             ) { () throws(Failure) in try supervisor.check() }
         }
     }

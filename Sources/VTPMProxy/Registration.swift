@@ -25,11 +25,12 @@ public enum Registration {
     ///
     /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
     /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
-    /// `/dev/tpmrmN` (tpm_chip_register). `checkServer` is called between looks and throws when what serves the device
+    /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
+    /// on for as long as TPMs come and go within so many milliseconds. `checkServer` is called between looks and throws when what serves the device
     /// has failed. POLLHUP on the server's descriptor means that the kernel refused the TPM.
     public static func wait(
         for device: borrowing ProxyDevice,
-        until deadline: Deadline,
+        patience: Int,
         sysfs: String = "/sys",
         checkServer: () throws(Failure) -> Void
     ) throws(Failure) -> RegisteredTPM {
@@ -39,6 +40,8 @@ public enum Registration {
         guard try root.fileSystemMagic(sysfs) == Int(SYSFS_MAGIC) else {
             throw Failure(what, because: "\(sysfs) is not sysfs")
         }
+        var others = try names(below: root)
+        var deadline = Deadline(milliseconds: patience)
         while true {
             // The resource manager's device is added last (tpm_add_char_device).
             if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
@@ -52,9 +55,23 @@ public enum Registration {
             guard events & CInt(POLLHUP | POLLERR) == 0 else {
                 throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
             }
-            guard !deadline.hasPassed else {
+            guard deadline.hasPassed else { continue }
+            let now = try names(below: root)
+            guard now != others else {
                 throw Failure(what, because: "it did not do so in time", remedy: "dmesg | grep -i tpm")
             }
+            others = now
+            deadline = Deadline(milliseconds: patience)
+        }
+    }
+
+    /// The TPMs that there are.
+    private static func names(below root: borrowing Descriptor) throws(Failure) -> Set<String> {
+        do {
+            let path = "class/tpm"
+            return Set(try entries(of: try .open(path, .directory, at: root.number), path))
+        } catch let error where error.code == ENOENT {
+            return []
         }
     }
 

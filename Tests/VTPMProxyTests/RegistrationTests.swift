@@ -29,7 +29,7 @@ import Testing
         let proxy = ProxyDevice(server: Descriptor(owning: device), number: Self.number)
         var checks = 0
         do throws(Failure) {
-            _ = try Registration.wait(for: proxy, until: Deadline(milliseconds: milliseconds), sysfs: sysfs) {
+            _ = try Registration.wait(for: proxy, patience: milliseconds, sysfs: sysfs) {
                 () throws(Failure) in
                 checks += 1
                 try check(checks)
