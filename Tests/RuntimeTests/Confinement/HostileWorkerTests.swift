@@ -11,6 +11,7 @@ import Testing
 
     init() throws {
         temporary = try TemporaryDirectory()
+        unlink("/tmp/hostile")
     }
 
     static let program = VTPMUnderTest.program("HostileWorker")
