@@ -26,7 +26,7 @@ public enum Registration {
     /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
     /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
     /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
-    /// on for as long as TPMs come and go within so many milliseconds. `checkServer` is called between looks and throws when what serves the device
+    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkServer` is called between looks and throws when what serves the device
     /// has failed. POLLHUP on the server's descriptor means that the kernel refused the TPM.
     public static func wait(
         for device: borrowing ProxyDevice,
@@ -42,6 +42,7 @@ public enum Registration {
         }
         var others = try names(below: root)
         var deadline = Deadline(milliseconds: patience)
+        let lastDeadline = Deadline(milliseconds: patience * 12)
         while true {
             // The resource manager's device is added last (tpm_add_char_device).
             if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
@@ -57,7 +58,7 @@ public enum Registration {
             }
             guard deadline.hasPassed else { continue }
             let now = try names(below: root)
-            guard now != others else {
+            guard !now.isSubset(of: others), !lastDeadline.hasPassed else {
                 throw Failure(what, because: "it did not do so in time", remedy: "dmesg | grep -i tpm")
             }
             others = now

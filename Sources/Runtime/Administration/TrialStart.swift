@@ -10,7 +10,7 @@ public struct TrialStart {
     /// The worker's program.
     public let worker: String
 
-    /// How long the worker may take for a step, in milliseconds.
+    /// How long the worker may take for all, in milliseconds.
     private static let patience = 60_000
 
     /// A trial with this worker.
@@ -34,8 +34,9 @@ public struct TrialStart {
         let what = "cannot start the TPM"
         let buffer = Channel.makeBuffer()
         let stored = try SecretBytes(capacity: WorkerMessage.stateLimit)
+        let deadline = Deadline(milliseconds: Self.patience)
         while true {
-            guard try wait(for: link.channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) != 0
+            guard !deadline.hasPassed, try wait(for: link.channel.descriptor.number, until: deadline) != 0
             else {
                 throw Failure(what, because: "its worker does not answer")
             }

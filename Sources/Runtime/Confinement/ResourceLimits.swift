@@ -22,6 +22,8 @@ struct ResourceLimit {
     static func fileSize(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_FSIZE, "RLIMIT_FSIZE", bytes) }
     /// Bytes of private writable memory.
     static func memory(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_DATA, "RLIMIT_DATA", bytes) }
+    /// Bytes of all that is mapped.
+    static func addressSpace(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_AS, "RLIMIT_AS", bytes) }
     /// Bytes of locked memory, counted with what is only mapped where all of it is to be locked.
     static func lockedMemory(_ bytes: Int) -> ResourceLimit { .init(__RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", bytes) }
     /// Bytes in message queues.

@@ -14,6 +14,14 @@ public struct SupervisorConfinement: ~Copyable {
     /// Its worker is another user's; and a key is never in swap, whatever the limit for locked memory.
     private static let capabilities: Set<CInt> = [CAP_KILL, CAP_IPC_LOCK]
 
+    /// Whether files are out of its reach: not where the kernel has no Landlock.
+    public var restrictsFiles: Bool {
+        switch landlock {
+        case .some: true
+        case .none: false
+        }
+    }
+
     /// Begins with no file but what the kernel says of processes and TPMs. proc(5), sysfs(5)
     public init() throws(Failure) {
         let landlock = try Landlock(denying: .abstractSockets)
@@ -26,6 +34,11 @@ public struct SupervisorConfinement: ~Copyable {
     /// Lets it do its work in one of our own directories.
     public borrowing func allowOwn(_ directory: borrowing Descriptor) throws(Failure) {
         try landlock?.allow(.own, below: directory)
+    }
+
+    /// Lets it remove directories of our own in this one; what is in them has to be allowed itself.
+    public borrowing func allowRemoval(in directory: borrowing Descriptor) throws(Failure) {
+        try landlock?.allow([.read, .removeDirectory], below: directory)
     }
 
     /// Lets it open the host's TPM, for the counter.
@@ -60,7 +73,11 @@ extension SystemCallFilter {
         // Messages of the worker, the hook and the control socket; signals.
         filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "accept4", "getsockopt", "close")
         // The log, which may have to be connected to again.
-        filter.allow("socket", where: .equals(0, AF_UNIX))
+        // No stream sockets: behind those are daemons that do for root what it asks, and Landlock does not know them.
+        let (datagram, stream) = (CInt(SOCK_DGRAM.rawValue), CInt(SOCK_STREAM.rawValue))
+        let closeOnExec = CInt(SOCK_CLOEXEC.rawValue)
+        filter.allow("socket", where: .equals(0, AF_UNIX), .equals(1, datagram | closeOnExec))
+        filter.refuse("socket", where: .equals(0, AF_UNIX), .equals(1, stream | closeOnExec))
         filter.allow("connect", "sendto")
         // State, index, lease, and their locks.
         filter.allow("openat", "openat2", "fstat", "newfstatat", "fstatfs", "lseek", "getdents64", "fcntl")
@@ -69,11 +86,9 @@ extension SystemCallFilter {
         // Which TPM is the host's.
         filter.allow("access", "faccessat", "readlink", "readlinkat", "stat")
         // The worker's end, and that of those who have a state.
-        filter.allow("pidfd_open", "pidfd_send_signal", "wait4")
-        // Memory, never executable and never a file's.
-        filter.allow("mmap", where: .lacks(2, PROT_EXEC), .has(3, MAP_ANONYMOUS))
-        filter.allow("mprotect", where: .lacks(2, PROT_EXEC))
-        filter.allow("brk", "munmap", "mremap", "madvise", "mlock", "munlock")
+        filter.allow("pidfd_open", "wait4")
+        filter.allow("pidfd_send_signal", where: .equals(1, SIGKILL))
+        filter.allowMemory()
         filter.allow("futex", "getrandom", "getpid", "gettid", "geteuid")
         filter.allow("clock_gettime", "gettimeofday", "time")
         filter.allow("restart_syscall", "exit", "exit_group")

@@ -18,22 +18,22 @@ struct SystemCallFilter: Sendable {
             Argument(index: index, mask: 0xffff_ffff, value: UInt64(UInt32(bitPattern: value)))
         }
 
+        /// Of these bits exactly those of `value` must be set.
+        static func has(_ index: UInt32, _ value: CInt, of bits: CInt) -> Argument {
+            Argument(index: index, mask: UInt64(UInt32(bitPattern: bits)), value: UInt64(UInt32(bitPattern: value)))
+        }
+
         /// None of these bits may be set.
         static func lacks(_ index: UInt32, _ bits: CInt) -> Argument {
             Argument(index: index, mask: UInt64(UInt32(bitPattern: bits)), value: 0)
         }
-
-        /// All of these bits must be set.
-        static func has(_ index: UInt32, _ bits: CInt) -> Argument {
-            let bits = UInt64(UInt32(bitPattern: bits))
-            return Argument(index: index, mask: bits, value: bits)
-        }
     }
 
-    /// One call that is allowed, where its arguments are as they must be.
+    /// One call, where its arguments are like this, and what becomes of it.
     struct Rule: Sendable {
         let call: String
         var arguments: [Argument] = []
+        var action = SCMP_ACT_ALLOW
     }
 
     private(set) var rules: [Rule] = []
@@ -46,6 +46,25 @@ struct SystemCallFilter: Sendable {
     /// Allows a call where all of these arguments are as they must be.
     mutating func allow(_ call: String, where first: Argument, _ others: Argument...) {
         rules.append(Rule(call: call, arguments: [first] + others))
+    }
+
+    /// Has a call fail with EACCES, where all of these arguments are like this: one that a library makes and can do
+    /// without.
+    mutating func refuse(_ call: String, where first: Argument, _ others: Argument...) {
+        // SCMP_ACT_ERRNO is a macro with an argument (seccomp.h).
+        rules.append(Rule(call: call, arguments: [first] + others, action: 0x0005_0000 | UInt32(EACCES)))
+    }
+
+    /// Allows memory of the process's own: private, never executable and never a file's; no huge pages, which are the
+    /// host's, and nothing that grows by itself.
+    ///
+    /// Other kinds of memory would not count for RLIMIT_DATA.
+    mutating func allowMemory() {
+        let kinds = CInt(MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_HUGETLB)
+        allow("mmap", where: .lacks(2, PROT_EXEC), .has(3, MAP_PRIVATE | MAP_ANONYMOUS, of: kinds))
+        allow("mprotect", where: .lacks(2, PROT_EXEC))
+        for advice in [MADV_DONTNEED, MADV_DONTDUMP] { allow("madvise", where: .equals(2, CInt(advice))) }
+        allow("brk", "munmap", "mremap", "mlock", "munlock")
     }
 
     /// Puts the filter into force, for good.
@@ -70,7 +89,7 @@ struct SystemCallFilter: Sendable {
                 scmp_arg_cmp(arg: $0.index, op: SCMP_CMP_MASKED_EQ, datum_a: $0.mask, datum_b: $0.value)
             }
             try check(
-                seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, UInt32(arguments.count), arguments),
+                seccomp_rule_add_array(filter, rule.action, number, UInt32(arguments.count), arguments),
                 "seccomp_rule_add \(rule.call)",
                 what
             )

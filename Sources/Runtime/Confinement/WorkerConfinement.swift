@@ -10,7 +10,8 @@ public enum WorkerConfinement {
     /// Private writable memory: libtpms, the Swift runtime and buffers take 5 MB, and no command needs more than one.
     private static let memoryLimit = 64 << 20
     /// All that is mapped counts, also the programs' code.
-    private static let lockedMemoryLimit = 256 << 20
+    private static let addressSpaceLimit = 256 << 20
+    private static let lockedMemoryLimit = addressSpaceLimit
     /// Standard descriptors, the channel, the init's pidfd, the device; one more while one is received.
     private static let descriptorLimit = 8
 
@@ -31,6 +32,7 @@ public enum WorkerConfinement {
 
     /// Confines this process, which must be root's, have one thread, and be the first of a PID namespace.
     ///
+    /// Namespaces, the empty root and the limits need root, so they come before the change of user.
     /// What needs files, such as the libraries' own set-up, must be done before.
     public static func enforce(as user: WorkerUser) throws(Failure) {
         try Hardening.protectMemory()
@@ -61,6 +63,7 @@ public enum WorkerConfinement {
         try ResourceLimit.fileSize(0).enforce()
         try ResourceLimit.messageQueues(0).enforce()
         try ResourceLimit.memory(memoryLimit).enforce()
+        try ResourceLimit.addressSpace(addressSpaceLimit).enforce()
     }
 
     /// Keeps the TPM's seeds and keys, which lie in libtpms' memory wherever it puts them, out of swap.
@@ -93,10 +96,7 @@ extension SystemCallFilter {
         var filter = SystemCallFilter()
         // Commands and answers; the channel to the supervisor.
         filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "close")
-        // Memory, never executable and never a file's.
-        filter.allow("mmap", where: .lacks(2, PROT_EXEC), .has(3, MAP_ANONYMOUS))
-        filter.allow("mprotect", where: .lacks(2, PROT_EXEC))
-        filter.allow("brk", "munmap", "mremap", "madvise", "mlock", "munlock")
+        filter.allowMemory()
         // Locks of libcrypto and the Swift runtime, which one thread never waits for.
         filter.allow("futex")
         // libcrypto: random numbers, and whether the process is still the one that seeded them.

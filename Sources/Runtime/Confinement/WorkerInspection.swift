@@ -8,8 +8,13 @@ import Platform
 public enum WorkerInspection {
     /// Throws unless the process has given up everything that it has to.
     ///
+    /// Before it serves a device it has five descriptors: the standard ones, the channel, the init's pidfd.
     /// Needs CAP_SYS_PTRACE.
-    public static func require(_ process: pid_t, confinedAs user: WorkerUser) throws(Failure) {
+    public static func require(
+        _ process: pid_t,
+        confinedAs user: WorkerUser,
+        descriptors limit: Int = 5
+    ) throws(Failure) {
         let what = "cannot trust the worker"
         let status = ProcessStatus(try text("status", of: process))
         for (field, expected) in expectedStatus(user) {
@@ -23,10 +28,25 @@ public enum WorkerInspection {
                 throw Failure(what, because: "it has the supervisor's \(namespace) namespace")
             }
         }
+        let directory = try Descriptor.open("/proc/\(process)", .directory)
+        // What is in it belongs to the process's user, unless the process cannot be dumped.
+        guard try Descriptor.open("status", .read, at: directory.number).status("/proc/\(process)").st_uid == 0 else {
+            throw Failure(what, because: "others of its user could look into it")
+        }
+        let descriptors = try entries(of: .open("fd", .directory, at: directory.number), "/proc/\(process)/fd")
+        guard descriptors.count <= limit else {
+            throw Failure(what, because: "it has \(descriptors.count) descriptors")
+        }
         let mounts = try text("mountinfo", of: process).split(separator: "\n")
         guard mounts.count == 1, mounts[0].contains(" - tmpfs empty ") else {
             throw Failure(what, because: "it sees \(mounts.count) mounts")
         }
+    }
+
+    /// Whether all of its memory is locked, or only the buffers that hold a state on its way.
+    public static func hasLockedMemory(_ process: pid_t) throws(Failure) -> Bool {
+        let status = ProcessStatus(try text("status", of: process))
+        return status["VmLck"]?.first != "0"
     }
 
     private static func expectedStatus(_ user: WorkerUser) -> [(field: String, value: String)] {

@@ -4,7 +4,7 @@ import Platform
 
 /// The user and group that a worker becomes: its own, and nobody else's on this host.
 ///
-/// Process IDs are unique while a process lives and have 22 bits at most (proc(5), `/proc/sys/kernel/pid_max`), so a
+/// Process IDs are unique in a PID namespace while a process lives and have 22 bits at most (proc(5), `/proc/sys/kernel/pid_max`), so a
 /// range of that size gives each living worker one without a record of who has which. The range ends at the largest
 /// signed 32-bit number; systemd's list of user IDs ("Users, Groups, UIDs and GIDs on systemd Systems") has nothing in
 /// it.

@@ -6,6 +6,8 @@ import RuntimeControl
 struct LeaseDirectory: ~Copyable {
     /// The socket that poststop and `vtpmctl` connect to.
     let listener: Descriptor
+    /// The directory itself.
+    let directory: Descriptor
     private let runDirectory: Descriptor
     private let name: String
 
@@ -20,13 +22,16 @@ struct LeaseDirectory: ~Copyable {
         try LeaseFiles.remove(name, in: runDirectory)
         let parent = runDirectory.number
         try systemCall("mkdir", what) { mkdirat(parent, name, 0o700) }
+        let listener: Descriptor
         do {
             let directory = try Descriptor.open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent)
-            self.listener = try ControlSocket.listen(in: directory)
+            listener = try ControlSocket.listen(in: directory)
+            self.directory = directory
         } catch {
             try? LeaseFiles.remove(name, in: runDirectory)
             throw error
         }
+        self.listener = listener
         self.runDirectory = runDirectory
         self.name = name
     }

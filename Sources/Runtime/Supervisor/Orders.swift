@@ -62,19 +62,21 @@ struct Orders: ~Copyable {
         return (repository, storage.stateID)
     }
 
-    /// Names the files that the supervisor works with, before ``takeRepository()`` takes them.
-    borrowing func allowFiles(in confinement: inout SupervisorConfinement) throws(Failure) {
-        try confinement.allowOwn(runDirectory)
-        switch states {
-        case .some(let directory): try confinement.allowOwn(directory)
-        case .none: break
+    /// Names what the supervisor works with beside its own state and lease, before ``takeRepository()`` takes it.
+    ///
+    /// Returns the directory of the states; nothing for an ephemeral state.
+    borrowing func allowFiles(in confinement: inout SupervisorConfinement) throws(Failure) -> Descriptor? {
+        try confinement.allowRemoval(in: runDirectory)
+        if case .persistent(let storage) = order.storage, let counter = storage.counter {
+            try confinement.allowDevice(counter.device)
         }
         switch indexDirectory {
         case .some(let directory): try confinement.allowOwn(directory)
         case .none: break
         }
-        if case .persistent(let storage) = order.storage, let counter = storage.counter {
-            try confinement.allowDevice(counter.device)
+        switch states {
+        case .some(let directory): return try directory.duplicate()
+        case .none: return nil
         }
     }
 

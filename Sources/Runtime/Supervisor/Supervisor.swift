@@ -44,7 +44,9 @@ public final class Supervisor {
     var deviceNumber: UInt32 = 0
     /// What a manufacture stored so far.
     var manufactured: SecretBytes?
-    /// Whether the worker has executed TPM2_Shutdown.
+    /// Whether the worker was told to execute TPM2_Shutdown.
+    var mustShutDown = false
+    /// Whether it has done so.
     var isShutDown = false
     /// Why the TPM failed, once it has.
     var failure: Failure?
@@ -92,10 +94,18 @@ public final class Supervisor {
         // It gives up its privileges while the state is read.
         let worker = try WorkerLink.start(program: order.workerPath, initProcess: orders.initProcess.descriptor)
         var confinement = try SupervisorConfinement()
-        try orders.allowFiles(in: &confinement)
+        let states = try orders.allowFiles(in: &confinement)
         let (store, state) = try openState(&orders, hook)
+        if let states, case .persistent(let storage) = order.storage {
+            let name = try StateName.encoded(storage.stateID)
+            try confinement.allowOwn(.open(name, .beneath(O_RDONLY | O_DIRECTORY), at: states.number, as: "the state"))
+        }
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
+        try confinement.allowOwn(lease.directory)
         try worker.initialize(state)
+        if !confinement.restrictsFiles {
+            Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
+        }
         try confinement.enforce()
         return Supervisor(
             order: order,

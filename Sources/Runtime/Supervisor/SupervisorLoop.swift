@@ -77,7 +77,7 @@ extension Supervisor {
             try hook?.send(HookMessage.serving)
         case (WorkerMessage.failure, _):
             throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
-        case (WorkerMessage.stopped, _): isShutDown = true
+        case (WorkerMessage.stopped, _) where mustShutDown: isShutDown = true
         default:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
@@ -203,6 +203,7 @@ extension Supervisor {
     /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
     private func beginShutdown() {
         shutdownDeadline = Deadline(milliseconds: Self.shutdownPatience)
+        mustShutDown = true
         do throws(Failure) {
             try worker?.tell(WorkerMessage.shutdown)
         } catch {
@@ -240,6 +241,7 @@ extension Supervisor {
             // Shut down in order, so that the next start counts no failed authorization; the number stays taken.
             self.terminationDeadline = nil
             if worker != nil {
+                mustShutDown = true
                 try? worker?.tell(WorkerMessage.shutdown)
                 shutdownDeadline = Deadline(milliseconds: Self.shutdownPatience)
             }

@@ -20,7 +20,7 @@ package final class WorkerLink {
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
     private static let patience = 5000
     /// How long it may take to give up its privileges, in milliseconds.
-    private static let confinementPatience = 30_000
+    private static let confinementPatience = 15_000
 
     private init(_ channel: Channel, _ child: ChildProcess) throws(Failure) {
         self.channel = channel
@@ -70,6 +70,9 @@ package final class WorkerLink {
     package func initialize(_ state: SecretBytes?) throws(Failure) {
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user)
+        if try !WorkerInspection.hasLockedMemory(process) {
+            Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
+        }
         let deadline = Deadline(milliseconds: Self.patience)
         var order = ByteWriter()
         order.write(UInt8(state == nil ? 0 : 1))
@@ -87,6 +90,7 @@ package final class WorkerLink {
             throw Failure(what, because: "its worker does not confine itself")
         }
         guard let message = try channel.receive(into: buffer) else {
+            kill()
             throw Failure(what, because: "its worker ended with \(try reap())")
         }
         switch message.kind {

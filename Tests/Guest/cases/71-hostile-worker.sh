@@ -19,6 +19,9 @@ maps executable memory'
 container_bundle neighbour
 container_start neighbour
 key=$(endorsement_key neighbour)
+# Where the limit for locked memory can be raised, as here, all of a worker's memory is locked.
+expect_match "the neighbour's locked memory" '^[1-9]' \
+    "$(awk '/^VmLck:/ { print $2 }' "/proc/$(lease_field neighbour workerPID)/status")"
 container_bundle hostile
 mount --bind "$FIXTURES/hostile-worker" "$worker"
 host=$(host_snapshot)

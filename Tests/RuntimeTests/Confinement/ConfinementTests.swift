@@ -22,7 +22,7 @@ import Testing
 
     @Test func theWorkerHasNothing() throws {
         let tpm = try start()
-        try WorkerInspection.require(tpm.worker, confinedAs: WorkerUser(of: tpm.worker))
+        try WorkerInspection.require(tpm.worker, confinedAs: WorkerUser(of: tpm.worker), descriptors: 6)
         let descriptors = try entries(of: .open("/proc/\(tpm.worker)/fd", .directory), "descriptors")
         // Standard descriptors on /dev/null, the channel, the init's pidfd, the device.
         #expect(descriptors.count == 6)
@@ -56,7 +56,7 @@ import Testing
         try tpm.stop()
     }
 
-    /// Each thing that a worker must not have is found from outside: the supervisor's look is no formality.
+    /// A process that has given nothing up is found; each check by itself was tried by taking its step out.
     @Test func aWorkerThatIsNotConfinedIsFound() throws {
         let child = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
         defer {

@@ -37,6 +37,10 @@ struct Main {
         case "forks": code(fork())
         case "executes a program": code(execv("/bin/true", [nil]))
         case "connects over the network": code(socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
+        case "connects to a daemon": code(socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        case "stops a process": code(pidfd_send_signal(pidfd_open(getpid(), 0), SIGTERM, nil, 0))
+        case "maps shared memory":
+            mmap(nil, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0
         case "makes memory executable": code(mprotect(nil, 4096, PROT_EXEC))
         case "becomes another user": code(setuid(1))
         default: 127
