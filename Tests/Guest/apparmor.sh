@@ -27,8 +27,21 @@ apparmor_begin() { # PROGRAMS
     # Ten lines in five seconds would be all.
     sysctl --quiet kernel.printk_ratelimit=0
     apparmor_mark 'the beginning'
-    aa-exec --profile=vtpm-worker /bin/true 2>/dev/null || true
-    [[ -n $(apparmor_denials) ]] || echo "# without a look at what AppArmor denies: the kernel's log does not have it"
+    apparmor_settle || echo "# without a look at what AppArmor denies: the kernel's log does not have it"
+}
+
+# The kernel writes its log some time later, and in order: has it deny something, and waits until that is there. Leaves
+# the process that it was denied to in `canary`.
+apparmor_settle() {
+    local tries
+    aa-exec --profile=vtpm-worker /bin/true 2>/dev/null &
+    canary=$!
+    wait "$canary" || true
+    for ((tries = 0; tries < 50; tries++)); do
+        ! dmesg | grep --quiet "apparmor=\"DENIED\".* pid=$canary " || return 0
+        sleep 0.1
+    done
+    return 1
 }
 
 # On a host that goes on after the tests its own profiles are put into force again, if it had any.
@@ -50,9 +63,10 @@ apparmor_mark() { # NAME
 # What has been denied to our programs since then, without what the case has announced in $WORK/denials: one extended
 # regular expression in each line.
 apparmor_denials() {
-    local expected=/dev/null log
+    local expected=/dev/null log canary
     [[ -n $apparmor_is_on ]] || return 0
     [[ ! -f ${WORK:-}/denials ]] || expected=$WORK/denials
+    apparmor_settle || true
     log=$(dmesg)
     if ! grep --quiet --fixed-strings "$kernel_mark" <<<"$log"; then
         echo "the kernel's log is too short for this case"
@@ -60,5 +74,5 @@ apparmor_denials() {
     fi
     awk -v mark="$kernel_mark" 'found; index($0, mark) { found = 1 }' <<<"$log" |
         grep --extended-regexp 'apparmor="(DENIED|ALLOWED)".* profile="vtpm(-hook|-supervisor|-worker|ctl)["/]' |
-        grep --extended-regexp --invert-match --file="$expected"
+        grep --invert-match " pid=$canary " | grep --extended-regexp --invert-match --file="$expected"
 }
