@@ -16,16 +16,16 @@ done
 
 # The programs as they run. The hook waits for the container's state.
 container_start web
-key=$(endorsement_key web)
+container_exec web tpm2_getrandom --hex 8
 expect_equal "the supervisor's profile" 'vtpm-supervisor (enforce)' "$(label "$(lease_field web supervisorPID)")"
 expect_equal "the worker's profile" 'vtpm-worker (enforce)' "$(label "$(lease_field web workerPID)")"
-mkfifo "$WORK/state"
-"$HOOK" poststop <"$WORK/state" &
+mkfifo "$WORK/input"
+"$HOOK" poststop <"$WORK/input" &
 hook=$!
-exec {state}>"$WORK/state"
+exec {input}>"$WORK/input"
 expect_equal "the hook's profile" 'vtpm-hook (enforce)' "$(label "$hook")"
-state_json another 0 >&"$state"
-exec {state}>&-
+state_json another 0 >&"$input"
+exec {input}>&-
 wait "$hook"
 
 # Nobody reads the supervisor's memory, root and unconfined though he is.
@@ -34,7 +34,7 @@ expect_failure "reading the supervisor's memory" head --bytes=1 "/proc/$supervis
 container_stop web
 
 # A shell in the place of a program has its profile.
-state=$(echo "$STATES"/web/state)
+readonly state=$STATES/web/state
 takes_the_place_of() { # PROGRAM SCRIPT
     local status=0
     mount --bind /bin/dash "$1"
