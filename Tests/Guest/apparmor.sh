@@ -34,7 +34,7 @@ apparmor_begin() { # PROGRAMS
 # the process that it was denied to in `canary`.
 apparmor_settle() {
     local tries
-    aa-exec --profile=vtpm-worker /bin/true 2>/dev/null &
+    aa-exec --profile=vtpm-worker /bin/cat /etc/passwd >/dev/null 2>&1 &
     canary=$!
     wait "$canary" || true
     for ((tries = 0; tries < 50; tries++)); do
