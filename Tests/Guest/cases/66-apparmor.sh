@@ -77,4 +77,4 @@ expect_denied "$worker" ": <$state"
 kill "$victim"
 
 # These are meant. What is denied to the programs themselves fails every other case.
-echo ' comm="(vtpm-worker|vtpm-superviso|vtpm-hook|vtpmctl)" ' >"$WORK/denials"
+echo ' comm="(vtpm-worker|vtpm-supervisor|vtpm-hook|vtpmctl)" ' >"$WORK/denials"
