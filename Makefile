@@ -6,11 +6,13 @@ PREFIX     ?= /usr
 LIBEXECDIR ?= $(PREFIX)/libexec/container-vtpm
 BINDIR     ?= $(PREFIX)/bin
 DATADIR    ?= $(PREFIX)/share/container-vtpm
+APPARMORDIR ?= /etc/apparmor.d
 DESTDIR    ?=
 
 RELEASE  := -c release --static-swift-stdlib
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
+PROFILES := $(PROGRAMS) vtpmctl
 
 .PHONY: build install format lint unit guest test soak bench fuzz demo clean dependencies stage
 
@@ -18,7 +20,8 @@ PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 build:
 	swift build $(RELEASE)
 
-## Installs the programs, stripped, the hook configurations and a sample of our own, below DESTDIR.
+## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.
+## Without DESTDIR the profiles are put into force as well, where the host has AppArmor.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
 	for program in $(PROGRAMS); do \
@@ -26,6 +29,13 @@ install:
 	install -s -m 0755 .build/release/vtpmctl $(DESTDIR)$(BINDIR)/
 	install -m 0644 hooks/*.json $(DESTDIR)$(DATADIR)/hooks/
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
+	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
+	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
+	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/
+	sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' -e 's|/usr/bin|$(BINDIR)|' AppArmor/tunables/container-vtpm \
+	    >$(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
+	chmod 0644 $(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
+	$(if $(DESTDIR),,AppArmor/load $(PROFILES:%=$(APPARMORDIR)/%))
 
 ## Formats all Swift code.
 format:

@@ -12,6 +12,9 @@
 #   ROOTFS     a Debian with tpm2-tools, read only
 #   SELFTESTS  the kernel's tools/testing/selftests/tpm2
 #   SYSLOG     the file to which /dev/log is written
+#
+# It fails when AppArmor denies something to a program of ours, other than what it has announced in $WORK/denials
+# (apparmor.sh).
 set -euo pipefail
 
 : "${RUNTIME:?}" "${WORK:?}" "${HOOKS:?}" "${ROOTFS:?}" "${SELFTESTS:?}" "${SYSLOG:?}" "${GUEST:?}"

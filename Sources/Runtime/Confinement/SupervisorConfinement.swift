@@ -52,8 +52,10 @@ public struct SupervisorConfinement: ~Copyable {
 
     /// Gives up the rest, for good.
     ///
-    /// Needs PR_SET_NO_NEW_PRIVS.
+    /// The worker must have been started: with PR_SET_NO_NEW_PRIVS, AppArmor refuses a program of a profile of its own
+    /// (security/apparmor/domain.c, `apparmor_bprm_creds_for_exec`).
     public borrowing func enforce() throws(Failure) {
+        try Hardening.forbidNewPrivileges()
         // syslog(3) reads the time zone when it is first needed.
         tzset()
         let groups = self.groups

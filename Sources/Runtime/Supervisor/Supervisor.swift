@@ -161,7 +161,6 @@ public final class Supervisor {
 
     private static func prepareProcess() throws(Failure) -> Descriptor {
         try Hardening.protectMemory()
-        try Hardening.forbidNewPrivileges()
         // Far below an ordinary process: memory is not won by taking a container's identity.
         if try !Hardening.setOutOfMemoryScore(-900) {
             Log.notice("cannot lower the supervisor's out-of-memory score: it has no CAP_SYS_RESOURCE")
