@@ -3,7 +3,7 @@ import Glibc
 import Platform
 
 /// Which files this process may reach, whatever its user and capabilities would let it. landlock(7)
-struct Landlock: ~Copyable {
+package struct Landlock: ~Copyable {
     /// What may be done below a directory or with a file; values of linux/landlock.h.
     struct Access: OptionSet {
         let rawValue: UInt64
@@ -28,7 +28,7 @@ struct Landlock: ~Copyable {
     }
 
     /// What beside files the kernel may deny, where it can.
-    enum Scope: UInt64 {
+    package enum Scope: UInt64 {
         /// Abstract sockets of others.
         case abstractSockets = 1
         /// Also signals to others.
@@ -41,7 +41,7 @@ struct Landlock: ~Copyable {
     private let handled: Access
 
     /// Denies everything, once it is enforced; nil where the kernel has no Landlock, or was started without it.
-    init?(denying scope: Scope) throws(Failure) {
+    package init?(denying scope: Scope) throws(Failure) {
         let version = clinux_landlock_version()
         guard version >= 1 else {
             let code = errno
@@ -96,7 +96,7 @@ struct Landlock: ~Copyable {
     /// Puts it into force, for good.
     ///
     /// Needs PR_SET_NO_NEW_PRIVS.
-    borrowing func enforce() throws(Failure) {
+    package borrowing func enforce() throws(Failure) {
         let number = ruleset.number
         try systemCall("landlock_restrict_self", Self.what) { clinux_landlock_restrict(number) }
     }

@@ -1,8 +1,7 @@
 import CLinux
 import Glibc
 import Platform
-
-@testable import RuntimeConfinement
+import RuntimeConfinement
 
 /// A supervisor that somebody has taken over: it confines itself as the real one does, and then tries one thing.
 ///
