@@ -48,6 +48,15 @@ public struct SupervisorConfinement: ~Copyable {
         let device = try Descriptor.open(path, OpenOptions(openPathOnly))
         try landlock?.allow([.readFile, .writeFile], below: device)
         groups.append(try device.status(path).st_gid)
+        try joinGroups()
+    }
+
+    /// Leaves all other groups.
+    ///
+    /// The counter is read before the rest is given up, and AppArmor grants no CAP_DAC_OVERRIDE.
+    private borrowing func joinGroups() throws(Failure) {
+        let groups = self.groups
+        try systemCall("setgroups", "cannot leave the supervisor's groups") { setgroups(groups.count, groups) }
     }
 
     /// Gives up the rest, for good.
@@ -58,8 +67,7 @@ public struct SupervisorConfinement: ~Copyable {
         try Hardening.forbidNewPrivileges()
         // syslog(3) reads the time zone when it is first needed.
         tzset()
-        let groups = self.groups
-        try systemCall("setgroups", "cannot leave the supervisor's groups") { setgroups(groups.count, groups) }
+        try joinGroups()
         try Capabilities.bound(to: Self.capabilities)
         try Capabilities.keep(Self.capabilities)
         try ResourceLimit.messageQueues(0).enforce()
