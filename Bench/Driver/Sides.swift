@@ -96,7 +96,10 @@ final class OurTPM: RunningTPM {
         let index = try Descriptor.open("\(place.directory)/index", .directory)
         let run = try Descriptor.open("\(place.directory)/run", .directory)
         let pair = try Channel.pair(near: "hook", far: "supervisor")
-        var launch = ProgramLaunch("\(place.programs)/vtpm-supervisor", ["vtpm-supervisor"])
+        var launch = ProgramLaunch(
+            "\(place.programs)/vtpm-supervisor",
+            ["vtpm-supervisor", "\(place.programs)/vtpm-worker"]
+        )
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         let hook = pair.near
@@ -111,8 +114,7 @@ final class OurTPM: RunningTPM {
             containerID: name,
             bundle: place.directory,
             leaseName: name,
-            initProcess: initProcess.identity,
-            workerPath: "\(place.programs)/vtpm-worker"
+            initProcess: initProcess.identity
         )
         let given = [run.number, initProcess.reference.descriptor.number, states.number, index.number]
         try hook.send(HookMessage.start, order.encoded, descriptors: given)

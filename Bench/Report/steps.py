@@ -12,13 +12,14 @@ import sys
 
 LINE = re.compile(r"^\s*(?P<comm>.+)-(?P<pid>\d+)\s+\[\d+\]\s+\S+\s+(?P<time>[\d.]+): (?P<what>.*)$")
 
-# Who, what the event begins with, and the name of the step that it ends.
+# Who, what the event begins with, and the name of the step that it ends. The supervisor and the worker are started first
+# and load beside what the hook reads: their steps are what is left of that.
 STEPS = [
     ("hook", "sys_close_range(", "the hook's program starts"),
-    ("hook", "sys_socketpair(", "configuration, bundle, state ID, key"),
-    ("supervisor", "sys_signalfd4(", "the supervisor's program starts"),
-    ("supervisor", "sys_socketpair(", "orders, state, index, lease"),
-    ("worker", "sys_prctl(", "the worker's program starts"),
+    ("hook", "sys_sendmsg(", "configuration, bundle, state ID, key"),
+    ("supervisor", "sys_recvmsg ->", "the supervisor's program starts"),
+    ("worker", "sys_recvmsg ->", "the worker's program starts"),
+    ("worker", "sys_sendmsg(", "the worker is confined, the state is read"),
     ("hook", "sys_recvmsg ->", "the TPM starts up and is stored"),
     ("hook", "sys_ioctl -> 0x0", "the kernel makes the device"),
     ("hook", "sys_unshare(", "the kernel registers the device"),

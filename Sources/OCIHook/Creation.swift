@@ -32,11 +32,21 @@ public struct Creation {
         }
         let initProcess = try ProcessReference(pid)
         let identity = try ProcessIdentity(of: pid)
+        // What starts programs comes first: they load while the configuration is read.
+        let supervisor = try SupervisorLink(
+            program: installation.program("vtpm-supervisor"),
+            worker: installation.program("vtpm-worker")
+        )
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
         let configuration = try setting.loadConfiguration()
         let config = try BundleConfig.load(bundle: state.bundle)
+        let deviceCgroup = try DeviceCgroup(
+            of: pid,
+            cgroupsPath: config.linux?.cgroupsPath,
+            probe: installation.program("vtpm-hook")
+        )
         let stateIdentity = try StateIdentity.decide(
             containerID: state.id,
             annotations: Annotations(state: state.annotations, bundle: config.annotations),
@@ -63,11 +73,10 @@ public struct Creation {
             containerID: state.id,
             bundle: state.bundle,
             leaseName: leaseName,
-            initProcess: identity,
-            workerPath: installation.program("vtpm-worker")
+            initProcess: identity
         )
-        let supervisor = try startSupervisor(order, stateIdentity, configuration, initProcess, runDirectory)
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory) }
+        try begin(supervisor, order, stateIdentity, configuration, initProcess, runDirectory)
         let worker = try supervisor.awaitReady()
         _ = consume keysLock
         let registered = try makeDevice(supervisor, runDirectory)
@@ -82,12 +91,7 @@ public struct Creation {
             rootPath: rootPath,
             privateMountPoint: "\(installation.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
-            try DeviceCgroup.allow(
-                [registered.tpm, registered.tpmrm],
-                for: pid,
-                cgroupsPath: config.linux?.cgroupsPath,
-                probe: AccessProbe(program: installation.program("vtpm-hook"), nodes: [tpm.number, tpmrm.number])
-            )
+            try deviceCgroup.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
             let lease = Lease(
                 containerID: state.id,
                 bundle: state.bundle,
@@ -104,19 +108,18 @@ public struct Creation {
         }
     }
 
-    /// Starts the supervisor with what the state takes: directories and keys where it is persistent, else nothing.
-    private func startSupervisor(
+    /// Gives the supervisor its orders and what the state takes: directories and keys where it is persistent, else nothing.
+    private func begin(
+        _ supervisor: SupervisorLink,
         _ order: StartOrder,
         _ stateIdentity: StateIdentity,
         _ configuration: Configuration,
         _ initProcess: borrowing ProcessReference,
         _ runDirectory: borrowing Descriptor
-    ) throws(Failure) -> SupervisorLink {
-        let program = installation.program("vtpm-supervisor")
+    ) throws(Failure) {
         guard case .persistent(let stateID) = stateIdentity else {
-            return try .start(
-                program: program,
-                order: order,
+            return try supervisor.begin(
+                order,
                 keys: [],
                 runDirectory: runDirectory,
                 initProcess: initProcess,
@@ -134,9 +137,8 @@ public struct Creation {
                 counter: host.counter
             )
         )
-        return try .start(
-            program: program,
-            order: order,
+        try supervisor.begin(
+            order,
             keys: host.keys.all,
             runDirectory: runDirectory,
             initProcess: initProcess,

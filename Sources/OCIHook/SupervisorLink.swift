@@ -18,11 +18,6 @@ final class SupervisorLink {
     /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
     private static let patience = 30_000
 
-    private init(_ channel: Channel, _ child: ChildProcess) {
-        self.channel = channel
-        self.child = child
-    }
-
     deinit {
         if !isCommitted { abandon() }
     }
@@ -38,26 +33,35 @@ final class SupervisorLink {
         }
     }
 
-    /// Starts a supervisor, in a session of its own, and gives it its orders.
+    /// Starts a supervisor, in a session of its own, which starts its worker while the caller goes on.
+    init(program: String, worker: String) throws(Failure) {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        var launch = ProgramLaunch(program, ["vtpm-supervisor", worker])
+        launch.passed = [pair.far.descriptor.number]
+        launch.ownSession = true
+        child = try launch.start()
+        channel = pair.near
+    }
+
+    /// Gives the supervisor its orders.
     ///
     /// The keys, and the directories of the states and the index, are for a persistent state.
-    static func start(
-        program: String,
-        order: StartOrder,
+    func begin(
+        _ order: StartOrder,
         keys: [MasterKey],
         runDirectory: borrowing Descriptor,
         initProcess: borrowing ProcessReference,
         directories: [CInt]
-    ) throws(Failure) -> SupervisorLink {
-        let pair = try Channel.pair(near: "hook", far: "supervisor")
-        var launch = ProgramLaunch(program, ["vtpm-supervisor"])
-        launch.passed = [pair.far.descriptor.number]
-        launch.ownSession = true
-        let link = SupervisorLink(pair.near, try launch.start())
+    ) throws(Failure) {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
-        try link.channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
-        for key in keys { try link.channel.send(HookMessage.key, key.key) }
-        return link
+        do {
+            try channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
+            for key in keys { try channel.send(HookMessage.key, key.key) }
+        } catch let error where error.code == EPIPE {
+            // It has ended. What it had said before is still there.
+            _ = try receive()
+            throw error
+        }
     }
 
     /// Waits until the TPM has started up; returns the worker's process ID.

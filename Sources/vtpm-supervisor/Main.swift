@@ -3,13 +3,18 @@ import Platform
 import RuntimeControl
 import RuntimeSupervisor
 
-/// `vtpm-supervisor`: started by `vtpm-hook` with a channel as descriptor 3, and by nobody else.
+/// `vtpm-supervisor WORKER`: started by `vtpm-hook` with a channel as descriptor 3 and the path of the worker's program,
+/// and by nobody else.
 @main
 struct Main {
     static func main() {
         Log.open("vtpm-supervisor")
+        guard CommandLine.arguments.count == 2 else { exit(64) }
         do throws(Failure) {
-            try Supervisor.run(hook: Channel(owning: Descriptor(owning: 3), peer: "hook"))
+            try Supervisor.run(
+                hook: Channel(owning: Descriptor(owning: 3), peer: "hook"),
+                worker: CommandLine.arguments[1]
+            )
         } catch {
             exit(1)
         }

@@ -1,34 +1,40 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeControl
 import VTPMProxy
 
-/// Learns whether the device cgroup lets a container use devices, without opening them.
+/// A process in a container's cgroups, which learns whether they let it use devices, without opening them.
 ///
 /// A TPM can be open once only, so the container's first open must not be ours. access(2) asks the device cgroup as
 /// open(2) does (fs/namei.c, `inode_permission`), but for the cgroup that the caller is in: the question has to come
 /// from a process in the container's cgroups. That one is the hook's program, started again with ``argument``.
 ///
+/// To move a process takes the kernel a grace period of RCU, ten milliseconds or so (kernel/cgroup/cgroup.c,
+/// `cgroup_attach_lock`). So it is moved long before it is asked.
+///
 /// access(2) does not look at the mount option `nodev`; so the nodes' mount is asked for it here.
-public struct AccessProbe: Sendable {
+public final class AccessProbe {
     /// The one argument that makes the hook's program call ``runChild()``.
     public static let argument = "probe"
 
-    private let program: String
-    private let nodes: [CInt]
+    private let child: ChildProcess
+    private let buffer = Channel.makeBuffer()
+    private var channel: Channel?
+    private var hasEntered = false
 
     /// How long the child may take, in milliseconds: it needs a few, and in a frozen cgroup all there are.
-    private let patience = 5000
+    private static let patience = 5000
+    private static let what = "cannot ask the device cgroup as the container would"
 
-    /// A probe of device nodes.
-    ///
-    /// - Parameters:
-    ///   - program: The path of the hook's program.
-    ///   - nodes: Descriptors of the nodes, opened with O_PATH, on a mount without `nodev`. They have to stay open for
-    ///     as long as the probe is used.
-    public init(program: String, nodes: [CInt]) {
-        self.program = program
-        self.nodes = nodes
+    /// What is said over the channel, each with one result for each descriptor.
+    enum ProbeMessage {
+        /// It has tried to enter the cgroups.
+        static let entered: UInt8 = 1
+        /// A question, with nodes.
+        static let ask: UInt8 = 2
+        /// The answer.
+        static let verdicts: UInt8 = 3
     }
 
     /// What the probe says of one node.
@@ -50,8 +56,60 @@ public struct AccessProbe: Sendable {
         }
     }
 
-    /// The numbers of the devices.
-    func devices() throws(Failure) -> [DeviceNumber] {
+    /// Starts the child, which enters the container's cgroups while the caller goes on.
+    ///
+    /// The program is the hook's.
+    init(program: String, in groups: borrowing ControlGroups) throws(Failure) {
+        let legacy = try Self.entrance(of: groups.legacyDevices)
+        let unified = try Self.entrance(of: groups.unified)
+        let entrances = [Self.number(of: legacy), Self.number(of: unified)].compactMap(\.self)
+        let pair = try Channel.pair(near: "hook", far: "probe")
+        var launch = ProgramLaunch(program, [program, Self.argument])
+        launch.passed = [pair.far.descriptor.number] + entrances
+        child = try launch.start()
+        channel = pair.near
+    }
+
+    deinit {
+        end()
+        _ = try? child.wait(until: Deadline(milliseconds: Self.patience))
+    }
+
+    /// Its process ID.
+    var process: pid_t { child.process }
+
+    /// Lets the child leave the cgroups; it is waited for when nobody holds this any more.
+    func end() {
+        channel = nil
+    }
+
+    /// Asks from within the container's cgroups, and returns one verdict for each node.
+    ///
+    /// The nodes are descriptors that were opened with O_PATH, on a mount without `nodev`.
+    func ask(_ nodes: [CInt]) throws(Failure) -> [Verdict] {
+        guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }
+        let deadline = Deadline(milliseconds: Self.patience)
+        if !hasEntered {
+            let codes = try receive(ProbeMessage.entered, on: channel, until: deadline)
+            if let code = codes.first(where: { $0 != 0 }) {
+                throw Failure(
+                    "cannot enter the control groups of the container",
+                    call: "write cgroup.procs",
+                    code: code
+                )
+            }
+            hasEntered = true
+        }
+        try channel.send(ProbeMessage.ask, descriptors: nodes)
+        let codes = try receive(ProbeMessage.verdicts, on: channel, until: deadline)
+        guard codes.count == nodes.count else {
+            throw Failure(Self.what, because: "the probe answered \(codes.count) of \(nodes.count) questions")
+        }
+        return codes.map(Verdict.init(code:))
+    }
+
+    /// The numbers of the devices that nodes are of.
+    static func devices(of nodes: [CInt]) throws(Failure) -> [DeviceNumber] {
         var devices: [DeviceNumber] = []
         for node in nodes {
             let what = "cannot examine a device node"
@@ -69,40 +127,6 @@ public struct AccessProbe: Sendable {
         return devices
     }
 
-    /// Asks from within the container's cgroups, and returns one verdict for each node.
-    func run(in groups: borrowing ControlGroups) throws(Failure) -> [Verdict] {
-        let what = "cannot ask the device cgroup as the container would"
-        let legacy = try Self.entrance(of: groups.legacyDevices)
-        let unified = try Self.entrance(of: groups.unified)
-        let entrances = [Self.number(of: legacy), Self.number(of: unified)].compactMap(\.self)
-
-        var launch = ProgramLaunch(program, [program, Self.argument])
-        var ends: [CInt] = [-1, -1]
-        try systemCall("pipe2", what) { pipe2(&ends, O_CLOEXEC) }
-        let report = Descriptor(owning: ends[0])
-        let child: ChildProcess
-        do {
-            let end = Descriptor(owning: ends[1])
-            launch.passed = [end.number] + entrances + nodes
-            child = try launch.start()
-        }
-        let codes: [CInt]
-        do {
-            codes = try read(report, count: entrances.count + nodes.count, what)
-        } catch {
-            child.kill()
-            _ = try? child.wait()
-            throw error
-        }
-        guard try child.wait(until: Deadline(milliseconds: patience)) == .exited(0) else {
-            throw Failure(what, because: "the probe failed")
-        }
-        if let code = codes.prefix(entrances.count).first(where: { $0 != 0 }) {
-            throw Failure("cannot enter the control groups of the container", call: "write cgroup.procs", code: code)
-        }
-        return codes.dropFirst(entrances.count).map(Verdict.init(code:))
-    }
-
     /// The file that takes processes into the cgroup of the container.
     private static func entrance(of hierarchy: borrowing ControlGroupHierarchy?) throws(Failure) -> Descriptor? {
         switch hierarchy {
@@ -118,21 +142,17 @@ public struct AccessProbe: Sendable {
         }
     }
 
-    private func read(_ report: borrowing Descriptor, count: Int, _ what: String) throws(Failure) -> [CInt] {
-        let deadline = Deadline(milliseconds: patience)
-        guard try wait(for: report.number, until: deadline) != 0 else {
-            throw Failure(what, because: "no answer within \(patience / 1000) seconds; is the container frozen?")
+    private func receive(_ kind: UInt8, on channel: Channel, until deadline: Deadline) throws(Failure) -> [CInt] {
+        guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
+            let seconds = Self.patience / 1000
+            throw Failure(Self.what, because: "no answer within \(seconds) seconds; is the container frozen?")
         }
-        // Shorter than PIPE_BUF, so it comes in one piece. Not up to the end: a child that is frozen does not end.
-        var bytes = [UInt8](repeating: 0, count: count * MemoryLayout<CInt>.size)
-        let number = report.number
-        let length = try systemCall("read", what) { Glibc.read(number, &bytes, bytes.count) }
-        var reader = ByteReader(Array(bytes[..<length]))
+        guard let message = try channel.receive(into: buffer), message.kind == kind else {
+            throw Failure(Self.what, because: "the probe failed")
+        }
+        var reader = ByteReader(message.body)
         var codes: [CInt] = []
         while let code = reader.read(CInt.self) { codes.append(code) }
-        guard codes.count == count, reader.remaining == 0 else {
-            throw Failure(what, because: "the probe answered \(codes.count) of \(count) questions")
-        }
         return codes
     }
 }
@@ -140,40 +160,41 @@ public struct AccessProbe: Sendable {
 extension AccessProbe {
     /// What the child does: the whole program, when it is started with ``argument`` alone.
     ///
-    /// It must run before anything closes the descriptors that were passed. Each of them says by its type what is to
-    /// be done: the pipe, 3, takes the report; a regular file takes the process into a cgroup; a device is asked for.
-    /// Returns the exit code.
+    /// It must run before anything closes the descriptors that were passed: the channel, 3, and files that take the
+    /// process into a cgroup. Returns the exit code.
     public static func runChild() -> CInt {
-        let report: CInt = 3
-        var results = ByteWriter()
-        var number = report + 1
-        var status = stat()
-        while fstat(number, &status) == 0 {
-            results.write(result(of: number, type: status.st_mode & S_IFMT))
-            number += 1
-        }
-        do {
-            try Descriptor(owning: report).writeAll(results.bytes, "the report of the probe")
+        let channel = Channel(owning: Descriptor(owning: 3), peer: "hook")
+        let buffer = Channel.makeBuffer()
+        do throws(Failure) {
+            var results = ByteWriter()
+            var entrance: CInt = 4
+            while fcntl(entrance, F_GETFD) != -1 {
+                // 0 stands for the process that writes. cgroups(7)
+                let number = entrance
+                results.write(code { write(number, "0", 1) })
+                entrance += 1
+            }
+            try channel.send(ProbeMessage.entered, results)
+            while var question = try channel.receive(into: buffer) {
+                results = ByteWriter()
+                while let node = question.descriptors.take() {
+                    let number = node.number
+                    results.write(
+                        code { Int(clinux_faccessat2(number, "", R_OK | W_OK, clinux_at_empty_path | AT_EACCESS)) }
+                    )
+                }
+                try channel.send(ProbeMessage.verdicts, results)
+            }
             return 0
         } catch {
             return 1
         }
     }
 
-    /// 0, or the `errno` that the descriptor's question was answered with.
-    private static func result(of number: CInt, type: mode_t) -> CInt {
-        do {
-            switch type {
-            case S_IFREG:
-                // 0 stands for the process that writes. cgroups(7)
-                try systemCall("write", "") { write(number, "0", 1) }
-            case S_IFCHR:
-                try systemCall("faccessat2", "") {
-                    clinux_faccessat2(number, "", R_OK | W_OK, clinux_at_empty_path | AT_EACCESS)
-                }
-            default:
-                return EINVAL
-            }
+    /// 0, or the `errno` of a call.
+    private static func code(of call: () -> Int) -> CInt {
+        do throws(Failure) {
+            try systemCall("", "", call)
             return 0
         } catch {
             return error.code ?? EINVAL

@@ -40,13 +40,14 @@ struct ControlGroupHierarchy: ~Copyable, Sendable {
         }
     }
 
-    /// Makes sure that nobody else would be let in with the process.
+    /// Makes sure that nobody else would be let in with the process; the probe may be in it.
     ///
-    /// While a container is created its cgroup has one member. A second one would be of another container whose
+    /// While a container is created its cgroup has one member. Another one would be of another container whose
     /// configuration names the same cgroup, which runtimes permit.
-    borrowing func checkThatItIsAlone() throws(Failure) {
+    borrowing func check(process: pid_t, isAloneBut probe: pid_t) throws(Failure) {
         let name = name(of: leaf)
-        guard try members().count == 1 else {
+        let members = try members().filter { !$0.elementsEqual("\(probe)".utf8) }
+        guard members.count == 1, members[0].elementsEqual("\(process)".utf8) else {
             throw Failure("cannot use \(name)", because: "others than the container's init are in it")
         }
     }

@@ -4,70 +4,77 @@ import Platform
 import VTPMProxy
 
 /// The permission of a container to use devices, which it needs beside their nodes.
-public enum DeviceCgroup {
-    /// Lets a container read and write character devices, and makes sure that it can.
+public struct DeviceCgroup: ~Copyable {
+    private let process: pid_t
+    private let groups: ControlGroups
+    private let subtree: ContainerSubtree
+    private let probe: AccessProbe
+
+    /// Finds a container's cgroups, and starts the process that will try the devices out in them.
+    ///
+    /// That one enters them while the caller goes on, which takes as long as a TPM's start.
+    ///
+    /// - Parameters:
+    ///   - process: The container's first process. The caller holds a pidfd of it, so that its ID is not given away.
+    ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
+    ///   - probe: The path of the hook's program.
+    public init(of process: pid_t, cgroupsPath: String?, probe program: String) throws(Failure) {
+        let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
+        let groups = try ControlGroups(of: process)
+        let probe = try AccessProbe(program: program, in: groups)
+        self.process = process
+        self.subtree = subtree
+        self.probe = probe
+        self.groups = groups
+    }
+
+    /// Lets the container read and write character devices, and makes sure that it can.
     ///
     /// Nothing is changed where it can already: a privileged container, or one whose configuration has the rule.
     /// What is changed ends with the container's cgroups; there is nothing to undo.
     ///
-    /// - Parameters:
-    ///   - devices: The devices.
-    ///   - process: The container's first process. The caller holds a pidfd of it, so that its ID is not given away.
-    ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
-    ///   - probe: Has the nodes of the same devices.
-    /// - Throws: ``Failure`` when the container cannot use all of them.
-    public static func allow(
-        _ devices: [DeviceNumber],
-        for process: pid_t,
-        cgroupsPath: String?,
-        probe: AccessProbe
-    ) throws(Failure) {
+    /// The nodes are of the same devices: descriptors that were opened with O_PATH.
+    public borrowing func allow(_ devices: [DeviceNumber], nodes: [CInt]) throws(Failure) {
+        defer { probe.end() }
         let what = "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
-        guard try Set(probe.devices()) == Set(devices) else {
+        guard try Set(AccessProbe.devices(of: nodes)) == Set(devices) else {
             throw Failure(what, because: "the nodes to try it on are of other devices")
         }
-        let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
-        let groups = try ControlGroups(of: process)
         if case .systemd(let unit) = subtree {
-            if try isAllowed(by: probe, in: groups, what) { return }
+            if try isAllowed(nodes, what) { return }
             // Its DeviceAllow would have to be set first: systemd builds its filter from that at each daemon-reload.
             throw Failure(
                 what,
                 because: "its control group is systemd's unit \(unit), which this version does not support",
-                remedy: "use the runtime's cgroupfs driver, or \(ruleRemedy)"
+                remedy: "use the runtime's cgroupfs driver, or \(Self.ruleRemedy)"
             )
         }
-        // A filter that allows the devices is left as it is, so there is no need to ask first: the probe is a program to
-        // be started, and the slowest part of this.
+        // A filter that allows the devices is left as it is, so there is no need to ask first.
         let obstacles: [LocatedObstacle]
         do {
-            try allowInLegacyHierarchy(groups.legacyDevices, devices, subtree)
-            obstacles = try allowInUnifiedHierarchy(groups.unified, devices, subtree)
+            try allowInLegacyHierarchy(groups.legacyDevices, devices)
+            obstacles = try allowInUnifiedHierarchy(groups.unified, devices)
         } catch {
-            guard try isAllowed(by: probe, in: groups, what) else { throw error }
+            guard try isAllowed(nodes, what) else { throw error }
             return
         }
-        if try isAllowed(by: probe, in: groups, what) { return }
+        if try isAllowed(nodes, what) { return }
         if let obstacle = obstacles.first {
             throw Failure(what, because: obstacle.description, remedy: obstacle.remedy)
         }
-        let denying = try denyingFilters(in: groups.unified, devices)
+        let denying = try Self.denyingFilters(in: groups.unified, devices)
         throw Failure(
             what,
             because: denying.isEmpty
                 ? "the device cgroup denies it" : "denied by \(denying.joined(separator: " and "))",
-            remedy: ruleRemedy
+            remedy: Self.ruleRemedy
         )
     }
 
     private static let ruleRemedy = "put the devices into linux.resources.devices of the container's configuration"
 
-    private static func isAllowed(
-        by probe: AccessProbe,
-        in groups: borrowing ControlGroups,
-        _ what: String
-    ) throws(Failure) -> Bool {
-        let verdicts = try probe.run(in: groups)
+    private borrowing func isAllowed(_ nodes: [CInt], _ what: String) throws(Failure) -> Bool {
+        let verdicts = try probe.ask(nodes)
         for case .failed(let code) in verdicts { throw Failure(what, call: "faccessat2", code: code) }
         return verdicts.allSatisfy { $0 == .allowed }
     }
@@ -75,16 +82,15 @@ public enum DeviceCgroup {
     /// Version 1: a cgroup can allow what the one above it allows, so the way is down.
     ///
     /// Documentation/admin-guide/cgroup-v1/devices.rst
-    private static func allowInLegacyHierarchy(
+    private borrowing func allowInLegacyHierarchy(
         _ hierarchy: borrowing ControlGroupHierarchy?,
-        _ devices: [DeviceNumber],
-        _ subtree: ContainerSubtree
+        _ devices: [DeviceNumber]
     ) throws(Failure) {
         switch hierarchy {
         case .none: return
         case .some(let hierarchy):
             let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
-            if !levels.isEmpty { try hierarchy.checkThatItIsAlone() }
+            if !levels.isEmpty { try hierarchy.check(process: process, isAloneBut: probe.process) }
             for group in levels.reversed() {
                 let name = "\(hierarchy.name(of: group))/devices.allow"
                 let file = try hierarchy.open("devices.allow", of: group, .beneath(O_WRONLY))
@@ -101,16 +107,15 @@ public enum DeviceCgroup {
     }
 
     /// Version 2: every filter on the way has to allow it; those above the container's own are left alone.
-    private static func allowInUnifiedHierarchy(
+    private borrowing func allowInUnifiedHierarchy(
         _ hierarchy: borrowing ControlGroupHierarchy?,
-        _ devices: [DeviceNumber],
-        _ subtree: ContainerSubtree
+        _ devices: [DeviceNumber]
     ) throws(Failure) -> [LocatedObstacle] {
         switch hierarchy {
         case .none: return []
         case .some(let hierarchy):
             let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
-            if !levels.isEmpty { try hierarchy.checkThatItIsAlone() }
+            if !levels.isEmpty { try hierarchy.check(process: process, isAloneBut: probe.process) }
             let patch = FilterPatch(kernel: BPFPrograms(), devices: devices)
             var obstacles: [LocatedObstacle] = []
             for group in levels {

@@ -22,7 +22,8 @@ public struct TrialStart {
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
         let itself = try ProcessReference(getpid())
         do {
-            let link = try WorkerLink.start(program: worker, initProcess: itself.descriptor)
+            let link = try WorkerLink.start(program: worker)
+            try link.confine(for: itself.descriptor)
             try link.initialize(state)
             return try converse(link)
         } catch {

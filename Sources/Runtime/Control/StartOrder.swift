@@ -21,8 +21,6 @@ public struct StartOrder: Equatable, Sendable {
     public var leaseName: String
     /// The container's init.
     public var initProcess: ProcessIdentity
-    /// The worker's program.
-    public var workerPath: String
 
     /// Collects them.
     public init(
@@ -30,15 +28,13 @@ public struct StartOrder: Equatable, Sendable {
         containerID: String,
         bundle: String,
         leaseName: String,
-        initProcess: ProcessIdentity,
-        workerPath: String
+        initProcess: ProcessIdentity
     ) {
         self.storage = storage
         self.containerID = containerID
         self.bundle = bundle
         self.leaseName = leaseName
         self.initProcess = initProcess
-        self.workerPath = workerPath
     }
 
     /// As a message's body.
@@ -55,7 +51,6 @@ public struct StartOrder: Equatable, Sendable {
         writer.write(text: leaseName)
         writer.write(UInt32(bitPattern: initProcess.process))
         writer.write(initProcess.startTime)
-        writer.write(text: workerPath)
         return writer
     }
 
@@ -72,15 +67,14 @@ public struct StartOrder: Equatable, Sendable {
         }
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
             let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self),
-            let workerPath = reader.readText(), reader.remaining == 0
+            reader.remaining == 0
         else { return nil }
         self.init(
             storage: storage,
             containerID: containerID,
             bundle: bundle,
             leaseName: leaseName,
-            initProcess: ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime),
-            workerPath: workerPath
+            initProcess: ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime)
         )
     }
 }

@@ -14,20 +14,21 @@ struct Orders: ~Copyable {
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
 
-    /// How long the hook may take for its orders, in milliseconds.
+    /// How long the hook may take for the keys, in milliseconds.
     private static let patience = 10_000
 
-    /// Receives them.
-    init(from hook: Channel) throws(Failure) {
+    /// Receives them; there are none where the hook ended first, which has told why then.
+    ///
+    /// It waits without end: until then the hook may wait for whoever changes the keys, and its end would show.
+    init?(from hook: Channel) throws(Failure) {
         let buffer = Channel.makeBuffer()
-        let deadline = Deadline(milliseconds: Self.patience)
-        guard try wait(for: hook.descriptor.number, until: deadline) != 0,
-            var message = try hook.receive(into: buffer), message.kind == HookMessage.start,
-            let order = StartOrder(message.body),
+        guard var message = try hook.receive(into: buffer) else { return nil }
+        guard message.kind == HookMessage.start, let order = StartOrder(message.body),
             let runDirectory = message.descriptors.take(), let initDescriptor = message.descriptors.take()
         else {
             throw Failure("cannot start the supervisor", because: "the hook gave no orders")
         }
+        let deadline = Deadline(milliseconds: Self.patience)
         var keys: [MasterKey] = []
         if case .persistent(let storage) = order.storage {
             self.states = message.descriptors.take()

@@ -64,16 +64,18 @@ public final class Supervisor {
     /// How long to wait for the previous user of the same state to let go, in milliseconds.
     static let lockPatience = 10_000
 
-    /// Lives a vTPM's life: from the hook's first message to the end of the container.
+    /// Lives a vTPM's life: from before the hook's first message to the end of the container.
     ///
-    /// An error has been told to the hook and written to the log when this returns.
-    public static func run(hook: Channel) throws(Failure) {
+    /// The worker's program is started while the hook still reads the container's configuration. An error has been told to
+    /// the hook and written to the log when this returns.
+    public static func run(hook: Channel, worker program: String) throws(Failure) {
         var container = "an unknown container"
         do {
             let signals = try prepareProcess()
-            let orders = try Orders(from: hook)
+            let worker = try WorkerLink.start(program: program)
+            guard let orders = try Orders(from: hook) else { return }
             container = "container \"\(orders.order.containerID)\""
-            let supervisor = try begin(orders, hook, signals)
+            let supervisor = try begin(orders, hook, signals, worker)
             try supervisor.live()
         } catch {
             Log.error("\(container): \(error)")
@@ -84,15 +86,15 @@ public final class Supervisor {
         }
     }
 
-    /// Locks and loads the state, and starts the worker.
+    /// Locks and loads the state, and has the worker start its TPM up.
     private static func begin(
         _ orders: consuming Orders,
         _ hook: Channel,
-        _ signals: consuming Descriptor
+        _ signals: consuming Descriptor,
+        _ worker: WorkerLink
     ) throws(Failure) -> Supervisor {
         let order = orders.order
-        // It gives up its privileges while the state is read.
-        let worker = try WorkerLink.start(program: order.workerPath, initProcess: orders.initProcess.descriptor)
+        try worker.confine(for: orders.initProcess.descriptor)
         var confinement = try SupervisorConfinement()
         let states = try orders.allowFiles(in: &confinement)
         let (store, state) = try openState(&orders, hook)

@@ -41,29 +41,30 @@ package final class WorkerLink {
         _ = try? child.wait()
     }
 
-    /// Starts the worker, which then gives up its privileges while the caller goes on.
-    ///
-    /// The pidfd is that of the init for whose sake it lives.
-    package static func start(
-        program: String,
-        initProcess: borrowing Descriptor
-    ) throws(Failure) -> WorkerLink {
+    /// Starts the worker, which loads its libraries while the caller goes on.
+    package static func start(program: String) throws(Failure) -> WorkerLink {
         let pair = try Channel.pair(near: "supervisor", far: "worker")
         var launch = ProgramLaunch(program, ["vtpm-worker"])
         launch.passed = [pair.far.descriptor.number]
         let link = try WorkerLink(pair.near, try WorkerNamespace.start(launch))
         // What the tenant can make big goes before what keeps its state.
         try Hardening.setOutOfMemoryScore(0, of: link.process)
+        return link
+    }
+
+    /// Has the worker give up its privileges while the caller goes on.
+    ///
+    /// The pidfd is that of the init for whose sake it lives.
+    package func confine(for initProcess: borrowing Descriptor) throws(Failure) {
         var order = ByteWriter()
-        order.write(link.user.number)
+        order.write(user.number)
         let descriptors = [initProcess.number]
-        try link.channel.send(
+        try channel.send(
             WorkerMessage.confine,
             order,
             descriptors: descriptors,
-            until: Deadline(milliseconds: patience)
+            until: Deadline(milliseconds: Self.patience)
         )
-        return link
     }
 
     /// Makes sure that the worker is confined, and gives it what it begins with; with no state it manufactures a TPM.

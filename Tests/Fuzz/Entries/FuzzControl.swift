@@ -56,7 +56,7 @@ private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Cha
 
 private func hearOrders(_ hook: Channel) {
     _ = accepted { () throws(Failure) in
-        var orders = try Orders(from: hook)
+        guard var orders = try Orders(from: hook) else { return }
         require(orders.order.encoded.bytes.count < Channel.messageLimit, "an order longer than a message")
         if let (repository, stateID) = try orders.takeRepository() {
             _ = repository
@@ -69,7 +69,8 @@ private func hearOrders(_ hook: Channel) {
 private nonisolated(unsafe) let link = must { () throws(Failure) in
     let itself = try ProcessReference(getpid())
     // Any program that does not end by itself.
-    let link = try WorkerLink.start(program: "/usr/bin/yes", initProcess: itself.descriptor)
+    let link = try WorkerLink.start(program: "/usr/bin/yes")
+    try link.confine(for: itself.descriptor)
     link.kill()
     _ = try link.reap()
     return link

@@ -108,7 +108,23 @@ struct ScratchNodes: ~Copyable {
         rmdir(directory)
     }
 
-    var probe: AccessProbe { AccessProbe(program: Kernel.probeProgram, nodes: descriptors) }
+    /// What the cgroups of a process say of them.
+    func verdicts(in groups: borrowing ControlGroups) throws -> [AccessProbe.Verdict] {
+        try AccessProbe(program: Kernel.probeProgram, in: groups).ask(descriptors)
+    }
+}
+
+extension DeviceCgroup {
+    /// Lets a process use the devices of nodes.
+    static func allow(
+        _ devices: [DeviceNumber],
+        for process: pid_t,
+        cgroupsPath: String?,
+        nodes: [CInt]
+    ) throws(Failure) {
+        let cgroup = try DeviceCgroup(of: process, cgroupsPath: cgroupsPath, probe: Kernel.probeProgram)
+        try cgroup.allow(devices, nodes: nodes)
+    }
 }
 
 /// Runs a program in cgroups until it is told to end, and reaps it.

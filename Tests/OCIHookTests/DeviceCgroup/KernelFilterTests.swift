@@ -95,17 +95,16 @@ struct KernelFilterTests {
     ) throws {
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm, resourceManager, stranger])
-        let ours = AccessProbe(program: Kernel.probeProgram, nodes: Array(nodes.descriptors[..<2]))
         let groups = try ControlGroups(of: process.child.process)
-        #expect(try nodes.probe.run(in: groups) == [.denied, .denied, .denied])
+        #expect(try nodes.verdicts(in: groups) == [.denied, .denied, .denied])
 
         try DeviceCgroup.allow(
             [tpm, resourceManager],
             for: process.child.process,
             cgroupsPath: cgroupsPath,
-            probe: ours
+            nodes: Array(nodes.descriptors[..<2])
         )
-        #expect(try nodes.probe.run(in: groups) == [.allowed, .allowed, .denied])
+        #expect(try nodes.verdicts(in: groups) == [.allowed, .allowed, .denied])
         let made = "\(nodes.directory)/made"
         let script = """
             echo 0 > \(group.path)/cgroup.procs || exit 3
@@ -128,7 +127,7 @@ struct KernelFilterTests {
         let nodes = try ScratchNodes([tpm])
         let id = try #require(try BPFPrograms().filters(of: foreign.directory.number).programs.first)
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, probe: nodes.probe)
+            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why == "denied by device filter \(id) of \(foreign.path)")
         #expect(try foreign.programs() == [program])
@@ -139,10 +138,20 @@ struct KernelFilterTests {
         let process = try Inmate()
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
-        try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: "a.slice:runc:b", probe: nodes.probe)
+        try DeviceCgroup.allow(
+            [tpm],
+            for: process.child.process,
+            cgroupsPath: "a.slice:runc:b",
+            nodes: nodes.descriptors
+        )
         try group.attach(RuntimeFilter.runc.program(rules))
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: "a.slice:runc:b", probe: nodes.probe)
+            try DeviceCgroup.allow(
+                [tpm],
+                for: process.child.process,
+                cgroupsPath: "a.slice:runc:b",
+                nodes: nodes.descriptors
+            )
         }
         #expect(failure.why.contains("systemd's unit runc-b.scope"))
         #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
@@ -151,7 +160,7 @@ struct KernelFilterTests {
     @Test func `nodes of other devices are refused`() throws {
         let nodes = try ScratchNodes([tpm])
         #expect(throws: Failure.self) {
-            try DeviceCgroup.allow([resourceManager], for: getpid(), cgroupsPath: nil, probe: nodes.probe)
+            try DeviceCgroup.allow([resourceManager], for: getpid(), cgroupsPath: nil, nodes: nodes.descriptors)
         }
     }
 
@@ -162,8 +171,9 @@ struct KernelFilterTests {
         let nodes = try ScratchNodes([tpm])
         let groups = try ControlGroups(of: process.child.process)
         for program in ["/bin/true", "/bin/false", "/nonexistent"] {
-            let probe = AccessProbe(program: program, nodes: nodes.descriptors)
-            #expect(throws: Failure.self) { _ = try probe.run(in: groups) }
+            #expect(throws: Failure.self) {
+                _ = try AccessProbe(program: program, in: groups).ask(nodes.descriptors)
+            }
         }
     }
 
@@ -188,7 +198,7 @@ struct KernelFilterTests {
         let nodes = try ScratchNodes([stranger])
         let other = "\(cgroupsPath)-other"
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([stranger], for: process.child.process, cgroupsPath: other, probe: nodes.probe)
+            try DeviceCgroup.allow([stranger], for: process.child.process, cgroupsPath: other, nodes: nodes.descriptors)
         }
         #expect(failure.why == "the device cgroup denies it")
     }
@@ -199,16 +209,15 @@ struct KernelFilterTests {
         _ legacy: borrowing ScratchGroup
     ) throws {
         let nodes = try ScratchNodes([tpm, resourceManager, stranger])
-        let ours = AccessProbe(program: Kernel.probeProgram, nodes: Array(nodes.descriptors[..<2]))
         let groups = try ControlGroups(of: process.child.process)
-        #expect(try nodes.probe.run(in: groups) == [.denied, .denied, .denied])
+        #expect(try nodes.verdicts(in: groups) == [.denied, .denied, .denied])
         try DeviceCgroup.allow(
             [tpm, resourceManager],
             for: process.child.process,
             cgroupsPath: cgroupsPath,
-            probe: ours
+            nodes: Array(nodes.descriptors[..<2])
         )
-        #expect(try nodes.probe.run(in: groups) == [.allowed, .allowed, .denied])
+        #expect(try nodes.verdicts(in: groups) == [.allowed, .allowed, .denied])
         let list = try Descriptor.open("\(legacy.path)/devices.list", .read).readAll(limit: 4096, "devices.list")
         #expect(String(decoding: list, as: UTF8.self) == "c 10:224 rw\nc 253:65541 rw\n")
     }

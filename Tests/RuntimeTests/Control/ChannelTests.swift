@@ -102,8 +102,7 @@ import Testing
         containerID: "ü",
         bundle: "/b",
         leaseName: "l",
-        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40),
-        workerPath: "/w"
+        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40)
     )
 
     @Test func comesBackAsItWas() {

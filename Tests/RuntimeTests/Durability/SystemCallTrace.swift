@@ -21,9 +21,9 @@ struct SystemCallTrace {
     /// A program that is traced from its start to its end, with its children.
     ///
     /// The tracer is no parent of the program (`-D`), so that whoever starts it still is.
-    static func launch(_ program: String, into file: String) -> ProgramLaunch {
+    static func launch(_ program: [String], into file: String) -> ProgramLaunch {
         let options = ["strace", "-f", "-D", "-y", "-o", file, "-e", "trace=%file,%desc,%network,memfd_create"]
-        return ProgramLaunch("/usr/bin/strace", options + [program])
+        return ProgramLaunch("/usr/bin/strace", options + program)
     }
 
     /// Waits until so many processes have ended in a trace, and reads it.

@@ -39,8 +39,9 @@ final class VTPMUnderTest {
         let reference = try ProcessReference(initProcess.process)
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let program = Self.program("vtpm-supervisor")
-        var launch = ProgramLaunch(program, ["vtpm-supervisor"])
-        if let trace { launch = SystemCallTrace.launch(program, into: trace) }
+        let arguments = [worker ?? Self.program("vtpm-worker")]
+        var launch = ProgramLaunch(program, ["vtpm-supervisor"] + arguments)
+        if let trace { launch = SystemCallTrace.launch([program] + arguments, into: trace) }
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         supervisor = try launch.start()
@@ -56,8 +57,7 @@ final class VTPMUnderTest {
             containerID: "container-\(stateID)",
             bundle: temporary.path,
             leaseName: leaseName,
-            initProcess: try ProcessIdentity(of: initProcess.process),
-            workerPath: worker ?? Self.program("vtpm-worker")
+            initProcess: try ProcessIdentity(of: initProcess.process)
         )
         let given = [runDirectory.number, reference.descriptor.number]
         if isEphemeral {
