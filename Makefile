@@ -9,7 +9,9 @@ DATADIR    ?= $(PREFIX)/share/container-vtpm
 APPARMORDIR ?= /etc/apparmor.d
 DESTDIR    ?=
 
-RELEASE  := -c release --static-swift-stdlib
+# Like the Swift library: its symbols take the loader longer than all others of a program together.
+STATIC   := .build/static
+RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 PROFILES := $(PROGRAMS) vtpmctl
@@ -18,6 +20,8 @@ PROFILES := $(PROGRAMS) vtpmctl
 
 ## Builds the programs.
 build:
+	@mkdir -p $(STATIC)
+	@ln -sf "$$(clang -print-file-name=libstdc++.a)" $(STATIC)/libstdc++.a
 	swift build $(RELEASE)
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.

@@ -13,12 +13,9 @@ func library(_ name: String, path: String? = nil, _ dependencies: [Target.Depend
 }
 
 /// A program: a page of arguments, one call, one error.
-func program(_ name: String, _ dependencies: [Target.Dependency], settings: [SwiftSetting] = onOneThread) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict + settings)
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
 }
-
-/// For programs that never have a second thread.
-let onOneThread: [SwiftSetting] = [.defaultIsolation(MainActor.self)]
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
@@ -132,9 +129,7 @@ let package = Package(
                 "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
                 "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
-            // ArgumentParser calls its commands from no actor.
-            settings: []
+            ]
         ),
 
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
@@ -192,7 +187,7 @@ let package = Package(
             name: "PlacementProgram",
             dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux"],
             path: "Tests/OCIHookTests/Placement/PlacementProgram",
-            swiftSettings: strict + onOneThread
+            swiftSettings: strict
         ),
     ] + fuzzTargets,
     swiftLanguageModes: [.v6]

@@ -39,11 +39,11 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
 
     /// A failure that another process of ours has put into words.
     public init(relayed text: String) {
-        let parts = text.split(separator: ": ", maxSplits: 1)
-        self.init(
-            parts.count == 2 ? String(parts[0]) : "cannot keep the vTPM",
-            because: String(parts.last ?? "no reason")
-        )
+        guard let colon = text.indices.first(where: { text[$0...].hasPrefix(": ") }) else {
+            self.init("cannot keep the vTPM", because: text.isEmpty ? "no reason" : text)
+            return
+        }
+        self.init(String(text[..<colon]), because: String(text[colon...].dropFirst(2)))
     }
 
     /// The same failure, with a remedy.

@@ -1,20 +1,26 @@
+import CLinux
 import Glibc
 
 /// A point on the monotonic clock that a wait ends at.
+///
+/// Of Swift's own clocks each is a part of its concurrency runtime, which none of the programs has a use for.
 public struct Deadline: Sendable {
-    private let end: ContinuousClock.Instant
+    /// In milliseconds of the clock.
+    private let end: Int
 
     /// So many milliseconds from now.
     public init(milliseconds: Int) {
-        end = ContinuousClock.now.advanced(by: .milliseconds(milliseconds))
+        end = Self.now + milliseconds
     }
 
     /// Milliseconds until then, rounded up; 0 when it has passed.
-    public var remaining: Int {
-        let left = ContinuousClock.now.duration(to: end)
-        guard left > .zero else { return 0 }
-        let (seconds, attoseconds) = left.components
-        return Int(seconds) * 1000 + Int(attoseconds / 1_000_000_000_000_000) + 1
+    public var remaining: Int { max(end - Self.now, 0) }
+
+    /// CLOCK_BOOTTIME goes on while the host sleeps. clock_gettime(2)
+    private static var now: Int {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
     }
 
     /// Whether it has passed.

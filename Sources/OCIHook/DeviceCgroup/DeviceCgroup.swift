@@ -17,7 +17,8 @@ public struct DeviceCgroup: ~Copyable {
     /// - Parameters:
     ///   - process: The container's first process. The caller holds a pidfd of it, so that its ID is not given away.
     ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
-    ///   - probe: The path of the hook's program.
+    ///   - program: The path of the hook's program.
+    /// - Throws: ``Failure`` when the cgroups cannot be found.
     public init(of process: pid_t, cgroupsPath: String?, probe program: String) throws(Failure) {
         let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
         let groups = try ControlGroups(of: process)
@@ -33,7 +34,8 @@ public struct DeviceCgroup: ~Copyable {
     /// Nothing is changed where it can already: a privileged container, or one whose configuration has the rule.
     /// What is changed ends with the container's cgroups; there is nothing to undo.
     ///
-    /// The nodes are of the same devices: descriptors that were opened with O_PATH.
+    /// The nodes are of the same devices: descriptors that were opened with O_PATH. It throws when the container cannot
+    /// use all of them.
     public borrowing func allow(_ devices: [DeviceNumber], nodes: [CInt]) throws(Failure) {
         defer { probe.end() }
         let what = "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"

@@ -99,7 +99,7 @@ extension SystemCallFilter {
         filter.allow("pidfd_open", "wait4")
         filter.allow("pidfd_send_signal", where: .equals(1, SIGKILL))
         filter.allowMemory()
-        filter.allow("futex", "getrandom", "getpid", "gettid", "geteuid")
+        filter.allow("futex", "getrandom", "getpid", "geteuid")
         filter.allow("clock_gettime", "gettimeofday", "time")
         filter.allow("restart_syscall", "exit", "exit_group")
         return filter

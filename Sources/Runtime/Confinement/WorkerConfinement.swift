@@ -101,8 +101,6 @@ extension SystemCallFilter {
         filter.allow("futex")
         // libcrypto: random numbers, and whether the process is still the one that seeded them.
         filter.allow("getrandom", "getpid")
-        // The Swift runtime: whether this is the main thread, when libtpms calls back.
-        filter.allow("gettid")
         // The TPM's clock and deadlines, where the machine has no clock that can be read without a call.
         filter.allow("clock_gettime", "gettimeofday", "time")
         // libtpms prints a line when it goes into failure mode, and dprintf(3) looks whether it prints to a terminal.

@@ -38,7 +38,9 @@ public enum WorkerInspection {
             throw Failure(what, because: "it has \(descriptors.count) descriptors")
         }
         let mounts = try text("mountinfo", of: process).split(separator: "\n")
-        guard mounts.count == 1, mounts[0].contains(" - tmpfs empty ") else {
+        // Type and source come after the separator. proc_pid_mountinfo(5)
+        let described = mounts.first?.split(separator: " ").drop { $0 != "-" }.dropFirst().prefix(2)
+        guard mounts.count == 1, described.map(Array.init) == ["tmpfs", "empty"] else {
             throw Failure(what, because: "it sees \(mounts.count) mounts")
         }
     }

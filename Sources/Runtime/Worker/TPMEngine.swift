@@ -7,14 +7,13 @@ import VTPMProxy
 /// The TPM: libtpms, with its non-volatile state held elsewhere.
 ///
 /// libtpms keeps one TPM per process in global variables and calls back without a context, hence one engine, reached
-/// through a static that is confined to the main actor. Every callback goes through a nonisolated function that asserts
-/// the actor: a closure written inside isolated code could touch its state from any thread unchecked.
-@MainActor
+/// through a static. A process with an engine has one thread. The main actor would have the compiler check that, at the
+/// price of Swift's concurrency runtime and libdispatch in the process that the tenant talks to.
 public final class TPMEngine {
     /// Stores the whole non-volatile state; returns true once it is on stable storage.
-    public typealias Store = @MainActor (UnsafeRawBufferPointer) -> Bool
+    public typealias Store = (UnsafeRawBufferPointer) -> Bool
 
-    private static var current: TPMEngine?
+    private nonisolated(unsafe) static var current: TPMEngine?
 
     /// What libtpms loads while it starts: the state to start from, then whatever it stored last.
     ///
@@ -159,18 +158,15 @@ public final class TPMEngine {
 
     // MARK: - Callbacks
 
-    private nonisolated static func load(
+    private static func load(
         _ name: UnsafePointer<CChar>?,
         _ data: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?,
         _ length: UnsafeMutablePointer<UInt32>?
     ) -> TPM_RESULT {
-        nonisolated(unsafe) let (name, data, length) = (name, data, length)
-        return MainActor.assumeIsolated {
-            guard let engine = current, let name, let data, let length else { return TPM_RESULT(TPM_FAIL) }
-            // TPM_RETRY says that there is no such data. For `permall` it makes libtpms manufacture a new TPM.
-            guard strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else { return TPM_RESULT(TPM_RETRY) }
-            return engine.loadPermanentState(data, length)
-        }
+        guard let engine = current, let name, let data, let length else { return TPM_RESULT(TPM_FAIL) }
+        // TPM_RETRY says that there is no such data. For `permall` it makes libtpms manufacture a new TPM.
+        guard strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else { return TPM_RESULT(TPM_RETRY) }
+        return engine.loadPermanentState(data, length)
     }
 
     private func loadPermanentState(
@@ -187,18 +183,15 @@ public final class TPMEngine {
         return TPM_RESULT(TPM_SUCCESS)
     }
 
-    private nonisolated static func save(
+    private static func save(
         _ name: UnsafePointer<CChar>?,
         _ data: UnsafePointer<UInt8>?,
         _ length: UInt32
     ) -> TPM_RESULT {
-        nonisolated(unsafe) let (name, data) = (name, data)
-        return MainActor.assumeIsolated {
-            guard let engine = current, let name, let data, strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else {
-                return TPM_RESULT(TPM_FAIL)
-            }
-            return engine.savePermanentState(UnsafeRawBufferPointer(start: data, count: Int(length)))
+        guard let engine = current, let name, let data, strcmp(name, TPM_PERMANENT_ALL_NAME) == 0 else {
+            return TPM_RESULT(TPM_FAIL)
         }
+        return engine.savePermanentState(UnsafeRawBufferPointer(start: data, count: Int(length)))
     }
 
     private func savePermanentState(_ state: UnsafeRawBufferPointer) -> TPM_RESULT {

@@ -10,7 +10,6 @@ import VTPMProxy
 /// command is answered only when the supervisor has acknowledged the store. When the supervisor is gone, nothing can be
 /// stored any more: the worker then answers TPM_RC_FAILURE until the container's init is dead, so that the device's number
 /// stays taken.
-@MainActor
 public final class Worker {
     private let channel: Channel
     private let buffer = Channel.makeBuffer()
