@@ -72,9 +72,11 @@ class Bounds(unittest.TestCase):
 
     def test_memory_is_compared_at_100(self):
         blocks = [("memory", "PSS", side, n, v) for side, n, v in
-            [("ours", 100, 3), ("swtpm", 100, 1), ("ours", 500, 1), ("swtpm", 500, 3)]]
-        verdict = next(v for v in bounds.verdicts(samples_of(blocks)) if v.what.startswith("PSS"))
-        self.assertEqual((verdict.value, verdict.result), (3, bounds.FAILS))
+            [("ours", 100, 3), ("swtpm", 100, 1), ("floor", 100, 1.5), ("ours", 500, 1), ("swtpm", 500, 3)]]
+        beside_swtpm, beside_floor = bounds.memory(samples_of(blocks))
+        self.assertEqual((beside_swtpm.value, beside_swtpm.result, beside_swtpm.counts), (3, bounds.FAILS, False))
+        self.assertIn("1.50", beside_swtpm.note)
+        self.assertEqual((beside_floor.value, beside_floor.result, beside_floor.counts), (2, bounds.FAILS, True))
 
     def test_an_absolute_time_does_not_count(self):
         samples = samples_of([("hook", "poststop", "ours", 0, 51)])
@@ -86,7 +88,6 @@ class Bounds(unittest.TestCase):
         for has_key, result in ((0, bounds.OPEN), (1, bounds.FAILS)):
             verdict = bounds.first_start(samples_of(blocks + [("fact", "ours has an EK", "ours", 0, has_key)]))
             self.assertEqual(verdict.result, result)
-
 
     def test_one_failed_container_is_enough(self):
         for failed, result in ((0, bounds.HOLDS), (1, bounds.FAILS)):
