@@ -21,7 +21,8 @@ PROFILES := $(PROGRAMS) vtpmctl
 ## Builds the programs.
 build:
 	@mkdir -p $(STATIC)
-	@ln -sf "$$(clang -print-file-name=libstdc++.a)" $(STATIC)/libstdc++.a
+	@archive=$$(clang -print-file-name=libstdc++.a) && [[ -f $$archive ]] && ln -sf "$$archive" $(STATIC)/ || \
+	    { echo "make: cannot find libstdc++.a: apt-get install libstdc++-12-dev" >&2; exit 1; }
 	swift build $(RELEASE)
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.

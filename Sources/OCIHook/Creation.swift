@@ -32,21 +32,16 @@ public struct Creation {
         }
         let initProcess = try ProcessReference(pid)
         let identity = try ProcessIdentity(of: pid)
-        // What starts programs comes first: they load while the configuration is read.
+        // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
+        let runDirectory = try openOwnDirectory(installation.leases)
+        let keysLock = try HostStore.lockKeys(installation, shared: true)
+        // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try SupervisorLink(
             program: installation.program("vtpm-supervisor"),
             worker: installation.program("vtpm-worker")
         )
-        // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
-        let runDirectory = try openOwnDirectory(installation.leases)
-        let keysLock = try HostStore.lockKeys(installation, shared: true)
         let configuration = try setting.loadConfiguration()
         let config = try BundleConfig.load(bundle: state.bundle)
-        let deviceCgroup = try DeviceCgroup(
-            of: pid,
-            cgroupsPath: config.linux?.cgroupsPath,
-            probe: installation.program("vtpm-hook")
-        )
         let stateIdentity = try StateIdentity.decide(
             containerID: state.id,
             annotations: Annotations(state: state.annotations, bundle: config.annotations),
@@ -62,6 +57,11 @@ public struct Creation {
         }
         let procfs = try Procfs()
         try requireNamespaces(of: initProcess, procfs)
+        let deviceCgroup = try DeviceCgroup(
+            of: pid,
+            cgroupsPath: config.linux?.cgroupsPath,
+            probe: installation.program("vtpm-hook")
+        )
         let users = try UserNamespace(of: initProcess, procfs)
         let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
         let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)

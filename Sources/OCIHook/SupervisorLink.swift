@@ -9,6 +9,7 @@ final class SupervisorLink {
     private let channel: Channel
     private let child: ChildProcess
     private let buffer = Channel.makeBuffer()
+    private var hasOrders = false
     private var isCommitted = false
     private var isAbandoned = false
 
@@ -26,6 +27,8 @@ final class SupervisorLink {
     func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor) {
         guard !isCommitted else { return }
         abandon()
+        // Before, whatever lease there is is not its.
+        guard hasOrders else { return }
         do throws(Failure) {
             try LeaseFiles.remove(leaseName, in: runDirectory)
         } catch {
@@ -54,10 +57,11 @@ final class SupervisorLink {
         directories: [CInt]
     ) throws(Failure) {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
+        hasOrders = true
         do {
             try channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
             for key in keys { try channel.send(HookMessage.key, key.key) }
-        } catch let error where error.code == EPIPE {
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. What it had said before is still there.
             _ = try receive()
             throw error

@@ -9,7 +9,10 @@ import RuntimeSupervisor
 struct Main {
     static func main() {
         Log.open("vtpm-supervisor")
-        guard CommandLine.arguments.count == 2 else { exit(64) }
+        guard CommandLine.arguments.count == 2 else {
+            Log.error("cannot start the supervisor: the hook names no worker's program")
+            exit(64)
+        }
         do throws(Failure) {
             try Supervisor.run(
                 hook: Channel(owning: Descriptor(owning: 3), peer: "hook"),

@@ -21,7 +21,8 @@ public final class AccessProbe {
     private let child: ChildProcess
     private let buffer = Channel.makeBuffer()
     private var channel: Channel?
-    private var hasEntered = false
+    /// How many cgroups it has to enter before it is asked; 0 once it has.
+    private var entrances: Int
 
     /// How long the child may take, in milliseconds: it needs a few, and in a frozen cgroup all there are.
     private static let patience = 5000
@@ -68,6 +69,7 @@ public final class AccessProbe {
         launch.passed = [pair.far.descriptor.number] + entrances
         child = try launch.start()
         channel = pair.near
+        self.entrances = entrances.count
     }
 
     deinit {
@@ -87,25 +89,27 @@ public final class AccessProbe {
     ///
     /// The nodes are descriptors that were opened with O_PATH, on a mount without `nodev`.
     func ask(_ nodes: [CInt]) throws(Failure) -> [Verdict] {
-        guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }
-        let deadline = Deadline(milliseconds: Self.patience)
-        if !hasEntered {
-            let codes = try receive(ProbeMessage.entered, on: channel, until: deadline)
-            if let code = codes.first(where: { $0 != 0 }) {
-                throw Failure(
-                    "cannot enter the control groups of the container",
-                    call: "write cgroup.procs",
-                    code: code
-                )
-            }
-            hasEntered = true
+        do throws(Failure) {
+            guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }
+            let deadline = Deadline(milliseconds: Self.patience)
+            try awaitEntrance(channel, until: deadline)
+            try channel.send(ProbeMessage.ask, descriptors: nodes)
+            let codes = try receive(ProbeMessage.verdicts, nodes.count, on: channel, until: deadline)
+            return codes.map(Verdict.init(code:))
+        } catch {
+            // It is not waited for once more when nobody holds this any longer.
+            child.kill()
+            throw error
         }
-        try channel.send(ProbeMessage.ask, descriptors: nodes)
-        let codes = try receive(ProbeMessage.verdicts, on: channel, until: deadline)
-        guard codes.count == nodes.count else {
-            throw Failure(Self.what, because: "the probe answered \(codes.count) of \(nodes.count) questions")
+    }
+
+    private func awaitEntrance(_ channel: Channel, until deadline: Deadline) throws(Failure) {
+        guard entrances > 0 else { return }
+        let codes = try receive(ProbeMessage.entered, entrances, on: channel, until: deadline)
+        if let code = codes.first(where: { $0 != 0 }) {
+            throw Failure("cannot enter the control groups of the container", call: "write cgroup.procs", code: code)
         }
-        return codes.map(Verdict.init(code:))
+        entrances = 0
     }
 
     /// The numbers of the devices that nodes are of.
@@ -142,7 +146,12 @@ public final class AccessProbe {
         }
     }
 
-    private func receive(_ kind: UInt8, on channel: Channel, until deadline: Deadline) throws(Failure) -> [CInt] {
+    private func receive(
+        _ kind: UInt8,
+        _ count: Int,
+        on channel: Channel,
+        until deadline: Deadline
+    ) throws(Failure) -> [CInt] {
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
             let seconds = Self.patience / 1000
             throw Failure(Self.what, because: "no answer within \(seconds) seconds; is the container frozen?")
@@ -153,6 +162,9 @@ public final class AccessProbe {
         var reader = ByteReader(message.body)
         var codes: [CInt] = []
         while let code = reader.read(CInt.self) { codes.append(code) }
+        guard codes.count == count, reader.remaining == 0 else {
+            throw Failure(Self.what, because: "the probe answered \(codes.count) of \(count) questions")
+        }
         return codes
     }
 }
@@ -166,6 +178,8 @@ extension AccessProbe {
         let channel = Channel(owning: Descriptor(owning: 3), peer: "hook")
         let buffer = Channel.makeBuffer()
         do throws(Failure) {
+            // Of a process in the container's cgroups, whose other members are the container's.
+            try Hardening.protectMemory()
             var results = ByteWriter()
             var entrance: CInt = 4
             while fcntl(entrance, F_GETFD) != -1 {
@@ -174,7 +188,8 @@ extension AccessProbe {
                 results.write(code { write(number, "0", 1) })
                 entrance += 1
             }
-            try channel.send(ProbeMessage.entered, results)
+            for number in 4..<entrance { close(number) }
+            if entrance > 4 { try channel.send(ProbeMessage.entered, results) }
             while var question = try channel.receive(into: buffer) {
                 results = ByteWriter()
                 while let node = question.descriptors.take() {

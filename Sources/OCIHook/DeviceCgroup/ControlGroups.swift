@@ -31,11 +31,11 @@ struct ControlGroupHierarchy: ~Copyable, Sendable {
         self.hook = hook
     }
 
-    /// Makes sure that the process is where it is said to be.
-    borrowing func check(process: pid_t) throws(Failure) {
+    /// Makes sure that processes are where they are said to be.
+    borrowing func check(processes: [pid_t]) throws(Failure) {
         let name = name(of: leaf)
         let members = try members()
-        guard members.contains(where: { $0.elementsEqual("\(process)".utf8) }) else {
+        for process in processes where !members.contains(where: { $0.elementsEqual("\(process)".utf8) }) {
             throw Failure("cannot use \(name)", because: "process \(process) is not in it")
         }
     }
@@ -105,6 +105,22 @@ struct ControlGroups: ~Copyable, Sendable {
         self.legacyDevices = legacyDevices
     }
 
+    /// Makes sure that processes are in all of them.
+    borrowing func check(processes: [pid_t]) throws(Failure) {
+        try Self.check(processes, in: legacyDevices)
+        try Self.check(processes, in: unified)
+    }
+
+    private static func check(
+        _ processes: [pid_t],
+        in hierarchy: borrowing ControlGroupHierarchy?
+    ) throws(Failure) {
+        switch hierarchy {
+        case .none: return
+        case .some(let hierarchy): try hierarchy.check(processes: processes)
+        }
+    }
+
     private static func hierarchy(
         _ version: ControlGroupHierarchy.Version,
         _ memberships: [ControlGroupMembership],
@@ -117,7 +133,7 @@ struct ControlGroups: ~Copyable, Sendable {
         for (mount, leaf, hook) in found {
             do {
                 let hierarchy = try ControlGroupHierarchy(version, mount, leaf: leaf, hook: hook)
-                try hierarchy.check(process: process)
+                try hierarchy.check(processes: [process])
                 return hierarchy
             } catch {
                 // Another mount may lie on top of this one; the next may show the same hierarchy.

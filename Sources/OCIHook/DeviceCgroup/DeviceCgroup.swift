@@ -77,6 +77,8 @@ public struct DeviceCgroup: ~Copyable {
 
     private borrowing func isAllowed(_ nodes: [CInt], _ what: String) throws(Failure) -> Bool {
         let verdicts = try probe.ask(nodes)
+        // It has been there for a while, and others can move processes: what it says is said of where it is.
+        try groups.check(processes: [process, probe.process])
         for case .failed(let code) in verdicts { throw Failure(what, call: "faccessat2", code: code) }
         return verdicts.allSatisfy { $0 == .allowed }
     }

@@ -130,7 +130,7 @@ public final class Channel: Sendable {
 }
 
 /// The two ends of a new channel.
-public struct ChannelPair {
+public struct ChannelPair: Sendable {
     /// The end to keep.
     public let near: Channel
     /// The end to hand to the other process.

@@ -17,11 +17,17 @@ struct Orders: ~Copyable {
     /// How long the hook may take for the keys, in milliseconds.
     private static let patience = 10_000
 
-    /// Receives them; there are none where the hook ended first, which has told why then.
+    /// Receives them; there are none where the hook ended first.
     ///
-    /// It waits without end: until then the hook may wait for whoever changes the keys, and its end would show.
-    init?(from hook: Channel) throws(Failure) {
+    /// It waits without end: what the hook does until then takes as long as it takes, and its end would show.
+    init?(from hook: Channel, unless signals: borrowing Descriptor) throws(Failure) {
         let buffer = Channel.makeBuffer()
+        var set = PollSet()
+        let (orders, signal) = (set.add(hook.descriptor.number), set.add(signals.number))
+        try set.wait()
+        guard set.isReady(orders) || !set.isReady(signal) else {
+            throw Failure("cannot start the supervisor", because: "SIGTERM came before the hook's orders")
+        }
         guard var message = try hook.receive(into: buffer) else { return nil }
         guard message.kind == HookMessage.start, let order = StartOrder(message.body),
             let runDirectory = message.descriptors.take(), let initDescriptor = message.descriptors.take()

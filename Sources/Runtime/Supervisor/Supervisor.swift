@@ -73,9 +73,9 @@ public final class Supervisor {
         do {
             let signals = try prepareProcess()
             let worker = try WorkerLink.start(program: program)
-            guard let orders = try Orders(from: hook) else { return }
+            guard let orders = try Orders(from: hook, unless: signals) else { return }
             container = "container \"\(orders.order.containerID)\""
-            let supervisor = try begin(orders, hook, signals, worker)
+            let supervisor = try begin(orders, hook, signals, consume worker)
             try supervisor.live()
         } catch {
             Log.error("\(container): \(error)")
@@ -91,7 +91,7 @@ public final class Supervisor {
         _ orders: consuming Orders,
         _ hook: Channel,
         _ signals: consuming Descriptor,
-        _ worker: WorkerLink
+        _ worker: consuming WorkerLink
     ) throws(Failure) -> Supervisor {
         let order = orders.order
         try worker.confine(for: orders.initProcess.descriptor)

@@ -59,12 +59,18 @@ package final class WorkerLink {
         var order = ByteWriter()
         order.write(user.number)
         let descriptors = [initProcess.number]
-        try channel.send(
-            WorkerMessage.confine,
-            order,
-            descriptors: descriptors,
-            until: Deadline(milliseconds: Self.patience)
-        )
+        do {
+            try channel.send(
+                WorkerMessage.confine,
+                order,
+                descriptors: descriptors,
+                until: Deadline(milliseconds: Self.patience)
+            )
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            // It has ended already. Why is in what it had sent before, or in its exit status.
+            try awaitConfinement()
+            throw error
+        }
     }
 
     /// Makes sure that the worker is confined, and gives it what it begins with; with no state it manufactures a TPM.

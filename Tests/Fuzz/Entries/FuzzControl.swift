@@ -54,9 +54,12 @@ private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Cha
     }
 }
 
+/// Never readable.
+private let noSignals = must { () throws(Failure) in try Channel.pair(near: "", far: "") }
+
 private func hearOrders(_ hook: Channel) {
     _ = accepted { () throws(Failure) in
-        guard var orders = try Orders(from: hook) else { return }
+        guard var orders = try Orders(from: hook, unless: noSignals.near.descriptor) else { return }
         require(orders.order.encoded.bytes.count < Channel.messageLimit, "an order longer than a message")
         if let (repository, stateID) = try orders.takeRepository() {
             _ = repository

@@ -147,7 +147,7 @@ private func path(_ text: String) throws -> GroupPath { try #require(GroupPath(t
             let hierarchy = try ControlGroupHierarchy(version, mount, leaf: .root, hook: nil)
             let failure = try #require(throws: Failure.self) { _ = try hierarchy.open(.root) }
             #expect(failure.description == "cannot use /tmp: it is not on a file system of control groups")
-            #expect(throws: Failure.self) { try hierarchy.check(process: getpid()) }
+            #expect(throws: Failure.self) { try hierarchy.check(processes: [getpid()]) }
         }
     }
 }

@@ -63,6 +63,18 @@ struct ScratchGroup: ~Copyable {
         try Descriptor.open("\(path)/\(file)", OpenOptions(O_WRONLY)).writeAll(Array(text.utf8), file)
     }
 
+    func read(_ file: String) throws -> String {
+        let path = "\(path)/\(file)"
+        return String(decoding: try Descriptor.open(path, .read).readAll(limit: 4096, path), as: UTF8.self)
+    }
+
+    /// A process that has entered.
+    func inmate() throws -> Inmate {
+        let inmate = try Inmate()
+        try write("\(inmate.child.process)", to: "cgroup.procs")
+        return inmate
+    }
+
     func attach(_ program: [Instruction], flags: UInt32 = BPF_F_ALLOW_MULTI) throws {
         let kernel = BPFPrograms()
         let loaded = try kernel.load(program)

@@ -158,10 +158,70 @@ struct KernelFilterTests {
     }
 
     @Test func `nodes of other devices are refused`() throws {
+        let group = try scratch("others")
+        let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
-        #expect(throws: Failure.self) {
-            try DeviceCgroup.allow([resourceManager], for: getpid(), cgroupsPath: nil, nodes: nodes.descriptors)
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow(
+                [resourceManager],
+                for: process.child.process,
+                cgroupsPath: nil,
+                nodes: nodes.descriptors
+            )
         }
+        #expect(failure.why == "the nodes to try it on are of other devices")
+    }
+
+    @Test func `a cgroup with another member is left alone`() throws {
+        let group = try scratch("crowd")
+        try group.attach(RuntimeFilter.runc.program(rules))
+        let process = try group.inmate()
+        let other = try group.inmate()
+        let nodes = try ScratchNodes([tpm])
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+        }
+        #expect(failure.why == "others than the container's init are in it")
+        #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
+        _ = other.child
+    }
+
+    @Test func `the probe leaves nothing behind`() throws {
+        let group = try scratch("behind")
+        let process = try group.inmate()
+        let nodes = try ScratchNodes([tpm])
+        try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+        #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
+    }
+
+    @Test func `a probe that was moved away says nothing`() throws {
+        let group = try scratch("moved")
+        let elsewhere = try scratch("elsewhere")
+        let process = try group.inmate()
+        let nodes = try ScratchNodes([tpm])
+        let cgroup = try DeviceCgroup(of: process.child.process, cgroupsPath: nil, probe: Kernel.probeProgram)
+        // It comes by itself, in its own time.
+        var members: [Substring] = []
+        let deadline = Deadline(milliseconds: 10_000)
+        while members.count < 2, !deadline.hasPassed {
+            members = try group.read("cgroup.procs").split(separator: "\n")
+        }
+        let probe = try #require(members.first { $0 != "\(process.child.process)" })
+        try elsewhere.write(String(probe), to: "cgroup.procs")
+        let failure = try #require(throws: Failure.self) { try cgroup.allow([tpm], nodes: nodes.descriptors) }
+        #expect(failure.why == "process \(probe) is not in it")
+    }
+
+    @Test func `a frozen cgroup is an error, and the probe is gone`() throws {
+        let group = try scratch("frozen")
+        let process = try group.inmate()
+        let nodes = try ScratchNodes([tpm])
+        try group.write("1", to: "cgroup.freeze")
+        let failure = try #require(throws: Failure.self) {
+            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+        }
+        #expect(failure.why.contains("is the container frozen?"))
+        #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
     }
 
     @Test func `a program that is no probe is a failure and no answer`() throws {
@@ -170,11 +230,23 @@ struct KernelFilterTests {
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
         let groups = try ControlGroups(of: process.child.process)
-        for program in ["/bin/true", "/bin/false", "/nonexistent"] {
+        // The last one claims to have entered nothing.
+        for program in ["/bin/true", "/bin/false", "/nonexistent", try silentProbe()] {
             #expect(throws: Failure.self) {
                 _ = try AccessProbe(program: program, in: groups).ask(nodes.descriptors)
             }
         }
+    }
+
+    /// A program that sends "entered", with no result, and then keeps quiet.
+    private func silentProbe() throws -> String {
+        let path = "/tmp/vtpm-silent-probe-\(getpid())"
+        let text = "#!/bin/sh\nprintf '\\1' >&3\nsleep 1\n"
+        try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o700)).writeAll(
+            Array(text.utf8),
+            path
+        )
+        return path
     }
 
     @Test(.enabled(if: Kernel.canUseLegacy, "needs root and a writable mount of the devices controller"))

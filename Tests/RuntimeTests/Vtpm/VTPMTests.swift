@@ -277,6 +277,9 @@ import Testing
         let tpm = try VTPMUnderTest(in: temporary, worker: "/bin/false")
         let answer = try tpm.hear()
         #expect(answer.kind == HookMessage.failure)
+        #expect(
+            String(decoding: answer.body, as: UTF8.self) == "cannot start the TPM: its worker ended with exit code 1"
+        )
         #expect(try tpm.reap() == .exited(1))
         #expect(try entries(of: temporary.directory("run"), "") == [])
     }

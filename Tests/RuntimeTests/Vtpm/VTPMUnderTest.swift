@@ -30,6 +30,7 @@ final class VTPMUnderTest {
         keys: [UInt8] = [1],
         worker: String? = nil,
         isEphemeral: Bool = false,
+        ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil
     ) throws {
         self.temporary = temporary
@@ -46,6 +47,7 @@ final class VTPMUnderTest {
         launch.ownSession = true
         supervisor = try launch.start()
         hook = pair.near
+        usleep(milliseconds * 1000)
         let place = PersistentStorage(
             stateID: stateID,
             statesPath: "\(temporary.path)/states",

@@ -18,7 +18,7 @@ struct Main {
         (firstOrder, Attack.deadly), (0xa100, Attack.insolent), (0xa200, Attack.greedy), (0xa300, [Attack.spin]),
     ]
 
-    @MainActor static func main() {
+    static func main() {
         if CommandLine.arguments.dropFirst().first == "--list" {
             for (first, attacks) in orders {
                 for (index, attack) in attacks.enumerated() { print(first + index, attack.name) }
