@@ -230,12 +230,16 @@ struct KernelFilterTests {
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
         let groups = try ControlGroups(of: process.child.process)
-        // The last one claims to have entered nothing.
-        for program in ["/bin/true", "/bin/false", "/nonexistent", try silentProbe()] {
+        for program in ["/bin/true", "/bin/false", "/nonexistent"] {
             #expect(throws: Failure.self) {
                 _ = try AccessProbe(program: program, in: groups).ask(nodes.descriptors)
             }
         }
+        // It claims to have entered nothing, and so would speak for the hook's own cgroup.
+        let failure = try #require(throws: Failure.self) {
+            _ = try AccessProbe(program: silentProbe(), in: groups).ask(nodes.descriptors)
+        }
+        #expect(failure.why.hasPrefix("the probe answered 0 of "))
     }
 
     /// A program that sends "entered", with no result, and then keeps quiet.
