@@ -309,11 +309,13 @@ process_is_gone() { # PID
     ! readlink "/proc/$1/exe"
 }
 
-# Moments of a creation, for `wait_closely`. The first sets `process`.
+# Moments of a creation, for `wait_closely`. The first sets `process`. The hook's child that asks the device cgroup has the
+# hook's name, and is none.
 process_runs() { # NAME
     local file name
     for file in /proc/[0-9]*/comm; do
-        if { read -r name <"$file"; } 2>/dev/null && [[ $name == "$1" ]]; then
+        if { read -r name <"$file"; } 2>/dev/null && [[ $name == "$1" ]] &&
+            ! grep --quiet --null-data --line-regexp probe "${file%comm}cmdline" 2>/dev/null; then
             process=${file//[^0-9]/}
             return
         fi
@@ -323,6 +325,8 @@ process_runs() { # NAME
 
 hook_runs() { process_runs vtpm-hook; }
 supervisor_runs() { process_runs vtpm-supervisor; }
+# The supervisor has its orders, and works on the state.
+lease_begins() { compgen -G "$LEASES/*/" >/dev/null; }
 tpms_at_first=$(echo /sys/class/tpm/*)
 tpm_exists() {
     local tpms=(/sys/class/tpm/*)

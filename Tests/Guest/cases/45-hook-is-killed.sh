@@ -23,7 +23,7 @@ kill_at() { # MOMENT
     runtime delete --force again >/dev/null 2>&1 || true
 }
 
-for moment in supervisor_runs tpm_exists; do
+for moment in supervisor_runs lease_begins tpm_exists; do
     echo "moment: $moment"
     for ((attempt = 1; attempt <= 5; attempt++)); do
         ! kill_at "$moment" || break

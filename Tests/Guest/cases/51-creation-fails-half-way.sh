@@ -9,7 +9,7 @@ container_bundle unlucky
 container_wrap_hooks unlucky
 mount --bind /bin/false "$worker"
 before=$(host_snapshot)
-expect_creation_refused unlucky ''
+expect_creation_refused unlucky 'its worker ended with exit code 1'
 expect_host "$before"
 umount "$worker"
 
