@@ -32,6 +32,9 @@ public struct Creation {
         }
         let initProcess = try ProcessReference(pid)
         let identity = try ProcessIdentity(of: pid)
+        let procfs = try Procfs()
+        try requireNamespaces(of: initProcess, procfs)
+        let users = try UserNamespace(of: initProcess, procfs)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
@@ -55,16 +58,13 @@ public struct Creation {
                 remedy: ContainerDev.devRemedy
             )
         }
-        let procfs = try Procfs()
-        try requireNamespaces(of: initProcess, procfs)
+        let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
+        let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
         let deviceCgroup = try DeviceCgroup(
             of: pid,
             cgroupsPath: config.linux?.cgroupsPath,
             probe: installation.program("vtpm-hook")
         )
-        let users = try UserNamespace(of: initProcess, procfs)
-        let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
-        let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
 
         let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
         try refuseSecond(leaseName, in: runDirectory)

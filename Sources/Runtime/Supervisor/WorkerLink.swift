@@ -14,6 +14,8 @@ package final class WorkerLink {
     private let child: ChildProcess
     private let user: WorkerUser
     private var isReaped = false
+    /// Whether it has said that it is confined: it is the worker's program, and no longer on its way to it.
+    private var isConfined = false
     /// What has come of a state; there is none most of the time, and locked memory is dear.
     private var incoming: SecretBytes?
 
@@ -37,6 +39,7 @@ package final class WorkerLink {
 
     deinit {
         guard !isReaped else { return }
+        if !isConfined { endBeforeConfinement() }
         kill()
         _ = try? child.wait()
     }
@@ -101,10 +104,19 @@ package final class WorkerLink {
             throw Failure(what, because: "its worker ended with \(try reap())")
         }
         switch message.kind {
-        case WorkerMessage.confined: return
+        case WorkerMessage.confined: isConfined = true
         case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
         default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }
+    }
+
+    /// Has it end by itself, which it does when nobody is at the other end.
+    ///
+    /// execve(2) lets the parent go on before the program has its AppArmor profile, and until then a signal to it is one to
+    /// a supervisor, which the profile forbids.
+    private func endBeforeConfinement() {
+        _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
+        _ = try? wait(for: reference.descriptor.number, until: Deadline(milliseconds: Self.patience))
     }
 
     /// The worker's process ID.
