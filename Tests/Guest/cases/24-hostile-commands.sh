@@ -6,7 +6,7 @@
 # Runtimes: runc
 . "$GUEST/lib.sh"
 
-actions=${HOSTILE_ACTIONS:-$(rounds 150 2000)}
+actions=${HOSTILE_ACTIONS:-$(rounds 150 10000)}
 seed=${HOSTILE_SEED:-$SRANDOM}
 readonly actions seed
 echo "seed: $seed (HOSTILE_SEED), actions: $actions (HOSTILE_ACTIONS)"

@@ -1,7 +1,7 @@
 # `kill -9` of the runtime while it creates a container, at several moments: nothing is left once the init is gone.
 . "$GUEST/lib.sh"
 
-for moment in hook_runs lease_begins tpm_exists lease_exists; do
+for moment in hook_runs supervisor_runs lease_begins tpm_exists lease_exists; do
     echo "moment: $moment"
     container_bundle "$moment"
     before=$(host_snapshot)
