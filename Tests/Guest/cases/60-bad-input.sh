@@ -14,6 +14,9 @@ refused() { # WHAT REGEX STATE
 
 container_bundle plain
 sleep infinity &
+outside=$!
+# What is refused for its configuration has a mount namespace of its own: that is looked at first.
+unshare --mount sleep infinity &
 living=$!
 sleep 0 &
 gone=$!
@@ -27,13 +30,14 @@ refused "JSON of another kind" state '["plain"]'
 refused "a state without an ID" id "$(state_json plain "$living" | jq 'del(.id)')"
 refused "a state without a pid" pid "$(state_json plain "$living" | jq 'del(.pid)')"
 refused "a pid that is gone" "$gone" "$(state_json plain "$gone")"
+refused "an init in the host's mount namespace" 'mount namespace' "$(state_json plain "$outside")"
 mv "$BUNDLES/plain/config.json" "$WORK/config.json"
 refused "a bundle without config.json" config.json "$(state_json plain "$living")"
 echo '{"ociVersion": ' >"$BUNDLES/plain/config.json"
 refused "a broken config.json" config.json "$(state_json plain "$living")"
 mv "$WORK/config.json" "$BUNDLES/plain/config.json"
 refused "a relative bundle" bundle "$(state_json plain "$living" | jq '.bundle = "bundles/plain"')"
-kill "$living"
+kill "$living" "$outside"
 
 hook frobnicate "$(state_json plain 1)"
 expect_refusal "an unknown stage" frobnicate "$HOOK_STATUS" "$HOOK_ERROR"
