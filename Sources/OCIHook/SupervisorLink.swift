@@ -37,13 +37,18 @@ final class SupervisorLink {
     }
 
     /// Starts a supervisor, in a session of its own, which starts its worker while the caller goes on.
-    init(program: String, worker: String) throws(Failure) {
+    convenience init(program: String, worker: String) throws(Failure) {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         var launch = ProgramLaunch(program, ["vtpm-supervisor", worker])
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
-        child = try launch.start()
-        channel = pair.near
+        self.init(to: try launch.start(), over: pair.near)
+    }
+
+    /// Takes over a supervisor that was started, and the channel to it.
+    init(to child: ChildProcess, over channel: Channel) {
+        self.child = child
+        self.channel = channel
     }
 
     /// Gives the supervisor its orders.

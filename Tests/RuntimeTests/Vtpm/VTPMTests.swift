@@ -86,9 +86,12 @@ import Testing
     @Test func aDeadWorkerIsAFailedTPM() throws {
         let tpm = try start()
         #expect(try tpm.transmit(getRandom).count == 20)
+        let descriptors = try ProcessUsage(of: tpm.supervisor.process).descriptors
         #expect(try tpm.status().health == .serving)
         kill(tpm.worker, SIGKILL)
         for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureAnswer) }
+        // Its channel and its pidfd are gone with it.
+        #expect(try ProcessUsage(of: tpm.supervisor.process).descriptors == descriptors - 2)
         #expect(try tpm.transmit(extendPCR7) == failureAnswer)
         let status = try tpm.status()
         #expect(status.health == .failed)

@@ -1,0 +1,94 @@
+import Foundation
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+import Testing
+
+@testable import OCIHook
+
+/// The hook's side of a supervisor that ends before the container is complete.
+///
+/// The test is the supervisor's end of the channel; a process that ends by itself stands in for its program.
+@Suite final class SupervisorLinkTests {
+    private let path: String
+    private let runDirectory: Descriptor
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
+        try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
+        try Data("a lease".utf8).write(to: URL(fileURLWithPath: "\(path)/lease/\(LeaseFiles.lease)"))
+        runDirectory = try .open(path, .directory)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    private var hasLease: Bool { FileManager.default.fileExists(atPath: "\(path)/lease") }
+
+    private func link(over channel: Channel) throws -> SupervisorLink {
+        SupervisorLink(to: try ProgramLaunch("/bin/true", ["true"]).start(), over: channel)
+    }
+
+    /// A channel whose far end has said these words, and is closed.
+    private func deserted(saying words: String?, leavingUnread: Bool = false) throws -> Channel {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        if leavingUnread { try pair.near.send(HookMessage.commit) }
+        if let words {
+            var text = ByteWriter()
+            text.write(words.utf8)
+            try pair.far.send(HookMessage.failure, text)
+        }
+        return pair.near
+    }
+
+    private func begin(_ link: SupervisorLink) throws(Failure) {
+        let me = try ProcessIdentity(of: getpid())
+        let order = StartOrder(
+            storage: .ephemeral,
+            containerID: "web",
+            bundle: path,
+            leaseName: "lease",
+            initProcess: me
+        )
+        let key = try SecretBytes(capacity: MasterKey.size)
+        try MasterKey.fillRandom(key)
+        try link.begin(
+            order,
+            keys: [MasterKey(key)],
+            runDirectory: runDirectory,
+            initProcess: ProcessReference(getpid()),
+            directories: []
+        )
+    }
+
+    @Test func `a predecessor's lease stays where there were no orders`() throws {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        try link(over: pair.near).abandonUnlessCommitted("lease", in: runDirectory)
+        #expect(hasLease)
+    }
+
+    @Test func `a supervisor's lease goes with it`() throws {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        let link = try link(over: pair.near)
+        try begin(link)
+        link.abandonUnlessCommitted("lease", in: runDirectory)
+        withExtendedLifetime(pair) {}
+        #expect(!hasLease)
+    }
+
+    /// The kernel tells in two ways that a supervisor has ended: EPIPE, and ECONNRESET where it had not read everything.
+    @Test(arguments: [false, true])
+    func `what a supervisor said before it ended is the error`(leavesUnread: Bool) throws {
+        let words = "cannot start the worker: no"
+        let link = try link(over: deserted(saying: words, leavingUnread: leavesUnread))
+        let error = #expect(throws: Failure.self) { try begin(link) }
+        #expect(error?.description == words)
+    }
+
+    @Test(arguments: [false, true])
+    func `a supervisor that ended without a word is named`(leavesUnread: Bool) throws {
+        let link = try link(over: deserted(saying: nil, leavingUnread: leavesUnread))
+        let error = #expect(throws: Failure.self) { try begin(link) }
+        #expect(error?.description.contains("the supervisor ended") == true)
+    }
+}
