@@ -6,9 +6,16 @@ public struct ByteWriter: Sendable {
     /// Starts with nothing written.
     public init() {}
 
-    /// Appends an integer, most significant byte first.
-    public mutating func write(_ value: some FixedWidthInteger) {
-        withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    /// Appends an integer of at most 64 bits, most significant byte first.
+    @inlinable
+    public mutating func write<Value: FixedWidthInteger>(_ value: Value) {
+        write(integer: UInt64(truncatingIfNeeded: value), size: Value.bitWidth / 8)
+    }
+
+    // Generic code that is not inlined costs a call for each operation on each byte: an index has thousands of integers.
+    @usableFromInline
+    mutating func write(integer: UInt64, size: Int) {
+        withUnsafeBytes(of: integer.bigEndian) { bytes.append(contentsOf: $0.suffix(size)) }
     }
 
     /// Appends bytes as they are.
@@ -37,12 +44,18 @@ public struct ByteReader {
     /// How many bytes are left.
     public var remaining: Int { bytes.count - offset }
 
-    /// The next integer, or nothing where too few bytes are left.
+    /// The next integer, of at most 64 bits, or nothing where too few bytes are left.
+    @inlinable
     public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) -> Value? {
-        let size = Value.bitWidth / 8
+        guard let value = readInteger(size: Value.bitWidth / 8) else { return nil }
+        return Value(truncatingIfNeeded: value)
+    }
+
+    @usableFromInline
+    mutating func readInteger(size: Int) -> UInt64? {
         guard remaining >= size else { return nil }
-        var value: Value = 0
-        for byte in bytes[offset..<offset + size] { value = (value << 8) | Value(truncatingIfNeeded: byte) }
+        var value: UInt64 = 0
+        for index in offset..<offset + size { value = value << 8 | UInt64(bytes[index]) }
         offset += size
         return value
     }

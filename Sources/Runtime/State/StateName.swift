@@ -12,27 +12,31 @@ public enum StateName {
     /// too long, the beginning is kept and `%-` and the SHA-256 of the ID follow; no other name has `%-` in it. A file
     /// system that takes upper and lower case for the same does not tell all names apart.
     public static func encoded(_ stateID: String) throws(Failure) -> String {
-        // Of Unicode scalars: one character can be as long as the whole ID.
-        let what = "cannot use \"\(String(stateID.unicodeScalars.prefix(64)))\" as a state ID"
-        let bytes = Array(stateID.utf8)
-        guard !bytes.isEmpty else { throw Failure(what, because: "it is empty") }
-        guard bytes.count <= identifierLimit else {
-            throw Failure(what, because: "it has \(bytes.count) bytes, more than \(identifierLimit)")
+        func refused(_ why: String) -> Failure {
+            // Of Unicode scalars: one character can be as long as the whole ID.
+            Failure("cannot use \"\(String(stateID.unicodeScalars.prefix(64)))\" as a state ID", because: why)
         }
-        let digits = Array("0123456789ABCDEF".unicodeScalars)
-        var name = String.UnicodeScalarView()
+        let bytes = Array(stateID.utf8)
+        guard !bytes.isEmpty else { throw refused("it is empty") }
+        guard bytes.count <= identifierLimit else {
+            throw refused("it has \(bytes.count) bytes, more than \(identifierLimit)")
+        }
+        // Bytes, not a text: each start of a vTPM does this for each state of the host.
+        var name: [UInt8] = []
+        name.reserveCapacity(bytes.count)
         for (index, byte) in bytes.enumerated() {
-            let scalar = Unicode.Scalar(byte)
-            switch scalar {
-            case "a"..."z", "A"..."Z", "0"..."9", "-", "_": name.append(scalar)
-            case "." where index > 0: name.append(scalar)
-            default: name.append(contentsOf: ["%", digits[Int(byte >> 4)], digits[Int(byte & 0xf)]])
+            switch Unicode.Scalar(byte) {
+            case "a"..."z", "A"..."Z", "0"..."9", "-", "_": name.append(byte)
+            case "." where index > 0: name.append(byte)
+            default: name.append(contentsOf: [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 0xf)]])
             }
         }
-        guard name.count > lengthLimit else { return String(name) }
-        return try String(name.prefix(keptLength)) + "%-" + hexadecimal(Cryptography.sha256(bytes))
+        guard name.count > lengthLimit else { return String(decoding: name, as: UTF8.self) }
+        let kept = String(decoding: name.prefix(keptLength), as: UTF8.self)
+        return try kept + "%-" + hexadecimal(Cryptography.sha256(bytes))
     }
 
+    private static let digits = Array("0123456789ABCDEF".utf8)
     /// NAME_MAX is 255; a directory in the making has a prefix.
     static let lengthLimit = 240
     /// How much of a name that is too long is kept.
