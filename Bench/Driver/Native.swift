@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeState
 
 /// What needs no kernel device: both sides serve a socket pair in place of the vTPM proxy's descriptor.
 struct Native {
@@ -19,7 +20,7 @@ struct Native {
         try memory.prepare()
         let parts: [(String, () throws(Failure) -> Void)] = [
             ("round trips", roundTrips), ("writes", writes), ("starts", starts), ("manufacture", manufacture),
-            ("fleet", fleet), ("idle", idle),
+            ("fleet", fleet), ("index", index), ("idle", idle),
         ]
         for (name, part) in parts where only.isEmpty || only.contains(name) {
             Output.say(name)
@@ -137,6 +138,36 @@ struct Native {
                 unit: "ms",
                 [milliseconds(now() - begin) / Double(fleet.count)]
             )
+        }
+    }
+
+    /// What of the growth is the index's, which is read whole twice at each start and written whole at each start and stop.
+    private func index() throws(Failure) {
+        let path = "\(memory.directory)/index-alone"
+        let key = try SecretBytes(capacity: Place.key.count)
+        _ = key.append(copying: Place.key)
+        let index = try HostIndex(in: openOwnDirectory(path), path: path, keys: KeyRing(MasterKey(key)))
+        for size in Self.sizes where size <= max(500 / scale, 10) {
+            try index.remake(
+                (0..<size).map {
+                    let uuid = [UInt8](repeating: UInt8(truncatingIfNeeded: $0), count: 16)
+                    return IndexEntry(stateID: "fleet-\($0)", uuid: uuid, generation: 1, bundle: memory.directory)
+                }
+            )
+            let name = try StateName.encoded("fleet-0")
+            func times(_ body: (inout [String: IndexEntry]) -> Void) throws(Failure) -> [Double] {
+                var times: [Double] = []
+                for _ in 0..<max(100 / scale, 5) {
+                    let begin = now()
+                    try index.transact { (entries) throws(Failure) in body(&entries) }
+                    times.append(milliseconds(now() - begin))
+                }
+                return times
+            }
+            let output = Output(round: size)
+            output.write("growth", "index is read", "ours", unit: "ms", try times { _ in })
+            let written = try times { $0[name]?.generation += 1 }
+            output.write("growth", "index is read and written", "ours", unit: "ms", written)
         }
     }
 
