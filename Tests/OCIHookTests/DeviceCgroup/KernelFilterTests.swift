@@ -236,8 +236,10 @@ struct KernelFilterTests {
             }
         }
         // It claims to have entered nothing, and so would speak for the hook's own cgroup.
+        let silent = try silentProbe()
+        defer { unlink(silent) }
         let failure = try #require(throws: Failure.self) {
-            _ = try AccessProbe(program: silentProbe(), in: groups).ask(nodes.descriptors)
+            _ = try AccessProbe(program: silent, in: groups).ask(nodes.descriptors)
         }
         #expect(failure.why.hasPrefix("the probe answered 0 of "))
     }
