@@ -53,6 +53,7 @@ extern int setfsgid(gid_t);
 
 static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcntl.h
 static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
+static const int clinux_f_ofd_setlk = 37;                  // F_OFD_SETLK, fcntl.h
 static const int clinux_clone_newns = 0x00020000;          // CLONE_NEWNS, sched.h
 static const int clinux_clone_newuts = 0x04000000;         // CLONE_NEWUTS
 static const int clinux_clone_newipc = 0x08000000;         // CLONE_NEWIPC

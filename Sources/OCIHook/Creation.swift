@@ -15,6 +15,8 @@ public struct Creation {
 
     /// How long the kernel may take to register the device, or any other, in milliseconds.
     private static let registrationPatience = 10_000
+    /// How long the hooks of other containers may take to have theirs registered, in milliseconds.
+    private static let turnPatience = 50_000
 
     /// A creation for a container in this state.
     public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
@@ -35,6 +37,8 @@ public struct Creation {
         let procfs = try Procfs()
         try requireNamespaces(of: initProcess, procfs)
         let users = try UserNamespace(of: initProcess, procfs)
+        let control = try openProxyControl()
+        try CreationPlace.take(on: control)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
@@ -79,7 +83,7 @@ public struct Creation {
         try begin(supervisor, order, stateIdentity, configuration, initProcess, runDirectory)
         let worker = try supervisor.awaitReady()
         _ = consume keysLock
-        let registered = try makeDevice(supervisor, runDirectory)
+        let registered = try makeDevice(from: control, supervisor, runDirectory)
 
         guard let leaseDirectory = try Leases.open(leaseName, in: runDirectory) else {
             throw Failure("cannot start the vTPM", because: "its lease is gone")
@@ -156,13 +160,22 @@ public struct Creation {
 
     /// Makes the device, has it served, and waits until the kernel has registered it.
     ///
+    /// One hook at a time does it: the kernel registers one TPM after the other and gives each 750 ms for its first answers,
+    /// which is little where dozens of containers start at once. The lock is on `/dev/vtpmx`, which all of them need.
+    ///
     /// Numbers are handed out lowest-free. One that a living container's lease names is free only because its supervisor
     /// was killed; that container still has the node and the permission, so the number must not go to another.
     private func makeDevice(
+        from control: borrowing Descriptor,
         _ supervisor: SupervisorLink,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) -> RegisteredTPM {
-        let control = try openProxyControl()
+        let turn = try FileLock(
+            of: control.duplicate(),
+            until: Deadline(milliseconds: Self.turnPatience),
+            vtpmxPath
+        ) { () throws(Failure) in try supervisor.check() }
+        defer { withExtendedLifetime(turn) {} }
         while true {
             let device = try ProxyDevice(from: control)
             if try isReserved(device.number, in: runDirectory) {

@@ -26,8 +26,9 @@ public enum Registration {
     /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
     /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
     /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
-    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkServer` is called between looks and throws when what serves the device
-    /// has failed. POLLHUP on the server's descriptor means that the kernel refused the TPM.
+    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkServer` is called between looks
+    /// and throws when what serves the device has failed. POLLHUP on the server's descriptor means that the kernel refused
+    /// the TPM.
     public static func wait(
         for device: borrowing ProxyDevice,
         patience: Int,
@@ -43,6 +44,7 @@ public enum Registration {
         var others = try names(below: root)
         var deadline = Deadline(milliseconds: patience)
         let lastDeadline = Deadline(milliseconds: patience * 12)
+        var pause = 1
         while true {
             // The resource manager's device is added last (tpm_add_char_device).
             if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
@@ -51,8 +53,10 @@ public enum Registration {
                 return RegisteredTPM(number: number, tpm: tpm, tpmrm: tpmrm)
             }
             try checkServer()
-            // POLLIN is for the worker; POLLHUP comes unasked. sysfs cannot be polled, so look again soon.
-            let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: 1))
+            // POLLIN is for the worker; POLLHUP comes unasked. sysfs cannot be polled, so look again soon, but ever more
+            // seldom: on a busy host it is the looks that the worker would have to wait for.
+            let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: pause))
+            pause = min(pause * 2, 50)
             guard events & CInt(POLLHUP | POLLERR) == 0 else {
                 throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
             }
