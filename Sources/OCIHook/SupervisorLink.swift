@@ -62,9 +62,9 @@ final class SupervisorLink {
         directories: [CInt]
     ) throws(Failure) {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
-        hasOrders = true
         do {
             try channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
+            hasOrders = true
             for key in keys { try channel.send(HookMessage.key, key.key) }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. What it had said before is still there.

@@ -38,6 +38,8 @@ import Testing
             text.write(words.utf8)
             try pair.far.send(HookMessage.failure, text)
         }
+        // At once, also where a program that another test starts has a copy of it.
+        if !leavingUnread { #expect(shutdown(pair.far.descriptor.number, CInt(SHUT_RDWR)) == 0) }
         return pair.near
     }
 
@@ -83,6 +85,8 @@ import Testing
         let link = try link(over: deserted(saying: words, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description == words)
+        link.abandonUnlessCommitted("lease", in: runDirectory)
+        #expect(hasLease)
     }
 
     @Test(arguments: [false, true])
