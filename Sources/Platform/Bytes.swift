@@ -9,6 +9,7 @@ public struct ByteWriter: Sendable {
     /// Appends an integer of at most 64 bits, most significant byte first.
     @inlinable
     public mutating func write<Value: FixedWidthInteger>(_ value: Value) {
+        precondition(Value.bitWidth <= 64)
         write(integer: UInt64(truncatingIfNeeded: value), size: Value.bitWidth / 8)
     }
 
@@ -47,6 +48,7 @@ public struct ByteReader {
     /// The next integer, of at most 64 bits, or nothing where too few bytes are left.
     @inlinable
     public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) -> Value? {
+        precondition(Value.bitWidth <= 64)
         guard let value = readInteger(size: Value.bitWidth / 8) else { return nil }
         return Value(truncatingIfNeeded: value)
     }
