@@ -27,12 +27,6 @@ enum Procfs {
         return usage
     }
 
-    /// What the kernel itself uses on the whole machine, in KiB: for processes, sockets, namespaces and so on.
-    static func kernelMemory() throws(Failure) -> Int {
-        let fields = try fields(of: "/proc/meminfo")
-        return ["KernelStack", "PageTables", "SUnreclaim", "Percpu"].reduce(0) { $0 + (fields[$1] ?? 0) }
-    }
-
     /// Nanoseconds on a processor so far. Documentation/scheduler/sched-stats.rst
     static func processorTime(of processes: [pid_t]) throws(Failure) -> UInt64 {
         var sum: UInt64 = 0

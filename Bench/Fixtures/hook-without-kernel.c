@@ -166,10 +166,11 @@ int main(int argc, char **argv) {
     if (device >= 0) hold(device);
 
     char line[200];
-    int length = snprintf(line, sizeof line, "%s %llu %llu %llu\n", argc > 3 ? argv[3] : "-",
+    int result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    int length = snprintf(line, sizeof line, "%s %d %llu %llu %llu\n", argc > 3 ? argv[3] : "-", result,
         (unsigned long long)(asked ? asked - shared->start : 0), (unsigned long long)(asked ? end - answered : 0),
         (unsigned long long)(end - shared->start));
     int record = open(argv[1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (record < 0 || write(record, line, (size_t)length) != length) fail("write the record");
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return result;
 }

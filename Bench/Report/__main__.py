@@ -110,7 +110,7 @@ def panels(samples):
         ("container in the guest", "Container in the guest"),
         ("containers at once in the guest", "Containers at once in the guest, until all are created"),
     ):
-        names = [name for name in samples.names(group) if "delete" not in name]
+        names = [name for name in samples.names(group) if "delete" not in name and not name.endswith(", failed")]
         if names:
             labels = {name: name.replace(", until all are created", " containers") for name in names}
             found.append(plot.bars(title, "ms", {name: medians(group, name) for name in names}, labels))

@@ -20,7 +20,10 @@ class Samples:
                 block = json.loads(line)
                 key = (block["group"], block["name"])
                 self.units[key] = block["unit"]
-                self.values.setdefault(key, {}).setdefault(block["side"], {})[block["round"]] = block["median"]
+                rounds = self.values.setdefault(key, {}).setdefault(block["side"], {})
+                if block["round"] in rounds:
+                    raise ValueError(f"{path}: {key} of {block['side']} was measured twice in round {block['round']}")
+                rounds[block["round"]] = block["median"]
 
     def names(self, group):
         return [name for (its, name) in self.values if its == group]

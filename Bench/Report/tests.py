@@ -79,7 +79,7 @@ class Bounds(unittest.TestCase):
         self.assertEqual((beside_floor.value, beside_floor.result, beside_floor.counts), (2, bounds.FAILS, True))
 
     def test_an_absolute_time_does_not_count(self):
-        samples = samples_of([("hook", "poststop", "ours", 0, 51)])
+        samples = samples_of([("hook", "poststop, existing state", "ours", 0, 51)])
         verdict = next(v for v in bounds.verdicts(samples) if v.what == "poststop")
         self.assertEqual((verdict.result, verdict.counts), (bounds.FAILS, False))
 
@@ -90,9 +90,17 @@ class Bounds(unittest.TestCase):
             self.assertEqual(verdict.result, result)
 
     def test_one_failed_container_is_enough(self):
-        for failed, result in ((0, bounds.HOLDS), (1, bounds.FAILS)):
-            blocks = [("fact", "containers that failed", "ours", n, v) for n, v in ((1, 0), (16, failed), (64, 0))]
-            self.assertEqual(bounds.none_failed(samples_of(blocks)).result, result)
+        def result(*failed):
+            group = "containers at once in the guest"
+            blocks = [(group, f"{n}, failed", "ours", 0, v) for n, v in zip((1, 16, 64), failed)]
+            # Another's failures are its own.
+            blocks += [(group, f"{n}, failed", "swtpm", 0, n) for n in (1, 16, 64)]
+            return bounds.none_failed(samples_of(blocks)).result
+
+        self.assertEqual(result(0, 0, 0), bounds.HOLDS)
+        self.assertEqual(result(0, 1, 0), bounds.FAILS)
+        self.assertEqual(result(0, 1), bounds.FAILS)
+        self.assertEqual(result(0, 0), bounds.OPEN)
 
 
 class Steps(unittest.TestCase):
