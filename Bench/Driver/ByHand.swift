@@ -73,7 +73,7 @@ struct ByHand {
 
     private func wait(for path: String) throws(Failure) -> dev_t {
         let deadline = Deadline(milliseconds: 60_000)
-        var pause: UInt32 = 1
+        var waited: UInt32 = 0
         while true {
             do {
                 let text = String(decoding: try Descriptor.open(path, .read).readAll(limit: 100, path), as: UTF8.self)
@@ -82,9 +82,10 @@ struct ByHand {
             } catch let error where error.code == ENOENT {
                 guard !deadline.hasPassed else { throw error }
             }
-            usleep(pause * 1000)
             // As our hook does.
-            pause = min(pause * 2, 50)
+            let pause = min(max(waited / 8, 1), 50)
+            usleep(pause * 1000)
+            waited += pause
         }
     }
 }

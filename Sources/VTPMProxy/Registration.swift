@@ -44,7 +44,7 @@ public enum Registration {
         var others = try names(below: root)
         var deadline = Deadline(milliseconds: patience)
         let lastDeadline = Deadline(milliseconds: patience * 12)
-        var pause = 1
+        var waited = 0
         while true {
             // The resource manager's device is added last (tpm_add_char_device).
             if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
@@ -55,8 +55,9 @@ public enum Registration {
             try checkServer()
             // POLLIN is for the worker; POLLHUP comes unasked. sysfs cannot be polled, so look again soon, but ever more
             // seldom: on a busy host it is the looks that the worker would have to wait for.
+            let pause = min(max(waited / 8, 1), 50)
             let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: pause))
-            pause = min(pause * 2, 50)
+            waited += pause
             guard events & CInt(POLLHUP | POLLERR) == 0 else {
                 throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
             }
