@@ -1,5 +1,4 @@
 # With another master key the container does not start and its state is untouched; with the right one it is back.
-# Runtimes: runc; both in a soak run
 . "$GUEST/lib.sh"
 
 readonly store=/var/lib/container-vtpm

@@ -1,5 +1,4 @@
 # State that is truncated, changed or another container's is refused and untouched, never replaced by a new identity.
-# Runtimes: runc; both in a soak run
 . "$GUEST/lib.sh"
 
 for id in mine other; do

@@ -1,5 +1,4 @@
 # `vtpmctl key rotate` takes running and stopped containers to a new master key, and nothing needs the old one any more.
-# Runtimes: runc; both in a soak run
 . "$GUEST/lib.sh"
 
 for id in running stopped; do

@@ -1,5 +1,4 @@
 # Which state a container gets: by its ID, or by annotation where the configuration allows that, scoped; or none at all.
-# Runtimes: runc; both in a soak run
 . "$GUEST/lib.sh"
 
 annotate() { # ID NAME VALUE

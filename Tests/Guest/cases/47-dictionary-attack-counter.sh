@@ -2,7 +2,6 @@
 # `kill -9` of its init, the TPM is shut down in order and the counter of failed authorizations stays 0.
 #
 # DA_ROUNDS says how often each kind of stop is tried.
-# Runtimes: runc; both in a soak run
 . "$GUEST/lib.sh"
 
 rounds=${DA_ROUNDS:-$(rounds 5 20)}
