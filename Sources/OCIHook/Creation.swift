@@ -160,8 +160,8 @@ public struct Creation {
 
     /// Makes the device, has it served, and waits until the kernel has registered it.
     ///
-    /// One hook at a time does it: the kernel registers one TPM after the other and gives each 750 ms for its first answers,
-    /// which is little where dozens of containers start at once. The lock is on `/dev/vtpmx`, which all of them need.
+    /// One hook at a time does it: the kernel registers one TPM after the other and gives each 2 s for its self-test and
+    /// 750 ms for the answers after it, which is little where dozens of containers start at once. The lock is on `/dev/vtpmx`, which all of them need.
     ///
     /// Numbers are handed out lowest-free. One that a living container's lease names is free only because its supervisor
     /// was killed; that container still has the node and the permission, so the number must not go to another.

@@ -5,8 +5,9 @@ import VTPMProxy
 
 /// One of the few places for containers that get their TPMs at the same time.
 ///
-/// The kernel gives a new TPM 750 ms for an answer, and everything of ours has a deadline too. Where dozens of containers
-/// start at once on a few processors, none of them would meet any; so the others wait, asleep, until it is their turn.
+/// The kernel gives a new TPM 2 s for TPM2_SelfTest and 750 ms for what follows (tpm2_calc_ordinal_duration), and everything
+/// of ours has a deadline too. Where dozens of containers start at once on a few processors, none of them would meet any; so
+/// the others wait, asleep, until it is their turn.
 enum CreationPlace {
     /// How long to wait for a place, in milliseconds: less than a hook's usual timeout, so that the reason is told.
     private static let patience = 45_000

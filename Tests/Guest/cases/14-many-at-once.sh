@@ -26,7 +26,8 @@ sleep 2
 kill "$other"
 wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/waits/output")"
 
-# As many go on at once as there are processors, two of them here; the others wait.
+# As many go on at once as there are processors, two of them here; the others wait. Of 16 in an emulated guest, two have been
+# seen to miss the kernel's deadline for a self-test (docs/performance.md): that is not mended, and a soak run shows it.
 count=$(rounds 4 32)
 creators=()
 for ((number = 1; number <= count; number++)); do container_bundle "many-$number"; done
