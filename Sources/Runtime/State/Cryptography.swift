@@ -10,6 +10,11 @@ enum Cryptography {
     /// Bytes of a GCM tag.
     static let tagSize = 16
 
+    // Found once: EVP_aes_256_gcm() and EVP_sha256() have libcrypto look for the algorithm in its providers at each use,
+    // which takes longer than the use (crypto(7), ALGORITHM FETCHING). A null one makes its first use fail.
+    private nonisolated(unsafe) static let aes256GCM = EVP_CIPHER_fetch(nil, "AES-256-GCM", nil)
+    private nonisolated(unsafe) static let hash = EVP_MD_fetch(nil, "SHA2-256", nil)
+
     /// Fills a buffer with random bytes. RAND_priv_bytes(3)
     static func fillRandom(_ buffer: UnsafeMutableRawBufferPointer) throws(Failure) {
         let bytes = buffer.bindMemory(to: UInt8.self)
@@ -32,7 +37,7 @@ enum Cryptography {
         var digest = [UInt8](repeating: 0, count: 32)
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
-        var good = context != nil && EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1
+        var good = context != nil && EVP_DigestInit_ex(context, hash, nil) == 1
         for part in parts where good { good = EVP_DigestUpdate(context, part, part.count) == 1 }
         guard good, EVP_DigestFinal_ex(context, &digest, nil) == 1 else {
             throw libcryptoFailure("cannot compute SHA-256")
@@ -77,9 +82,19 @@ enum Cryptography {
         one.count == other.count && CRYPTO_memcmp(one, other, one.count) == 0
     }
 
+    /// What is encrypted as one: a secret, with what is none before and after it.
+    struct Plaintext {
+        var before: [UInt8] = []
+        let secret: SecretBytes
+        var after: [UInt8] = []
+
+        /// Bytes of all three.
+        var count: Int { before.count + secret.count + after.count }
+    }
+
     /// Encrypts with AES-256-GCM; returns the ciphertext and, after it, the tag.
     static func seal(
-        _ plaintext: SecretBytes,
+        _ plaintext: Plaintext,
         key: SecretBytes,
         nonce: [UInt8],
         associatedData: [UInt8]
@@ -89,19 +104,27 @@ enum Cryptography {
         let context = EVP_CIPHER_CTX_new()
         defer { EVP_CIPHER_CTX_free(context) }
         var output = [UInt8](repeating: 0, count: plaintext.count + tagSize)
-        var length: CInt = 0
         let good = output.withUnsafeMutableBytes { output in
-            let target = output.bindMemory(to: UInt8.self)
-            let tag = target.baseAddress.map { $0 + plaintext.count }
+            var target = output.bindMemory(to: UInt8.self).baseAddress
+            /// GCM puts out as many bytes as it takes in, each time.
+            func encrypt(_ bytes: UnsafeRawBufferPointer) -> Bool {
+                var length: CInt = 0
+                if bytes.isEmpty { return true }
+                guard EVP_EncryptUpdate(context, target, &length, bytes.unsigned, CInt(bytes.count)) == 1,
+                    length == CInt(bytes.count)
+                else { return false }
+                target = target.map { $0 + bytes.count }
+                return true
+            }
+            var length: CInt = 0
             return context != nil
-                && key.withBytes({ EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), nil, $0.unsigned, nonce) }) == 1
+                && key.withBytes({ EVP_EncryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) }) == 1
                 && EVP_EncryptUpdate(context, nil, &length, associatedData, CInt(associatedData.count)) == 1
-                && plaintext.withBytes({
-                    EVP_EncryptUpdate(context, target.baseAddress, &length, $0.unsigned, CInt($0.count))
-                }) == 1
-                && length == CInt(plaintext.count)
-                && EVP_EncryptFinal_ex(context, tag, &length) == 1
-                && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CInt(tagSize), tag) == 1
+                && plaintext.before.withUnsafeBytes(encrypt)
+                && plaintext.secret.withBytes(encrypt)
+                && plaintext.after.withUnsafeBytes(encrypt)
+                && EVP_EncryptFinal_ex(context, target, &length) == 1
+                && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CInt(tagSize), target) == 1
         }
         guard good else { throw libcryptoFailure(what) }
         return output
@@ -124,7 +147,7 @@ enum Cryptography {
         let plaintext = try SecretBytes(capacity: max(ciphertext.count, 1))
         var length: CInt = 0
         guard context != nil,
-            key.withBytes({ EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), nil, $0.unsigned, nonce) }) == 1,
+            key.withBytes({ EVP_DecryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) }) == 1,
             EVP_DecryptUpdate(context, nil, &length, associatedData, CInt(associatedData.count)) == 1,
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CInt(tagSize), &tag) == 1
         else {

@@ -118,7 +118,7 @@ public struct StateFile: Equatable, Sendable {
 
     /// Encrypts a payload; returns the whole file.
     package func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
-        let plaintext = try payload.encoded()
+        let plaintext = payload.items
         let header = try header(payloadSize: plaintext.count + Cryptography.tagSize)
         return header
             + (try Cryptography.seal(plaintext, key: key, nonce: nonce, associatedData: header))
@@ -186,15 +186,13 @@ public struct StatePayload {
         self.isComplete = isComplete
     }
 
-    func encoded() throws(Failure) -> SecretBytes {
-        let plaintext = try SecretBytes(capacity: 6 + permanent.count + 6)
-        var good = plaintext.append(copying: Self.itemHeader(Self.permanentState, count: permanent.count))
-        good = plaintext.append(copying: permanent) && good
-        if isComplete {
-            good = plaintext.append(copying: Self.itemHeader(Self.manufactureComplete, count: 0)) && good
-        }
-        precondition(good, "the capacity was computed from the contents")
-        return plaintext
+    /// The list of items, to be encrypted from where it lies: a copy would be locked memory again.
+    var items: Cryptography.Plaintext {
+        Cryptography.Plaintext(
+            before: Self.itemHeader(Self.permanentState, count: permanent.count),
+            secret: permanent,
+            after: isComplete ? Self.itemHeader(Self.manufactureComplete, count: 0) : []
+        )
     }
 
     private static func itemHeader(_ kind: UInt16, count: Int) -> [UInt8] {

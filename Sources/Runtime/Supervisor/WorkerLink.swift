@@ -131,14 +131,17 @@ package final class WorkerLink {
     ///
     /// It is valid until ``forgetState()``.
     package func collect(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
-        if incoming == nil { incoming = try SecretBytes(capacity: WorkerMessage.stateLimit) }
+        let isLast = chunk.count < Channel.chunkSize
+        // Nearly every state fits into one chunk, and each page of locked memory is made at once.
+        let capacity = isLast ? max(chunk.count, 1) : WorkerMessage.stateLimit
+        if incoming == nil { incoming = try SecretBytes(capacity: capacity) }
         guard let incoming, chunk.append(to: incoming) else {
             throw Failure(
                 "cannot store the TPM's state",
                 because: "the worker sent more than \(WorkerMessage.stateLimit) bytes"
             )
         }
-        return chunk.count < Channel.chunkSize ? incoming : nil
+        return isLast ? incoming : nil
     }
 
     /// Wipes what was collected, once nobody else holds it.

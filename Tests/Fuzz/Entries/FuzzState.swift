@@ -56,8 +56,8 @@ private func sealed(_ file: [UInt8]) -> [UInt8]? {
     }
     return must { () throws(Failure) in
         let key = try KeyRing(fuzzMaster).instanceKey(of: parsed, parsed.stateID, path: path)
-        return try header
-            + Cryptography.seal(secret(file[size...]), key: key, nonce: parsed.nonce, associatedData: header)
+        let plaintext = Cryptography.Plaintext(secret: secret(file[size...]))
+        return try header + Cryptography.seal(plaintext, key: key, nonce: parsed.nonce, associatedData: header)
     }
 }
 

@@ -22,7 +22,7 @@ import Testing
     @Test func encryptsAsNISTDoes() throws {
         // The GCM specification's test case 14: a key and a nonce of zeros, one block of zeros.
         let sealed = try Cryptography.seal(
-            secretCopy(of: [UInt8](repeating: 0, count: 16)),
+            plaintext([UInt8](repeating: 0, count: 16)),
             key: secretCopy(of: [UInt8](repeating: 0, count: 32)),
             nonce: [UInt8](repeating: 0, count: 12),
             associatedData: []
@@ -36,17 +36,38 @@ import Testing
         let key = try secret(3)
         let nonce = [UInt8](repeating: 5, count: 12)
         for size in [0, 1, 16, 1000, 200_000] {
-            let plaintext = (0..<size).map { UInt8(truncatingIfNeeded: $0) }
+            let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0) }
             let sealed = try Cryptography.seal(
-                plaintext.isEmpty ? SecretBytes(capacity: 1) : secretCopy(of: plaintext),
+                plaintext(bytes),
                 key: key,
                 nonce: nonce,
                 associatedData: [1, 2]
             )
             let opened = try Cryptography.open(sealed[...], key: key, nonce: nonce, associatedData: [1, 2])
-            #expect(opened?.withBytes { Array($0) } == plaintext)
+            #expect(opened?.withBytes { Array($0) } == bytes)
             #expect(try Cryptography.open(sealed[...], key: key, nonce: nonce, associatedData: [1, 3]) == nil)
             #expect(try Cryptography.open(sealed[...], key: secret(4), nonce: nonce, associatedData: [1, 2]) == nil)
         }
+    }
+
+    @Test func encryptsWhatLiesInPiecesAsOne() throws {
+        let bytes = (0..<100).map { UInt8($0) }
+        let key = try secret(3)
+        let nonce = [UInt8](repeating: 5, count: 12)
+        let whole = try Cryptography.seal(plaintext(bytes), key: key, nonce: nonce, associatedData: [1])
+        for (first, last) in [(0, 100), (0, 1), (6, 94), (17, 17), (100, 100)] {
+            let pieces = try Cryptography.Plaintext(
+                before: Array(bytes[..<first]),
+                secret: plaintext(Array(bytes[first..<last])).secret,
+                after: Array(bytes[last...])
+            )
+            #expect(pieces.count == bytes.count)
+            #expect(try Cryptography.seal(pieces, key: key, nonce: nonce, associatedData: [1]) == whole)
+        }
+    }
+
+    private func plaintext(_ bytes: [UInt8]) throws -> Cryptography.Plaintext {
+        let secret = bytes.isEmpty ? try SecretBytes(capacity: 1) : try secretCopy(of: bytes)
+        return Cryptography.Plaintext(secret: secret)
     }
 }
