@@ -31,6 +31,9 @@ public enum TPMCommand {
     /// TPM2_Startup(TPM_SU_CLEAR). Part 3, 9.3
     public static let startupClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0]
 
+    /// TPM2_SelfTest of what has not been tested yet, as the kernel's driver has it executed. Part 3, 10.2
+    public static let selfTest: [UInt8] = [0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 0]
+
     /// TPM2_Shutdown(TPM_SU_CLEAR). Part 3, 9.4
     public static let shutdownClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0]
 

@@ -65,7 +65,16 @@ public final class TPMEngine {
         }
     }
 
+    /// How long the start-up may take, in milliseconds, for the self-test to be left to the kernel.
+    ///
+    /// The kernel has each new TPM execute TPM2_SelfTest, which takes about ten times as long as the start-up and is as
+    /// slow on a slow or busy host, and refuses one that needs more than 2 s (tpm2_calc_ordinal_duration). Once tested, a
+    /// TPM answers at once, and nobody has a deadline for a test before there is a device. A brisk one is not kept: its
+    /// kernel's test is the only one, and no part of the time until the device is made.
+    private static let briskStart = 50
+
     private func start() throws(Failure) {
+        let brisk = Deadline(milliseconds: Self.briskStart)
         var callbacks = libtpms_callbacks()
         callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
         callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
@@ -92,6 +101,7 @@ public final class TPMEngine {
         guard !hasFailed else { throw Failure("cannot start the TPM", because: "its state could not be stored") }
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
+        if brisk.hasPassed { try expectSuccess("TPM2_SelfTest", TPMCommand.selfTest) }
     }
 
     private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
