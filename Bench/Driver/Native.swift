@@ -68,6 +68,13 @@ struct Native {
                 }
                 try DiskFloor(directory: place.directory).measure(200, group: group, to: output)
             }
+            // What it takes that the state leaves the worker: nothing is encrypted, and nothing written.
+            let output = Output(round: round)
+            let tpm = try OurTPM("ephemeral", in: memory, for: try FakeInit(), isEphemeral: true)
+            try tpm.device.run(Commands.nvDefine)
+            let group = "NV_Write without fsync"
+            try RoundTrips.measureWrites(200, on: tpm.device, group: group, as: "ephemeral", to: output)
+            try tpm.stop()
         }
     }
 
