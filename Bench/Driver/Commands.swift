@@ -73,6 +73,14 @@ enum Commands {
         $0.write(UInt16(0))
     }
 
+    /// TPM2_EvictControl, which gives a key a handle that stays.
+    static func keep(_ key: UInt32, as handle: UInt32) -> [UInt8] {
+        authorized(0x120, [owner, key]) { $0.write(handle) }
+    }
+
+    /// TPM2_FlushContext of a key.
+    static func flush(_ key: UInt32) -> [UInt8] { command(0x165) { $0.write(key) } }
+
     /// TPM2_Sign of a digest, ECDSA with SHA-256.
     static func signECDSA(_ key: UInt32) -> [UInt8] { sign(key, scheme: 0x18) }
 

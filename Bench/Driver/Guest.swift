@@ -13,7 +13,7 @@ enum Guest {
         }
         var trips: [RoundTrips] = []
         // The guest's processor is emulated, and many times slower.
-        for (_, device) in devices { trips.append(try RoundTrips(on: device, scale: 20)) }
+        for (_, device) in devices { trips.append(try RoundTrips(on: device, scale: 20, keepsKeys: true)) }
         let count = trips.first?.count ?? 0
         for round in 0..<rounds {
             let order = round % 2 == 0 ? Array(devices.indices) : devices.indices.reversed()

@@ -13,13 +13,20 @@ struct RoundTrips {
     private let kinds: [Kind]
 
     /// Prepares a TPM: an NV index and two keys.
-    init(on device: Device, scale: Int) throws(Failure) {
+    ///
+    /// Behind the kernel's resource manager the keys have to be persistent ones: others it loads before each command, and
+    /// saves after it, and that is what would be measured.
+    init(on device: Device, scale: Int, keepsKeys: Bool = false) throws(Failure) {
         if try !device.succeeds(Commands.nvRead) {
             try device.run(Commands.nvDefine)
             try device.run(Commands.nvWrite(0))
         }
-        let ecc = try Self.handle(device.run(Commands.createECCKey))
-        let rsa = try Self.handle(device.run(Commands.createRSAKey))
+        var ecc = try Self.handle(device.run(Commands.createECCKey))
+        var rsa = try Self.handle(device.run(Commands.createRSAKey))
+        if keepsKeys {
+            ecc = try Self.keep(ecc, as: 0x8100_1001, on: device)
+            rsa = try Self.keep(rsa, as: 0x8100_1002, on: device)
+        }
         func kind(_ name: String, _ count: Int, _ command: [UInt8]) -> Kind {
             Kind(name: name, count: max(count / scale, 5)) { _ in command }
         }
@@ -31,6 +38,12 @@ struct RoundTrips {
             kind("Sign, ECDSA P-256", 400, Commands.signECDSA(ecc)),
             kind("Sign, RSASSA 2048", 200, Commands.signRSASSA(rsa)),
         ]
+    }
+
+    private static func keep(_ key: UInt32, as handle: UInt32, on device: Device) throws(Failure) -> UInt32 {
+        try device.run(Commands.keep(key, as: handle))
+        try device.run(Commands.flush(key))
+        return handle
     }
 
     private static func handle(_ answer: [UInt8]) -> UInt32 {

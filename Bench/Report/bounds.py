@@ -86,11 +86,14 @@ AT_ONCE = (1, 16, 64)
 def none_failed(samples):
     """Of all that were created at once; each number of them has to have been tried."""
     what = "containers at once in the guest, failed"
-    failed = {n: samples.of("containers at once in the guest", f"{n}, failed", "ours").get(0) for n in AT_ONCE}
-    note = ", ".join(f"{count:g} of {size}" for size, count in failed.items() if count is not None)
+    failed, tried = {}, {}
+    for size in AT_ONCE:
+        rounds = samples.of("containers at once in the guest", f"{size}, failed", "ours").values()
+        failed[size], tried[size] = sum(rounds), size * len(rounds)
+    note = ", ".join(f"{failed[size]:g} of {tried[size]} with {size}" for size in AT_ONCE if tried[size])
     if any(failed.values()):
-        return Verdict(what, "0", sum(count or 0 for count in failed.values()), FAILS, note)
-    if None in failed.values():
+        return Verdict(what, "0", sum(failed.values()), FAILS, note)
+    if not all(tried.values()):
         return Verdict(what, "0", None, OPEN, note or "not measured")
     return Verdict(what, "0", 0, HOLDS, note)
 

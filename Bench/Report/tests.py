@@ -110,6 +110,15 @@ class Bounds(unittest.TestCase):
         self.assertEqual(result(0, 1), bounds.FAILS)
         self.assertEqual(result(0, 0), bounds.OPEN)
 
+    def test_a_container_that_failed_in_a_later_round_counts(self):
+        group = "containers at once in the guest"
+        blocks = [(group, f"{n}, failed", "ours", round, 0) for n in (1, 16, 64) for round in (0, 1)]
+        self.assertEqual(bounds.none_failed(samples_of(blocks)).result, bounds.HOLDS)
+        blocks[3] = (group, "16, failed", "ours", 1, 2)
+        verdict = bounds.none_failed(samples_of(blocks))
+        self.assertEqual((verdict.result, verdict.value), (bounds.FAILS, 2))
+        self.assertIn("2 of 32 with 16", verdict.note)
+
 
 class Steps(unittest.TestCase):
     def trace(self, leave_out=()):
