@@ -24,6 +24,16 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         let user: User?
     }
 
+    struct Hook: Decodable, Equatable {
+        let path: String
+        let timeout: Int?
+    }
+
+    struct Hooks: Decodable, Equatable {
+        let prestart: [Hook]?
+        let createRuntime: [Hook]?
+    }
+
     struct Linux: Decodable, Equatable {
         let uidMappings: [IDMap.Extent]?
         let gidMappings: [IDMap.Extent]?
@@ -34,6 +44,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     let mounts: [Mount]?
     let process: Process?
     let linux: Linux?
+    let hooks: Hooks?
     let annotations: [String: String]?
 
     /// The largest configuration that is read, in bytes.
@@ -71,6 +82,15 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
             throw Failure("cannot find the container's root filesystem", because: "config.json has no root.path")
         }
         return path.hasPrefix("/") ? path : "\(bundle)/\(path)"
+    }
+
+    /// How many seconds the runtime gives a program that creates something as its hook; nothing where it waits without end.
+    ///
+    /// The programs are told apart by their file's name; of several the shortest counts.
+    func timeout(ofHook program: String) -> Int? {
+        let all = (hooks?.prestart ?? []) + (hooks?.createRuntime ?? [])
+        return all.filter { $0.path.split(separator: "/").last.map { $0.elementsEqual(program) } ?? false }
+            .compactMap(\.timeout).min()
     }
 
     /// Whether what the runtime mounts last on `/dev` is a tmpfs of the container's own.

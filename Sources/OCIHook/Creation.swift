@@ -38,7 +38,7 @@ public struct Creation {
         try requireNamespaces(of: initProcess, procfs)
         let users = try UserNamespace(of: initProcess, procfs)
         let control = try openProxyControl()
-        try CreationPlace.take(on: control)
+        let early = try takePlace(on: control)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
@@ -48,7 +48,8 @@ public struct Creation {
             worker: installation.program("vtpm-worker")
         )
         let configuration = try setting.loadConfiguration()
-        let config = try BundleConfig.load(bundle: state.bundle)
+        let config: BundleConfig
+        if let early { config = early } else { config = try BundleConfig.load(bundle: state.bundle) }
         let stateIdentity = try StateIdentity.decide(
             containerID: state.id,
             annotations: Annotations(state: state.annotations, bundle: config.annotations),
@@ -110,6 +111,17 @@ public struct Creation {
             try lease.write(in: leaseDirectory)
             try supervisor.commit()
         }
+    }
+
+    /// Takes a place; returns the bundle's configuration where it was read, to learn how long it may be waited for.
+    ///
+    /// Most containers need not wait, and theirs is read while programs load.
+    private func takePlace(on control: borrowing Descriptor) throws(Failure) -> BundleConfig? {
+        if try CreationPlace.take(on: control) { return nil }
+        let config = try BundleConfig.load(bundle: state.bundle)
+        let patience = CreationPlace.patience(timeout: config.timeout(ofHook: "vtpm-hook"))
+        try CreationPlace.wait(on: control, until: Deadline(milliseconds: patience))
+        return config
     }
 
     /// Gives the supervisor its orders and what the state takes: directories and keys where it is persistent, else nothing.

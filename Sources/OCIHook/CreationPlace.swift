@@ -9,39 +9,31 @@ import VTPMProxy
 /// of ours has a deadline too. Where dozens of containers start at once on a few processors, none of them would meet any; so
 /// the others wait, asleep, until it is their turn.
 enum CreationPlace {
-    /// How long to wait for a place, in milliseconds: less than a hook's usual timeout, so that the reason is told.
-    private static let patience = 45_000
+    /// How many there are: as many as processors, and no fewer than two, so that one that waits for something does not keep
+    /// all others waiting.
+    static var count: Int { max(2, sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 
-    /// Takes a place, on an open file of `/dev/vtpmx`, until that is closed.
+    /// How long to wait for a place, in milliseconds, by one whose runtime gives it so many seconds in all.
     ///
-    /// Each byte of the file stands for a place. fcntl(2), F_OFD_SETLK
+    /// It leaves a quarter of a minute, or half of them, for the creation itself, so that a reason can be told. Where the
+    /// runtime waits without end, those who called it do not: a kubelet gives up after 2 minutes (runtimeRequestTimeout).
+    static func patience(timeout: Int?) -> Int {
+        guard let timeout else { return 100_000 }
+        // A day is as good as no end.
+        let seconds = min(max(timeout, 0), 86_400)
+        return max(seconds - 15, seconds / 2) * 1000
+    }
+
+    /// Waits for a place until the deadline, and takes it as ``take(on:of:)`` does.
     ///
-    /// - Parameters:
-    ///   - control: The open file, for writing.
-    ///   - places: How many there are; as many as processors, and no fewer than two, so that one that waits for something
-    ///     does not keep all others waiting.
-    ///   - deadline: When it is given up.
     /// - Throws: ``Failure`` where there was none in time.
-    static func take(
+    static func wait(
         on control: borrowing Descriptor,
-        of places: Int = max(2, sysconf(CInt(_SC_NPROCESSORS_ONLN))),
-        until deadline: Deadline = Deadline(milliseconds: patience)
+        of places: Int = count,
+        until deadline: Deadline
     ) throws(Failure) {
-        let what = "cannot start the vTPM"
-        let number = control.number
-        var pause: CInt = 5
-        while true {
-            for place in 0..<places {
-                var lock = flock()
-                lock.l_type = CShort(F_WRLCK)
-                lock.l_whence = CShort(SEEK_SET)
-                lock.l_start = place
-                lock.l_len = 1
-                do {
-                    try systemCall("fcntl F_OFD_SETLK", what) { fcntl(number, clinux_f_ofd_setlk, &lock) }
-                    return
-                } catch let error where error.code == EAGAIN {}
-            }
+        var pauses = Pauses()
+        while try !take(on: control, of: places) {
             guard !deadline.hasPassed else {
                 throw Failure(
                     what,
@@ -49,8 +41,28 @@ enum CreationPlace {
                     remedy: "start fewer at once, or give the hook a longer timeout"
                 )
             }
-            poll(nil, 0, pause)
-            pause = min(pause * 2, 80)
+            pauses.sleep()
         }
     }
+
+    /// Takes a place, on an open file of `/dev/vtpmx`, until that is closed; false where there is none.
+    ///
+    /// Each byte of the file, which has to be open for writing, stands for a place. fcntl(2), F_OFD_SETLK
+    static func take(on control: borrowing Descriptor, of places: Int = count) throws(Failure) -> Bool {
+        let number = control.number
+        for place in 0..<places {
+            var lock = flock()
+            lock.l_type = CShort(F_WRLCK)
+            lock.l_whence = CShort(SEEK_SET)
+            lock.l_start = place
+            lock.l_len = 1
+            do {
+                try systemCall("fcntl F_OFD_SETLK", what) { fcntl(number, clinux_f_ofd_setlk, &lock) }
+                return true
+            } catch let error where error.code == EAGAIN {}
+        }
+        return false
+    }
+
+    private static let what = "cannot start the vTPM"
 }

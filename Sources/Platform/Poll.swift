@@ -27,6 +27,23 @@ public struct Deadline: Sendable {
     public var hasPassed: Bool { remaining == 0 }
 }
 
+/// The pauses between looks at what tells nobody when it changes: ever longer ones.
+///
+/// Dozens that look all the time would keep the one that they wait for from going on.
+public struct Pauses {
+    /// In milliseconds.
+    private var next: CInt = 5
+
+    /// Begins with a short one.
+    public init() {}
+
+    /// Sleeps for one, 80 ms at most.
+    public mutating func sleep() {
+        poll(nil, 0, next)
+        next = min(next * 2, 80)
+    }
+}
+
 /// A set of descriptors to wait on. poll(2)
 public struct PollSet {
     private var entries: [pollfd] = []

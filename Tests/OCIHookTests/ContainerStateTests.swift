@@ -75,6 +75,20 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("{}", nil),
+        (#"{"createRuntime":[{"path":"/usr/libexec/container-vtpm/vtpm-hook","timeout":60}]}"#, 60),
+        (#"{"prestart":[{"path":"/opt/vtpm-hook","args":["vtpm-hook"],"timeout":30}]}"#, 30),
+        (#"{"createRuntime":[{"path":"/opt/vtpm-hook"},{"path":"/vtpm-hook","timeout":9}]}"#, 9),
+        (#"{"createRuntime":[{"path":"/vtpm-hook","timeout":8},{"path":"/vtpm-hook","timeout":9}]}"#, 8),
+        (#"{"createRuntime":[{"path":"/vtpm-hook"}]}"#, nil),
+        (#"{"createRuntime":[{"path":"/usr/bin/other","timeout":5}]}"#, nil),
+        (#"{"poststop":[{"path":"/vtpm-hook","timeout":5}]}"#, nil),
+    ])
+    func knowsItsTimeout(hooks: String, seconds: Int?) throws {
+        #expect(try config("{\"hooks\":\(hooks)}").timeout(ofHook: "vtpm-hook") == seconds)
+    }
+
     @Test(arguments: ["", "{", "[]", #"{"root":7}"#, #"{"mounts":[{}]}"#])
     func refusesWithTheFilesName(text: String) throws {
         let error = #expect(throws: Failure.self) { try config(text) }

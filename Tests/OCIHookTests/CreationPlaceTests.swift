@@ -18,20 +18,28 @@ import Testing
     @Test func `there are so many places and no more`() throws {
         let first = try open()
         let second = try open()
-        try CreationPlace.take(on: first, of: 2)
+        #expect(try CreationPlace.take(on: first, of: 2))
         do {
             let last = try open()
-            try CreationPlace.take(on: last, of: 2, until: Deadline(milliseconds: 0))
+            #expect(try CreationPlace.take(on: last, of: 2))
+            #expect(try !CreationPlace.take(on: second, of: 2))
             let error = #expect(throws: Failure.self) {
-                try CreationPlace.take(on: second, of: 2, until: Deadline(milliseconds: 20))
+                try CreationPlace.wait(on: second, of: 2, until: Deadline(milliseconds: 20))
             }
             #expect(error?.why.contains("too many other containers") == true)
         }
         // A place is free again when its file is closed, however its process ended.
-        try CreationPlace.take(on: second, of: 2, until: Deadline(milliseconds: 0))
+        try CreationPlace.wait(on: second, of: 2, until: Deadline(milliseconds: 0))
         let late = try open()
-        #expect(throws: Failure.self) { try CreationPlace.take(on: late, of: 2, until: Deadline(milliseconds: 0)) }
+        #expect(try !CreationPlace.take(on: late, of: 2))
         withExtendedLifetime(path) {}
         _ = (first.number, second.number)
+    }
+
+    @Test(arguments: [
+        (nil, 100), (60, 45), (120, 105), (30, 15), (20, 10), (1, 0), (0, 0), (-5, 0), (Int.max, 86_385),
+    ])
+    func `it is waited for while the runtime waits`(timeout: Int?, seconds: Int) {
+        #expect(CreationPlace.patience(timeout: timeout) == seconds * 1000)
     }
 }

@@ -20,7 +20,7 @@ public struct FileLock: ~Copyable {
     ) throws(Failure) {
         let what = "cannot lock \(object)"
         let number = file.number
-        var pause: CInt = 5
+        var pauses = Pauses()
         while true {
             do {
                 try systemCall("flock", what) { flock(number, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) }
@@ -28,9 +28,7 @@ public struct FileLock: ~Copyable {
             } catch let error where error.code == EWOULDBLOCK {
                 guard !deadline.hasPassed else { throw Failure(what, because: "another process has it") }
                 try goesOn()
-                poll(nil, 0, pause)
-                // Dozens that look all the time would keep the one that has it from going on.
-                pause = min(pause * 2, 80)
+                pauses.sleep()
             }
         }
         self.file = file
