@@ -26,7 +26,13 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
 
     struct Hook: Decodable, Equatable {
         let path: String
+        let args: [String]?
         let timeout: Int?
+
+        /// Whether it is a program of this name, or is told that it is, as one that another wraps.
+        func isNamed(_ program: String) -> Bool {
+            [path, args?.first ?? ""].contains { $0.split(separator: "/").last?.elementsEqual(program) ?? false }
+        }
     }
 
     struct Hooks: Decodable, Equatable {
@@ -86,11 +92,10 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
 
     /// How many seconds the runtime gives a program that creates something as its hook; nothing where it waits without end.
     ///
-    /// The programs are told apart by their file's name; of several the shortest counts.
+    /// Of several the shortest counts.
     func timeout(ofHook program: String) -> Int? {
         let all = (hooks?.prestart ?? []) + (hooks?.createRuntime ?? [])
-        return all.filter { $0.path.split(separator: "/").last.map { $0.elementsEqual(program) } ?? false }
-            .compactMap(\.timeout).min()
+        return all.filter { $0.isNamed(program) }.compactMap(\.timeout).min()
     }
 
     /// Whether what the runtime mounts last on `/dev` is a tmpfs of the container's own.

@@ -82,6 +82,8 @@ import Testing
         (#"{"createRuntime":[{"path":"/opt/vtpm-hook"},{"path":"/vtpm-hook","timeout":9}]}"#, 9),
         (#"{"createRuntime":[{"path":"/vtpm-hook","timeout":8},{"path":"/vtpm-hook","timeout":9}]}"#, 8),
         (#"{"createRuntime":[{"path":"/vtpm-hook"}]}"#, nil),
+        (#"{"createRuntime":[{"path":"/bin/wrapper","args":["vtpm-hook","createRuntime"],"timeout":7}]}"#, 7),
+        (#"{"createRuntime":[{"path":"/bin/other","args":["other","vtpm-hook"],"timeout":7},{"path":"/"}]}"#, nil),
         (#"{"createRuntime":[{"path":"/usr/bin/other","timeout":5}]}"#, nil),
         (#"{"poststop":[{"path":"/vtpm-hook","timeout":5}]}"#, nil),
     ])
