@@ -38,7 +38,7 @@ public struct Creation {
         try requireNamespaces(of: initProcess, procfs)
         let users = try UserNamespace(of: initProcess, procfs)
         let control = try openProxyControl()
-        let early = try takePlace(on: control)
+        let early = try takePlace(on: control, for: initProcess)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
@@ -116,11 +116,19 @@ public struct Creation {
     /// Takes a place; returns the bundle's configuration where it was read, to learn how long it may be waited for.
     ///
     /// Most containers need not wait, and theirs is read while programs load.
-    private func takePlace(on control: borrowing Descriptor) throws(Failure) -> BundleConfig? {
+    private func takePlace(
+        on control: borrowing Descriptor,
+        for initProcess: borrowing ProcessReference
+    ) throws(Failure) -> BundleConfig? {
         if try CreationPlace.take(on: control) { return nil }
         let config = try BundleConfig.load(bundle: state.bundle)
         let patience = CreationPlace.patience(timeout: config.timeout(ofHook: "vtpm-hook"))
-        try CreationPlace.wait(on: control, until: Deadline(milliseconds: patience))
+        try CreationPlace.wait(on: control, until: Deadline(milliseconds: patience)) { () throws(Failure) in
+            // A runtime that was killed takes its container with it, and not its hook.
+            guard try initProcess.isAlive() else {
+                throw Failure("cannot start the vTPM", because: "the container's init ended")
+            }
+        }
         return config
     }
 
@@ -173,7 +181,8 @@ public struct Creation {
     /// Makes the device, has it served, and waits until the kernel has registered it.
     ///
     /// One hook at a time does it: the kernel registers one TPM after the other and gives each 2 s for its self-test and
-    /// 750 ms for the answers after it, which is little where dozens of containers start at once. The lock is on `/dev/vtpmx`, which all of them need.
+    /// 750 ms for the answers after it, which is little where dozens of containers start at once. The lock is on
+    /// `/dev/vtpmx`, which all of them need.
     ///
     /// Numbers are handed out lowest-free. One that a living container's lease names is free only because its supervisor
     /// was killed; that container still has the node and the permission, so the number must not go to another.

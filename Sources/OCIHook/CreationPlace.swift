@@ -26,14 +26,18 @@ enum CreationPlace {
 
     /// Waits for a place until the deadline, and takes it as ``take(on:of:)`` does.
     ///
+    /// `goesOn` is called while waiting, and throws when there is nothing to wait for any more.
+    ///
     /// - Throws: ``Failure`` where there was none in time.
     static func wait(
         on control: borrowing Descriptor,
         of places: Int = count,
-        until deadline: Deadline
+        until deadline: Deadline,
+        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
     ) throws(Failure) {
         var pauses = Pauses()
         while try !take(on: control, of: places) {
+            try goesOn()
             guard !deadline.hasPassed else {
                 throw Failure(
                     what,

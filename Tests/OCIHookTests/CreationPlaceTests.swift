@@ -36,6 +36,18 @@ import Testing
         _ = (first.number, second.number)
     }
 
+    @Test func `nothing is waited for once there is nothing to wait for`() throws {
+        let first = try open()
+        let second = try open()
+        #expect(try CreationPlace.take(on: first, of: 1))
+        let error = #expect(throws: Failure.self) {
+            try CreationPlace.wait(on: second, of: 1, until: Deadline(milliseconds: 60_000)) { () throws(Failure) in
+                throw Failure("cannot go on", because: "the container is gone")
+            }
+        }
+        #expect(error?.description == "cannot go on: the container is gone")
+    }
+
     @Test(arguments: [
         (nil, 100), (60, 45), (120, 105), (30, 15), (20, 10), (1, 0), (0, 0), (-5, 0), (Int.max, 86_385),
     ])

@@ -34,15 +34,22 @@ import fcntl, os, time
 fcntl.lockf(os.open("/dev/vtpmx", os.O_RDWR), fcntl.LOCK_EX)
 print("taken", flush=True)
 time.sleep(1000)'
-exec {taken}< <(exec python3 -c "$all_places")
+exec {taken}< <(exec setpriv --pdeathsig KILL python3 -c "$all_places")
 others=$!
 read -r -u "$taken" _
-container_bundle place
-container_create_in_background place
-wait_until "the hook to want its place" hook_has_the_control_device
 container_bundle short '.hooks.createRuntime[].timeout = 8'
 container_wrap_hooks short
 expect_creation_refused short 'start the vTPM: too many other containers are being created \(.*longer timeout'
+container_bundle gone
+container_wrap_hooks gone
+container_create_in_background gone
+wait_until "the hook to want its place" hook_has_the_control_device
+container_kill gone
+! wait "$creator" || fail "a container was created whose init was killed"
+expect_match "gone: the hook's error" "the container's init ended" "$(<"$BUNDLES/gone/hook.createRuntime.error")"
+container_bundle place
+container_create_in_background place
+wait_until "the hook to want its place" hook_has_the_control_device
 ! supervisor_runs || fail "a supervisor was started without a place"
 kill "$others"
 wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output")"
