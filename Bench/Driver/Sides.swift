@@ -91,13 +91,7 @@ final class OurTPM: RunningTPM {
     private let initProcess: FakeInit
     private var isReaped = false
 
-    /// Starts one; an ephemeral one has a state in its worker's memory alone.
-    init(
-        _ name: String,
-        in place: Place,
-        for initProcess: FakeInit,
-        isEphemeral: Bool = false
-    ) throws(Failure) {
+    init(_ name: String, in place: Place, for initProcess: FakeInit) throws(Failure) {
         let states = try Descriptor.open("\(place.directory)/states", .directory)
         let index = try Descriptor.open("\(place.directory)/index", .directory)
         let run = try Descriptor.open("\(place.directory)/run", .directory)
@@ -116,20 +110,17 @@ final class OurTPM: RunningTPM {
             indexPath: "\(place.directory)/index"
         )
         let order = StartOrder(
-            storage: isEphemeral ? .ephemeral : .persistent(storage),
+            storage: .persistent(storage),
             containerID: name,
             bundle: place.directory,
             leaseName: name,
             initProcess: initProcess.identity
         )
-        var given = [run.number, initProcess.reference.descriptor.number]
-        if !isEphemeral { given += [states.number, index.number] }
+        let given = [run.number, initProcess.reference.descriptor.number, states.number, index.number]
         try hook.send(HookMessage.start, order.encoded, descriptors: given)
-        if !isEphemeral {
-            let key = try SecretBytes(capacity: Place.key.count)
-            _ = key.append(copying: Place.key)
-            try hook.send(HookMessage.key, key)
-        }
+        let key = try SecretBytes(capacity: Place.key.count)
+        _ = key.append(copying: Place.key)
+        try hook.send(HookMessage.key, key)
 
         let buffer = Channel.makeBuffer()
         func expect(_ kind: UInt8) throws(Failure) -> [UInt8] {

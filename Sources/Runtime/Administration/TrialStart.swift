@@ -34,7 +34,8 @@ public struct TrialStart {
     private func converse(_ link: WorkerLink) throws(Failure) -> SecretBytes {
         let what = "cannot start the TPM"
         let buffer = Channel.makeBuffer()
-        let stored = try SecretBytes(capacity: WorkerMessage.stateLimit)
+        var incoming = IncomingState()
+        var stored: SecretBytes?
         let deadline = Deadline(milliseconds: Self.patience)
         while true {
             guard !deadline.hasPassed, try wait(for: link.channel.descriptor.number, until: deadline) != 0
@@ -46,16 +47,14 @@ public struct TrialStart {
             }
             switch message.kind {
             case WorkerMessage.store:
-                if let state = try link.collect(message) {
-                    stored.wipe()
-                    _ = stored.append(copying: state)
-                    link.forgetState()
+                if let state = try incoming.take(message) {
+                    stored = state
                     try link.tell(WorkerMessage.stored)
                 }
             case WorkerMessage.ready: try link.tell(WorkerMessage.shutdown)
             case WorkerMessage.stopped:
                 buffer.wipe()
-                guard stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
+                guard let stored, stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
                 return stored
             case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
             default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")

@@ -86,13 +86,12 @@ extension Supervisor {
     /// Takes a part of the TPM's state in, and stores it once it is whole; only then does the TPM's command go on.
     private func storeChunk(_ chunk: borrowing Message) throws(Failure) {
         defer { buffer.wipe() }
-        guard let state = try worker?.collect(chunk) else { return }
+        guard let state = try worker?.incoming.take(chunk) else { return }
         do {
             // What a manufacture stores on its way was promised to nobody: it is written once it is complete.
             if manufactures && phase == .starting {
-                try keepManufactured(state)
+                manufactured = state
             } else {
-                defer { worker?.forgetState() }
                 try store.write(.init(permanent: state, isComplete: true))
             }
         } catch {
@@ -100,13 +99,6 @@ extension Supervisor {
             throw error
         }
         try worker?.tell(WorkerMessage.stored)
-    }
-
-    private func keepManufactured(_ state: SecretBytes) throws(Failure) {
-        defer { worker?.forgetState() }
-        let copy = try SecretBytes(capacity: max(state.count, 1))
-        _ = copy.append(copying: state)
-        manufactured = copy
     }
 
     private func becomeReady() throws(Failure) {

@@ -16,8 +16,8 @@ package final class WorkerLink {
     private var isReaped = false
     /// Whether it has said that it is confined: it is the worker's program, and no longer on its way to it.
     private var isConfined = false
-    /// What has come of a state; there is none most of the time, and locked memory is dear.
-    private var incoming: SecretBytes?
+    /// What has come of a state; there is none most of the time.
+    var incoming = IncomingState()
 
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
     private static let patience = 5000
@@ -125,28 +125,6 @@ package final class WorkerLink {
     /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
     package func tell(_ kind: UInt8, descriptors: [CInt] = []) throws(Failure) {
         try channel.send(kind, descriptors: descriptors)
-    }
-
-    /// Takes one chunk of a state in; returns the whole state once the last one came.
-    ///
-    /// It is valid until ``forgetState()``.
-    package func collect(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
-        let isLast = chunk.count < Channel.chunkSize
-        // Nearly every state fits into one chunk, and each page of locked memory is made at once.
-        let capacity = isLast ? max(chunk.count, 1) : WorkerMessage.stateLimit
-        if incoming == nil { incoming = try SecretBytes(capacity: capacity) }
-        guard let incoming, chunk.append(to: incoming) else {
-            throw Failure(
-                "cannot store the TPM's state",
-                because: "the worker sent more than \(WorkerMessage.stateLimit) bytes"
-            )
-        }
-        return isLast ? incoming : nil
-    }
-
-    /// Wipes what was collected, once nobody else holds it.
-    package func forgetState() {
-        incoming = nil
     }
 
     /// Kills the worker at once.

@@ -67,10 +67,11 @@ public final class TPMEngine {
 
     /// How long the start-up may take, in milliseconds, for the self-test to be left to the kernel.
     ///
-    /// The kernel has each new TPM execute TPM2_SelfTest, which takes about ten times as long as the start-up and is as
-    /// slow on a slow or busy host, and refuses one that needs more than 2 s (tpm2_calc_ordinal_duration). Once tested, a
-    /// TPM answers at once, and nobody has a deadline for a test before there is a device. A brisk one is not kept: its
-    /// kernel's test is the only one, and no part of the time until the device is made.
+    /// The kernel has each new TPM execute TPM2_SelfTest and refuses one that needs more than 2 s
+    /// (tpm2_calc_ordinal_duration). It takes 4 to 10 times as long as a start-up, and is as slow on a slow or busy host:
+    /// beyond this, a quarter of the 2 s are in danger, and no host stays as busy as it was. Once tested, a TPM answers the
+    /// kernel at once, and before there is a device nobody has a deadline for a test. A brisk TPM leaves it to the kernel:
+    /// that is its only test then, outside the time until the device. A disk that is slow to sync counts as slow as well.
     private static let briskStart = 50
 
     private func start() throws(Failure) {

@@ -68,27 +68,16 @@ private func hearOrders(_ hook: Channel) {
     }
 }
 
-/// A supervisor's link to a worker that has ended: what it collects comes from the messages alone.
-private nonisolated(unsafe) let link = must { () throws(Failure) in
-    let itself = try ProcessReference(getpid())
-    // Any program that does not end by itself.
-    let link = try WorkerLink.start(program: "/usr/bin/yes")
-    try link.confine(for: itself.descriptor)
-    link.kill()
-    _ = try link.reap()
-    return link
-}
 private nonisolated(unsafe) let buffer = Channel.makeBuffer()
 
 private func hearWorker(_ worker: Channel) {
-    link.forgetState()
+    var incoming = IncomingState()
     _ = accepted { () throws(Failure) in
         while let message = try worker.receive(into: buffer) {
             switch message.kind {
             case WorkerMessage.store:
-                guard let state = try link.collect(message) else { continue }
+                guard let state = try incoming.take(message) else { continue }
                 require(state.count <= WorkerMessage.stateLimit, "a state larger than any")
-                link.forgetState()
             case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
             default: continue
             }

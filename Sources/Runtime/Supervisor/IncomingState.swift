@@ -1,0 +1,34 @@
+import Platform
+import RuntimeControl
+
+/// A TPM's state on its way from the worker, chunk by chunk.
+package struct IncomingState {
+    /// What has come of one that is not whole yet.
+    private var part: SecretBytes?
+
+    /// Nothing has come.
+    package init() {}
+
+    /// Takes one chunk in, and returns the whole state once its last one came; nothing of it is kept.
+    ///
+    /// - Throws: ``Failure`` where there is more than ``WorkerMessage/stateLimit``, and where memory cannot be locked.
+    package mutating func take(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
+        let isLast = chunk.count < Channel.chunkSize
+        let state: SecretBytes
+        if let part {
+            state = part
+        } else {
+            // Nearly every state fits into one chunk, and locked memory is made page by page before it is used.
+            state = try SecretBytes(capacity: isLast ? max(chunk.count, 1) : WorkerMessage.stateLimit)
+        }
+        part = isLast ? nil : state
+        guard chunk.append(to: state) else {
+            part = nil
+            throw Failure(
+                "cannot store the TPM's state",
+                because: "the worker sent more than \(WorkerMessage.stateLimit) bytes"
+            )
+        }
+        return isLast ? state : nil
+    }
+}

@@ -1,0 +1,52 @@
+import Platform
+import RuntimeControl
+import Testing
+
+@testable import RuntimeSupervisor
+
+/// States that come over a real channel, as a worker sends them.
+@Suite struct IncomingStateTests {
+    let worker: Channel
+    let supervisor: Channel
+    let buffer = Channel.makeBuffer()
+
+    init() throws {
+        let pair = try Channel.pair(near: "worker", far: "supervisor")
+        worker = pair.near
+        supervisor = pair.far
+    }
+
+    private func state(_ size: Int) -> [UInt8] { (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ size) } }
+
+    /// What comes of a state whose chunks are sent one by one.
+    private func transfer(_ bytes: [UInt8], into incoming: inout IncomingState) throws -> [UInt8]? {
+        var offset = 0
+        while true {
+            let end = min(offset + Channel.chunkSize, bytes.count)
+            try Array(bytes[offset..<end]).withUnsafeBytes { try worker.send(WorkerMessage.store, $0) }
+            guard let message = try supervisor.receive(into: buffer) else { return nil }
+            let whole = try incoming.take(message)
+            if end - offset < Channel.chunkSize { return whole?.withBytes { Array($0) } }
+            #expect(whole == nil)
+            offset = end
+        }
+    }
+
+    @Test func eachStateComesWholeWhateverCameBefore() throws {
+        var incoming = IncomingState()
+        let chunk = Channel.chunkSize
+        for size in [1, chunk - 1, chunk, chunk + 1, 2 * chunk, WorkerMessage.stateLimit, 0, 1, 3 * chunk - 1, 5] {
+            let bytes = state(size)
+            #expect(try transfer(bytes, into: &incoming) == bytes, "\(size) bytes")
+        }
+    }
+
+    @Test func oneThatIsTooLargeIsRefusedAndForgotten() throws {
+        var incoming = IncomingState()
+        let error = #expect(throws: Failure.self) {
+            try transfer(state(WorkerMessage.stateLimit + 1), into: &incoming)
+        }
+        #expect(error?.description.contains("more than \(WorkerMessage.stateLimit) bytes") == true)
+        #expect(try transfer(state(7), into: &incoming) == state(7))
+    }
+}
