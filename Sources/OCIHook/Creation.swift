@@ -38,7 +38,7 @@ public struct Creation {
         try requireNamespaces(of: initProcess, procfs)
         let users = try UserNamespace(of: initProcess, procfs)
         let control = try openProxyControl()
-        let early = try takePlace(on: control, for: initProcess)
+        let configWhileWaiting = try takePlace(on: control, for: initProcess)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
@@ -49,7 +49,11 @@ public struct Creation {
         )
         let configuration = try setting.loadConfiguration()
         let config: BundleConfig
-        if let early { config = early } else { config = try BundleConfig.load(bundle: state.bundle) }
+        if let configWhileWaiting {
+            config = configWhileWaiting
+        } else {
+            config = try BundleConfig.load(bundle: state.bundle)
+        }
         let stateIdentity = try StateIdentity.decide(
             containerID: state.id,
             annotations: Annotations(state: state.annotations, bundle: config.annotations),

@@ -7,16 +7,17 @@ import VTPMProxy
 ///
 /// The kernel gives a new TPM 2 s for TPM2_SelfTest and 750 ms for what follows (tpm2_calc_ordinal_duration), and everything
 /// of ours has a deadline too. Where dozens of containers start at once on a few processors, none of them would meet any; so
-/// the others wait, asleep, until it is their turn.
+/// the others sleep until a place is free, and look again. Who gets it is chance.
 enum CreationPlace {
     /// How many there are: as many as processors, and no fewer than two, so that one that waits for something does not keep
     /// all others waiting.
     static var count: Int { max(2, sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 
-    /// How long to wait for a place, in milliseconds, by one whose runtime gives it so many seconds in all.
+    /// How long a hook with this timeout, in seconds, waits for a place, in milliseconds.
     ///
-    /// It leaves a quarter of a minute, or half of them, for the creation itself, so that a reason can be told. Where the
-    /// runtime waits without end, those who called it do not: a kubelet gives up after 2 minutes (runtimeRequestTimeout).
+    /// A quarter of a minute, or half of the timeout, is left for the creation itself, so that a hook which gets no place
+    /// can say so before the runtime kills it. Where the runtime waits without end, those who called it do not: a kubelet
+    /// gives up after 2 minutes (runtimeRequestTimeout).
     static func patience(timeout: Int?) -> Int {
         guard let timeout else { return 100_000 }
         // A day is as good as no end.
