@@ -29,6 +29,10 @@ struct Main {
                 scale: Int(arguments[4]) ?? 1,
                 only: Set(arguments[5...])
             ).run()
+        case BareProcesses.arguments.relay where arguments.count == 1:
+            try BareProcesses.runRelay()
+        case BareProcesses.arguments.keeper where arguments.count == 2:
+            try BareProcesses.runKeeper(in: arguments[1])
         case "by-hand" where arguments.count >= 3:
             try ByHand(folder: arguments[1], server: Array(arguments[2...])).run()
         case "devices" where arguments.count >= 3:

@@ -60,21 +60,27 @@ struct Native {
             for (place, group) in [(memory, "NV_Write without fsync"), (disk, "NV_Write on disk")] {
                 let output = Output(round: round)
                 let initProcess = try FakeInit()
-                for side in Self.order(round) {
+                func measure(_ side: Side) throws(Failure) {
                     let tpm = try side.start("writes", in: place, for: initProcess)
                     if round == 0 { try tpm.device.run(Commands.nvDefine) }
                     try RoundTrips.measureWrites(200, on: tpm.device, group: group, as: side.rawValue, to: output)
                     try tpm.stop()
                 }
+                func measureBare() throws(Failure) {
+                    let bare = try BareProcesses(in: place.directory)
+                    let name = "two bare processes"
+                    try RoundTrips.measureWrites(200, on: bare.device, group: group, as: name, to: output)
+                    try bare.stop()
+                }
+                // Each before the others in turn.
+                if round % 3 == 1 { try measureBare() }
+                let sides = Self.order(round)
+                try measure(sides[0])
+                if round % 3 == 2 { try measureBare() }
+                try measure(sides[1])
+                if round % 3 == 0 { try measureBare() }
                 try DiskFloor(directory: place.directory).measure(200, group: group, to: output)
             }
-            // What it takes that the state leaves the worker: nothing is encrypted, and nothing written.
-            let output = Output(round: round)
-            let tpm = try OurTPM("ephemeral", in: memory, for: try FakeInit(), isEphemeral: true)
-            try tpm.device.run(Commands.nvDefine)
-            let group = "NV_Write without fsync"
-            try RoundTrips.measureWrites(200, on: tpm.device, group: group, as: "ephemeral", to: output)
-            try tpm.stop()
         }
     }
 

@@ -2,6 +2,9 @@
 
 from samples import interval, median
 
+# Set from what was measured, to tell when we grow.
+WRITE_LIMIT = 1.75
+
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be said"
 
 
@@ -44,24 +47,27 @@ def verdicts(samples):
     result.append(none_failed(samples))
     hook = samples.of("hook", "hook, existing state", "ours")
     result.append(absolute_verdict("hook, existing state, without the kernel", hook, 25, "ms"))
+    # What would show in it counts all the same: a self-test before the device would double it.
+    bare = samples.of("hook", "runc create, without hook", "ours")
+    ratios = [median(list(hook.values())) / median(list(bare.values()))] if hook and bare else []
+    result.append(ratio_verdict("hook, existing state, to runc create without one", ratios, 1.25))
     result.append(absolute_verdict("poststop", samples.of("hook", "poststop, existing state", "ours"), 50, "ms"))
     return result
 
 
 def writes(samples):
-    """Beside swtpm, which is the design's bound, and beside the least that a write by another process can take.
+    """Beside swtpm, which is the design's bound, and beside the least that takes a command that another process writes for.
 
-    On disk it is not compared: swtpm does not wait for the disk. What an ephemeral TPM takes is a command and the way to
-    the supervisor and back, with nothing encrypted and nothing written (docs/decisions.md).
+    On disk it is not compared: swtpm does not wait for the disk. The two bare processes have no TPM, and encrypt nothing
+    (docs/decisions.md).
     """
     what, group, name = "round trip, NV_Write without fsync", "NV_Write without fsync", "NV_Write"
     beside_swtpm = ratio_verdict(what, samples.ratios(group, name, "ours", "swtpm"), 1)
-    way = samples.ratios(group, name, "ephemeral", "swtpm")
-    if way:
-        beside_swtpm.note += f", with nothing written {median(way):.2f}"
-    ours, way, file = (samples.of(group, name, side) for side in ("ours", "ephemeral", "file alone"))
-    ratios = [ours[round] / (way[round] + file[round]) for round in sorted(ours) if way.get(round) and file.get(round)]
-    return [beside_swtpm, ratio_verdict("NV_Write without fsync, to the way and a file alone", ratios, 1.5)]
+    floor = samples.ratios(group, name, "two bare processes", "swtpm")
+    if floor:
+        beside_swtpm.note += f", two bare processes take {median(floor):.2f}"
+    beside_floor = samples.ratios(group, name, "ours", "two bare processes")
+    return [beside_swtpm, ratio_verdict("NV_Write without fsync, to two bare processes'", beside_floor, WRITE_LIMIT)]
 
 
 def memory(samples):

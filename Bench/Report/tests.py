@@ -78,13 +78,22 @@ class Bounds(unittest.TestCase):
         self.assertIn("1.50", beside_swtpm.note)
         self.assertEqual((beside_floor.value, beside_floor.result, beside_floor.counts), (2, bounds.FAILS, True))
 
-    def test_a_write_is_compared_with_its_way_and_a_file(self):
-        values = {"ours": 6, "swtpm": 3, "ephemeral": 4, "file alone": 1}
+    def test_a_write_is_compared_with_two_bare_processes(self):
+        values = {"ours": 6, "swtpm": 2, "two bare processes": 3, "file alone": 1}
         blocks = [("NV_Write without fsync", "NV_Write", side, n, v * n) for side, v in values.items() for n in range(1, 5)]
         beside_swtpm, beside_floor = bounds.writes(samples_of(blocks))
-        self.assertEqual((beside_swtpm.value, beside_swtpm.result, beside_swtpm.counts), (2, bounds.FAILS, True))
-        self.assertIn("nothing written 1.33", beside_swtpm.note)
-        self.assertEqual((beside_floor.value, beside_floor.result, beside_floor.counts), (1.2, bounds.HOLDS, True))
+        self.assertEqual((beside_swtpm.value, beside_swtpm.result, beside_swtpm.counts), (3, bounds.FAILS, True))
+        self.assertIn("two bare processes take 1.50", beside_swtpm.note)
+        self.assertEqual((beside_floor.value, beside_floor.result, beside_floor.counts), (2, bounds.FAILS, True))
+
+    def test_a_self_test_before_the_device_shows(self):
+        def result(hook):
+            blocks = [("hook", "hook, existing state", "ours", 0, hook), ("hook", "runc create, without hook", "ours", 0, 28)]
+            verdicts = bounds.verdicts(samples_of(blocks))
+            return next(v for v in verdicts if v.what == "hook, existing state, to runc create without one")
+
+        self.assertEqual((result(24).result, result(24).counts), (bounds.HOLDS, True))
+        self.assertEqual(result(24 + 37).result, bounds.FAILS)
 
     def test_an_absolute_time_does_not_count(self):
         samples = samples_of([("hook", "poststop, existing state", "ours", 0, 51)])
