@@ -37,7 +37,7 @@ time.sleep(1000)'
 exec {taken}< <(exec setpriv --pdeathsig KILL python3 -c "$all_places")
 others=$!
 read -r -u "$taken" _
-container_bundle short '.hooks.createRuntime[].timeout = 8'
+container_bundle short '.hooks.createRuntime[].timeout = 20'
 container_wrap_hooks short
 expect_creation_refused short 'start the vTPM: too many other containers are being created \(.*longer timeout'
 container_bundle gone
@@ -50,6 +50,7 @@ expect_match "gone: the hook's error" "the container's init ended" "$(<"$BUNDLES
 container_bundle place
 container_create_in_background place
 wait_until "the hook to want its place" hook_has_the_control_device
+sleep 2
 ! supervisor_runs || fail "a supervisor was started without a place"
 kill "$others"
 wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output")"
@@ -57,7 +58,10 @@ wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output"
 # The kernel's patience ends with many at once on an emulated machine, where TPMs have not tested themselves before.
 count=$(rounds 8 32)
 creators=()
-for ((number = 1; number <= count; number++)); do container_bundle "many-$number"; done
+# Dozens take longer there than the minute that a hook usually has.
+for ((number = 1; number <= count; number++)); do
+    container_bundle "many-$number" '.hooks.createRuntime[].timeout = 600'
+done
 for ((number = 1; number <= count; number++)); do
     container_create "many-$number" &
     creators+=($!)
