@@ -59,9 +59,9 @@ wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output"
 count=$(rounds 8 32)
 creators=()
 # Dozens take longer there than the minute that a hook usually has.
-for ((number = 1; number <= count; number++)); do
-    container_bundle "many-$number" '.hooks.createRuntime[].timeout = 600'
-done
+longer=()
+((count <= 8)) || longer=('.hooks.createRuntime[].timeout = 600')
+for ((number = 1; number <= count; number++)); do container_bundle "many-$number" "${longer[@]}"; done
 for ((number = 1; number <= count; number++)); do
     container_create "many-$number" &
     creators+=($!)
