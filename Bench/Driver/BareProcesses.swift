@@ -6,7 +6,7 @@ import Platform
 /// Two processes with nothing of a supervisor or a worker in them: one hands each command's state on, the other writes it,
 /// unencrypted, as ``DiskFloor`` does. No TPM executes anything.
 final class BareProcesses {
-    /// What ``run(_:)`` is told by.
+    /// What tells the program that it is one of them.
     static let arguments = (relay: "bare-relay", keeper: "bare-keeper")
 
     let device: Device

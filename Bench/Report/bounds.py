@@ -2,7 +2,7 @@
 
 from samples import interval, median
 
-# Set from what was measured, to tell when we grow.
+# Chosen before it was measured (1.70), to tell when we grow.
 WRITE_LIMIT = 1.75
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be said"
