@@ -61,7 +61,6 @@ static const int clinux_clone_newpid = 0x20000000;         // CLONE_NEWPID
 static const int clinux_clone_newnet = 0x40000000;         // CLONE_NEWNET
 static const int clinux_mcl_onfault = 4;                   // MCL_ONFAULT, sys/mman.h
 static const short clinux_posix_spawn_setsid = 0x80;       // POSIX_SPAWN_SETSID, spawn.h
-static const int clinux_p_pidfd = 3;                       // P_PIDFD, waitid(2)
 
 static const int clinux_pr_set_mdwe = 65;                  // PR_SET_MDWE, linux/prctl.h since 6.3
 static const unsigned long clinux_pr_mdwe_refuse_exec_gain = 1;   // PR_MDWE_REFUSE_EXEC_GAIN
@@ -157,8 +156,6 @@ static inline dev_t clinux_makedev(unsigned int major_number, unsigned int minor
 }
 static inline unsigned int clinux_major(dev_t device) { return major(device); }
 static inline unsigned int clinux_minor(dev_t device) { return minor(device); }
-
-static const unsigned int clinux_rename_exchange = 2;   // RENAME_EXCHANGE, linux/fs.h
 
 static const long clinux_st_rdonly = 1;   // ST_RDONLY, sys/statvfs.h
 static const long clinux_st_nodev = 4;   // ST_NODEV

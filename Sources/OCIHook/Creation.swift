@@ -70,7 +70,7 @@ public struct Creation {
         let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
         let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
         let deviceCgroup = try DeviceCgroup(
-            of: pid,
+            of: initProcess,
             cgroupsPath: config.linux?.cgroupsPath,
             probe: installation.program("vtpm-hook")
         )

@@ -22,8 +22,6 @@ protocol FilterKernel {
     func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor
     /// Attaches a program, in place of another where one is given.
     func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure)
-    /// Takes a program off a cgroup.
-    func detach(_ program: CInt, from group: CInt) throws(Failure)
 }
 
 /// The filters of the running kernel. bpf(2)
@@ -148,15 +146,6 @@ struct BPFPrograms: FilterKernel {
             attributes.replace_bpf_fd = UInt32(bitPattern: old)
         }
         try Self.call(BPF_PROG_ATTACH, "bpf BPF_PROG_ATTACH", "cannot attach a device filter", &attributes)
-    }
-
-    /// BPF_PROG_DETACH.
-    func detach(_ program: CInt, from group: CInt) throws(Failure) {
-        var attributes = bpf_attr()
-        attributes.target_fd = UInt32(bitPattern: group)
-        attributes.attach_type = BPF_CGROUP_DEVICE.rawValue
-        attributes.attach_bpf_fd = UInt32(bitPattern: program)
-        try Self.call(BPF_PROG_DETACH, "bpf BPF_PROG_DETACH", "cannot detach a device filter", &attributes)
     }
 }
 

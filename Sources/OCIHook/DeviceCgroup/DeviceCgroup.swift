@@ -15,13 +15,22 @@ public struct DeviceCgroup: ~Copyable {
     /// That one enters them while the caller goes on, which takes as long as a TPM's start.
     ///
     /// - Parameters:
-    ///   - process: The container's first process. The caller holds a pidfd of it, so that its ID is not given away.
+    ///   - initProcess: The container's first process. A pidfd keeps no ID from being given away: so it is looked at again
+    ///     once its cgroups have been read.
     ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
     ///   - program: The path of the hook's program.
     /// - Throws: ``Failure`` when the cgroups cannot be found.
-    public init(of process: pid_t, cgroupsPath: String?, probe program: String) throws(Failure) {
+    public init(
+        of initProcess: borrowing ProcessReference,
+        cgroupsPath: String?,
+        probe program: String
+    ) throws(Failure) {
+        let process = initProcess.process
         let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
         let groups = try ControlGroups(of: process)
+        guard try initProcess.isAlive() else {
+            throw Failure("cannot find the control groups of the container", because: "the container's init ended")
+        }
         let probe = try AccessProbe(program: program, in: groups)
         self.process = process
         self.subtree = subtree

@@ -51,15 +51,7 @@ struct FilterPatch<Kernel: FilterKernel> {
             try kernel.attach(new.number, to: group, flags: flags, replacing: nil)
             return
         }
-        do {
-            try kernel.attach(new.number, to: group, flags: flags, replacing: old.number)
-        } catch let error where error.code == EINVAL {
-            // Before Linux 5.6 there is no BPF_F_REPLACE. The order matters: with both attached, the old one denies.
-            try kernel.attach(new.number, to: group, flags: flags, replacing: nil)
-            do {
-                try kernel.detach(old.number, from: group)
-            } catch let error where error.code == ENOENT {}
-        }
+        try kernel.attach(new.number, to: group, flags: flags, replacing: old.number)
     }
 
     /// Whether a program is known to allow all the devices.

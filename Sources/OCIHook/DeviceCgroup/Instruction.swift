@@ -43,8 +43,6 @@ extension Instruction {
     var arithmetic: Int32 { Int32(operation & 0xf0) }
     /// Whether the second operand is a register and not the constant. `BPF_X`
     var usesSource: Bool { Int32(operation & 0x08) == BPF_X }
-    /// Whether it is one of the two classes of jumps, to which calls and the exit belong.
-    var isJump: Bool { kind == BPF_JMP || kind == BPF_JMP32 }
 }
 
 /// The registers' numbers. linux/bpf.h, `BPF_REG_0` and on
@@ -92,21 +90,6 @@ extension Instruction {
             offset: Int16(offset),
             constant: constant
         )
-    }
-
-    /// Jumps when two registers differ.
-    static func jump(by offset: Int, unless register: UInt8, equals other: UInt8) -> Instruction {
-        Instruction(
-            operation: UInt8(BPF_JMP | BPF_JNE | BPF_X),
-            destination: register,
-            source: other,
-            offset: Int16(offset)
-        )
-    }
-
-    /// Jumps always.
-    static func jump(by offset: Int) -> Instruction {
-        Instruction(operation: UInt8(BPF_JMP | BPF_JA), offset: Int16(offset))
     }
 
     /// Ends the program.

@@ -21,7 +21,6 @@ struct ResponseCode: Equatable, CustomStringConvertible {
     static let handle = ResponseCode(0x08b)
     static let authFail = ResponseCode(0x08e)
     static let badAuth = ResponseCode(0x0a2)
-    static let policyFail = ResponseCode(0x09d)
 
     /// Whether it is the same error, about whichever parameter, handle or session.
     func isSame(as other: ResponseCode) -> Bool { base == other.base }

@@ -18,15 +18,6 @@ public enum SWTPMState {
     /// The largest file there is, in bytes.
     public static let fileLimit = ExportedState.permanentLimit + 256
 
-    /// Whether a file begins as one of swtpm's does; ``decode(_:key:path:)`` tells what is wrong with the rest.
-    public static func isSWTPM(_ file: SecretBytes) -> Bool {
-        file.withBytes { bytes in
-            bytes.starts(with: SWTPMFile.linearMagic)
-                || (bytes.count >= SWTPMFile.headerSize && (1...15).contains(bytes[0]) && (1...15).contains(bytes[1])
-                    && bytes.bigEndian(at: 2, count: 2) == SWTPMFile.headerSize)
-        }
-    }
-
     /// Writes a state for swtpm.
     ///
     /// - Parameters:

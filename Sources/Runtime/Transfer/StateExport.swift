@@ -61,11 +61,6 @@ public enum StateExport {
         ExportHeader.sizeLimit + 2 * ExportedState.itemHeaderSize + ExportedState.stateIDLimit
         + ExportedState.permanentLimit + Sealing.tagSize
 
-    /// Whether a file begins as an export does; ``open(_:with:path:)`` tells what is wrong with the rest.
-    public static func isExport(_ file: [UInt8]) -> Bool {
-        file.starts(with: ExportHeader.magic)
-    }
-
     /// Encrypts a state; returns the whole file.
     ///
     /// Two exports of one state have nothing but their size in common.

@@ -38,7 +38,7 @@ func fuzzDeviceFilter(_ bytes: UnsafeRawBufferPointer) {
 private func compare(_ old: [Instruction], _ new: [Instruction], _ granted: [DeviceNumber]) {
     // A program with a loop may come to the interpreter's bound a few instructions earlier. It may also take all of them
     // for each request.
-    let loops = old.contains { $0.isJump && $0.offset < 0 }
+    let loops = old.contains { [BPF_JMP, BPF_JMP32].contains($0.kind) && $0.offset < 0 }
     for request in requests(about: old, granted).prefix(loops ? 20 : .max) {
         let isGranted =
             request.kind == .character && granted.contains(request.device) && !request.access.contains(.make)

@@ -9,7 +9,7 @@ import VTPMProxy
 
 private let tpm = DeviceNumber(major: 253, minor: 65536)
 
-/// Filters in memory, which can behave like older kernels and like a runtime that interferes.
+/// Filters in memory, which can refuse, and change as under a runtime that interferes.
 private final class MemoryKernel: FilterKernel, Sendable {
     struct State {
         var attached: [UInt32]
@@ -17,7 +17,8 @@ private final class MemoryKernel: FilterKernel, Sendable {
         var programs: [UInt32: [Instruction]]
         /// Which program a descriptor stands for.
         var opened: [CInt: UInt32] = [:]
-        var knowsReplace = true
+        /// Programs that the kernel replaces by none.
+        var invalid: Set<UInt32> = []
         /// How many replacements somebody else gets ahead of.
         var races = 0
         /// Programs that a link holds.
@@ -74,7 +75,7 @@ private final class MemoryKernel: FilterKernel, Sendable {
                 state.attached = flags & BPF_F_ALLOW_MULTI == 0 ? [new] : state.attached + [new]
                 return 0
             }
-            guard state.knowsReplace else { return EINVAL }
+            if let id = state.opened[old], state.invalid.contains(id) { return EINVAL }
             if state.races > 0 {
                 state.races -= 1
                 return ENOENT
@@ -87,14 +88,6 @@ private final class MemoryKernel: FilterKernel, Sendable {
             return 0
         }
         guard code == 0 else { throw Failure("cannot attach", call: "test", code: code) }
-    }
-
-    func detach(_ program: CInt, from group: CInt) {
-        state.withLock { state in
-            state.calls.append("detach")
-            state.attached.removeAll { $0 == state.opened[program] }
-            state.fewest = min(state.fewest, state.attached.count)
-        }
     }
 
     /// Whether every attached filter allows the device.
@@ -132,12 +125,13 @@ private final class MemoryKernel: FilterKernel, Sendable {
         #expect(kernel.calls.isEmpty)
     }
 
-    @Test func `without replacement the new filter comes before the old one goes`() throws {
-        let kernel = MemoryKernel([denying]) { $0.knowsReplace = false }
-        #expect(try patch(kernel).isEmpty)
-        #expect(kernel.allows(tpm))
-        #expect(kernel.calls == ["attach", "detach"])
-        #expect(kernel.fewest == 1)
+    @Test func `a filter that the kernel does not replace is an obstacle and nothing is attached beside it`() throws {
+        let kernel = MemoryKernel([denying, denying]) { $0.invalid = [1] }
+        let obstacles = try patch(kernel)
+        #expect(obstacles.map(\.program) == [1])
+        #expect(obstacles.map(\.reason.code) == [EINVAL])
+        #expect(kernel.calls == ["replace"])
+        #expect(kernel.fewest == 2)
     }
 
     @Test(arguments: [0, BPF_F_ALLOW_OVERRIDE])

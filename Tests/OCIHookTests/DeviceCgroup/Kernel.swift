@@ -134,7 +134,11 @@ extension DeviceCgroup {
         cgroupsPath: String?,
         nodes: [CInt]
     ) throws(Failure) {
-        let cgroup = try DeviceCgroup(of: process, cgroupsPath: cgroupsPath, probe: Kernel.probeProgram)
+        let cgroup = try DeviceCgroup(
+            of: ProcessReference(process),
+            cgroupsPath: cgroupsPath,
+            probe: Kernel.probeProgram
+        )
         try cgroup.allow(devices, nodes: nodes)
     }
 }

@@ -199,7 +199,11 @@ struct KernelFilterTests {
         let elsewhere = try scratch("elsewhere")
         let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
-        let cgroup = try DeviceCgroup(of: process.child.process, cgroupsPath: nil, probe: Kernel.probeProgram)
+        let cgroup = try DeviceCgroup(
+            of: ProcessReference(process.child.process),
+            cgroupsPath: nil,
+            probe: Kernel.probeProgram
+        )
         // It comes by itself, in its own time.
         var members: [Substring] = []
         let deadline = Deadline(milliseconds: 10_000)

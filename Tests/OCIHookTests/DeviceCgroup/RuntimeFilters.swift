@@ -17,6 +17,27 @@ struct Rule: Sendable {
     }
 }
 
+// What the programs of runtimes have, and the hook's own has not.
+extension Instruction {
+    /// Whether it is one of the two classes of jumps, to which calls and the exit belong.
+    var isJump: Bool { kind == BPF_JMP || kind == BPF_JMP32 }
+
+    /// Jumps when two registers differ.
+    static func jump(by offset: Int, unless register: UInt8, equals other: UInt8) -> Instruction {
+        Instruction(
+            operation: UInt8(BPF_JMP | BPF_JNE | BPF_X),
+            destination: register,
+            source: other,
+            offset: Int16(offset)
+        )
+    }
+
+    /// Jumps always.
+    static func jump(by offset: Int) -> Instruction {
+        Instruction(operation: UInt8(BPF_JMP | BPF_JA), offset: Int16(offset))
+    }
+}
+
 extension DeviceRequest.Access {
     static let all: Self = [.make, .read, .write]
 }

@@ -74,10 +74,11 @@ struct DevRacer: Racing {
     }
 
     mutating func attempt() {
+        let exchange: CUnsignedInt = 2  // RENAME_EXCHANGE, linux/fs.h
         let (name, trap) = exchanges[Int.random(in: 0..<exchanges.count, using: &generator)]
-        guard renameat2(directory, trap, directory, name, clinux_rename_exchange) == 0 else { return }
+        guard renameat2(directory, trap, directory, name, exchange) == 0 else { return }
         Racer.linger(&generator)
-        _ = renameat2(directory, trap, directory, name, clinux_rename_exchange)
+        _ = renameat2(directory, trap, directory, name, exchange)
         Racer.linger(&generator)
     }
 }
