@@ -85,6 +85,14 @@ public struct OpenOptions: Sendable {
         return options
     }
 
+    /// Opens a path with a directory in the place of the root: links are followed, wherever they lead is inside.
+    /// openat2(2), RESOLVE_IN_ROOT
+    public static func inRoot(_ flags: CInt) -> OpenOptions {
+        var options = OpenOptions(flags)
+        options.resolve = UInt64(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        return options
+    }
+
     /// Opens a path of an engine's, in which links are usual, but none of those that procfs makes out of processes.
     /// openat2(2), RESOLVE_NO_MAGICLINKS
     public static func withoutMagicLinks(_ flags: CInt) -> OpenOptions {

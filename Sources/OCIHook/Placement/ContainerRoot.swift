@@ -26,4 +26,9 @@ struct ContainerRoot: ~Copyable {
     func open(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
         try .open(path, .beneath(flags), at: directory.number, as: "the container's /\(path)")
     }
+
+    /// Opens something in it as the container would find it: links lead where they would lead there.
+    func openAsContainer(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
+        try .open(path, .inRoot(flags), at: directory.number, as: "the container's /\(path)")
+    }
 }

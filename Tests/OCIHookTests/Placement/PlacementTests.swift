@@ -163,17 +163,40 @@ struct PlacementTests {
     }
 
     @Test(arguments: [
-        ("ln -s $victim/tpm0 $root/etc/group", "it is no regular file"),
-        ("rmdir $root/etc; ln -s $victim $root/etc", "there is a link on the way"),
+        // nixos/nix; a link that is absolute or leads out of the root means the container's root.
+        "mkdir -p $root/nix/store/1-base/etc; mv $root/etc/group $root/nix/store/1-base/etc/;"
+            + " ln -s /nix/store/1-base/etc/group $root/etc/group",
+        "mv $root/etc/group $root/other; ln -s ../../../../../other $root/etc/group",
+        // Android
+        "mkdir $root/system; mv $root/etc $root/system/etc; ln -s /system/etc $root/etc",
+    ])
+    func aLinkedGroupFileIsFollowedInsideTheRoot(image: String) throws {
+        let script = "standard; echo tss:x:61: >$root/etc/group; \(image); hook examine $root $container tss"
+        #expect(try Stage.run(script) == "examined 61")
+    }
+
+    @Test(arguments: [
+        ("ln -s $victim/group $root/etc/group", "No such file or directory"),
+        ("rmdir $root/etc; ln -s $victim $root/etc", "No such file or directory"),
+        ("rmdir $root/etc; ln -s ../../../../../..$victim $root/etc", "No such file or directory"),
+        ("ln -s /etc/group $root/etc/group", "a link on the way leads nowhere"),
+        (
+            "ln -s /proc/self/root/etc/group $root/etc/group; mkdir $root/proc; inside mount -t proc p $root/proc",
+            "a link on the way leads nowhere"
+        ),
+        ("mkfifo $root/pipe; ln -s /pipe $root/etc/group", "it is no regular file"),
         ("mkfifo $root/etc/group", "it is no regular file"),
         ("mknod $root/etc/group c 1 5", "it is no regular file"), ("mkdir $root/etc/group", "it is no regular file"),
         ("true", "No such file or directory"),
         ("truncate --size 1048577 $root/etc/group", "it is larger than 1048576 bytes"),
     ])
     func aTrapForTheGroupFileIsRefused(trap: String, reason: String) throws {
-        let said = try Stage.run("standard; \(trap); hook examine $root $container tss")
+        // What must not be found: the group file of the host, and one beside it.
+        let prepared = "standard; echo tss:x:59: >$victim/group; \(trap); hook examine $root $container tss"
+        let said = try Stage.run(prepared)
         #expect(said.hasPrefix("refused: cannot "), "\(said)")
         #expect(said.contains(reason), "\(said)")
+        #expect(said.hasSuffix(" (give device.group a number)"), "\(said)")
         #expect(!said.contains("\n"), "\(said)")
     }
 }
