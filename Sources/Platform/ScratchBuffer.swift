@@ -3,16 +3,24 @@ import Glibc
 /// Memory that messages or commands are read into, wiped when it is no longer used.
 public final class ScratchBuffer {
     @usableFromInline let memory: UnsafeMutableRawBufferPointer
+    private let isLocked: Bool
 
     /// Allocates so many bytes, all zero.
     public init(size: Int) {
         memory = .allocate(byteCount: size, alignment: 16)
+        isLocked = false
         wipe()
+    }
+
+    /// Maps and locks memory for so many bytes, at least one, as for ``SecretBytes``: for what keys and states pass through.
+    public init(lockedSize size: Int) throws(Failure) {
+        memory = UnsafeMutableRawBufferPointer(start: try SecretBytes.mapLocked(size), count: size)
+        isLocked = true
     }
 
     deinit {
         wipe()
-        memory.deallocate()
+        if isLocked { munmap(memory.baseAddress, memory.count) } else { memory.deallocate() }
     }
 
     /// How many bytes there are.

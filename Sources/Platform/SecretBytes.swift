@@ -12,24 +12,29 @@ public final class SecretBytes {
 
     /// Maps and locks memory for so many bytes, at least one; nothing of it is in use yet.
     public init(capacity: Int) throws(Failure) {
-        let what = "cannot get \(capacity) bytes of locked memory"
-        guard let base = mmap(nil, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        self.base = try Self.mapLocked(capacity)
+        self.capacity = capacity
+    }
+
+    /// Maps memory that is in no swap and no core dump, all zero.
+    static func mapLocked(_ size: Int) throws(Failure) -> UnsafeMutableRawPointer {
+        let what = "cannot get \(size) bytes of locked memory"
+        guard let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             base != MAP_FAILED
         else {
             throw Failure(what, call: "mmap", code: errno)
         }
-        guard mlock(base, capacity) == 0 else {
+        guard mlock(base, size) == 0 else {
             let code = errno
-            munmap(base, capacity)
+            munmap(base, size)
             throw Failure(what, call: "mlock", code: code, remedy: "raise RLIMIT_MEMLOCK")
         }
-        guard madvise(base, capacity, MADV_DONTDUMP) == 0 else {
+        guard madvise(base, size, MADV_DONTDUMP) == 0 else {
             let code = errno
-            munmap(base, capacity)
+            munmap(base, size)
             throw Failure(what, call: "madvise", code: code)
         }
-        self.base = base
-        self.capacity = capacity
+        return base
     }
 
     deinit {

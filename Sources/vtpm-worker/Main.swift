@@ -7,9 +7,8 @@ import RuntimeWorker
 @main
 struct Main {
     static func main() {
-        let worker = Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor"))
         do throws(Failure) {
-            try worker.run()
+            try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
             exit(1)
         }

@@ -33,7 +33,7 @@ public struct TrialStart {
 
     private func converse(_ link: WorkerLink) throws(Failure) -> SecretBytes {
         let what = "cannot start the TPM"
-        let buffer = Channel.makeBuffer()
+        let buffer = try Channel.makeSecretBuffer()
         var incoming = IncomingState()
         var stored: SecretBytes?
         let deadline = Deadline(milliseconds: Self.patience)

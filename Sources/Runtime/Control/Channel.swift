@@ -103,6 +103,11 @@ public final class Channel: Sendable {
     /// Memory for ``receive(into:)``.
     public static func makeBuffer() -> ScratchBuffer { ScratchBuffer(size: messageLimit) }
 
+    /// The same in locked memory, where keys or states come.
+    public static func makeSecretBuffer() throws(Failure) -> ScratchBuffer {
+        try ScratchBuffer(lockedSize: messageLimit)
+    }
+
     /// Receives one message into a buffer of ``messageLimit`` bytes.
     ///
     /// Returns nothing when the other end is closed. It waits without end; poll first where that matters.

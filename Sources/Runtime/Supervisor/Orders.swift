@@ -21,7 +21,7 @@ struct Orders: ~Copyable {
     ///
     /// It waits without end: what the hook does until then takes as long as it takes, and its end would show.
     init?(from hook: Channel, unless signals: borrowing Descriptor) throws(Failure) {
-        let buffer = Channel.makeBuffer()
+        let buffer = try Channel.makeSecretBuffer()
         var set = PollSet()
         let (orders, signal) = (set.add(hook.descriptor.number), set.add(signals.number))
         try set.wait()

@@ -26,7 +26,7 @@ public final class Supervisor {
     let initProcess: ProcessReference
     let signals: Descriptor
     let lease: LeaseDirectory
-    let buffer = Channel.makeBuffer()
+    let buffer: ScratchBuffer
     /// Whether the state is incomplete, so that this TPM is being made.
     let manufactures: Bool
 
@@ -120,7 +120,8 @@ public final class Supervisor {
             lease: lease,
             store: store,
             worker: worker,
-            manufactures: state == nil
+            manufactures: state == nil,
+            buffer: try Channel.makeSecretBuffer()
         )
     }
 
@@ -149,7 +150,8 @@ public final class Supervisor {
         lease: consuming LeaseDirectory,
         store: any StateKeeper,
         worker: WorkerLink,
-        manufactures: Bool
+        manufactures: Bool,
+        buffer: ScratchBuffer
     ) {
         self.order = order
         self.hook = hook
@@ -159,6 +161,7 @@ public final class Supervisor {
         self.store = store
         self.worker = worker
         self.manufactures = manufactures
+        self.buffer = buffer
     }
 
     private static func prepareProcess() throws(Failure) -> Descriptor {

@@ -12,15 +12,23 @@ import VTPMProxy
 /// stays taken.
 public final class Worker {
     private let channel: Channel
-    private let buffer = Channel.makeBuffer()
+    private let buffer: ScratchBuffer
     private let command = ScratchBuffer(size: ProxyTransport.bufferSize)
     private let failureAnswer = TPMCommand.answer(code: TPMCommand.failure)
     /// The order to shut down came while a command was waiting for its state to be stored.
     private var mustShutDown = false
 
     /// Takes the channel that the supervisor passed.
-    public init(channel: Channel) {
+    ///
+    /// An error has been told to the supervisor when this returns.
+    public init(channel: Channel) throws(Failure) {
         self.channel = channel
+        do {
+            self.buffer = try Channel.makeSecretBuffer()
+        } catch {
+            Self.report(error, to: channel)
+            throw error
+        }
     }
 
     /// Confines this process, initializes the TPM and serves it until the supervisor orders the shutdown, or the init is
@@ -39,11 +47,15 @@ public final class Worker {
             Hardening.releaseStartupPages()
             try serve(engine, server, initProcess)
         } catch {
-            var text = ByteWriter()
-            text.write(error.description.utf8.prefix(4096))
-            try? channel.send(WorkerMessage.failure, text)
+            Self.report(error, to: channel)
             throw error
         }
+    }
+
+    private static func report(_ failure: Failure, to channel: Channel) {
+        var text = ByteWriter()
+        text.write(failure.description.utf8.prefix(4096))
+        try? channel.send(WorkerMessage.failure, text)
     }
 
     // MARK: - Start

@@ -39,7 +39,7 @@ private final class TPMUnderTest {
 
     private init() {
         let pair = must { () throws(Failure) in try Channel.pair(near: "worker", far: "supervisor") }
-        worker = Worker(channel: pair.near)
+        worker = must { () throws(Failure) in try Worker(channel: pair.near) }
         let engine = must { () throws(Failure) in
             try TPMEngine(state: Self.state()) { state in
                 require(!state.isEmpty && state.count <= WorkerMessage.stateLimit, "a state that cannot be stored")

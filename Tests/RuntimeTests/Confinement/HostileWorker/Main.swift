@@ -27,9 +27,8 @@ struct Main {
         }
         // Found and made while that can still be done.
         _ = (libraryProcess, orders.count)
-        let worker = Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor"))
         do throws(Failure) {
-            try worker.run()
+            try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
             exit(1)
         }
