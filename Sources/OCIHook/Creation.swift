@@ -41,6 +41,7 @@ public struct Creation {
         let configWhileWaiting = try takePlace(on: control, for: initProcess)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
         let runDirectory = try openOwnDirectory(installation.leases)
+        try runDirectory.requireOwn(files: [], installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
         // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try SupervisorLink(

@@ -51,10 +51,10 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         Failure(what: what, why: why, code: code, remedy: remedy)
     }
 
-    public var description: String {
-        let line = "\(what): \(why)" + (remedy.map { " (\($0))" } ?? "")
-        return line.onOneLine
-    }
+    /// Why, and what helps: what is left of the line where the object is named already.
+    public var reason: String { (why + (remedy.map { " (\($0))" } ?? "")).onOneLine }
+
+    public var description: String { "\(what.onOneLine): \(reason)" }
 }
 
 extension String {

@@ -14,11 +14,11 @@ extension StateRepository {
         guard let directory = try open(name) else { throw missing(stateID) }
         let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
-        let header = try load(name, stateID, in: directory).header
+        let (header, payload) = try load(name, stateID, in: directory)
         try index.transact { (entries) throws(Failure) in
             var entry = entries[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
             entry.uuid = header.uuid
-            entry.generation = header.generation
+            entry.generation = payload.isComplete ? header.generation : 0
             entry.renamedTo = ""
             entries[name] = entry
         }
@@ -43,7 +43,7 @@ extension StateRepository {
                 guard try StateName.encoded(stateID) == name else {
                     throw Failure("cannot accept the state \(filePath(name))", because: "it is that of \"\(stateID)\"")
                 }
-                let header = try load(name, stateID, in: directory).header
+                let (header, payload) = try load(name, stateID, in: directory)
                 if let other = seen[header.uuid] {
                     accepted[name] = nil
                     accepted[other] = nil
@@ -56,7 +56,7 @@ extension StateRepository {
                 seen[header.uuid] = name
                 var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
                 entry.uuid = header.uuid
-                entry.generation = header.generation
+                entry.generation = payload.isComplete ? header.generation : 0
                 entry.renamedTo = ""
                 accepted[name] = entry
             } catch {
@@ -119,7 +119,7 @@ extension StateRepository {
             uuid = entry.uuid
             try requireCopy(newName, newID, of: uuid, what)
         }
-        let generation = try generation(newName)
+        let generation = try generation(newName, newID)
         try index.transact { (entries) throws(Failure) in
             guard var entry = entries.removeValue(forKey: name) else { return }
             entry.stateID = newID
@@ -179,9 +179,11 @@ extension StateRepository {
         entry?.renamedTo.utf8.elementsEqual(stateID.utf8) ?? false
     }
 
-    private func generation(_ name: String) throws(Failure) -> UInt64 {
-        guard let directory = try open(name) else { throw missing(name) }
-        return try StateFile(parsing: read(in: directory, name), path: filePath(name)).generation
+    /// What the index remembers of a state: nothing while its TPM has not been manufactured.
+    private func generation(_ name: String, _ stateID: String) throws(Failure) -> UInt64 {
+        guard let directory = try open(name) else { throw missing(stateID) }
+        let (header, payload) = try load(name, stateID, in: directory)
+        return payload.isComplete ? header.generation : 0
     }
 
     private func requireCopy(_ name: String, _ stateID: String, of uuid: [UInt8], _ what: String) throws(Failure) {

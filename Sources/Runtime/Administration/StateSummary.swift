@@ -66,6 +66,7 @@ extension StateRepository {
     ) throws(Failure) -> StateSummary {
         var summary = StateSummary(stateID: entry?.stateID ?? name, path: path(of: name), isOrphan: false)
         do {
+            try requireAccess(to: name)
             let file = try read(in: directory, name)
             summary.size = file.count
             let header = try StateFile(parsing: file, path: filePath(name))
@@ -78,7 +79,8 @@ extension StateRepository {
             _ = try keys.instanceKey(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))
         } catch {
-            summary.problem = error.why
+            // A wrong owner is put right by a command that the cause does not say.
+            summary.problem = error.code == EACCES ? error.reason : error.why
         }
         if let entry { summary.add(entry) }
         if let user = try StateLock.user(in: directory) {
@@ -101,17 +103,17 @@ extension StateSummary {
 extension StateRepository {
     /// Decrypts and checks one state, and changes nothing.
     ///
-    /// Throws what a start of its container would say, but for what the host TPM's counter says of the index.
+    /// Throws what a start of its container would say, but for what the host TPM's counter says of the index. A supervisor
+    /// has given up the capability to use what is not root's, so owners and modes are looked at too.
     public func verify(_ stateID: String) throws(Failure) {
         let name = try StateName.encoded(stateID)
         // First: a container that stops meanwhile makes the file newer than the entry, not older.
         let entry = try index.peek()[name]
+        try requireAccess(to: name)
         guard let directory = try open(name) else { throw missing(stateID) }
-        let file = try read(in: directory, name)
-        let header = try StateFile(parsing: file, path: filePath(name))
-        let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
-        _ = try header.decode(file, key: key, path: filePath(name))
+        let (header, payload) = try load(name, stateID, in: directory)
         try check(header, against: entry, path: filePath(name))
+        try check(payload, against: entry, path: filePath(name))
     }
 
     /// The same for all states, each with its ID; nothing is said of one that is good.

@@ -27,6 +27,8 @@ public final class HostStore {
     ) throws(Failure) {
         let states = try openOwnDirectory(installation.states)
         let indexDirectory = try openOwnDirectory(installation.index)
+        try states.requireOwn(files: [], installation.states)
+        try indexDirectory.requireOwn(files: HostIndex.fileNames, installation.index)
         // Before a key is made: where it fails, nothing is.
         self.counter =
             switch configuration.rollback.counter {

@@ -23,6 +23,8 @@ public protocol MonotonicCounter {
 public final class HostIndex {
     static let fileName = "index"
     static let lockName = "lock"
+    /// What is in its directory and has to be usable.
+    package static let fileNames = [fileName, lockName]
     /// How long to wait for others that are at it, in milliseconds.
     static let patience = 30_000
 

@@ -101,7 +101,7 @@ public struct StateFile: Equatable, Sendable {
     }
 
     /// The header, as it stands at the start of the file.
-    private func header(payloadSize: Int) throws(Failure) -> [UInt8] {
+    func header(payloadSize: Int) throws(Failure) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(Self.magic)
         writer.write(Self.version)
@@ -138,10 +138,13 @@ public struct StateFile: Equatable, Sendable {
         else {
             throw Failure(what, because: "its payload is damaged", remedy: "restore the file from a backup")
         }
-        guard let payload = try StatePayload(decoding: plaintext) else {
+        switch try StatePayload.decode(plaintext) {
+        case .payload(let payload): return payload
+        case .unknownItem:
             throw Failure(what, because: "it holds items that this version does not know", remedy: "upgrade")
+        case .malformed:
+            throw Failure(what, because: "its payload is not one TPM's state", remedy: "restore the file from a backup")
         }
-        return payload
     }
 }
 
@@ -161,29 +164,45 @@ public struct StatePayload {
         self.isComplete = isComplete
     }
 
-    init?(decoding plaintext: SecretBytes) throws(Failure) {
+    /// What a list of items was found to be.
+    enum Decoded {
+        /// One state.
+        case payload(StatePayload)
+        /// It has an item that only a later version knows.
+        case unknownItem
+        /// It is no list of items, or not one of exactly one state.
+        case malformed
+    }
+
+    /// Reads a list of items: exactly one state, and at most one mark that it is complete.
+    ///
+    /// Anything else was written by a mistake of ours. It must not pass for a TPM that was never manufactured, since a
+    /// new one would take its place.
+    static func decode(_ plaintext: SecretBytes) throws(Failure) -> Decoded {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
-        var isComplete = false
-        let isWhole = plaintext.withBytes { bytes in
+        var found: Set<UInt16> = []
+        let fault: Decoded? = plaintext.withBytes { bytes in
             var rest = bytes
             while !rest.isEmpty {
-                guard rest.count >= 6 else { return false }
+                guard rest.count >= 6 else { return .malformed }
                 let kind = UInt16(rest[0]) << 8 | UInt16(rest[1])
                 let length = rest[2..<6].reduce(0) { $0 << 8 | Int($1) }
-                guard rest.count - 6 >= length else { return false }
+                guard rest.count - 6 >= length else { return .malformed }
+                guard kind == Self.permanentState || kind == Self.manufactureComplete else { return .unknownItem }
+                guard found.insert(kind).inserted else { return .malformed }
                 let contents = UnsafeRawBufferPointer(rebasing: rest[6..<6 + length])
                 switch kind {
-                case Self.permanentState: guard permanent.append(copying: contents) else { return false }
-                case Self.manufactureComplete: isComplete = true
-                default: return false
+                case Self.permanentState: guard permanent.append(copying: contents) else { return .malformed }
+                default: guard contents.isEmpty else { return .malformed }
                 }
                 rest = UnsafeRawBufferPointer(rebasing: rest[(6 + length)...])
             }
-            return true
+            return nil
         }
-        guard isWhole else { return nil }
-        self.permanent = permanent
-        self.isComplete = isComplete
+        if let fault { return fault }
+        guard found.contains(Self.permanentState) else { return .malformed }
+        // A complete one that is empty is no state that libtpms starts from, and no reason to make another.
+        return .payload(StatePayload(permanent: permanent, isComplete: found.contains(Self.manufactureComplete)))
     }
 
     /// The list of items, to be encrypted from where it lies: a copy would be locked memory again.

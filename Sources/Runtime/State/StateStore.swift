@@ -44,6 +44,7 @@ public final class StateStore: StateKeeper {
         checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateName.encoded(stateID)
+        try repository.requireAccess(to: name)
         let directory: Descriptor
         if let existing = try repository.open(name) {
             directory = existing
@@ -58,6 +59,7 @@ public final class StateStore: StateKeeper {
         let payload = try header.decode(file, key: key, path: path)
         try repository.index.transact { (entries) throws(Failure) in
             try repository.check(header, against: entries[name], path: path)
+            try repository.check(payload, against: entries[name], path: path)
         }
         // A user that was killed may have left what is seen here unsynced, and its name; what is built on it must not be
         // lost with it.

@@ -50,6 +50,7 @@ public struct ExportedState {
     /// Reads a payload; nothing where it is not exactly one state with its ID.
     init?(decoding plaintext: SecretBytes) throws(Failure) {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
+        var hasPermanent = false
         let stateID = plaintext.withBytes { bytes -> String? in
             var stateID: String?
             var rest = bytes
@@ -62,7 +63,8 @@ public struct ExportedState {
                 case Self.stateIDItem where stateID == nil:
                     guard let text = String(validating: contents, as: UTF8.self) else { return nil }
                     stateID = text
-                case Self.permanentItem where permanent.count == 0:
+                case Self.permanentItem where !hasPermanent:
+                    hasPermanent = true
                     guard permanent.append(copying: contents) else { return nil }
                 default: return nil
                 }

@@ -162,7 +162,34 @@ import Testing
         #expect(host.refusal("db", keys).contains("truncated"))
     }
 
+    /// One that was never manufactured stays so, under whatever name and after whatever else: nothing was promised.
+    @Test func anIncompleteStateCanStillBeBegun() throws {
+        _ = try host.open("new", keys)
+        let next = try MasterKey(secret(2))
+        try host.open("new", keys).store.rekey(to: next)
+        let both = KeyRing(next, previous: keys.current)
+        try host.repository(both).accept("new")
+        #expect(try host.load("new", both) == "(nothing)")
+        try host.repository(both).rename("new", to: "other")
+        #expect(try host.load("other", both) == "(nothing)")
+        #expect(try host.repository(both).acceptAll() == [])
+        #expect(try host.load("other", both) == "(nothing)")
+    }
+
     // MARK: - list and verify
+
+    /// `list` and `verify` say what a start says, which has not their rights.
+    @Test(.enabled(if: geteuid() == 0, "needs root"), arguments: ["", "/state", "/lock"])
+    func aWrongOwnerIsListedAndVerified(file: String) throws {
+        let path = "\(host.path)/states/web"
+        try #require(chown(path + file, 1000, gid_t.max) == 0)
+        let problem = try #require(repository().summaries().first?.problem)
+        #expect(problem.contains("belongs to user 1000 (chown -R root: \(path) && chmod 0700 \(path)"), "\(problem)")
+        let verified = refusal { try repository().verify("web") }
+        #expect(verified == host.refusal("web", keys))
+        #expect(try repository().verifyAll().map { $0.problem?.reason } == [problem])
+        #expect(problem == verified.drop { $0 != ":" }.dropFirst(2))
+    }
 
     @Test func whatThereIsIsListed() throws {
         try host.store("two", "a/b", keys)

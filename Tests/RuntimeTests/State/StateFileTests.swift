@@ -73,6 +73,43 @@ import Testing
         #expect(reason(file + [0]).contains("damaged"))
     }
 
+    /// A file whose payload is this list of items, authentic like any other.
+    private func file(holding items: [UInt8]) throws -> [UInt8] {
+        let header = try self.header.header(payloadSize: items.count + Cryptography.tagSize)
+        let plaintext = Cryptography.Plaintext(before: items, secret: try SecretBytes(capacity: 1))
+        let key = try master.instanceKey(uuid: self.header.uuid, stateID: "web")
+        return try header + Cryptography.seal(plaintext, key: key, nonce: self.header.nonce, associatedData: header)
+    }
+
+    private func item(_ kind: UInt16, _ contents: [UInt8]) -> [UInt8] {
+        var item = ByteWriter()
+        item.write(kind)
+        item.write(UInt32(contents.count))
+        item.write(contents)
+        return item.bytes
+    }
+
+    /// A mistake of ours must not pass for a state that was never manufactured: a new TPM would take its place.
+    @Test func refusesAnAuthenticPayloadThatIsNotOneState() throws {
+        let (state, complete) = (item(1, Self.plaintext), item(2, []))
+        #expect(try load(file(holding: state + complete)).permanent.count == Self.plaintext.count)
+        #expect(try load(file(holding: complete + state)).isComplete)
+        #expect(try !load(file(holding: item(1, []))).isComplete)
+        for items in [
+            [], complete, state + state, state + state + complete, state + complete + complete,
+            item(1, []) + state + complete, state + item(2, [0]), state + complete + [0], state.dropLast(),
+            item(1, []) + item(1, []),
+        ] {
+            let expected = "its payload is not one TPM's state (restore the file from a backup)"
+            #expect(reason(try file(holding: items)).contains(expected), "\(items)")
+        }
+        for items in [item(3, []), state + item(0, [])] {
+            #expect(
+                reason(try file(holding: items)).contains("it holds items that this version does not know (upgrade)")
+            )
+        }
+    }
+
     @Test func saysThatItIsNewer() {
         var newer = file
         newer[9] = 2

@@ -175,7 +175,8 @@ import Testing
         for payload in [
             name, permanent, name + permanent + [0], name + name + permanent, name + permanent + permanent,
             name + permanent + item(3, []), item(1, []) + permanent, name + item(2, []), item(1, [0xff]) + permanent,
-            long + permanent, name + permanent.dropLast(), [0, 1, 0xff, 0xff, 0xff, 0xff],
+            long + permanent, name + permanent.dropLast(), name + item(2, []) + permanent,
+            [0, 1, 0xff, 0xff, 0xff, 0xff],
             name + item(2, [UInt8](repeating: 1, count: 256 << 10 + 1)),
         ] {
             #expect(try ExportedState(decoding: secretCopy(of: payload)) == nil)

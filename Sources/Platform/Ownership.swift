@@ -1,0 +1,59 @@
+import Glibc
+
+extension Descriptor {
+    /// What one entry of a directory is, a link itself; nothing where it is not there. fstatat(2)
+    public borrowing func status(of entry: String, _ name: String) throws(Failure) -> stat? {
+        var status = stat()
+        let number = self.number
+        do {
+            try systemCall("fstatat", "cannot examine \(name)") {
+                fstatat(number, entry, &status, AT_SYMLINK_NOFOLLOW)
+            }
+            return status
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+
+    /// Throws unless a directory of ours can be used by root without CAP_DAC_OVERRIDE, as a supervisor must.
+    ///
+    /// So must these files in it, where they are there.
+    public borrowing func requireOwn(files: [String], _ path: String) throws(Failure) {
+        let what = "cannot use \(path)"
+        let hint = "chown root: \(path) && chmod 0700 \(path)"
+        try status(path).requireOwn(0o700, what, "it", remedy: hint)
+        for file in files {
+            let name = "\(path)/\(file)"
+            guard let status = try status(of: file, name) else { continue }
+            try status.requireOwn(
+                0o600,
+                "cannot use \(name)",
+                "it",
+                remedy: "chown root: \(name) && chmod 0600 \(name)"
+            )
+        }
+    }
+}
+
+extension stat {
+    /// Throws unless it belongs to this process's user, who has these permissions as the owner.
+    public func requireOwn(
+        _ permissions: mode_t,
+        _ what: String,
+        _ subject: String,
+        remedy: String
+    ) throws(Failure) {
+        guard st_uid == geteuid() else {
+            throw Failure(what, because: "\(subject) belongs to user \(st_uid)", code: EACCES, remedy: remedy)
+        }
+        guard st_mode & permissions == permissions else {
+            let (mode, needed) = (String(st_mode & 0o7777, radix: 8), String(permissions, radix: 8))
+            throw Failure(
+                what,
+                because: "\(subject) has the mode 0\(mode), without all of 0\(needed)",
+                code: EACCES,
+                remedy: remedy
+            )
+        }
+    }
+}

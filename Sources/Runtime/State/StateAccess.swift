@@ -1,0 +1,36 @@
+import Glibc
+import Platform
+
+extension StateRepository {
+    /// Throws where a supervisor could not use a state's directory and files.
+    ///
+    /// A supervisor gives up CAP_DAC_OVERRIDE, and so is refused what `vtpmctl` and the hook may use. Nothing is opened, so
+    /// that each of them finds the same. A state that is not there is none to be refused.
+    package func requireAccess(to name: String) throws(Failure) {
+        let what = "cannot use the state \(path(of: name))"
+        let hint = "chown -R root: \(path(of: name)) && chmod 0700 \(path(of: name))"
+        guard let status = try directory.status(of: name, path(of: name)) else { return }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(what, because: "it is no directory") }
+        try status.requireOwn(0o700, what, "its directory", remedy: hint)
+        for file in [StateStore.fileName, StateLock.name] {
+            let path = "\(path(of: name))/\(file)"
+            guard let status = try directory.status(of: "\(name)/\(file)", path) else { continue }
+            try status.requireOwn(0o600, what, "\(path)", remedy: "\(hint) && chmod 0600 \(path)")
+        }
+        let (parent, entry) = (directory.number, name)
+        try systemCall("faccessat", what) { faccessat(parent, entry, W_OK, 0) }
+    }
+
+    /// Throws where a payload has no TPM although the index has seen one.
+    ///
+    /// A state that is not complete is manufactured at its next start, and one that was complete never becomes incomplete.
+    package func check(_ payload: StatePayload, against entry: IndexEntry?, path: String) throws(Failure) {
+        guard payload.isComplete || entry?.generation ?? 0 == 0 else {
+            throw Failure(
+                "cannot load the state \(path)",
+                because: "it holds no TPM, and this host's index knows one of generation \(entry?.generation ?? 0)",
+                remedy: "restore it from a backup, or begin anew: vtpmctl state reset"
+            )
+        }
+    }
+}
