@@ -19,13 +19,19 @@ func requireNamespaces(of initProcess: borrowing ProcessReference, _ procfs: bor
     guard mine.st_dev != theirs.st_dev || mine.st_ino != theirs.st_ino else {
         throw Failure(what, because: "it has no mount namespace of its own")
     }
-    guard isFirstInPIDNamespace(status: text) else {
-        throw Failure(
-            what,
-            because: "its init is not the first process of a PID namespace of its own",
-            remedy: "the config.json needs a namespace of type pid without a path"
-        )
-    }
+    guard isFirstInPIDNamespace(status: text) else { throw sharedPIDNamespace(what) }
+}
+
+/// What is said of a container that shares a PID namespace, in the words of those who ask for it.
+func sharedPIDNamespace(_ what: String) -> Failure {
+    Failure(
+        what,
+        because: "its init is not the first process of a PID namespace of its own",
+        remedy: """
+            start it without --pid=host and --pid=container:…, in a pod without hostPID and shareProcessNamespace; or \
+            leave the hook out of this container's configuration
+            """
+    )
 }
 
 /// Whether a `/proc/PID/status` is that of the first process of a PID namespace below the reader's: proc(5), `NSpid`.

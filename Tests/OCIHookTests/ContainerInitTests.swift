@@ -1,3 +1,4 @@
+import Platform
 import Testing
 
 @testable import OCIHook
@@ -15,5 +16,12 @@ import Testing
     ])
     func knowsTheFirstProcessOfANamespace(status: String, expected: Bool) {
         #expect(isFirstInPIDNamespace(status: status) == expected)
+    }
+
+    @Test func `a shared PID namespace is refused in the words of those who ask for it`() {
+        let failure = sharedPIDNamespace("cannot give the container its TPM")
+        for words in ["--pid=host", "hostPID", "shareProcessNamespace", "leave the hook out"] {
+            #expect(failure.remedy?.contains(words) == true)
+        }
     }
 }

@@ -57,7 +57,7 @@ public struct DeviceCgroup: ~Copyable {
             throw Failure(
                 what,
                 because: "its control group is systemd's unit \(unit), which this version does not support",
-                remedy: "use the runtime's cgroupfs driver, or \(Self.ruleRemedy)"
+                remedy: Self.systemdRemedy
             )
         }
         // A filter that allows the devices is left as it is, so there is no need to ask first.
@@ -78,11 +78,18 @@ public struct DeviceCgroup: ~Copyable {
             what,
             because: denying.isEmpty
                 ? "the device cgroup denies it" : "denied by \(denying.joined(separator: " and "))",
-            remedy: Self.ruleRemedy
+            remedy: denying.isEmpty
+                ? "devices.list of its control groups, or bpftool cgroup tree, shows what is allowed"
+                : "allow \(devices.map { "c \($0) rw" }.joined(separator: " and ")) there, or end what attached it"
         )
     }
 
-    private static let ruleRemedy = "put the devices into linux.resources.devices of the container's configuration"
+    /// A rule in the container's configuration would do as well, but its author cannot know the numbers: the kernel hands
+    /// them out while the hook runs.
+    static let systemdRemedy = """
+        use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, \
+        SystemdCgroup = false for containerd's runtime; or leave the hook out of this container's configuration
+        """
 
     private borrowing func isAllowed(_ nodes: [CInt], _ what: String) throws(Failure) -> Bool {
         let verdicts = try probe.ask(nodes)

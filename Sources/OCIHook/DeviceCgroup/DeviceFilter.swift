@@ -115,9 +115,7 @@ struct DeviceFilter: Equatable, Sendable {
         return plain
     }
 
-    static let blindingRemedy =
-        "set net.core.bpf_jit_harden to 0 or 1 before the container is created, "
-        + "or put the devices into linux.resources.devices of its configuration"
+    static let blindingRemedy = "set net.core.bpf_jit_harden to 0 or 1 before the container is created"
 }
 
 extension DeviceFilter {

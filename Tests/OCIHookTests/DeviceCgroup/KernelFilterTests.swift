@@ -130,6 +130,7 @@ struct KernelFilterTests {
             try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why == "denied by device filter \(id) of \(foreign.path)")
+        #expect(failure.remedy == "allow c \(tpm) rw there, or end what attached it")
         #expect(try foreign.programs() == [program])
     }
 
@@ -154,6 +155,7 @@ struct KernelFilterTests {
             )
         }
         #expect(failure.why.contains("systemd's unit runc-b.scope"))
+        #expect(failure.remedy == DeviceCgroup.systemdRemedy)
         #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
     }
 
