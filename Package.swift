@@ -108,7 +108,7 @@ let package = Package(
         library(
             "RuntimeAdministration",
             path: "Runtime/Administration",
-            ["Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor"]
+            ["Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "CLinux"]
         ),
 
         // The container's side.

@@ -1,0 +1,132 @@
+import Platform
+import Testing
+
+@testable import RuntimeAdministration
+
+/// `vtpmctl log`, with log files as syslog daemons write them and a program in journalctl's place.
+@Suite struct SystemLogTests {
+    private let directory: TemporaryDirectory
+    private let fixtures = #filePath.split(separator: "/").dropLast(2).reduce("") { "\($0)/\($1)" } + "/Fixtures/log"
+
+    init() throws {
+        directory = try TemporaryDirectory()
+    }
+
+    /// A log in which nothing is there until a test puts it there.
+    private func emptyLog() -> SystemLog {
+        var log = SystemLog()
+        log.journals = ["\(directory.path)/journal"]
+        log.journalPrograms = ["\(directory.path)/journalctl"]
+        log.files = ["syslog.1", "syslog", "messages.1", "messages"].map { "\(directory.path)/\($0)" }
+        return log
+    }
+
+    private func copy(_ fixture: String, to name: String) throws {
+        let content = try Descriptor.open("\(fixtures)/\(fixture)", .read).readAll(limit: 65536, fixture)
+        try directory.write(name, content)
+    }
+
+    /// Puts a script into journalctl's place, and a journal there.
+    private func putJournal(_ script: String) throws {
+        _ = try directory.directory("journal")
+        try directory.write("journalctl", Array("#!/bin/bash\n\(script)\n".utf8))
+        _ = try ProgramLaunch("/bin/chmod", ["chmod", "0755", "\(directory.path)/journalctl"]).start().wait()
+    }
+
+    private func messages(_ log: SystemLog, _ container: String?) throws -> [String] {
+        try log.lines(about: container).map { line in
+            line.split(separator: "]: ", maxSplits: 1).last.map(String.init) ?? ""
+        }
+    }
+
+    @Test func `a container's lines are those that name it, and no other program's`() throws {
+        try copy("syslog", to: "syslog")
+        #expect(
+            try messages(emptyLog(), "web") == [
+                #"vTPM of container "web" is tpm1, state "site", generation 4"#,
+                #"container "db": cannot start the vTPM: container "web" uses the state "site""#,
+                #"vTPM of container "web" stopped, generation 5"#,
+                #"poststop of container "web" leaves its vTPM: its init 77 is alive"#,
+            ]
+        )
+    }
+
+    @Test func `a state's ID finds all lines of the containers that have had it`() throws {
+        try copy("syslog", to: "syslog")
+        #expect(try messages(emptyLog(), "site").contains(#"vTPM of container "web" stopped, generation 5"#))
+        #expect(try messages(emptyLog(), "site").count == 4)
+    }
+
+    @Test func `without a container all of our lines are shown, and those that name none`() throws {
+        try copy("syslog", to: "messages")
+        let all = try messages(emptyLog(), nil)
+        #expect(all.count == 6)
+        #expect(all.last == #"cannot read the container's state: it has no "id""#)
+    }
+
+    @Test func `the journal comes first, and the first digits of an ID are enough`() throws {
+        try copy("syslog", to: "syslog")
+        try copy("journal", to: "printed")
+        try putJournal(#"echo "$@" >"${0%/*}/arguments"; cat "${0%/*}/printed""#)
+        #expect(try messages(emptyLog(), "0123456789ab").count == 1)
+        #expect(throws: Failure.self) { try messages(emptyLog(), "0123456") }
+        #expect(try messages(emptyLog(), "web") == [#"vTPM of container "web" is tpm1, state "site", generation 6"#])
+        #expect(
+            String(decoding: try directory.read("arguments"), as: UTF8.self)
+                == "--quiet --no-pager --output=short-iso --lines=10000 "
+                + "--identifier=vtpm-hook --identifier=vtpm-supervisor\n"
+        )
+    }
+
+    @Test func `where the journal has nothing the files are looked at, the older one too`() throws {
+        try copy("syslog", to: "syslog.1")
+        try copy("journal", to: "syslog")
+        try putJournal("true")
+        #expect(try messages(emptyLog(), "web").count == 5)
+    }
+
+    @Test func `where no log can be read that is said, and what to look for`() throws {
+        let failure = try #require(throws: Failure.self) { try emptyLog().lines(about: "web") }
+        #expect(failure.what == #"cannot find lines about "web" in the system log"#)
+        #expect(failure.why.hasPrefix("there is no journal, and none of \(directory.path)/syslog.1, "))
+        #expect(failure.remedy?.hasSuffix("our lines are those of vtpm-hook and vtpm-supervisor") == true)
+    }
+
+    @Test func `where there is no such line it is said where was looked`() throws {
+        try copy("syslog", to: "syslog")
+        let failure = try #require(throws: Failure.self) { try emptyLog().lines(about: "nobody") }
+        #expect(failure.why == "there is none in \(directory.path)/syslog")
+    }
+
+    @Test(arguments: [
+        ("echo oops; exit 3", "it ended with exit code 3"),
+        ("exec sleep 60", "it did not end within 0 s"),
+    ])
+    func `a journal that cannot be read is named`(script: String, reason: String) throws {
+        try putJournal(script)
+        var log = emptyLog()
+        log.timeout = script.hasPrefix("exec") ? 100 : 20_000
+        let failure = try #require(throws: Failure.self) { try log.lines(about: "web") }
+        #expect(failure.why.contains(reason))
+    }
+
+    @Test func `of a long log the end is read, and what is no file is refused`() throws {
+        try copy("syslog", to: "syslog")
+        var log = emptyLog()
+        log.byteLimit = 250
+        #expect(
+            try messages(log, nil) == [
+                #"vTPM of container "webserver" is tpm2, ephemeral, generation 0"#,
+                #"cannot read the container's state: it has no "id""#,
+            ]
+        )
+        _ = try directory.directory("messages")
+        let failure = try #require(throws: Failure.self) { try log.lines(about: "nobody") }
+        #expect(failure.why.contains("it is no regular file"))
+    }
+
+    @Test func `a terminal is not driven by what was logged`() throws {
+        try directory.write("syslog", Array("Jan 13 09:00:08 host vtpm-hook[1]: container \"a\": \u{1b}[2J\n".utf8))
+        #expect(try emptyLog().lines(about: "a") == ["Jan 13 09:00:08 host vtpm-hook[1]: container \"a\": ?[2J"])
+    }
+}
