@@ -32,7 +32,10 @@ install:
 	for program in $(PROGRAMS); do \
 	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
 	install -s -m 0755 .build/release/vtpmctl $(DESTDIR)$(BINDIR)/
-	install -m 0644 hooks/*.json $(DESTDIR)$(DATADIR)/hooks/
+	install -m 0644 hooks/merge.jq $(DESTDIR)$(DATADIR)/hooks/
+	for file in hooks/*.json hooks/*/*.json; do \
+	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$file | \
+	        install -D -m 0644 /dev/stdin $(DESTDIR)$(DATADIR)/$$file || exit 1; done
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
