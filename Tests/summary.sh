@@ -8,6 +8,18 @@ count() { # PASSED FAILED
     failed=$((failed + $2))
 }
 
+# Runs a program that says `ok NAME` or `not ok NAME` of each thing that it tries, and counts.
+lines_of() { # PROGRAM
+    local ended=0 broken
+    "$@" 2>&1 | tee "$scratch/lines" || ended=$?
+    broken=$(grep --count '^not ok ' "$scratch/lines") || true
+    count "$(grep --count '^ok ' "$scratch/lines")" "$broken"
+    if ((ended != 0 && broken == 0)); then
+        echo "not ok $1 (it did not end in order: exit status $ended)"
+        count 0 1
+    fi
+}
+
 # Runs `swift test` with these arguments, shows what failed and what matches the pattern in $show, and counts.
 unit_tests() {
     local total broken
