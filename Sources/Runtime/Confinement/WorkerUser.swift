@@ -5,12 +5,12 @@ import Platform
 /// The user and group that a worker becomes: its own, and nobody else's on this host.
 ///
 /// Process IDs are unique in a PID namespace while a process lives and have 22 bits at most (proc(5), `/proc/sys/kernel/pid_max`), so a
-/// range of that size gives each living worker one without a record of who has which. The range ends at the largest
-/// signed 32-bit number; systemd's list of user IDs ("Users, Groups, UIDs and GIDs on systemd Systems") has nothing in
-/// it.
+/// range of that size gives each living worker one without a record of who has which. 0x7f800001 to 0x7fbfffff lies in what
+/// systemd's list of user IDs ("Users, Groups, UIDs and GIDs on systemd Systems") has as unused: above its containers' IDs
+/// (to 0x6fffffff) and below those of foreign images (0x7ffe0000 to 0x7ffeffff).
 public struct WorkerUser: Equatable, Sendable {
     /// The first of the range.
-    public static let first: UInt32 = 0x7fc0_0000
+    public static let first: UInt32 = 0x7f80_0000
     /// The user ID, and the group ID.
     public let number: UInt32
 

@@ -90,11 +90,27 @@ import Testing
     }
 
     @Test func usersLieInTheirRange() throws {
-        #expect(try WorkerUser(of: 1).number == 2_143_289_345)
-        #expect(try WorkerUser(of: 1 << 22 - 1).number == 2_147_483_647)
+        #expect(try WorkerUser(of: 1).number == 2_139_095_041)
+        #expect(try WorkerUser(of: 1 << 22 - 1).number == 2_143_289_343)
         #expect(WorkerUser(0) == nil && WorkerUser(1000) == nil)
         #expect(WorkerUser(WorkerUser.first) == nil && WorkerUser(WorkerUser.first + 1 << 22) == nil)
         #expect(try WorkerUser(WorkerUser.first + 5) == WorkerUser(of: 5))
+    }
+
+    /// systemd's own ranges, from its `meson_options.txt` and `src/basic/uid-classification.h`, and those of others for
+    /// many users at once; nobody's is taken.
+    @Test(
+        arguments: [
+            0...999, 1000...60000, 60001...60513, 60514...60577, 60578...60705, 61184...65519, 65534...65535,
+            // Subordinate IDs (login.defs), LXD's and Incus's, containers of systemd's, of FreeIPA and SSSD.
+            100_000...600_100_000, 1_000_000...1_001_000_000, 524_288...1_879_048_191, 200_000...2_000_200_000,
+            // Foreign images; what is not signed any more.
+            2_147_352_576...2_147_418_111, 2_147_483_648...UInt32.max,
+        ] as [ClosedRange<UInt32>]
+    )
+    func nobodyElseHasTheirNumbers(_ range: ClosedRange<UInt32>) throws {
+        let ours = try WorkerUser(of: 1).number...WorkerUser(of: 1 << 22 - 1).number
+        #expect(!ours.overlaps(range))
     }
 
     private func text(_ path: String) throws -> String {
