@@ -66,10 +66,10 @@ public enum Hardening {
     /// `/proc/PID/oom_score_adj`
     @discardableResult
     public static func setOutOfMemoryScore(_ score: Int, of process: pid_t? = nil) throws(Failure) -> Bool {
-        let path = "/proc/\(process.map { "\($0)" } ?? "self")/oom_score_adj"
-        let file = try Descriptor.open(path, OpenOptions(O_WRONLY))
+        let path = "\(process.map { "\($0)" } ?? "self")/oom_score_adj"
+        let file = try Procfs().open(path, O_WRONLY)
         do {
-            try file.writeAll(Array("\(score)".utf8), path)
+            try file.writeAll(Array("\(score)".utf8), "/proc/\(path)")
             return true
         } catch let error where error.code == EACCES {
             return false

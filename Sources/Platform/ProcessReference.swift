@@ -49,8 +49,7 @@ public struct ProcessIdentity: Equatable, Sendable {
     /// Names the process that has this ID now.
     public init(of process: pid_t) throws(Failure) {
         let path = "/proc/\(process)/stat"
-        let file = try Descriptor.open(path, .read)
-        let text = String(decoding: try file.readAll(limit: 4096, path), as: UTF8.self)
+        let text = String(decoding: try Procfs().read("\(process)/stat", limit: 4096), as: UTF8.self)
         // The second field is the command in brackets and may itself hold blanks and brackets.
         let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
         guard fields.count > 20, let startTime = UInt64(fields[20]) else {

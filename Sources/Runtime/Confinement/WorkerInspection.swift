@@ -16,7 +16,8 @@ public enum WorkerInspection {
         descriptors limit: Int = 5
     ) throws(Failure) {
         let what = "cannot trust the worker"
-        let status = ProcessStatus(try text("status", of: process))
+        let procfs = try Procfs()
+        let status = ProcessStatus(try text("status", of: process, procfs))
         for (field, expected) in expectedStatus(user) {
             let found = status[field]
             guard found == expected else {
@@ -24,20 +25,19 @@ public enum WorkerInspection {
             }
         }
         for namespace in ["mnt", "net", "ipc", "uts", "pid"] {
-            guard try identity(namespace, of: "\(process)") != identity(namespace, of: "self") else {
+            guard try identity(namespace, of: "\(process)", procfs) != identity(namespace, of: "self", procfs) else {
                 throw Failure(what, because: "it has the supervisor's \(namespace) namespace")
             }
         }
-        let directory = try Descriptor.open("/proc/\(process)", .directory)
-        // What is in it belongs to the process's user, unless the process cannot be dumped.
-        guard try Descriptor.open("status", .read, at: directory.number).status("/proc/\(process)").st_uid == 0 else {
+        // What is in the process's directory belongs to its user, unless it cannot be dumped.
+        guard try procfs.open("\(process)/status").status("/proc/\(process)").st_uid == 0 else {
             throw Failure(what, because: "others of its user could look into it")
         }
-        let descriptors = try entries(of: .open("fd", .directory, at: directory.number), "/proc/\(process)/fd")
+        let descriptors = try entries(of: procfs.open("\(process)/fd", O_RDONLY | O_DIRECTORY), "/proc/\(process)/fd")
         guard descriptors.count <= limit else {
             throw Failure(what, because: "it has \(descriptors.count) descriptors")
         }
-        let mounts = try text("mountinfo", of: process).split(separator: "\n")
+        let mounts = try text("mountinfo", of: process, procfs).split(separator: "\n")
         // Type and source come after the separator. proc_pid_mountinfo(5)
         let described = mounts.first?.split(separator: " ").drop { $0 != "-" }.dropFirst().prefix(2)
         guard mounts.count == 1, described.map(Array.init) == ["tmpfs", "empty"] else {
@@ -47,7 +47,7 @@ public enum WorkerInspection {
 
     /// Whether all of its memory is locked, or only the buffers that hold a state on its way.
     public static func hasLockedMemory(_ process: pid_t) throws(Failure) -> Bool {
-        let status = ProcessStatus(try text("status", of: process))
+        let status = ProcessStatus(try text("status", of: process, Procfs()))
         return status["VmLck"]?.first != "0"
     }
 
@@ -61,15 +61,16 @@ public enum WorkerInspection {
         ]
     }
 
-    private static func text(_ file: String, of process: pid_t) throws(Failure) -> String {
-        let path = "/proc/\(process)/\(file)"
-        let content = try Descriptor.open(path, .read).readAll(limit: 65536, path)
-        return String(decoding: content, as: UTF8.self)
+    private static func text(_ file: String, of process: pid_t, _ procfs: borrowing Procfs) throws(Failure) -> String {
+        String(decoding: try procfs.read("\(process)/\(file)", limit: 65536), as: UTF8.self)
     }
 
-    private static func identity(_ namespace: String, of process: String) throws(Failure) -> [UInt64] {
-        let path = "/proc/\(process)/ns/\(namespace)"
-        let status = try Descriptor.open(path, OpenOptions(openPathOnly)).status(path)
+    private static func identity(
+        _ namespace: String,
+        of process: String,
+        _ procfs: borrowing Procfs
+    ) throws(Failure) -> [UInt64] {
+        let status = try procfs.namespace(namespace, of: process, openPathOnly).status("a namespace")
         return [UInt64(status.st_dev), UInt64(status.st_ino)]
     }
 }

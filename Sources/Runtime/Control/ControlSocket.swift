@@ -79,6 +79,8 @@ public enum ControlSocket {
 
     /// The address goes through the open directory: a path could be longer than an address (108 bytes, unix(7)).
     private static func address(in directory: borrowing Descriptor) throws(Failure) -> sockaddr_un {
+        // The kernel takes the path from here, so that nobody looks at /proc again.
+        _ = try Procfs()
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let path = Array("/proc/self/fd/\(directory.number)/\(name)".utf8)

@@ -18,11 +18,7 @@ public struct Installation: Sendable {
 
     /// The usual places, with our programs beside the one that is running.
     public static func current() throws(Failure) -> Installation {
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let count = try systemCall("readlink", "cannot find this program") {
-            readlink("/proc/self/exe", &buffer, buffer.count)
-        }
-        let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = try Procfs().link("self/exe")
         return Installation(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
     }
 

@@ -29,6 +29,7 @@ struct TPMChip {
 
     /// All of them, by number.
     static func all(sys: String) throws(Failure) -> [TPMChip] {
+        try checkFileSystem(sys)
         let path = "\(sys)/class/tpm"
         let names: [String]
         do {
@@ -42,6 +43,16 @@ struct TPMChip {
             chips.append(try TPMChip(number, sys: sys))
         }
         return chips.sorted { $0.number < $1.number }
+    }
+
+    /// What only looks like sysfs could name a vTPM hardware.
+    private static func checkFileSystem(_ path: String) throws(Failure) {
+        // Elsewhere it is a test's.
+        guard path == "/sys" else { return }
+        let root = try Descriptor.open(path, OpenOptions(openPathOnly | O_DIRECTORY))
+        guard try root.fileSystemMagic(path) == Int(SYSFS_MAGIC) else {
+            throw Failure("cannot use the host's TPM", because: "\(path) is not sysfs")
+        }
     }
 
     /// A file's only line, or nothing where there is no such file, or the chip has just gone.
