@@ -154,7 +154,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "HostileSupervisor",
-            dependencies: ["RuntimeConfinement", "Platform", "CLinux"],
+            dependencies: ["RuntimeConfinement", "RuntimeControl", "Platform", "CLinux", "CSystemCall"],
             path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
             swiftSettings: strict
         ),

@@ -62,6 +62,11 @@ static const int clinux_clone_newnet = 0x40000000;         // CLONE_NEWNET
 static const int clinux_mcl_onfault = 4;                   // MCL_ONFAULT, sys/mman.h
 static const short clinux_posix_spawn_setsid = 0x80;       // POSIX_SPAWN_SETSID, spawn.h
 
+static const int clinux_map_droppable = 0x08;              // MAP_DROPPABLE, linux/mman.h since 6.11
+static const int clinux_madv_soft_offline = 101;           // MADV_SOFT_OFFLINE, asm-generic/mman-common.h
+static const int clinux_tcgets2 = (int)0x802c542aU;        // TCGETS2, asm-generic/ioctls.h: a macro with a sizeof
+static const int clinux_vtpm_proxy_ioc_type = 0xa1;        // the type of all requests in linux/vtpm_proxy.h
+
 static const int clinux_pr_set_mdwe = 65;                  // PR_SET_MDWE, linux/prctl.h since 6.3
 static const unsigned long clinux_pr_mdwe_refuse_exec_gain = 1;   // PR_MDWE_REFUSE_EXEC_GAIN
 

@@ -26,9 +26,14 @@ public struct ProgramLaunch {
         self.environment = environment
     }
 
-    /// A fixed search path; and no back trace of a crashed Swift process, which could print secrets.
+    /// A fixed search path; no back trace of a crashed Swift process, which could print secrets; and no huge pages.
+    ///
+    /// malloc(3) asks for them by itself on some machines (AArch64, from glibc 2.43 on), and a heap that needs some hundred
+    /// kilobytes would take megabytes, locked. Where AppArmor starts the program (`Px`), the loader ignores the variable:
+    /// the filters of system calls refuse what it would have asked for. ld.so(8), GLIBC_TUNABLES
     public static let plainEnvironment = [
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SWIFT_BACKTRACE=enable=no",
+        "GLIBC_TUNABLES=glibc.malloc.hugetlb=0",
     ]
 
     /// Starts the program, as a child that the caller has to reap.

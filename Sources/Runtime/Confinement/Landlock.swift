@@ -8,23 +8,18 @@ package struct Landlock: ~Copyable {
     struct Access: OptionSet {
         let rawValue: UInt64
 
-        static let execute = Access(rawValue: 1 << 0)
         static let writeFile = Access(rawValue: 1 << 1)
         static let readFile = Access(rawValue: 1 << 2)
         static let readDirectory = Access(rawValue: 1 << 3)
         static let removeDirectory = Access(rawValue: 1 << 4)
         static let removeFile = Access(rawValue: 1 << 5)
-        static let makeDirectory = Access(rawValue: 1 << 7)
         static let makeFile = Access(rawValue: 1 << 8)
-        static let makeSocket = Access(rawValue: 1 << 9)
         /// ABI 3.
         static let truncate = Access(rawValue: 1 << 14)
 
         static let read: Access = [.readFile, .readDirectory]
-        /// All that is done in a directory of our own.
-        static let own: Access = [
-            .read, .writeFile, .removeDirectory, .removeFile, .makeDirectory, .makeFile, .makeSocket, .truncate,
-        ]
+        /// A file is written beside another and put into its place.
+        static let replaceFiles: Access = [.readFile, .writeFile, .makeFile, .removeFile, .truncate]
     }
 
     /// What beside files the kernel may deny, where it can.

@@ -22,31 +22,38 @@ public struct SupervisorConfinement: ~Copyable {
         }
     }
 
-    /// Begins with no file but what the kernel says of processes and TPMs. proc(5), sysfs(5)
+    /// Begins with no file at all.
     public init() throws(Failure) {
-        let landlock = try Landlock(denying: .abstractSockets)
-        for path in ["/proc", "/sys"] {
-            try landlock?.allow(.read, below: try .open(path, OpenOptions(openPathOnly | O_DIRECTORY)))
-        }
-        self.landlock = landlock
+        landlock = try Landlock(denying: .abstractSockets)
     }
 
-    /// Lets it do its work in one of our own directories.
-    public borrowing func allowOwn(_ directory: borrowing Descriptor) throws(Failure) {
-        try landlock?.allow(.own, below: directory)
+    /// Lets it read its state and replace it.
+    public borrowing func allowState(_ directory: borrowing Descriptor) throws(Failure) {
+        try landlock?.allow(.replaceFiles, below: directory)
     }
 
-    /// Lets it remove directories of our own in this one; what is in them has to be allowed itself.
+    /// Lets it read the index, change it and look for what is in it.
+    public borrowing func allowIndex(_ directory: borrowing Descriptor) throws(Failure) {
+        try landlock?.allow([.replaceFiles, .readDirectory], below: directory)
+    }
+
+    /// Lets it remove what is in its lease.
+    public borrowing func allowLease(_ directory: borrowing Descriptor) throws(Failure) {
+        try landlock?.allow([.readDirectory, .removeFile], below: directory)
+    }
+
+    /// Lets it remove empty directories in this one; to remove what is in them has to be allowed itself.
     public borrowing func allowRemoval(in directory: borrowing Descriptor) throws(Failure) {
-        try landlock?.allow([.read, .removeDirectory], below: directory)
+        try landlock?.allow(.removeDirectory, below: directory)
     }
 
-    /// Lets it open the host's TPM, for the counter.
+    /// Lets it open the host's TPM, for the counter, and see in sysfs that it is hardware.
     ///
     /// udev gives the device to a group (`tss`), which root needs without CAP_DAC_OVERRIDE.
     public mutating func allowDevice(_ path: String) throws(Failure) {
         let device = try Descriptor.open(path, OpenOptions(openPathOnly))
         try landlock?.allow([.readFile, .writeFile], below: device)
+        try landlock?.allow(.read, below: try .open("/sys", OpenOptions(openPathOnly | O_DIRECTORY)))
         groups.append(try device.status(path).st_gid)
         try joinGroups()
     }
@@ -87,21 +94,24 @@ extension SystemCallFilter {
         let (datagram, stream) = (CInt(SOCK_DGRAM.rawValue), CInt(SOCK_STREAM.rawValue))
         let closeOnExec = CInt(SOCK_CLOEXEC.rawValue)
         filter.allow("socket", where: .equals(0, AF_UNIX), .equals(1, datagram | closeOnExec))
-        filter.refuse("socket", where: .equals(0, AF_UNIX), .equals(1, stream | closeOnExec))
+        filter.refuse("socket", with: EACCES, where: .equals(0, AF_UNIX), .equals(1, stream | closeOnExec))
+        filter.kill("socket", where: !.equals(0, AF_UNIX))
         filter.allow("connect", "sendto")
         // State, index, lease, and their locks.
-        filter.allow("openat", "openat2", "fstat", "newfstatat", "fstatfs", "lseek", "getdents64", "fcntl")
-        filter.allow("mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "linkat")
-        filter.allow("fsync", "ftruncate", "flock")
+        filter.allow("openat", "openat2", "fstat", "newfstatat", "fstatfs", "getdents64", "fcntl")
+        filter.allow("unlinkat", "renameat", "fsync", "fdatasync", "ftruncate", "flock", "pread64", "pwrite64")
         // Which TPM is the host's.
-        filter.allow("access", "faccessat", "readlink", "readlinkat", "stat")
-        // The worker's end, and that of those who have a state.
-        filter.allow("pidfd_open", "wait4")
+        filter.allow("access", "faccessat")
+        // The worker's end. It has pidfds of its worker and of the init alone, and gets no others.
+        filter.allow("wait4")
         filter.allow("pidfd_send_signal", where: .equals(1, SIGKILL))
+        filter.kill("pidfd_send_signal", where: !.equals(1, SIGKILL))
         filter.allowMemory()
         filter.allow("futex", "getrandom", "getpid", "geteuid")
         filter.allow("clock_gettime", "gettimeofday", "time")
+        filter.refuseTerminals()
         filter.allow("restart_syscall", "exit", "exit_group")
+        filter.killAttacks()
         return filter
     }()
 }

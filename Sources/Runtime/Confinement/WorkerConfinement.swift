@@ -103,11 +103,16 @@ extension SystemCallFilter {
         filter.allow("getrandom", "getpid")
         // The TPM's clock and deadlines, where the machine has no clock that can be read without a call.
         filter.allow("clock_gettime", "gettimeofday", "time")
-        // libtpms prints a line when it goes into failure mode, and dprintf(3) looks whether it prints to a terminal.
+        // libtpms prints a line when it goes into failure mode, and dprintf(3) looks at what it prints to.
         filter.allow("fstat", "lseek")
         filter.allow("newfstatat", where: .equals(3, clinux_at_empty_path))
-        filter.allow("ioctl", where: .equals(1, CInt(TCGETS)))
+        filter.refuseTerminals()
+        filter.hideFiles()
         filter.allow("restart_syscall", "exit", "exit_group")
+        filter.killAttacks()
+        // It has no socket but the channel, no process to know of, and no file.
+        filter.kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
+        filter.kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
         return filter
     }()
 }

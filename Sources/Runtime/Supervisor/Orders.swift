@@ -78,7 +78,7 @@ struct Orders: ~Copyable {
             try confinement.allowDevice(counter.device)
         }
         switch indexDirectory {
-        case .some(let directory): try confinement.allowOwn(directory)
+        case .some(let directory): try confinement.allowIndex(directory)
         case .none: break
         }
         switch states {

@@ -100,10 +100,11 @@ public final class Supervisor {
         let (store, state) = try openState(&orders, hook)
         if let states, case .persistent(let storage) = order.storage {
             let name = try StateName.encoded(storage.stateID)
-            try confinement.allowOwn(.open(name, .beneath(O_RDONLY | O_DIRECTORY), at: states.number, as: "the state"))
+            let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+            try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
         }
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
-        try confinement.allowOwn(lease.directory)
+        try confinement.allowLease(lease.directory)
         try worker.initialize(state)
         if !confinement.restrictsFiles {
             Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")

@@ -4,36 +4,60 @@ import Testing
 
 @testable import RuntimeConfinement
 
-/// The tables of docs/threat-model.md have the system calls that the code allows, each once and with a reason.
+/// The tables of docs/threat-model.md have the system calls that the code allows, refuses in a way of its own, or ends a
+/// program for, each once and with a reason.
 @Suite struct ThreatModelTests {
-    @Test(arguments: ["worker", "supervisor"]) func everyAllowedCallHasItsReason(_ program: String) throws {
-        let filter = program == "worker" ? SystemCallFilter.worker : .supervisor
-        let documented = try documentedCalls(of: program)
-        let allowed = filter.rules.map { DocumentedCall(name: $0.call, condition: condition(of: $0)) }
+    static let filters = ["worker": SystemCallFilter.worker, "supervisor": SystemCallFilter.supervisor]
+
+    @Test(arguments: filters.keys) func everyCallHasItsReason(_ program: String) throws {
+        let rules = try #require(Self.filters[program]).rules
+        let ends =
+            try documentedCalls("System calls that end either", .kill)
+            + documentedCalls("System calls that end the \(program)", .kill)
+        let documented = try documentedCalls("System calls of the \(program)") + ends
+        let listed = rules.map { DocumentedCall(name: $0.call, condition: condition(of: $0), action: $0.action) }
         #expect(Set(documented).count == documented.count, "a call has two rows")
-        #expect(Set(allowed).count == allowed.count, "a call has two rules")
-        #expect(Set(allowed).subtracting(documented) == [], "allowed, and not in docs/threat-model.md")
-        #expect(Set(documented).subtracting(allowed) == [], "in docs/threat-model.md, and not allowed")
+        #expect(Set(listed).count == listed.count, "a call has two rules")
+        #expect(Set(listed).subtracting(documented) == [], "in the code, and not in docs/threat-model.md")
+        // What is the end for one program may be allowed to the other.
+        let own = Set(rules.filter { $0.arguments.isEmpty && $0.action == .allow }.map(\.call))
+        let missing = Set(documented).subtracting(listed).filter { $0.action != .kill || !own.contains($0.name) }
+        #expect(missing == [], "in docs/threat-model.md, and not in the code")
     }
 
     struct DocumentedCall: Hashable {
         let name: String
         let condition: String
+        let action: SystemCallFilter.Action
     }
 
     /// What the arguments must be, as the table writes it; nothing where they do not matter.
     private func condition(of rule: SystemCallFilter.Rule) -> String {
         rule.arguments
-            .map { "argument \($0.index) & 0x\(String($0.mask, radix: 16)) = 0x\(String($0.value, radix: 16))" }
+            .map { argument in
+                let (mask, value) = (String(argument.mask, radix: 16), String(argument.value, radix: 16))
+                return "argument \(argument.index) & 0x\(mask) \(argument.differs ? "≠" : "=") 0x\(value)"
+            }
             .joined(separator: ", ")
     }
 
-    /// The rows of the table below the heading "System calls of the …".
-    private func documentedCalls(of program: String) throws -> [DocumentedCall] {
+    static let errors: [String: CInt] = ["EACCES": EACCES, "ENOENT": ENOENT, "ENOTTY": ENOTTY]
+
+    /// What the reason says of a call's end; without a word, the call is allowed.
+    private func action(of reason: String) throws -> SystemCallFilter.Action {
+        guard let match = reason.firstMatch(of: /^fails with (\w+)/) else { return .allow }
+        return .refuse(try #require(Self.errors[String(match.1)], "\(reason)"))
+    }
+
+    /// The rows of the table below a heading.
+    private func documentedCalls(
+        _ heading: String,
+        _ action: SystemCallFilter.Action? = nil
+    ) throws -> [DocumentedCall] {
         let text = try text(of: "docs/threat-model.md")
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        let heading = try #require(lines.firstIndex(of: "### System calls of the \(program)"))
-        let section = lines[(heading + 1)...].prefix { !$0.hasPrefix("#") }
+        let first = try #require(lines.firstIndex(of: "### \(heading)"))
+        let section = lines[(first + 1)...].prefix { !$0.hasPrefix("#") }
         var calls: [DocumentedCall] = []
         // A heading and a rule come first.
         for line in section.filter({ $0.hasPrefix("|") }).dropFirst(2) {
@@ -42,7 +66,9 @@ import Testing
             #expect(!cells[2].isEmpty, "no reason: \(line)")
             for name in cells[0].split(separator: ",").map(trimmed) {
                 try #require(name.hasPrefix("`") && name.hasSuffix("`"), "\(line)")
-                calls.append(DocumentedCall(name: String(name.dropFirst().dropLast()), condition: cells[1]))
+                let name = String(name.dropFirst().dropLast())
+                let action = try action ?? self.action(of: cells[2])
+                calls.append(DocumentedCall(name: name, condition: cells[1], action: action))
             }
         }
         return calls

@@ -18,11 +18,17 @@ struct SystemCallTrace {
 
     private(set) var calls: [Call] = []
 
+    static let filesAndSockets = "%file,%desc,%network,memfd_create"
+
     /// A program that is traced from its start to its end, with its children.
     ///
     /// The tracer is no parent of the program (`-D`), so that whoever starts it still is.
-    static func launch(_ program: [String], into file: String) -> ProgramLaunch {
-        let options = ["strace", "-f", "-D", "-y", "-o", file, "-e", "trace=%file,%desc,%network,memfd_create"]
+    static func launch(
+        _ program: [String],
+        _ traced: String = filesAndSockets,
+        into file: String
+    ) -> ProgramLaunch {
+        let options = ["strace", "-f", "-D", "-y", "-o", file, "-e", "trace=\(traced)"]
         return ProgramLaunch("/usr/bin/strace", options + program)
     }
 

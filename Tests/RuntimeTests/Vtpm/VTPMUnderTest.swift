@@ -31,7 +31,9 @@ final class VTPMUnderTest {
         worker: String? = nil,
         isEphemeral: Bool = false,
         ordersAfter milliseconds: UInt32 = 0,
-        trace: String? = nil
+        trace: String? = nil,
+        traced: String = SystemCallTrace.filesAndSockets,
+        environment: [String] = ProgramLaunch.plainEnvironment
     ) throws {
         self.temporary = temporary
         leaseName = try "lease-\(StateName.encoded(stateID))"
@@ -41,8 +43,8 @@ final class VTPMUnderTest {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let program = Self.program("vtpm-supervisor")
         let arguments = [worker ?? Self.program("vtpm-worker")]
-        var launch = ProgramLaunch(program, ["vtpm-supervisor"] + arguments)
-        if let trace { launch = SystemCallTrace.launch([program] + arguments, into: trace) }
+        var launch = ProgramLaunch(program, ["vtpm-supervisor"] + arguments, environment: environment)
+        if let trace { launch = SystemCallTrace.launch([program] + arguments, traced, into: trace) }
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         supervisor = try launch.start()

@@ -1,4 +1,5 @@
 import CLinux
+import CSystemCall
 import Glibc
 import Platform
 import RuntimeConfinement
@@ -7,43 +8,81 @@ import RuntimeConfinement
 ///
 ///     HostileSupervisor DIRECTORY ATTEMPT
 ///
-/// The directory is its own. Ends with 0 where the attempt succeeded, else with the `errno`.
+/// In the directory are `state`, `index`, `run` and, in that, `lease` and `other`. Ends with 0 where the attempt
+/// succeeded, else with the `errno`.
 @main
 struct Main {
     static func main() throws {
-        let (directory, attempt) = (CommandLine.arguments[1], CommandLine.arguments[2])
+        let (root, attempt) = (CommandLine.arguments[1], CommandLine.arguments[2])
+        if attempt.hasPrefix("believes ") { exit(Falsehoods.believes(attempt)) }
         try Hardening.forbidNewPrivileges()
-        if attempt == "opens its directory, as a worker" {
+        if attempt == "opens its state, as a worker" {
             try Landlock(denying: .abstractSocketsAndSignals)?.enforce()
-            exit(code(open(directory, O_RDONLY | O_DIRECTORY)))
+            exit(code(open("\(root)/state", O_RDONLY | O_DIRECTORY)))
         }
         let confinement = try SupervisorConfinement()
-        try confinement.allowOwn(.open(directory, .directory))
+        try confinement.allowState(.open("\(root)/state", .directory))
+        try confinement.allowIndex(.open("\(root)/index", .directory))
+        try confinement.allowLease(.open("\(root)/run/lease", .directory))
+        try confinement.allowRemoval(in: .open("\(root)/run", .directory))
         try confinement.enforce()
-        exit(result(of: attempt, directory))
+        exit(files(attempt, root) ?? calls(attempt) ?? 127)
     }
 
-    private static func result(of attempt: String, _ directory: String) -> CInt {
+    private static func files(_ attempt: String, _ root: String) -> CInt? {
         switch attempt {
-        case "writes a state": code(open("\(directory)/state", O_CREAT | O_WRONLY, 0o600))
-        case "makes and removes a directory":
-            code(mkdir("\(directory)/new", 0o700)) | code(unlinkat(AT_FDCWD, "\(directory)/new", AT_REMOVEDIR))
+        case "replaces its state":
+            code(open("\(root)/state/state.new", O_CREAT | O_TRUNC | O_WRONLY, 0o600))
+                | code(renameat(AT_FDCWD, "\(root)/state/state.new", AT_FDCWD, "\(root)/state/state"))
+        case "reads its state": code(open("\(root)/state/lock", O_RDWR))
+        case "lists its state": code(open("\(root)/state", O_RDONLY | O_DIRECTORY))
+        case "changes the index": code(open("\(root)/index/index", O_CREAT | O_RDWR, 0o600))
+        case "lists the index": code(open("\(root)/index", O_RDONLY | O_DIRECTORY))
+        case "removes its lease":
+            code(open("\(root)/run/lease", O_RDONLY | O_DIRECTORY))
+                | code(unlinkat(AT_FDCWD, "\(root)/run/lease/control", 0))
+                | code(unlinkat(AT_FDCWD, "\(root)/run/lease", AT_REMOVEDIR))
+        case "reads its lease": code(open("\(root)/run/lease/control", O_RDONLY))
+        case "makes a file in its lease": code(open("\(root)/run/lease/new", O_CREAT | O_WRONLY, 0o600))
+        case "lists the leases": code(open("\(root)/run", O_RDONLY | O_DIRECTORY))
+        case "reads another lease": code(open("\(root)/run/other/lease.json", O_RDONLY))
+        case "removes another lease's file": code(unlinkat(AT_FDCWD, "\(root)/run/other/lease.json", 0))
+        case "makes a directory": code(mkdirat(AT_FDCWD, "\(root)/state/new", 0o700))
         case "looks at a process": code(open("/proc/self/stat", O_RDONLY))
+        case "looks at a device": code(open("/sys/class", O_RDONLY | O_DIRECTORY))
         case "reads a file of the host's": code(open("/etc/passwd", O_RDONLY))
         case "writes a file of the host's": code(open("/tmp/hostile", O_CREAT | O_WRONLY, 0o600))
-        case "leaves its directory": code(open("\(directory)/../other", O_CREAT | O_WRONLY, 0o600))
+        case "leaves its directory": code(open("\(root)/state/../new", O_CREAT | O_WRONLY, 0o600))
         case "changes what the kernel does": code(open("/proc/sys/kernel/core_pattern", O_WRONLY))
+        default: nil
+        }
+    }
+
+    private static func calls(_ attempt: String) -> CInt? {
+        switch attempt {
         case "forks": code(fork())
         case "executes a program": code(execv("/bin/true", [nil]))
         case "connects over the network": code(socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
         case "connects to a daemon": code(socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
-        case "stops a process": code(pidfd_send_signal(pidfd_open(getpid(), 0), SIGTERM, nil, 0))
+        case "stops a process": code(pidfd_send_signal(0, SIGTERM, nil, 0))
+        case "names a process": code(pidfd_open(getpid(), 0))
         case "maps shared memory":
             mmap(nil, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0
         case "makes memory executable": code(mprotect(nil, 4096, PROT_EXEC))
         case "becomes another user": code(setuid(1))
-        default: 127
+        case "takes 4 MiB in one piece": takeMemory()
+        case "advises huge pages": code(CInt(csystemcall(Int(SYS_madvise), 0, 4096, 14, 0, 0, 0)))
+        case "asks for a terminal": code(CInt(csystemcall(Int(SYS_ioctl), 1, 0x802c_542a, 0, 0, 0, 0)))
+        case "makes a call that no kernel has": code(CInt(csystemcall(1000, 0, 0, 0, 0, 0, 0)))
+        default: nil
         }
+    }
+
+    private static func takeMemory() -> CInt {
+        guard let block = malloc(4 << 20) else { return errno }
+        memset(block, 1, 4 << 20)
+        free(block)
+        return 0
     }
 
     private static func code(_ result: CInt) -> CInt { result < 0 ? errno : 0 }

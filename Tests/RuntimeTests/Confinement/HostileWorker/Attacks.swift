@@ -36,7 +36,7 @@ struct Attack {
 
     /// Each of these must be the worker's end at once.
     static let deadly: [Attack] = [
-        Attack("opens a file", call: SYS_openat, at: "/etc/passwd", Int(O_RDONLY)),
+        Attack("opens a file to write", call: SYS_openat, at: "/etc/passwd", Int(O_WRONLY)),
         Attack("opens the supervisor's memory", call: SYS_openat, at: "/proc/1/mem", Int(O_RDWR)),
         Attack("creates a file", call: SYS_openat, at: "/tmp/hostile", Int(O_CREAT | O_WRONLY)),
         Attack("removes a file", call: SYS_unlinkat, at: "/etc/passwd"),
@@ -71,8 +71,11 @@ struct Attack {
         Attack("uses the kernel's keys", call: SYS_keyctl, 0, -3),
         Attack("uses userfaultfd", call: SYS_userfaultfd, 0),
         Attack("counts performance events", call: SYS_perf_event_open, 0, 0, -1, -1, 0),
-        Attack("speaks to a device", call: SYS_ioctl, 5, 0xa1),
-        Attack("raises its limits", call: SYS_prlimit64, 0, 7, 0, 0),
+        // VTPM_PROXY_IOC_NEW_DEV; TIOCSTI.
+        Attack("makes a device", call: SYS_ioctl, 5, 0xc014_a100),
+        Attack("types into a terminal", call: SYS_ioctl, 1, 0x5412),
+        // Whether there is a new limit is all that the filter can see.
+        Attack("raises its limits", call: SYS_prlimit64, 0, 7, 1 << 20, 0),
         Attack("returns from a signal that never came", call: SYS_rt_sigreturn),
         Attack("aborts") { abort() },
     ]

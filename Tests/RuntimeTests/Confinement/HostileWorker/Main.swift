@@ -18,15 +18,20 @@ struct Main {
         (firstOrder, Attack.deadly), (0xa100, Attack.insolent), (0xa200, Attack.greedy), (0xa300, [Attack.spin]),
     ]
 
+    /// The first of the attempts, each answered with a code of ``refusedCode`` and the `errno`.
+    static let firstAttempt = 0xa400
+    static let refusedCode: UInt32 = 0x0010_0000
+
     static func main() {
         if CommandLine.arguments.dropFirst().first == "--list" {
             for (first, attacks) in orders {
                 for (index, attack) in attacks.enumerated() { print(first + index, attack.name) }
             }
+            for (index, attempt) in Attempt.all.enumerated() { print(firstAttempt + index, attempt.name) }
             return
         }
         // Found and made while that can still be done.
-        _ = (libraryProcess, orders.count)
+        _ = (libraryProcess, orders.count, Attempt.all.count)
         do throws(Failure) {
             try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
@@ -59,6 +64,16 @@ func hostileProcess(
         let order = Int(command[10]) << 8 | Int(command[11])
         for (first, attacks) in Main.orders where attacks.indices.contains(order - first) {
             attacks[order - first].run()
+        }
+        if Attempt.all.indices.contains(order - Main.firstAttempt) {
+            let code = Attempt.all[order - Main.firstAttempt].run()
+            // The library's own answer makes the room.
+            let result = libraryProcess?(answer, size, capacity, command, count) ?? TPM_RESULT(TPM_FAIL)
+            guard result == 0, let buffer = answer?.pointee, let size, size.pointee >= 10 else { return result }
+            let header = UInt64(10) << 32 | UInt64(Main.refusedCode | UInt32(code))
+            for index in 0..<8 { buffer[index + 2] = UInt8(truncatingIfNeeded: header >> UInt64(56 - index * 8)) }
+            size.pointee = 10
+            return result
         }
     }
     return libraryProcess?(answer, size, capacity, command, count) ?? TPM_RESULT(TPM_FAIL)
