@@ -71,7 +71,7 @@ struct QuarantineList: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            let found = try Quarantine(host.installation().quarantine).list()
+            let found = try Quarantine(host.installation().quarantine).list { complain("vtpmctl: \($0)") }
             if json { return try printJSON(found) }
             printTable(
                 [["STATE", "PUT ASIDE", "GENERATION", "KEY", "PATH"]]

@@ -74,7 +74,7 @@ public struct KeyRotation {
             waiting = next
             if !waiting.isEmpty { poll(nil, 0, 100) }
         }
-        report.undecryptable = try quarantine.rewrap(repository.keys, repository.disk)
+        report.undecryptable = try quarantine.rewrap(repository.keys, repository.disk) { report.refused.append($0) }
         if try repository.index.keyID() != nil { try repository.index.rewrap() }
         return report
     }

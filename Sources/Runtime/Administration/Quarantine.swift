@@ -27,9 +27,11 @@ public struct Quarantine {
     }
 
     /// All states that were put aside, the oldest first.
-    public func list() throws(Failure) -> [Entry] {
+    ///
+    /// What cannot be opened is passed over, and `problem` is called with it.
+    public func list(_ problem: (Failure) -> Void = { _ in }) throws(Failure) -> [Entry] {
         var found: [Entry] = []
-        try each { (time, name, directory) throws(Failure) in
+        try each(problem) { (time, name, directory) throws(Failure) in
             var entry = Entry(path: "\(path)/\(time)/\(name)", time: time)
             if let file = try? read(in: directory),
                 let header = try? StateFile(parsing: file, path: entry.path)
@@ -67,9 +69,11 @@ public struct Quarantine {
     }
 
     /// Writes all that can be decrypted under the current key; returns the paths of those that cannot.
-    func rewrap(_ keys: KeyRing, _ disk: any Disk) throws(Failure) -> [String] {
+    ///
+    /// What cannot be read or written is passed over, and `problem` is called with it: it may need the old key.
+    func rewrap(_ keys: KeyRing, _ disk: any Disk, _ problem: (Failure) -> Void) throws(Failure) -> [String] {
         var lost: [String] = []
-        try each { (time, name, directory) throws(Failure) in
+        try each(problem) { (time, name, directory) throws(Failure) in
             let path = "\(path)/\(time)/\(name)/\(StateStore.fileName)"
             do throws(Failure) {
                 // A state that was lost has left a directory alone.
@@ -85,12 +89,15 @@ public struct Quarantine {
                 try disk.replace(StateStore.fileName, in: directory, with: content, as: path)
             } catch let error where error.code == nil {
                 lost.append(path)
+            } catch {
+                problem(error)
             }
         }
         return lost
     }
 
     private func each(
+        _ problem: (Failure) -> Void,
         _ body: (_ time: String, _ name: String, borrowing Descriptor) throws(Failure) -> Void
     ) throws(Failure) {
         let root: Descriptor
@@ -101,9 +108,9 @@ public struct Quarantine {
         }
         for time in try entries(of: root, path).sorted() {
             let place = "\(path)/\(time)"
-            guard let aside = try openDirectory(time, in: root, place) else { continue }
+            guard let aside = openDirectory(time, in: root, place, problem) else { continue }
             for name in try entries(of: aside, place).sorted() {
-                guard let state = try openDirectory(name, in: aside, "\(place)/\(name)") else { continue }
+                guard let state = openDirectory(name, in: aside, "\(place)/\(name)", problem) else { continue }
                 try body(time, name, state)
             }
         }
@@ -113,11 +120,13 @@ public struct Quarantine {
     private func openDirectory(
         _ name: String,
         in parent: borrowing Descriptor,
-        _ path: String
-    ) throws(Failure) -> Descriptor? {
-        do {
+        _ path: String,
+        _ problem: (Failure) -> Void
+    ) -> Descriptor? {
+        do throws(Failure) {
             return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent.number, as: path)
-        } catch let error where error.code == ENOTDIR || error.code == ELOOP {
+        } catch {
+            if error.code != ENOTDIR, error.code != ELOOP { problem(error) }
             return nil
         }
     }

@@ -107,7 +107,12 @@ struct KeyFile {
         for entry in try entries(of: directory, parent) where entry.hasPrefix("\(name).") {
             let rest = entry.dropFirst(name.count + 1)
             guard rest.count == 16, rest.utf8.allSatisfy({ "0123456789abcdef".utf8.contains($0) }) else { continue }
-            try disk.removeFile(entry, in: directory, as: "\(parent)/\(entry)")
+            do throws(Failure) {
+                try disk.removeFile(entry, in: directory, as: "\(parent)/\(entry)")
+            } catch let error where error.code == EISDIR || error.code == EPERM {
+                // None of ours, which never is a directory: it is in nobody's way.
+                Log.error("\(error)")
+            }
         }
     }
 
