@@ -163,8 +163,8 @@ let package = Package(
         .testTarget(
             name: "OCIHookTests",
             dependencies: [
-                "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeState", "CLinux",
-                "ProbeProgram", "PlacementProgram",
+                "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
+                "RuntimeState", "CLinux", "ProbeProgram", "PlacementProgram",
             ],
             exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
             swiftSettings: strict

@@ -37,17 +37,22 @@ public struct Creation {
         let procfs = try Procfs()
         try requireNamespaces(of: initProcess, procfs)
         let users = try UserNamespace(of: initProcess, procfs)
+        let runDirectory = try openOwnDirectory(installation.leases)
+        try runDirectory.requireOwn(files: [], installation.leases)
+        let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
+        // First of all: what its first call has put into the container would be in the way of everything else.
+        try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
         let configWhileWaiting = try takePlace(on: control, for: initProcess)
         // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
-        let runDirectory = try openOwnDirectory(installation.leases)
-        try runDirectory.requireOwn(files: [], installation.leases)
         let keysLock = try HostStore.lockKeys(installation, shared: true)
         // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try SupervisorLink(
             program: installation.program("vtpm-supervisor"),
             worker: installation.program("vtpm-worker")
         )
+        let leftovers = Leftovers(on: installation, setting)
+        leftovers.removeAll(in: runDirectory)
         let configuration = try setting.loadConfiguration()
         let config: BundleConfig
         if let configWhileWaiting {
@@ -76,8 +81,6 @@ public struct Creation {
             probe: installation.program("vtpm-hook")
         )
 
-        let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
-        try refuseSecond(leaseName, in: runDirectory)
         let order = StartOrder(
             storage: .ephemeral,
             containerID: state.id,
@@ -85,15 +88,26 @@ public struct Creation {
             leaseName: leaseName,
             initProcess: identity
         )
-        defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory) }
+        defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
         try begin(supervisor, order, stateIdentity, configuration, initProcess, runDirectory)
         let worker = try supervisor.awaitReady()
         _ = consume keysLock
         let registered = try makeDevice(from: control, supervisor, runDirectory)
 
-        guard let leaseDirectory = try Leases.open(leaseName, in: runDirectory) else {
-            throw Failure("cannot start the vTPM", because: "its lease is gone")
-        }
+        // Before the container has a node: whatever is killed from here on, the number is its own until its init is dead.
+        try supervisor.write(
+            Lease(
+                containerID: state.id,
+                bundle: state.bundle,
+                stateID: stateIdentity.stateID,
+                initProcess: identity,
+                supervisor: ProcessIdentity(of: supervisor.process),
+                worker: ProcessIdentity(of: worker),
+                tpmNumber: registered.number,
+                tpm: "\(registered.tpm)",
+                tpmrm: "\(registered.tpmrm)"
+            )
+        )
         try Placement.place(
             registered,
             owner: owner,
@@ -102,18 +116,6 @@ public struct Creation {
             privateMountPoint: "\(installation.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
             try deviceCgroup.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
-            let lease = Lease(
-                containerID: state.id,
-                bundle: state.bundle,
-                stateID: stateIdentity.stateID,
-                initProcess: identity,
-                supervisor: try ProcessIdentity(of: supervisor.process),
-                worker: try ProcessIdentity(of: worker),
-                tpmNumber: registered.number,
-                tpm: "\(registered.tpm)",
-                tpmrm: "\(registered.tpmrm)"
-            )
-            try lease.write(in: leaseDirectory)
             try supervisor.commit()
         }
     }
@@ -177,10 +179,14 @@ public struct Creation {
 
     /// A container that lives keeps its lease: a second hook call for it would give it a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
-        guard let directory = try Leases.open(leaseName, in: runDirectory),
+        guard let directory = try LeaseFiles.open(leaseName, in: runDirectory),
             let lease = try Lease.read(in: directory, leaseName), try lease.initProcess.isAlive()
         else { return }
-        throw Failure("cannot start the vTPM", because: "container \"\(state.id)\" has one (init \(lease.initPID))")
+        throw Failure(
+            "cannot start the vTPM",
+            because: "container \"\(state.id)\" has one already (init \(lease.initPID))",
+            remedy: "configure the hook for createRuntime or for prestart, and not for both"
+        )
     }
 
     /// Makes the device, has it served, and waits until the kernel has registered it.
@@ -196,11 +202,9 @@ public struct Creation {
         _ supervisor: SupervisorLink,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) -> RegisteredTPM {
-        let turn = try FileLock(
-            of: control.duplicate(),
-            until: Deadline(milliseconds: Self.turnPatience),
-            vtpmxPath
-        ) { () throws(Failure) in try supervisor.check() }
+        let turn = try RegistrationTurn.take(until: Deadline(milliseconds: Self.turnPatience)) { () throws(Failure) in
+            try supervisor.check()
+        }
         defer { withExtendedLifetime(turn) {} }
         while true {
             let device = try ProxyDevice(from: control)
@@ -216,15 +220,28 @@ public struct Creation {
         }
     }
 
+    /// Whether a living container's lease names this number; a lease that cannot be read names none.
     private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
-        for (name, lease) in try Leases.all(in: runDirectory) {
-            if try lease.initProcess.isAlive() {
-                if lease.tpmNumber == number { return true }
-            } else if try !lease.supervisor.isAlive() {
-                // Its supervisor was killed, and no poststop came.
-                try LeaseFiles.remove(name, in: runDirectory)
-            }
+        var isReserved = false
+        _ = try Leases.each(in: runDirectory) { (_, _, lease) throws(Failure) in
+            guard let lease, lease.tpmNumber == number, try lease.initProcess.isAlive() else { return }
+            isReserved = true
         }
-        return false
+        return isReserved
+    }
+}
+
+/// The turn of one hook to have its device registered by the kernel.
+enum RegistrationTurn {
+    /// Waits for it until the deadline; it ends with the lock that is returned.
+    ///
+    /// The control device is opened once more for it: flock(2)'s lock belongs to the open file, which a duplicate shares,
+    /// and the hook keeps its own open until it ends.
+    static func take(
+        until deadline: Deadline,
+        at path: String = vtpmxPath,
+        checking goesOn: () throws(Failure) -> Void
+    ) throws(Failure) -> FileLock {
+        try FileLock(of: .open(path, OpenOptions(O_RDWR)), until: deadline, path, checking: goesOn)
     }
 }

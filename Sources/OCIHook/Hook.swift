@@ -37,7 +37,7 @@ public enum Hook {
             let installation = try Installation.current()
             switch stage {
             case .createRuntime, .prestart: try Creation(of: state, on: installation, setting).run()
-            case .poststop: try Removal(of: state, on: installation).run()
+            case .poststop: try Removal(of: state, on: installation, setting).run()
             }
         } catch {
             Log.error("container \"\(state.id)\": \(error)")

@@ -7,18 +7,21 @@ import RuntimeState
 
 /// The `poststop` stage: the fast path of the clean-up that the supervisor does by itself when the init is dead.
 ///
-/// Engines call it on every stop, twice, or for containers that never had a TPM; it never touches a state.
+/// Engines call it on every stop, twice, or for containers that never had a TPM. It touches no state but one that was
+/// made for a container which never came to be.
 public struct Removal {
     private let state: ContainerState
     private let installation: Installation
+    private let setting: HookSetting
 
     /// How long the supervisor may take, in milliseconds: containerd gives the whole clean-up five seconds.
     private static let patience = 3500
 
     /// A removal for a container in this state.
-    public init(of state: ContainerState, on installation: Installation) {
+    public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
         self.state = state
         self.installation = installation
+        self.setting = setting
     }
 
     /// Waits until nothing of the container's vTPM is left, and removes what a killed supervisor has left.
@@ -30,16 +33,16 @@ public struct Removal {
             return
         }
         let name = try StateName.lease(containerID: state.id, bundle: state.bundle)
-        guard let directory = try Leases.open(name, in: runDirectory) else { return }
-        let first = try directory.status("the lease \(name)")
+        guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return }
         try awaitSupervisor(in: directory)
 
         // Meanwhile a new container of the same ID may have been created: its lease is another directory.
-        guard let remaining = try Leases.open(name, in: runDirectory) else { return }
-        let now = try remaining.status("the lease \(name)")
-        guard now.st_ino == first.st_ino, now.st_dev == first.st_dev,
-            let lease = try Lease.read(in: remaining, name)
-        else { return }
+        guard try LeaseFiles.isStill(name, directory, in: runDirectory) else { return }
+        let leftovers = Leftovers(on: installation, setting)
+        guard let lease = try Lease.read(in: directory, name) else {
+            // Its hook was killed, or is at it.
+            return try leftovers.remove(name, in: runDirectory)
+        }
         guard try !lease.initProcess.isAlive() else {
             // Its number must stay taken for as long as it could use its node.
             Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(lease.initPID) is alive")
@@ -47,7 +50,7 @@ public struct Removal {
         }
         try lease.supervisor.killAndWait()
         try lease.worker.killAndWait()
-        try LeaseFiles.remove(name, in: runDirectory)
+        try leftovers.undo(name, directory, in: runDirectory)
     }
 
     /// Waits until the supervisor has cleaned up and ended, or for so long as there is time for it.

@@ -1,6 +1,7 @@
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 import VTPMProxy
 
@@ -12,6 +13,7 @@ final class SupervisorLink {
     private var hasOrders = false
     private var isCommitted = false
     private var isAbandoned = false
+    private var lease: Descriptor?
 
     /// The supervisor's process ID.
     var process: pid_t { child.process }
@@ -23,14 +25,17 @@ final class SupervisorLink {
         if !isCommitted { abandon() }
     }
 
-    /// Ends the supervisor of a container that does not come to be, and removes what it has left if it was killed.
-    func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor) {
+    /// Ends the supervisor of a container that does not come to be, and undoes what it has not, if it was killed.
+    func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
         guard !isCommitted else { return }
         abandon()
         // Before, whatever lease there is is not its.
         guard hasOrders else { return }
         do throws(Failure) {
-            try LeaseFiles.remove(leaseName, in: runDirectory)
+            switch lease.take() {
+            case .some(let own): try leftovers.undo(leaseName, own, in: runDirectory)
+            case .none: try leftovers.remove(leaseName, in: runDirectory)
+            }
         } catch {
             Log.error("\(error)")
         }
@@ -75,9 +80,18 @@ final class SupervisorLink {
 
     /// Waits until the TPM has started up; returns the worker's process ID.
     func awaitReady() throws(Failure) -> pid_t {
-        let message = try expect(HookMessage.ready)
-        guard message.count == 4 else { throw confused }
+        var message = try expect(HookMessage.ready)
+        guard message.count == 4, let lease = message.descriptors.take() else { throw confused }
+        self.lease = consume lease
         return pid_t(bitPattern: message.body.reduce(0) { $0 << 8 | UInt32($1) })
+    }
+
+    /// Writes the lease into the directory that the supervisor has made for it, whatever its name leads to by now.
+    func write(_ lease: Lease) throws(Failure) {
+        switch self.lease {
+        case .some(let directory): try lease.write(in: directory)
+        case .none: throw confused
+        }
     }
 
     /// Has the worker serve a device.

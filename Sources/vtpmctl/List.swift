@@ -47,9 +47,13 @@ struct List: ParsableCommand {
         } catch let error where error.code == ENOENT {
             return []
         }
+        return try load(from: runDirectory)
+    }
+
+    private func load(from runDirectory: borrowing Descriptor) throws(Failure) -> [Entry] {
         var entries: [Entry] = []
-        for (name, lease) in try Leases.all(in: runDirectory) {
-            guard let directory = try Leases.open(name, in: runDirectory) else { continue }
+        let problems = try Leases.each(in: runDirectory) { (name, directory, lease) throws(Failure) in
+            guard let lease else { return removeLeftover(name, directory, in: runDirectory) }
             let status = status(in: directory)
             entries.append(
                 Entry(
@@ -60,7 +64,26 @@ struct List: ParsableCommand {
                 )
             )
         }
+        for problem in problems { complain("vtpmctl: \(problem)") }
         return entries.sorted { $0.lease.containerID < $1.lease.containerID }
+    }
+
+    /// Removes what a creation has left whose hook and supervisor were both killed.
+    ///
+    /// Where it was making a state, the next creation or poststop removes both, since that takes the keys.
+    private func removeLeftover(
+        _ name: String,
+        _ directory: borrowing Descriptor,
+        in runDirectory: borrowing Descriptor
+    ) {
+        do throws(Failure) {
+            guard try LeaseFiles.lock(directory),
+                faccessat(directory.number, LeaseFiles.madeState, F_OK, 0) != 0
+            else { return }
+            try LeaseFiles.remove(name, directory, in: runDirectory)
+        } catch {
+            complain("vtpmctl: \(error)")
+        }
     }
 
     /// Asks the supervisor; nothing where it is gone or does not answer.

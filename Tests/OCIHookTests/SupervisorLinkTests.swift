@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 import Testing
 
@@ -17,13 +18,24 @@ import Testing
     init() throws {
         path = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
         try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
-        try Data("a lease".utf8).write(to: URL(fileURLWithPath: "\(path)/lease/\(LeaseFiles.lease)"))
+        try Data("a socket".utf8).write(to: URL(fileURLWithPath: "\(path)/lease/\(ControlSocket.name)"))
         runDirectory = try .open(path, .directory)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
+    private var leftovers: Leftovers {
+        Leftovers(on: Installation(below: path, programs: "/nowhere"), HookSetting())
+    }
+
     private var hasLease: Bool { FileManager.default.fileExists(atPath: "\(path)/lease") }
+
+    private func openLease() throws -> Descriptor {
+        guard let directory = try LeaseFiles.open("lease", in: runDirectory) else {
+            throw Failure("cannot test", because: "there is no lease")
+        }
+        return directory
+    }
 
     private func link(over channel: Channel) throws -> SupervisorLink {
         SupervisorLink(to: try ProgramLaunch("/bin/true", ["true"]).start(), over: channel)
@@ -65,7 +77,7 @@ import Testing
 
     @Test func `a predecessor's lease stays where there were no orders`() throws {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
-        try link(over: pair.near).abandonUnlessCommitted("lease", in: runDirectory)
+        try link(over: pair.near).abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         #expect(hasLease)
     }
 
@@ -73,9 +85,54 @@ import Testing
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let link = try link(over: pair.near)
         try begin(link)
-        link.abandonUnlessCommitted("lease", in: runDirectory)
+        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}
         #expect(!hasLease)
+    }
+
+    /// Its own supervisor has ended: what is locked is another container's, which has been created since.
+    @Test func `a successor's lease stays`() throws {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        let link = try link(over: pair.near)
+        try begin(link)
+        let successor = try openLease()
+        #expect(try LeaseFiles.lock(successor))
+        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        withExtendedLifetime(pair) {}
+        #expect(hasLease)
+    }
+
+    /// What the supervisor hands over is its lease, whatever the name leads to.
+    @Test func `a successor's lease is neither written nor removed`() throws {
+        let pair = try Channel.pair(near: "hook", far: "supervisor")
+        let link = try link(over: pair.near)
+        try begin(link)
+        let own = try openLease()
+        var worker = ByteWriter()
+        worker.write(UInt32(getpid()))
+        try pair.far.send(HookMessage.ready, worker, descriptors: [own.number])
+        #expect(try link.awaitReady() == getpid())
+        #expect(rename("\(path)/lease", "\(path)/aside") == 0)
+        try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
+        let me = try ProcessIdentity(of: getpid())
+        try link.write(
+            Lease(
+                containerID: "web",
+                bundle: path,
+                stateID: nil,
+                initProcess: me,
+                supervisor: me,
+                worker: me,
+                tpmNumber: 0,
+                tpm: "10:224",
+                tpmrm: "253:65536"
+            )
+        )
+        #expect(FileManager.default.fileExists(atPath: "\(path)/aside/\(LeaseFiles.lease)"))
+        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        withExtendedLifetime(pair) {}
+        #expect(hasLease)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/aside") == [])
     }
 
     /// The kernel tells in two ways that a supervisor has ended: EPIPE, and ECONNRESET where it had not read everything.
@@ -85,7 +142,7 @@ import Testing
         let link = try link(over: deserted(saying: words, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description == words)
-        link.abandonUnlessCommitted("lease", in: runDirectory)
+        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         #expect(hasLease)
     }
 

@@ -105,30 +105,3 @@ public enum ControlSocket {
         try result.get()
     }
 }
-
-/// The names of the files in a lease's directory, beside ``ControlSocket/name``.
-public enum LeaseFiles {
-    /// What the hook wrote about the vTPM, JSON.
-    public static let lease = "lease.json"
-    /// The same, not yet under its name.
-    public static let unfinishedLease = "lease.json.new"
-
-    /// Removes a lease's directory with all that we put there; one that is not there is no failure.
-    public static func remove(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) {
-        let directory: Descriptor
-        do {
-            directory = try .open(
-                name,
-                .beneath(O_RDONLY | O_DIRECTORY),
-                at: runDirectory.number,
-                as: "the lease \(name)"
-            )
-        } catch let error where error.code == ENOENT {
-            return
-        }
-        for file in [ControlSocket.name, lease, unfinishedLease] {
-            try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
-        }
-        try Platform.remove(name, at: runDirectory, flags: AT_REMOVEDIR, "the lease \(name)")
-    }
-}

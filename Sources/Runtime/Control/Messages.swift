@@ -11,6 +11,8 @@ public enum HookMessage {
     /// A master key, 32 bytes: the current one first, none for an ephemeral state.
     public static let key: UInt8 = 2
     /// The TPM has started up and waits for its device: process ID of the worker, 32 bits.
+    ///
+    /// Descriptor: directory of the lease, the very one that the supervisor has made.
     public static let ready: UInt8 = 3
     /// Nothing came of it: a ``Failure`` as text.
     public static let failure: UInt8 = 4

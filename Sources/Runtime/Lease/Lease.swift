@@ -80,7 +80,9 @@ public struct Lease: Codable, Equatable, Sendable {
     public static func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> Lease? {
         let file: Descriptor
         do {
-            file = try .open(LeaseFiles.lease, .beneath(O_RDONLY), at: directory.number, as: "the lease \(name)")
+            // Something else than a file, which somebody has put there, is not waited for.
+            let options = OpenOptions.beneath(O_RDONLY | O_NONBLOCK)
+            file = try .open(LeaseFiles.lease, options, at: directory.number, as: "the lease \(name)")
         } catch let error where error.code == ENOENT {
             return nil
         }
@@ -98,17 +100,21 @@ public struct Lease: Codable, Equatable, Sendable {
 
     /// Writes the lease into its open directory, whole or not at all.
     ///
-    /// The directory does not outlive the boot, so that nothing needs to be synced.
+    /// The directory does not outlive the boot, so that nothing needs to be synced. The file is not emptied first: its
+    /// supervisor has made sure that there is room for it.
     public func write(in directory: borrowing Descriptor) throws(Failure) {
         let what = "cannot write the lease of \"\(containerID)\""
         let number = directory.number
         let file = try Descriptor.open(
             LeaseFiles.unfinishedLease,
-            .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
+            .beneath(O_WRONLY | O_CREAT, mode: 0o600),
             at: number,
             as: "the lease of \"\(containerID)\""
         )
-        try file.writeAll(try encoded(), "the lease of \"\(containerID)\"")
+        let content = try encoded()
+        try file.writeAll(content, "the lease of \"\(containerID)\"")
+        let unfinished = file.number
+        try systemCall("ftruncate", what) { ftruncate(unfinished, content.count) }
         try systemCall("renameat", what) { renameat(number, LeaseFiles.unfinishedLease, number, LeaseFiles.lease) }
     }
 
@@ -122,24 +128,48 @@ public enum Leases {
         try entries(of: runDirectory, "the run directory").filter { !$0.hasPrefix(".") }.sorted()
     }
 
-    /// Opens the directory of a lease; nothing where there is no such lease.
-    public static func open(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) -> Descriptor? {
-        do {
-            return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: runDirectory.number, as: "the lease \(name)")
-        } catch let error where error.code == ENOENT {
+    /// Calls `body` with each lease: its name, its open directory, and what the hook has written, or nil if it has not.
+    ///
+    /// One that goes away meanwhile is left out. One that cannot be read is passed over.
+    ///
+    /// - Returns: What is wrong with those that were passed over.
+    public static func each(
+        in runDirectory: borrowing Descriptor,
+        _ body: (String, borrowing Descriptor, Lease?) throws(Failure) -> Void
+    ) throws(Failure) -> [Failure] {
+        var problems: [Failure] = []
+        for name in try names(in: runDirectory) {
+            switch try read(name, in: runDirectory, &problems) {
+            case .none: continue
+            case .some(let found): try body(name, found.directory, found.lease)
+            }
+        }
+        return problems
+    }
+
+    private struct Found: ~Copyable {
+        let directory: Descriptor
+        let lease: Lease?
+    }
+
+    private static func read(
+        _ name: String,
+        in runDirectory: borrowing Descriptor,
+        _ problems: inout [Failure]
+    ) throws(Failure) -> Found? {
+        do throws(Failure) {
+            guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return nil }
+            let lease = try Lease.read(in: directory, name)
+            return Found(directory: directory, lease: lease)
+        } catch {
+            guard !isOfOurs(error) else { throw error }
+            problems.append(error)
             return nil
         }
     }
 
-    /// Reads all leases that are complete; one that goes away meanwhile is left out.
-    public static func all(in runDirectory: borrowing Descriptor) throws(Failure) -> [(name: String, lease: Lease)] {
-        var found: [(name: String, lease: Lease)] = []
-        for name in try names(in: runDirectory) {
-            guard let directory = try open(name, in: runDirectory),
-                let lease = try Lease.read(in: directory, name)
-            else { continue }
-            found.append((name, lease))
-        }
-        return found
+    /// Whether an error is one of this process's own shortages, which says nothing of the lease.
+    private static func isOfOurs(_ error: Failure) -> Bool {
+        [EMFILE, ENFILE, ENOMEM, ENOBUFS].contains(error.code)
     }
 }

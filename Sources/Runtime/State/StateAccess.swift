@@ -18,7 +18,11 @@ extension StateRepository {
             try status.requireOwn(0o600, what, "\(path)", remedy: "\(hint) && chmod 0600 \(path)")
         }
         let (parent, entry) = (directory.number, name)
-        try systemCall("faccessat", what) { faccessat(parent, entry, W_OK, 0) }
+        do {
+            try systemCall("faccessat", what) { faccessat(parent, entry, W_OK, 0) }
+        } catch let error where error.code == ENOENT {
+            // It was discarded meanwhile.
+        }
     }
 
     /// Throws where a payload has no TPM although the index has seen one.

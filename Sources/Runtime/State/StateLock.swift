@@ -107,6 +107,18 @@ package struct StateLock: ~Copyable {
         }
     }
 
+    /// Who used the state last, as far as anybody has come to use it.
+    static func lastUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
+        do {
+            let options = OpenOptions.beneath(O_RDONLY)
+            return StateUser(
+                try content(of: .open(name, options, at: directory.number, as: "the state's lock"))
+            )
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+
     /// Writes down who has the lock, once it is certain that the state can be used.
     func name(_ user: StateUser) throws(Failure) {
         let what = "cannot write the state's lock"

@@ -6,15 +6,15 @@ public final class StateStore: StateKeeper {
     package static let fileName = "state"
     package static let temporaryName = "state.new"
 
-    private let index: HostIndex
-    private let disk: any Disk
+    let index: HostIndex
+    let disk: any Disk
     /// The state file's path, for errors.
-    private let path: String
-    private let directory: Descriptor
+    let path: String
+    let directory: Descriptor
     private let lock: StateLock
-    private let name: String
+    let name: String
     private let bundle: String
-    private var header: StateFile
+    private(set) var header: StateFile
     /// The instance's keys by the ids of their master keys, which are not kept.
     private var keys: [[UInt8]: SecretBytes]
     /// The one that the next write is made with.
@@ -32,6 +32,8 @@ public final class StateStore: StateKeeper {
     ///   - bundle: The bundle of the container that will use it.
     ///   - deadline: How long to wait for a user that is about to let go.
     ///   - goesOn: Called while waiting; throws when there is nothing to wait for any more.
+    ///   - making: Called with the new TPM's UUID before anything of a state is made, and with that of one that is not
+    ///     complete, for ``MadeState``.
     /// - Returns: The store, and the TPM's state; a state that is not complete is to be manufactured.
     /// - Throws: ``Failure`` that tells which way the state is missing, damaged, foreign, older than the last one seen or
     ///   in use; nothing was changed.
@@ -41,7 +43,8 @@ public final class StateStore: StateKeeper {
         for user: StateUser,
         bundle: String = "",
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in },
+        making: ([UInt8]) throws(Failure) -> Void = { (_) throws(Failure) in }
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateName.encoded(stateID)
         try repository.requireAccess(to: name)
@@ -49,9 +52,20 @@ public final class StateStore: StateKeeper {
         if let existing = try repository.open(name) {
             directory = existing
         } else {
-            directory = try create(name, stateID, in: repository, until: deadline, goesOn)
+            directory = try create(name, stateID, in: repository, until: deadline, goesOn, making)
         }
         let lock = try StateLock(in: directory, of: stateID, until: deadline, checking: goesOn)
+        if try repository.isDiscarded(directory, name) {
+            return try open(
+                stateID,
+                in: repository,
+                for: user,
+                bundle: bundle,
+                until: deadline,
+                checking: goesOn,
+                making: making
+            )
+        }
         let path = repository.filePath(name)
         let file = try repository.read(in: directory, name)
         let header = try StateFile(parsing: file, path: path)
@@ -61,6 +75,7 @@ public final class StateStore: StateKeeper {
             try repository.check(header, against: entries[name], path: path)
             try repository.check(payload, against: entries[name], path: path)
         }
+        if !payload.isComplete { try making(header.uuid) }
         // A user that was killed may have left what is seen here unsynced, and its name; what is built on it must not be
         // lost with it.
         try repository.synchronize(directory, path: path)
@@ -162,7 +177,8 @@ public final class StateStore: StateKeeper {
         _ stateID: String,
         in repository: StateRepository,
         until deadline: Deadline,
-        _ goesOn: () throws(Failure) -> Void
+        _ goesOn: () throws(Failure) -> Void,
+        _ making: ([UInt8]) throws(Failure) -> Void
     ) throws(Failure) -> Descriptor {
         let path = repository.path(of: name)
         let guardian = try repository.lockForCreation(until: deadline, goesOn)
@@ -175,6 +191,7 @@ public final class StateStore: StateKeeper {
             generation: 0,
             stateID: stateID
         )
+        try making(header.uuid)
         try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.names().isEmpty }) {
             (entries) throws(Failure) in
             // Otherwise the new TPM would be in the way of the one that is to have this ID.

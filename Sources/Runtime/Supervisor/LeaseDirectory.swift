@@ -3,44 +3,107 @@ import Platform
 import RuntimeControl
 
 /// The directory in `/run/container-vtpm` that stands for a container with a vTPM; it goes when its owner goes.
+///
+/// Its lock tells that it has an owner.
 struct LeaseDirectory: ~Copyable {
     /// The socket that poststop and `vtpmctl` connect to.
     let listener: Descriptor
-    /// The directory itself.
+    /// The directory itself, locked.
     let directory: Descriptor
     private let runDirectory: Descriptor
     private let name: String
 
-    /// Makes the directory and its control socket.
+    /// How often it is begun anew where somebody takes the directory for a leftover while it is made.
+    private static let attempts = 16
+    /// What is reserved for the hook's file: where there is no room for that, no state is made.
+    private static let reservedSize = 4096
+
+    /// Makes the directory, with its control socket and room for the lease.
     ///
-    /// One that is there already is a leftover of a supervisor that was killed: the hook has seen that its init is dead.
+    /// A predecessor of the same name is removed. It may still have a supervisor, which is stopping: the hook has made
+    /// sure that no living container's lease is there.
     init(_ name: String, in runDirectory: consuming Descriptor) throws(Failure) {
         let what = "cannot create the lease \(name)"
         guard !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else {
             throw Failure(what, because: "that is no name of a lease")
         }
-        try LeaseFiles.remove(name, in: runDirectory)
-        let parent = runDirectory.number
-        try systemCall("mkdir", what) { mkdirat(parent, name, 0o700) }
-        let listener: Descriptor
-        do {
-            let directory = try Descriptor.open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent)
-            listener = try ControlSocket.listen(in: directory)
-            self.directory = directory
-        } catch {
-            try? LeaseFiles.remove(name, in: runDirectory)
-            throw error
+        var pauses = Pauses()
+        for _ in 0..<Self.attempts {
+            if let made = try Self.make(name, in: runDirectory, what) {
+                self.directory = made.directory
+                self.listener = made.listener
+                self.runDirectory = runDirectory
+                self.name = name
+                return
+            }
+            pauses.sleep()
         }
-        self.listener = listener
-        self.runDirectory = runDirectory
-        self.name = name
+        throw Failure(what, because: "others remove it while it is made")
     }
 
     deinit {
         do throws(Failure) {
-            try LeaseFiles.remove(name, in: runDirectory)
+            try LeaseFiles.remove(name, directory, in: runDirectory)
         } catch {
             Log.error("\(error)")
         }
+    }
+
+    /// Writes a file into it that does not outlive the boot, and so needs no sync.
+    borrowing func write(_ file: String, _ content: [UInt8]) throws(Failure) {
+        try Self.write(file, content, in: directory, name)
+    }
+
+    /// Removes a file from it.
+    borrowing func remove(_ file: String) throws(Failure) {
+        try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
+    }
+
+    private struct Made: ~Copyable {
+        let directory: Descriptor
+        let listener: Descriptor
+    }
+
+    /// Returns nil if somebody else has removed it, or has locked it in order to do so.
+    private static func make(
+        _ name: String,
+        in runDirectory: borrowing Descriptor,
+        _ what: String
+    ) throws(Failure) -> Made? {
+        if let old = try LeaseFiles.open(name, in: runDirectory) {
+            try LeaseFiles.remove(name, old, in: runDirectory)
+        }
+        let parent = runDirectory.number
+        do {
+            try systemCall("mkdir", what) { mkdirat(parent, name, 0o700) }
+        } catch let error where error.code == EEXIST {
+            return nil
+        }
+        guard let directory = try LeaseFiles.open(name, in: runDirectory), try LeaseFiles.lock(directory) else {
+            return nil
+        }
+        do throws(Failure) {
+            let listener = try ControlSocket.listen(in: directory)
+            let room = [UInt8](repeating: 0, count: reservedSize)
+            try write(LeaseFiles.unfinishedLease, room, in: directory, name)
+            return Made(directory: directory, listener: listener)
+        } catch let error where error.code == ENOENT {
+            // Nothing can be made in a directory that was removed.
+            return nil
+        } catch {
+            try? LeaseFiles.remove(name, directory, in: runDirectory)
+            throw error
+        }
+    }
+
+    private static func write(
+        _ file: String,
+        _ content: [UInt8],
+        in directory: borrowing Descriptor,
+        _ name: String
+    ) throws(Failure) {
+        let what = "\(file) of the lease \(name)"
+        let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        try Descriptor.open(file, options, at: directory.number, as: what).writeAll(content, what)
     }
 }

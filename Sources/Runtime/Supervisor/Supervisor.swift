@@ -31,6 +31,8 @@ public final class Supervisor {
     let manufactures: Bool
 
     let store: any StateKeeper
+    /// The state, where this creation makes it, until the container is complete.
+    var uncommitted: UncommittedState?
     var hook: Channel?
     var worker: WorkerLink?
     /// The proxy's descriptor.
@@ -95,52 +97,72 @@ public final class Supervisor {
     ) throws(Failure) -> Supervisor {
         let order = orders.order
         try worker.confine(for: orders.initProcess.descriptor)
+        // Before a state is made, for which there would be no container.
+        let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
         var confinement = try SupervisorConfinement()
         let states = try orders.allowFiles(in: &confinement)
-        let (store, state) = try openState(&orders, hook)
-        if let states, case .persistent(let storage) = order.storage {
-            let name = try StateName.encoded(storage.stateID)
-            let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
-            try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
+        let (store, uncommitted, state) = try openState(&orders, hook, lease, states)
+        do {
+            if let states, case .persistent(let storage) = order.storage {
+                let name = try StateName.encoded(storage.stateID)
+                let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+                try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
+                if uncommitted != nil { try confinement.allowRemoval(in: states) }
+            }
+            try confinement.allowLease(lease.directory)
+            try worker.initialize(state)
+            if !confinement.restrictsFiles {
+                Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
+            }
+            try confinement.enforce()
+            return Supervisor(
+                order: order,
+                hook: hook,
+                initProcess: ProcessReference(
+                    owning: try orders.initProcess.descriptor.duplicate(),
+                    process: order.initProcess.process
+                ),
+                signals: signals,
+                lease: lease,
+                store: store,
+                uncommitted: uncommitted,
+                worker: worker,
+                manufactures: state == nil,
+                buffer: try Channel.makeSecretBuffer()
+            )
+        } catch {
+            uncommitted?.discard()
+            throw error
         }
-        let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
-        try confinement.allowLease(lease.directory)
-        try worker.initialize(state)
-        if !confinement.restrictsFiles {
-            Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
-        }
-        try confinement.enforce()
-        return Supervisor(
-            order: order,
-            hook: hook,
-            initProcess: ProcessReference(
-                owning: try orders.initProcess.descriptor.duplicate(),
-                process: order.initProcess.process
-            ),
-            signals: signals,
-            lease: lease,
-            store: store,
-            worker: worker,
-            manufactures: state == nil,
-            buffer: try Channel.makeSecretBuffer()
-        )
     }
 
     /// Opens what the state is kept in; with no state, a TPM is to be manufactured.
     private static func openState(
         _ orders: inout Orders,
-        _ hook: Channel
-    ) throws(Failure) -> (store: any StateKeeper, state: SecretBytes?) {
+        _ hook: Channel,
+        _ lease: borrowing LeaseDirectory,
+        _ states: borrowing Descriptor?
+    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, state: SecretBytes?) {
         let order = orders.order
-        guard let (repository, stateID) = try orders.takeRepository() else { return (EphemeralStore(), nil) }
+        guard let (repository, stateID) = try orders.takeRepository() else { return (EphemeralStore(), nil, nil) }
+        let user = StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid())
         let (store, payload) = try StateStore.open(
             stateID,
             in: repository,
-            for: StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid()),
+            for: user,
             bundle: order.bundle,
-            until: Deadline(milliseconds: lockPatience)
-        ) { () throws(Failure) in try orders.checkThatItGoesOn(hook) }
-        return (store, payload.isComplete ? payload.permanent : nil)
+            until: Deadline(milliseconds: lockPatience),
+            checking: { () throws(Failure) in try orders.checkThatItGoesOn(hook) },
+            making: { (uuid) throws(Failure) in
+                let made = MadeState(stateID: stateID, uuid: uuid, user: user)
+                try lease.write(LeaseFiles.madeState, made.encoded)
+            }
+        )
+        guard !payload.isComplete else { return (store, nil, payload.permanent) }
+        switch states {
+        case .none: return (store, nil, nil)
+        case .some(let states): return (store, UncommittedState(store, in: try states.duplicate()), nil)
+        }
     }
 
     private init(
@@ -150,6 +172,7 @@ public final class Supervisor {
         signals: consuming Descriptor,
         lease: consuming LeaseDirectory,
         store: any StateKeeper,
+        uncommitted: UncommittedState?,
         worker: WorkerLink,
         manufactures: Bool,
         buffer: ScratchBuffer
@@ -160,6 +183,7 @@ public final class Supervisor {
         self.signals = signals
         self.lease = lease
         self.store = store
+        self.uncommitted = uncommitted
         self.worker = worker
         self.manufactures = manufactures
         self.buffer = buffer

@@ -113,7 +113,7 @@ extension Supervisor {
         phase = .ready
         var body = ByteWriter()
         body.write(UInt32(bitPattern: worker?.process ?? 0))
-        try hook?.send(HookMessage.ready, body)
+        try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
     }
 
     private func workerEnded() throws(Failure) {
@@ -162,8 +162,11 @@ extension Supervisor {
         case (HookMessage.occupy, _):
             if let device = message.descriptors.take() { responder.adopt(device) }
         case (HookMessage.commit, .serving):
+            // Before the hook can end well: what the container has used is never undone.
+            try lease.remove(LeaseFiles.madeState)
             try hook?.send(HookMessage.committed)
             phase = .committed
+            uncommitted = nil
             hook = nil
             Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)")
             Hardening.releaseStartupPages()
@@ -179,6 +182,8 @@ extension Supervisor {
             _ = try? worker.reap()
         }
         server = nil
+        uncommitted?.discard()
+        uncommitted = nil
     }
 
     // MARK: - The end

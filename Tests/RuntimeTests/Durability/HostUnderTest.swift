@@ -126,14 +126,31 @@ final class HostUnderTest {
 
     /// The same, with how it was found.
     func find(_ state: String) throws(Failure) -> (store: StateStore, outcome: Outcome) {
-        // A dead one, whose lock is waited for: programs that other tests start hold a copy of it until their execve(2).
-        let nobody = ProcessIdentity(process: pid_t.max, startTime: 0)
-        let user = StateUser(containerID: state, initProcess: nobody, supervisor: getpid())
         let until = Deadline(milliseconds: 60_000)
-        let (store, payload) = try StateStore.open(state, in: repository(), for: user, bundle: "/b", until: until)
+        let (store, payload) = try StateStore.open(
+            state,
+            in: repository(),
+            for: user(of: state),
+            bundle: "/b",
+            until: until
+        )
         let outcome = Self.outcome(payload)
         settle(state, outcome, store.generation)
         return (store, outcome)
+    }
+
+    /// Who uses a state: a dead one, whose lock is waited for.
+    ///
+    /// Programs that other tests start hold a copy of it until their execve(2).
+    func user(of state: String) -> StateUser {
+        let nobody = ProcessIdentity(process: pid_t.max, startTime: 0)
+        return StateUser(containerID: state, initProcess: nobody, supervisor: getpid())
+    }
+
+    /// Which TPM instance a state is of.
+    func uuid(of state: String) throws(Failure) -> [UInt8] {
+        let path = "\(root)/states/\(try StateName.encoded(state))/state"
+        return try StateFile(parsing: Descriptor.open(path, .read).readAll(limit: 1 << 20, path), path: path).uuid
     }
 
     /// Writes a state.

@@ -85,6 +85,36 @@ struct Scenario: Sendable, CustomTestStringConvertible {
             try host.runContainer("db", writing: ["first"])
         },
         Scenario(
+            name: "a creation that is undone",
+            states: ["db", "web"],
+            before: { (host) throws(Failure) in try host.runContainer("db", writing: ["first"]) }
+        ) { (host) throws(Failure) in
+            let store = try host.open("web")
+            try host.write("one", to: store, of: "web")
+            try store.recordUse()
+            host.promise(.begins(state: "web", .fresh))
+            try store.discard(in: openOwnDirectory("\(host.root)/states"))
+            host.promise(.holds(state: "web", .fresh, generation: 0))
+        },
+        Scenario(
+            name: "a killed creation that is undone by another",
+            states: ["db", "web"],
+            before: { (host) throws(Failure) in
+                try host.runContainer("db", writing: ["first"])
+                let store = try host.open("web")
+                try host.write("one", to: store, of: "web")
+                try host.recordUse(of: store, of: "web")
+                host.promise(.holds(state: "web", .fresh, generation: 0))
+                host.promise(.begins(state: "web", .content("one")))
+            }
+        ) { (host) throws(Failure) in
+            let made = MadeState(stateID: "web", uuid: try host.uuid(of: "web"), user: host.user(of: "web"))
+            guard try host.repository().discard(made) else {
+                throw Failure("cannot undo the creation", because: "somebody has used the state")
+            }
+            host.promise(.holds(state: "web", .fresh, generation: 0))
+        },
+        Scenario(
             name: "another key for a running state",
             states: ["web"],
             keysAfterwards: [2, 1],

@@ -1,0 +1,103 @@
+import Configuration
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeLease
+import RuntimeState
+
+/// What hooks and supervisors that were both killed have left: leases that nobody owns, and states that were made for
+/// containers which never came to be.
+struct Leftovers {
+    private let installation: Installation
+    private let setting: HookSetting
+
+    /// Those on a host; the setting tells where the keys are.
+    init(on installation: Installation, _ setting: HookSetting) {
+        self.installation = installation
+        self.setting = setting
+    }
+
+    /// Removes all; what cannot be read or removed is named in the log, and passed over.
+    func removeAll(in runDirectory: borrowing Descriptor) {
+        do throws(Failure) {
+            let problems = try Leases.each(in: runDirectory) { (name, directory, lease) throws(Failure) in
+                do throws(Failure) {
+                    try remove(name, directory, lease, in: runDirectory)
+                } catch {
+                    Log.error("\(error)")
+                }
+            }
+            for problem in problems { Log.error("\(problem)") }
+        } catch {
+            Log.error("\(error)")
+        }
+    }
+
+    /// Removes one, where it is a leftover.
+    func remove(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) {
+        guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return }
+        try remove(name, directory, Lease.read(in: directory, name), in: runDirectory)
+    }
+
+    private func remove(
+        _ name: String,
+        _ directory: borrowing Descriptor,
+        _ lease: Lease?,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        // The number of a living container stays its own, also where its supervisor was killed.
+        if let lease {
+            guard try !lease.initProcess.isAlive(), try !lease.supervisor.isAlive() else { return }
+        }
+        // Held while it is removed, so that nobody else does.
+        guard try LeaseFiles.lock(directory) else { return }
+        // Nor did its container execute anything while its hook was at it.
+        if let made = try MadeState.read(in: directory, name), try made.user.initProcess.isAlive() { return }
+        try undo(name, directory, in: runDirectory)
+    }
+
+    /// Removes a lease whose supervisor has ended, and the state that it made for a container which never came to be.
+    ///
+    /// Where that fails both stay, so that it is tried again.
+    func undo(
+        _ name: String,
+        _ directory: borrowing Descriptor,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        if let made = try MadeState.read(in: directory, name) { try discard(made) }
+        try LeaseFiles.remove(name, directory, in: runDirectory)
+    }
+
+    private func discard(_ made: MadeState) throws(Failure) {
+        let lock = try HostStore.lockKeys(installation, shared: true)
+        defer { withExtendedLifetime(lock) {} }
+        let host = try HostStore(
+            installation,
+            setting.loadConfiguration(),
+            credentialsDirectory: setting.credentialsDirectory
+        )
+        guard try host.repository().discard(made) else { return }
+        Log.notice("state \"\(made.stateID)\" was made for a container that never came to be, and is removed")
+    }
+}
+
+extension MadeState {
+    /// Reads which state a creation was making; nil if it was making none, or is complete.
+    fileprivate static func read(
+        in directory: borrowing Descriptor,
+        _ lease: String
+    ) throws(Failure) -> MadeState? {
+        let name = "\(LeaseFiles.madeState) of the lease \(lease)"
+        let content: [UInt8]
+        do {
+            let options = OpenOptions.beneath(O_RDONLY | O_NONBLOCK)
+            content = try Descriptor.open(LeaseFiles.madeState, options, at: directory.number, as: name)
+                .readAll(limit: 65536, name)
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+        // Its writer was killed in between, before anything of a state was made.
+        return MadeState(content)
+    }
+}

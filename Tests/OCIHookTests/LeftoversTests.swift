@@ -1,0 +1,251 @@
+import Configuration
+import Foundation
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeLease
+import RuntimeState
+import Testing
+
+@testable import OCIHook
+
+/// What hooks and supervisors leave that were killed together, and what others have put beside it.
+@Suite final class LeftoversTests {
+    private let path: String
+    private let installation: Installation
+    private let runDirectory: Descriptor
+    private let state: ContainerState
+    private let leaseName: String
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
+        installation = Installation(below: path, programs: "/nowhere")
+        runDirectory = try openOwnDirectory(installation.leases)
+        state = try ContainerState(parsing: Array(#"{"id": "web", "pid": 0, "bundle": "/bundle"}"#.utf8))
+        leaseName = try StateName.lease(containerID: "web", bundle: "/bundle")
+        try write("config.toml", "")
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// This process started at no such time.
+    private let dead = ProcessIdentity(process: getpid(), startTime: 1)
+
+    private var setting: HookSetting { HookSetting(configurationPath: "\(path)/config.toml") }
+
+    private var leftovers: Leftovers { Leftovers(on: installation, setting) }
+
+    private func openLease() throws -> Descriptor {
+        guard let directory = try LeaseFiles.open("lease", in: runDirectory) else {
+            throw Failure("cannot test", because: "there is no lease")
+        }
+        return directory
+    }
+
+    private func write(_ name: String, _ text: String) throws {
+        let options = OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+        try Descriptor.open("\(path)/\(name)", options).writeAll(Array(text.utf8), name)
+    }
+
+    private func leases() throws -> [String] { try Leases.names(in: runDirectory) }
+
+    @discardableResult
+    private func makeLease(
+        _ name: String,
+        of initProcess: ProcessIdentity? = nil,
+        number: UInt32 = 0
+    ) throws -> Descriptor {
+        let directory = try openOwnDirectory("\(installation.leases)/\(name)")
+        _ = try ControlSocket.listen(in: directory)
+        guard let initProcess else { return directory }
+        let lease = Lease(
+            containerID: name,
+            bundle: "/bundle",
+            stateID: nil,
+            initProcess: initProcess,
+            supervisor: dead,
+            worker: dead,
+            tpmNumber: number,
+            tpm: "10:224",
+            tpmrm: "253:65536"
+        )
+        try lease.write(in: directory)
+        return directory
+    }
+
+    /// Which leases are read, and what is said of those that cannot be.
+    private func read() throws -> (found: [String], problems: [String]) {
+        var found: [String] = []
+        let problems = try Leases.each(in: runDirectory) { (name, _, lease) throws(Failure) in
+            found.append(lease == nil ? "\(name), unfinished" : name)
+        }
+        return (found, problems.map(\.description))
+    }
+
+    @Test func `a lease is removed by the file that it is`() throws {
+        let old = try makeLease("lease", of: dead)
+        #expect(rename("\(installation.leases)/lease", "\(path)/aside") == 0)
+        try makeLease("lease", of: dead)
+        try LeaseFiles.remove("lease", old, in: runDirectory)
+        #expect(try read().found == ["lease"])
+        // Its own files go all the same.
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/aside") == [])
+        let own = try openLease()
+        try LeaseFiles.remove("lease", own, in: runDirectory)
+        #expect(try leases() == [])
+    }
+
+    @Test func `what nobody owns any more is removed`() throws {
+        let me = try ProcessIdentity(of: getpid())
+        try makeLease("half-way")
+        try makeLease("left", of: dead)
+        try makeLease("living", of: me)
+        // Its supervisor works on it.
+        let begun = try makeLease("begun")
+        #expect(try LeaseFiles.lock(begun))
+        leftovers.removeAll(in: runDirectory)
+        #expect(try leases() == ["begun", "living"])
+        withExtendedLifetime(begun.number) {}
+    }
+
+    @Test func `poststop removes what was left half-way`() throws {
+        try makeLease(leaseName)
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [])
+    }
+
+    @Test func `poststop leaves a creation alone that goes on`() throws {
+        let directory = try makeLease(leaseName)
+        #expect(try LeaseFiles.lock(directory))
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [leaseName])
+        withExtendedLifetime(directory.number) {}
+    }
+
+    /// Each bad entry is named, and the good ones before and after it are read.
+    @Test func `a bad entry is named and passed over`() throws {
+        let me = try ProcessIdentity(of: getpid())
+        try makeLease("0", of: me)
+        try makeLease("z", of: me)
+        try write("run/README", "not ours")
+        try FileManager.default.createSymbolicLink(atPath: "\(path)/run/link", withDestinationPath: "0")
+        try makeLease("junk")
+        try write("run/junk/\(LeaseFiles.lease)", "{")
+        try makeLease("list")
+        _ = try openOwnDirectory("\(installation.leases)/list/\(LeaseFiles.lease)")
+        try makeLease("pipe")
+        #expect(mkfifo("\(path)/run/pipe/\(LeaseFiles.lease)", 0o600) == 0)
+        let (found, problems) = try read()
+        #expect(found == ["0", "z"])
+        #expect(
+            problems == [
+                "cannot open the lease README: openat2: Not a directory "
+                    + "(it is none of ours: remove it from /run/container-vtpm)",
+                "cannot read the lease junk: it is damaged (remove its directory once its container is gone)",
+                "cannot open the lease link: openat2: Not a directory "
+                    + "(it is none of ours: remove it from /run/container-vtpm)",
+                "cannot read the lease list: read: Is a directory",
+                "cannot read the lease pipe: it is damaged (remove its directory once its container is gone)",
+            ]
+        )
+        leftovers.removeAll(in: runDirectory)
+        #expect(try read().found == ["0", "z"])
+    }
+
+    /// Makes a state as a supervisor does that is then killed, and leaves its lease.
+    private func leaveState(_ stateID: String, by user: StateUser, isWritten: Bool = true) throws {
+        let directory = try makeLease(leaseName)
+        let host = try HostStore(installation, Configuration(), credentialsDirectory: nil)
+        let opened = try StateStore.open(
+            stateID,
+            in: host.repository(),
+            for: user,
+            until: Deadline(milliseconds: 30_000),
+            making: { (uuid) throws(Failure) in
+                let made = MadeState(stateID: stateID, uuid: uuid, user: user)
+                let file = try Descriptor.open(
+                    LeaseFiles.madeState,
+                    .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
+                    at: directory.number
+                )
+                try file.writeAll(made.encoded, LeaseFiles.madeState)
+            }
+        )
+        guard isWritten else { return }
+        let permanent = try SecretBytes(capacity: 3)
+        _ = permanent.append(copying: Array("TPM".utf8))
+        try opened.store.write(StatePayload(permanent: permanent, isComplete: true))
+        try opened.store.recordUse()
+    }
+
+    private var stateNames: [String] {
+        get throws { try FileManager.default.contentsOfDirectory(atPath: installation.states) }
+    }
+
+    @Test(arguments: [false, true])
+    func `a state of a container that never came to be goes with its lease`(isWritten: Bool) throws {
+        let user = StateUser(containerID: "web", initProcess: dead, supervisor: 1)
+        try leaveState("web", by: user, isWritten: isWritten)
+        #expect(try stateNames == ["web"])
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [])
+        #expect(try stateNames == [])
+        // The next one finds nothing in its way.
+        try leaveState("web", by: user)
+    }
+
+    @Test func `the next creation removes it as well`() throws {
+        try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1))
+        leftovers.removeAll(in: runDirectory)
+        #expect(try leases() == [])
+        #expect(try stateNames == [])
+    }
+
+    @Test func `it stays while the container's init lives`() throws {
+        let me = try ProcessIdentity(of: getpid())
+        try leaveState("web", by: StateUser(containerID: "web", initProcess: me, supervisor: 1))
+        leftovers.removeAll(in: runDirectory)
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [leaseName])
+        #expect(try stateNames == ["web"])
+    }
+
+    @Test func `a state stays that somebody has used since`() throws {
+        try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1))
+        let host = try HostStore(installation, Configuration(), credentialsDirectory: nil)
+        _ = try StateStore.open(
+            "web",
+            in: host.repository(),
+            for: StateUser(containerID: "web", initProcess: dead, supervisor: 2),
+            until: Deadline(milliseconds: 30_000)
+        )
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [])
+        #expect(try stateNames == ["web"])
+    }
+
+    /// The hook's own descriptor of `/dev/vtpmx`, for which a file stands here, lives on.
+    @Test func `the turn ends when the registration is done`() throws {
+        let file = "\(path)/vtpmx"
+        let control = try Descriptor.open(file, OpenOptions(O_RDWR | O_CREAT, mode: 0o600))
+        #expect(try CreationPlace.take(on: control, of: 1))
+        do {
+            let turn = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) {
+                () throws(Failure) in
+            }
+            let error = #expect(throws: Failure.self) {
+                _ = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) {
+                    () throws(Failure) in
+                }
+            }
+            #expect(error?.why == "another process has it")
+            withExtendedLifetime(turn) {}
+        }
+        let second = try Descriptor.open(file, OpenOptions(O_RDWR))
+        _ = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) { () throws(Failure) in }
+        // Its place stays its own.
+        #expect(try !CreationPlace.take(on: second, of: 1))
+        withExtendedLifetime(control.number) {}
+    }
+}
