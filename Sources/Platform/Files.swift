@@ -52,6 +52,7 @@ extension Descriptor {
 /// The path is one of our own under `/run` or `/var/lib`: it must belong to root and be writable by nobody else.
 public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
     var partial = ""
+    var refusal: Failure?
     for component in path.split(separator: "/") {
         let parent = partial.isEmpty ? "/" : partial
         partial += "/\(component)"
@@ -61,12 +62,24 @@ public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
             continue
         }
         let code = errno
+        if code == EEXIST { continue }
+        if code == ENOENT, let refusal { throw refusal }
+        let failure = Failure(
+            "cannot create \(partial)",
+            call: "mkdir",
+            code: code,
+            remedy: code == EROFS ? "mount a writable file system at \(path)" : nil
+        )
         // A read-only or foreign parent is no failure when the directory is there; opening it tells.
-        guard code == EEXIST || code == EROFS || code == EACCES else {
-            throw Failure("cannot create \(partial)", call: "mkdir", code: code)
-        }
+        guard code == EROFS || code == EACCES else { throw failure }
+        refusal = refusal ?? failure
     }
-    let directory = try Descriptor.open(path, .directory)
+    let directory: Descriptor
+    do {
+        directory = try .open(path, .directory)
+    } catch let error where error.code == ENOENT {
+        throw refusal ?? error
+    }
     let status = try directory.status(path)
     guard status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
         throw Failure(
