@@ -13,25 +13,28 @@ struct KeyCommand {
     /// How long it may take, in seconds.
     let timeout: Int
 
+    /// All that it finds; what our own programs have besides is for them alone.
+    private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+
     /// The most that it may print, in bytes.
     private static let outputLimit = 4096
 
     /// Runs it and takes the key from its standard output.
     func load() throws(Failure) -> MasterKey {
         let what = "cannot load the master key from the command \(command[0])"
-        try checkProgram(what)
+        try TrustedProgram(path: command[0], what: what).check()
         var ends: [CInt] = [-1, -1]
         try systemCall("pipe2", what) { pipe2(&ends, O_CLOEXEC) }
         let input = Descriptor(owning: ends[0])
         let output = Descriptor(owning: ends[1])
-        var launch = ProgramLaunch(command[0], command)
+        var launch = ProgramLaunch(command[0], command, environment: Self.environment)
         launch.standardOutput = output.number
         let child = try launch.start()
         _ = consume output
         let deadline = Deadline(milliseconds: timeout * 1000)
         let printed: SecretBytes
         do {
-            printed = try read(input, until: deadline, what)
+            printed = try read(input, of: child, until: deadline, what)
         } catch {
             child.kill()
             _ = try? child.wait()
@@ -40,20 +43,21 @@ struct KeyCommand {
         let status = try child.wait(until: deadline)
         guard status == .exited(0) else {
             if deadline.hasPassed { throw tooSlow(what) }
-            throw Failure(what, because: "it ended with \(status)", remedy: "run it by hand")
+            throw Failure(what, because: "it ended with \(status)", remedy: "run it \(byHand)")
         }
         return try KeyMaterial.parse(printed, "the master key that \(command[0]) prints")
     }
 
     private func read(
         _ input: borrowing Descriptor,
+        of child: ChildProcess,
         until deadline: Deadline,
         _ what: String
     ) throws(Failure) -> SecretBytes {
         let printed = try SecretBytes(capacity: Self.outputLimit)
         let number = input.number
         while true {
-            guard try wait(for: number, until: deadline) != 0 else { throw tooSlow(what) }
+            guard try wait(for: number, until: deadline) != 0 else { throw try endless(child, what) }
             let count = try systemCall("read", what) { printed.append { Glibc.read(number, $0.baseAddress, $0.count) } }
             if count == 0 { break }
             guard printed.count < printed.capacity else {
@@ -63,21 +67,26 @@ struct KeyCommand {
         return printed
     }
 
-    /// Whoever may change the program may have the key.
-    private func checkProgram(_ what: String) throws(Failure) {
-        let status = try Descriptor.open(command[0], OpenOptions(openPathOnly)).status(command[0])
-        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == 0 || status.st_uid == geteuid(),
-            status.st_mode & 0o022 == 0
-        else {
-            throw Failure(
-                what,
-                because: "another user could change the program",
-                remedy: "chown root: \(command[0]) && chmod go-w \(command[0])"
-            )
-        }
+    /// How an operator sees what it does here: most of what a program misses is in an environment of theirs.
+    private var byHand: String {
+        let arguments = command.count > 1 ? " ..." : ""
+        return "as it is run here, without HOME and the like: "
+            + "env -i \(Self.environment.joined(separator: " ")) \(command[0])\(arguments) </dev/null"
     }
 
     private func tooSlow(_ what: String) -> Failure {
-        Failure(what, because: "it did not end within \(timeout) s", remedy: "run it by hand, or raise key.timeout")
+        Failure(what, because: "it did not end within \(timeout) s", remedy: "raise key.timeout, or run it \(byHand)")
+    }
+
+    /// Why the end of its output did not come.
+    ///
+    /// A process that it has left behind, such as an agent, may have its standard output still.
+    private func endless(_ child: ChildProcess, _ what: String) throws(Failure) -> Failure {
+        guard try !ProcessReference(child.process).isAlive() else { return tooSlow(what) }
+        return Failure(
+            what,
+            because: "it has ended, but a process that it started keeps its standard output open",
+            remedy: "give that process another one: >/dev/null"
+        )
     }
 }

@@ -18,14 +18,17 @@ struct KeyFile {
     func read() throws(Failure) -> SecretBytes? {
         let file: Descriptor
         do {
-            file = try .open(path, OpenOptions(O_RDONLY | O_NOFOLLOW), as: path)
+            // Not to be held up by a pipe, should there be one in its place.
+            file = try .open(path, OpenOptions(O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY), as: path)
         } catch let error where error.code == ENOENT {
             return nil
+        } catch let error where error.code == ELOOP {
+            throw Failure(what, because: "it is a symbolic link", remedy: "name the file that it leads to")
+        } catch let error where error.code == ENXIO {
+            throw Failure(what, because: "it is no regular file")
         }
         let status = try file.status(path)
-        guard status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
-            throw Failure(what, because: "others may read or change it", remedy: "chmod 0600 \(path)")
-        }
+        try check(status)
         guard status.st_size <= Self.sizeLimit else {
             throw Failure(what, because: "it is larger than \(Self.sizeLimit) bytes")
         }
@@ -35,6 +38,27 @@ struct KeyFile {
             try systemCall("read", what, { content.append { Glibc.read(number, $0.baseAddress, $0.count) } }) > 0
         {}
         return content
+    }
+
+    /// Throws where it is no file, or not the caller's alone, and says which.
+    private func check(_ status: stat) throws(Failure) {
+        guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(what, because: "it is a directory") }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(what, because: "it is no regular file") }
+        guard status.st_uid == geteuid() else {
+            throw Failure(
+                what,
+                because: "it belongs to user \(status.st_uid), who may read and change it",
+                remedy: "chown \(geteuid()) \(path) && chmod 0600 \(path)"
+            )
+        }
+        guard status.st_mode & 0o077 == 0 else {
+            let mode = String(status.st_mode & 0o7777, radix: 8)
+            throw Failure(
+                what,
+                because: "others may read or change it: its mode is 0\(mode)",
+                remedy: "chmod 0600 \(path)"
+            )
+        }
     }
 
     /// Makes it.

@@ -5,7 +5,7 @@ import RuntimeState
 ///
 /// - `CVTPMKEY`: 8 bytes `CVTPMKEY`, 16 bits version (1), the key's id (16 bytes), the key (32 bytes). The id shows a
 ///   damaged file as such. It is what this program makes.
-/// - 32 bytes: the key.
+/// - 32 bytes: the key. 32 bytes of text are none: a passphrase can be as long.
 /// - 64 hexadecimal digits, with or without a line feed after them.
 public enum KeyMaterial {
     static let magic = Array("CVTPMKEY".utf8)
@@ -30,13 +30,19 @@ public enum KeyMaterial {
             }
             return master
         }
-        switch content.count {
-        case MasterKey.size:
+        if content.count == MasterKey.size {
+            guard !content.withBytes(isText) else {
+                throw Failure(
+                    what,
+                    because: "its 32 bytes are text, as a passphrase is",
+                    remedy:
+                        "take a random key of 64 hexadecimal digits: openssl rand -hex 32; if these bytes are the key "
+                        + "already, write them as digits: od -An -v -tx1 | tr -d ' \\n'"
+                )
+            }
             _ = key.append(copying: content)
-        case 2 * MasterKey.size, 2 * MasterKey.size + 1:
-            guard decodeHexadecimal(content, into: key) else { throw foreign(what) }
-        default:
-            throw foreign(what)
+        } else if !decodeHexadecimal(content, into: key) {
+            throw content.withBytes { foreign(what, $0) }
         }
         return try MasterKey(key)
     }
@@ -55,16 +61,9 @@ public enum KeyMaterial {
     }
 
     private static func decodeHexadecimal(_ text: SecretBytes, into key: SecretBytes) -> Bool {
-        func digit(_ character: UInt8) -> UInt8? {
-            switch character {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): character - UInt8(ascii: "0")
-            case UInt8(ascii: "a")...UInt8(ascii: "f"): character - UInt8(ascii: "a") + 10
-            case UInt8(ascii: "A")...UInt8(ascii: "F"): character - UInt8(ascii: "A") + 10
-            default: nil
-            }
-        }
-        return text.withBytes { text in
-            guard text.count == 2 * MasterKey.size || text.last == UInt8(ascii: "\n") else { return false }
+        text.withBytes { text in
+            let size = 2 * MasterKey.size
+            guard text.count == size || text.count == size + 1 && text[size] == UInt8(ascii: "\n") else { return false }
             let written = key.append { target in
                 for index in 0..<MasterKey.size {
                     guard let high = digit(text[2 * index]), let low = digit(text[2 * index + 1]) else { return -1 }
@@ -76,14 +75,66 @@ public enum KeyMaterial {
         }
     }
 
+    private static func digit(_ character: UInt8) -> UInt8? {
+        switch character {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): character - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): character - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): character - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+
+    /// Whether bytes are UTF-8 without any control character but white space: of random ones, one in 2^40 is.
+    private static func isText(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard String(validating: bytes, as: UTF8.self) != nil else { return false }
+        return bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f || (0x09...0x0d).contains($0) }
+    }
+
     private static func damaged(_ what: String) -> Failure {
         Failure(what, because: "it is damaged", remedy: "restore it from a backup")
     }
 
-    private static func foreign(_ what: String) -> Failure {
-        Failure(
-            what,
-            because: "it is no master key: neither 32 bytes, 64 hexadecimal digits nor a file of this program's"
-        )
+    // MARK: - What is no key
+
+    private static let forms = "a master key is 32 bytes, 64 hexadecimal digits, or a file of this program's"
+
+    /// Says what there is in place of a key, and nothing of what could be a secret.
+    private static func foreign(_ what: String, _ content: UnsafeRawBufferPointer) -> Failure {
+        let others: [(start: [UInt8], why: String, remedy: String)] = [
+            (Array("CVTPMEX\n".utf8), "it is an export of a key or of a state", "vtpmctl key import"),
+            (Array("CVTPMSK\n".utf8), "it is a key that is sealed to a TPM", "key.source = \"host-tpm\""),
+            ([0xef, 0xbb, 0xbf], "it begins with a byte order mark of UTF-8", forms),
+            ([0xff, 0xfe], "it begins with a byte order mark of UTF-16", forms),
+            ([0xfe, 0xff], "it begins with a byte order mark of UTF-16", forms),
+        ]
+        if let other = others.first(where: { content.starts(with: $0.start) }) {
+            return Failure(what, because: "it is no master key: \(other.why)", remedy: other.remedy)
+        }
+        return Failure(what, because: "it is no master key: \(flaw(in: content))", remedy: forms)
+    }
+
+    private static func flaw(in content: UnsafeRawBufferPointer) -> String {
+        let size = 2 * MasterKey.size
+        let digits = content.prefix { digit($0) != nil }.count
+        guard digits > 0 else { return content.isEmpty ? "it is empty" : "it has \(content.count) bytes" }
+        if digits == content.count { return "it has \(digits) hexadecimal digits, not \(size)" }
+        let byte = name(of: content[digits])
+        if digits == size {
+            // One line feed may follow the digits.
+            let isFed = content[size] == UInt8(ascii: "\n")
+            return "after its \(size) digits comes \(isFed ? "more than a line feed" : byte)"
+        }
+        return "it has \(content.count) bytes, and after \(digits) hexadecimal digits comes \(byte)"
+    }
+
+    private static func name(of byte: UInt8) -> String {
+        switch byte {
+        case UInt8(ascii: "\r"): "a carriage return"
+        case UInt8(ascii: "\n"): "a line feed"
+        case UInt8(ascii: " "): "a blank"
+        case UInt8(ascii: "\t"): "a tab"
+        case 0: "a zero byte"
+        default: "something else"
+        }
     }
 }

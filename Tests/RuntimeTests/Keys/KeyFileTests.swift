@@ -61,7 +61,34 @@ import Testing
     @Test func othersMustNotReadIt() throws {
         _ = try load()
         chmod("\(temporary.path)/keys/master.key", 0o640)
-        #expect(try refusal().contains("others may read or change it"))
+        #expect(
+            try refusal().hasSuffix(
+                "others may read or change it: its mode is 0640 (chmod 0600 \(temporary.path)/keys/master.key)"
+            )
+        )
+    }
+
+    /// Where the mode is right, to set it does not help.
+    @Test func whoseItIsIsSaid() throws {
+        _ = try load()
+        try #require(chown("\(temporary.path)/keys/master.key", 1000, 1000) == 0)
+        let text = try refusal()
+        #expect(text.contains("it belongs to user 1000"))
+        #expect(text.contains("(chown \(geteuid()) \(temporary.path)/keys/master.key && chmod 0600"))
+    }
+
+    @Test func whatIsNoFileIsSaid() throws {
+        let path = "\(temporary.path)/keys/master.key"
+        _ = try temporary.directory("keys/master.key")
+        #expect(try refusal().hasSuffix("it is a directory"))
+        rmdir(path)
+        // Nobody writes to it, and nobody waits for that.
+        try #require(mkfifo(path, 0o600) == 0)
+        let error = #expect(throws: Failure.self) { try load() }
+        #expect(error?.description.hasSuffix("it is no regular file") == true)
+        unlink(path)
+        try #require(symlink("elsewhere.key", path) == 0)
+        #expect(try refusal().hasSuffix("it is a symbolic link (name the file that it leads to)"))
     }
 
     @Test func everyFlippedBitAndEveryTruncationIsSeen() throws {

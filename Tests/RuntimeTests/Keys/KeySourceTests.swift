@@ -77,6 +77,47 @@ import Testing
         }
     }
 
+    /// A passphrase can have 32 bytes too, and is as easily found as it is typed.
+    @Test(arguments: [
+        "correct horse battery staple ok\n", "0123456789abcdef0123456789abcdef", "Grüße aus Köln, und noch mehr",
+    ])
+    func textIsNoKey(text: String) throws {
+        try #require(text.utf8.count == 32)
+        let words = "its 32 bytes are text, as a passphrase is (take a random key of 64 hexadecimal digits"
+        try temporary.write("credentials/k", Array(text.utf8))
+        #expect(refusal(.credential(name: "k", directory: "\(temporary.path)/credentials")).contains(words))
+        #expect(refusal(try command("cat \(temporary.path)/credentials/k")).contains(words))
+        // The remedy keeps a key that states may need already.
+        let digits = "od -An -v -tx1 <\(temporary.path)/credentials/k | tr -d ' \\n'"
+        #expect(try load(command(digits)) == Array(text.utf8))
+    }
+
+    @Test func theByteThatIsTooMuchIsNamed() throws {
+        let secret = "\(hexadecimal.dropLast(3))"
+        let cases: [(text: [UInt8], words: String)] = [
+            (Array("\(hexadecimal)\r\n".utf8), "after its 64 digits comes a carriage return"),
+            (Array("\(hexadecimal)\n\n".utf8), "after its 64 digits comes more than a line feed"),
+            (Array("\(hexadecimal)\nwarning".utf8), "after its 64 digits comes more than a line feed"),
+            (Array("\(hexadecimal) ".utf8), "after its 64 digits comes a blank"),
+            (Array("\(hexadecimal)\0".utf8), "after its 64 digits comes a zero byte"),
+            (Array("\(secret)\n".utf8), "it has 62 bytes, and after 61 hexadecimal digits comes a line feed"),
+            (Array("\(secret)-42".utf8), "after 61 hexadecimal digits comes something else"),
+            (Array(hexadecimal.utf8.dropLast()), "it has 63 hexadecimal digits, not 64"),
+            ([0xef, 0xbb, 0xbf] + Array(hexadecimal.utf8), "a byte order mark of UTF-8"),
+            ([0xff, 0xfe] + hexadecimal.utf8.flatMap { [$0, 0] }, "a byte order mark of UTF-16"),
+            ([], "it is empty"),
+            (Array("CVTPMEX\n and so on".utf8), "it is an export of a key or of a state (vtpmctl key import)"),
+            (Array("CVTPMSK\n and so on".utf8), "sealed to a TPM (key.source = \"host-tpm\")"),
+        ]
+        for (text, words) in cases {
+            try temporary.write("credentials/k", text)
+            let said = refusal(.credential(name: "k", directory: "\(temporary.path)/credentials"))
+            #expect(said.contains("it is no master key: "))
+            #expect(said.contains(words))
+            #expect(!said.contains(secret.prefix(8)))
+        }
+    }
+
     @Test func aMissingCredentialIsSaidAndNothingIsMade() throws {
         #expect(refusal(.credential(name: "k", directory: nil)).contains("$CREDENTIALS_DIRECTORY is not set"))
         let directory = "\(temporary.path)/credentials"
@@ -100,7 +141,7 @@ import Testing
 
     @Test func aCommandGetsNothingOfOurs() throws {
         let clean =
-            "test \"$(env | grep -v -e ^PWD= -e ^_= -e ^PATH= -e ^LC_ALL= -e ^SWIFT_BACKTRACE= -e ^SHLVL=)\" = ''"
+            "test \"$(env | grep -v -e ^PWD= -e ^_= -e ^PATH= -e ^LC_ALL= -e ^SHLVL=)\" = ''"
         // 10 and 11 are the shell's own: its script, and its output while it lists.
         let list = "ls /proc/$$/fd >\"$0.list\""
         let closed = "\(list) && test \"$(grep -v -E '^([0-2]|1[01])$' \"$0.list\")\" = ''"
@@ -116,6 +157,36 @@ import Testing
         #expect(refusal(.command(["/nowhere/at/all"], timeout: 1)).contains("No such file"))
     }
 
+    /// What an operator tries by hand has to fail in the same way.
+    @Test func aCommandThatFailsTellsHowToSeeIt() throws {
+        let text = refusal(try command("test -n \"$HOME\" || exit 2"))
+        #expect(
+            text.contains("it ended with exit code 2 (run it as it is run here, without HOME and the like: env -i ")
+        )
+        let shown = String(text[(text.lastIndex(of: "(") ?? text.startIndex)...].dropLast())
+        let byHand = shown.split(separator: ": ", maxSplits: 1).last.map {
+            String($0).replacing(" ...", with: " --argument")
+        }
+        let launch = ProgramLaunch(
+            "/bin/sh",
+            ["sh", "-c", try #require(byHand)],
+            environment: ["HOME=/root", "PATH=/usr/bin:/bin"]
+        )
+        #expect(try launch.start().wait() == .exited(2))
+    }
+
+    @Test func aChildThatKeepsTheOutputOpenIsNamed() throws {
+        let script = "echo \(hexadecimal); sleep 600 & echo $! >\"$0.child\""
+        let text = refusal(try command(script, timeout: 1))
+        #expect(text.contains("it has ended, but a process that it started keeps its standard output open"))
+        #expect(!text.contains(hexadecimal))
+        let child = pid_t(String(decoding: try temporary.read("command.child"), as: UTF8.self).filter(\.isNumber))
+        kill(try #require(child), SIGKILL)
+        #expect(try load(command("echo \(hexadecimal); sleep 600 >/dev/null & echo $! >\"$0.child\"")) == key)
+        let other = pid_t(String(decoding: try temporary.read("command.child"), as: UTF8.self).filter(\.isNumber))
+        kill(try #require(other), SIGKILL)
+    }
+
     @Test func aCommandThatDoesNotEndIsEnded() throws {
         let before = try processes(named: "command")
         #expect(refusal(try command("exec sleep 600", timeout: 1)).contains("it did not end within 1 s"))
@@ -124,7 +195,38 @@ import Testing
     }
 
     @Test func aCommandThatOthersCouldChangeIsRefused() throws {
-        #expect(refusal(try command("echo \(hexadecimal)", mode: 0o722)).contains("another user could change"))
+        let text = refusal(try command("echo \(hexadecimal)", mode: 0o722))
+        #expect(text.contains("another user could change the program: the mode of \(temporary.path)/command is 0722"))
+    }
+
+    /// Who may write to a directory on the way puts another program there.
+    @Test func aCommandThatOthersCouldExchangeIsRefused() throws {
+        let path = temporary.path
+        _ = try temporary.directory("a/b")
+        try temporary.write("a/b/command", Array("#!/bin/sh\necho \(hexadecimal)\n".utf8))
+        chmod("\(path)/a/b/command", 0o700)
+        let source: Configuration.Key = .command(["\(path)/a/b/command"], timeout: 10)
+        #expect(try load(source) == key)
+        chmod("\(path)/a", 0o777)
+        #expect(refusal(source).contains("another user could change the program: the mode of \(path)/a is 0777"))
+        // As in /tmp: what is there is safe.
+        chmod("\(path)/a", 0o1777)
+        #expect(try load(source) == key)
+        try #require(chown("\(path)/a", 1000, 0) == 0)
+        #expect(refusal(source).contains("\(path)/a belongs to user 1000 (chown root: \(path)/a)"))
+        // A link's way counts as well: the one that leads to it, and the one that it leads to.
+        _ = try temporary.directory("links")
+        try #require(symlink("../a/b", "\(path)/links/b") == 0)
+        let linked: Configuration.Key = .command(["\(path)/links/b/command"], timeout: 10)
+        #expect(refusal(linked).contains("\(path)/links/../a belongs to user 1000"))
+        try #require(chown("\(path)/a", 0, 0) == 0)
+        chmod("\(path)/a", 0o755)
+        #expect(try load(linked) == key)
+        try #require(lchown("\(path)/links/b", 1000, 0) == 0)
+        #expect(refusal(linked).contains("\(path)/links/b belongs to user 1000"))
+        try #require(symlink("loop", "\(path)/links/loop") == 0)
+        #expect(refusal(.command(["\(path)/links/loop"], timeout: 1)).contains("Too many levels of symbolic links"))
+        #expect(refusal(.command(["\(path)/a/b"], timeout: 1)).contains("is a directory"))
     }
 
     private func processes(named name: String) throws -> Int {

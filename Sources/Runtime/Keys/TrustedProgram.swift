@@ -1,0 +1,86 @@
+import Glibc
+import Platform
+
+/// A program that only root, or the caller, can change or exchange: whoever else can, decides what it prints.
+///
+/// All directories on the way to it count, those that a symbolic link leads through as well. In one with the sticky bit
+/// others can make entries, and cannot remove those that are not theirs (inode(7)).
+struct TrustedProgram {
+    /// Its absolute path.
+    let path: String
+    /// What could not be done, for errors.
+    let what: String
+
+    /// The most symbolic links that are followed, as many as the kernel follows. path_resolution(7)
+    private static let linkLimit = 40
+
+    /// Throws where another user could change the program or exchange it, and says where.
+    func check() throws(Failure) {
+        var directory = try Descriptor.open("/", OpenOptions(openPathOnly | O_DIRECTORY))
+        var place = ""
+        try require(directory.status("/"), "/")
+        var rest = Array(path.split(separator: "/").reversed())
+        var links = 0
+        while let name = rest.popLast().map(String.init) {
+            let entryPath = "\(place)/\(name)"
+            let entry = try Descriptor.open(
+                name,
+                OpenOptions(openPathOnly | O_NOFOLLOW),
+                at: directory.number,
+                as: entryPath
+            )
+            let status = try entry.status(entryPath)
+            try require(status, entryPath)
+            switch status.st_mode & S_IFMT {
+            case S_IFLNK:
+                links += 1
+                guard links <= Self.linkLimit else { throw Failure(what, call: "open", code: ELOOP) }
+                let target = try target(of: entry, entryPath)
+                rest += target.split(separator: "/").reversed()
+                guard target.hasPrefix("/") else { continue }
+                directory = try .open("/", OpenOptions(openPathOnly | O_DIRECTORY))
+                place = ""
+            case S_IFDIR:
+                directory = entry
+                place = entryPath
+            default:
+                guard rest.isEmpty else { throw Failure(what, because: "\(entryPath) is no directory") }
+                guard status.st_mode & S_IFMT == S_IFREG else {
+                    throw Failure(what, because: "\(entryPath) is no regular file")
+                }
+                return
+            }
+        }
+        throw Failure(what, because: "\(path) is a directory")
+    }
+
+    private func require(_ status: stat, _ place: String) throws(Failure) {
+        guard status.st_uid == 0 || status.st_uid == geteuid() else {
+            throw Failure(
+                what,
+                because: "another user could change the program: \(place) belongs to user \(status.st_uid)",
+                remedy: "chown root: \(place)"
+            )
+        }
+        // The mode of a symbolic link means nothing. symlink(7)
+        let kind = status.st_mode & S_IFMT
+        let isSticky = kind == S_IFDIR && status.st_mode & S_ISVTX != 0
+        guard kind == S_IFLNK || isSticky || status.st_mode & 0o022 == 0 else {
+            let mode = String(status.st_mode & 0o7777, radix: 8)
+            throw Failure(
+                what,
+                because: "another user could change the program: the mode of \(place) is 0\(mode)",
+                remedy: "chmod go-w \(place)"
+            )
+        }
+    }
+
+    private func target(of link: borrowing Descriptor, _ place: String) throws(Failure) -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let number = link.number
+        let count = try systemCall("readlinkat", "cannot read the link \(place)") {
+            readlinkat(number, "", &buffer, buffer.count)
+        }
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
