@@ -6,7 +6,11 @@ import Platform
 struct TPMChip {
     /// N in `/dev/tpmN` and `/dev/tpmrmN`.
     let number: Int
-    /// Whether a device stands behind it; a vTPM has none, and belongs to a tenant.
+    /// Whether a device stands behind it.
+    ///
+    /// A TPM that the kernel has from the vTPM proxy has none, whoever answers there: our worker for a tenant, swtpm, or
+    /// systemd for a host without a TPM. What such a TPM says of itself, its manufacturer for example, tells nothing: a
+    /// virtual machine's hardware is swtpm as well, and a program can claim to be anything.
     let isHardware: Bool
     /// Whether it is a TPM 1.2, which has other commands.
     let isVersion1: Bool
@@ -21,7 +25,10 @@ struct TPMChip {
     private init(_ number: Int, sys: String) throws(Failure) {
         let base = "\(sys)/class/tpm/tpm\(number)"
         self.number = number
-        self.isHardware = access("\(base)/device", F_OK) == 0
+        // A device without a parent is a virtual one. linux: drivers/base/core.c, get_device_parent
+        let isVirtual = try Self.exists("\(sys)/devices/virtual/tpm/tpm\(number)")
+        let hasDevice = try Self.exists("\(base)/device")
+        self.isHardware = hasDevice && !isVirtual
         self.isVersion1 = try Self.line("\(base)/tpm_version_major") == "1"
         self.device = try Self.deviceNumber("\(base)/dev")
         self.resourceManager = try Self.deviceNumber("\(sys)/class/tpmrm/tpmrm\(number)/dev")
@@ -52,6 +59,16 @@ struct TPMChip {
         let root = try Descriptor.open(path, OpenOptions(openPathOnly | O_DIRECTORY))
         guard try root.fileSystemMagic(path) == Int(SYSFS_MAGIC) else {
             throw Failure("cannot use the host's TPM", because: "\(path) is not sysfs")
+        }
+    }
+
+    /// Whether there is something of this name; that it cannot be found out is no answer.
+    private static func exists(_ path: String) throws(Failure) -> Bool {
+        do {
+            try systemCall("access", "cannot examine \(path)") { access(path, F_OK) }
+            return true
+        } catch let error where error.code == ENOENT {
+            return false
         }
     }
 
@@ -98,7 +115,7 @@ extension HostTPM {
         guard let chip = hardware.first else {
             throw Failure(
                 what,
-                because: "this host has no TPM" + (chips.isEmpty ? "" : ", only vTPMs"),
+                because: "this host has no TPM" + (chips.isEmpty ? "" : " but software: \(software(chips))"),
                 remedy: "switch it on in the firmware, or keep the master key elsewhere"
             )
         }
@@ -111,6 +128,13 @@ extension HostTPM {
         }
         try chip.checkVersion(chip.path)
         return chip.path
+    }
+
+    /// Names those that the kernel has from a program.
+    private static func software(_ chips: [TPMChip]) -> String {
+        // Each container of the host can have one.
+        let names = chips.prefix(3).map { "tpm\($0.number)" }.joined(separator: ", ")
+        return names + (chips.count > 3 ? " and others" : "") + (chips.count == 1 ? " is a vTPM" : " are vTPMs")
     }
 
     /// Opens the host's hardware TPM.
@@ -132,8 +156,11 @@ extension HostTPM {
         guard chip.isHardware else {
             throw Failure(
                 what,
-                because: "it is tpm\(chip.number), a vTPM, and no hardware",
-                remedy: "configure the host's own, which has /sys/class/tpm/tpmN/device"
+                because:
+                    "it is tpm\(chip.number), a vTPM, and no hardware: a program answers there, for a container or "
+                    + "in place of a TPM that this host lacks",
+                remedy: chips.first(where: \.isHardware).map { "configure \($0.path)" }
+                    ?? "keep the master key elsewhere"
             )
         }
         try chip.checkVersion(path)

@@ -23,7 +23,11 @@ import Testing
     ) throws {
         let base = "sys/class/tpm/tpm\(number)"
         _ = try temporary.directory(base)
-        if isHardware { _ = try temporary.directory("\(base)/device") }
+        if isHardware {
+            _ = try temporary.directory("\(base)/device")
+        } else {
+            _ = try temporary.directory("sys/devices/virtual/tpm/tpm\(number)")
+        }
         if let version { try temporary.write("\(base)/tpm_version_major", Array("\(version)\n".utf8)) }
         let ownNumber = device ?? (number == 0 ? "10:224" : "251:\(number)")
         try temporary.write("\(base)/dev", Array("\(ownNumber)\n".utf8))
@@ -55,7 +59,36 @@ import Testing
 
     @Test func aVTPMIsNoTPMOfTheHost() throws {
         try addChip(0, isHardware: false)
-        #expect(try refusal().hasPrefix("cannot use the host's TPM: this host has no TPM, only vTPMs"))
+        let what = "cannot use the host's TPM: this host has no TPM but software: "
+        #expect(try refusal().hasPrefix("\(what)tpm0 is a vTPM (switch it on in the firmware"))
+        try addChip(1, isHardware: false)
+        #expect(try refusal().hasPrefix("\(what)tpm0, tpm1 are vTPMs ("))
+        for number in 2..<5 { try addChip(number, isHardware: false) }
+        #expect(try refusal().hasPrefix("\(what)tpm0, tpm1, tpm2 and others are vTPMs ("))
+    }
+
+    /// systemd can make one by the same proxy, and it is the first there is; it has the host's usual number.
+    @Test func aSoftwareTPMOfTheHostIsNotTakenForHardware() throws {
+        try addChip(0, isHardware: false, resourceManager: Self.nodeNumber)
+        try addChip(1, isHardware: true)
+        #expect(try find() == "/dev/tpmrm1")
+        let text = try refusal(Self.node)
+        #expect(text.contains("it is tpm0, a vTPM, and no hardware: a program answers there"))
+        #expect(text.hasSuffix("(configure /dev/tpmrm1)"))
+    }
+
+    /// A chip whose device is below `devices/virtual` is software, whatever a later kernel puts beside it.
+    @Test func aVirtualDeviceWithAParentIsNoHardware() throws {
+        try addChip(0, isHardware: true)
+        _ = try temporary.directory("sys/devices/virtual/tpm/tpm0")
+        #expect(try refusal().contains("this host has no TPM but software: tpm0 is a vTPM"))
+    }
+
+    /// That it cannot be found out whether a chip is hardware does not make it software.
+    @Test func whatCannotBeExaminedIsSaid() throws {
+        try addChip(0, isHardware: true)
+        try temporary.shell("rm -r sys/devices; touch sys/devices")
+        #expect(try refusal().contains("cannot examine \(sys)/devices/virtual/tpm/tpm0: access: Not a directory"))
     }
 
     @Test func theHardwareIsFoundAmongVTPMs() throws {
