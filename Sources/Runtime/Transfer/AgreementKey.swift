@@ -58,13 +58,24 @@ final class AgreementKey {
     /// A recipient's private key, as `openssl genpkey` and `openssl ecparam -genkey` write it.
     convenience init(privatePEM file: SecretBytes, _ what: String) throws(Failure) {
         guard let block = try PEMBlock.first(in: file) else {
-            throw Failure(what, because: "the private key is no PEM file")
+            throw Failure(
+                what,
+                because: "the private key is no PEM file",
+                remedy: "openssl pkey -inform DER -in key.der -out key.pem, where it is one in DER"
+            )
         }
         guard !block.isEncrypted, block.label != "ENCRYPTED PRIVATE KEY" else {
             throw Failure(
                 what,
                 because: "the private key is encrypted",
                 remedy: "decrypt it where only root can read it: openssl pkey -in key.pem -out decrypted.pem"
+            )
+        }
+        guard block.label != "OPENSSH PRIVATE KEY" else {
+            throw Failure(
+                what,
+                because: "the private key is in OpenSSH's own format, and an export is never made for one of OpenSSH's",
+                remedy: "give the key that the export was made for"
             )
         }
         guard block.label.hasSuffix("PRIVATE KEY") else {

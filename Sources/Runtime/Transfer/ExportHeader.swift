@@ -67,7 +67,7 @@ struct ExportHeader: Equatable {
         func refuse(_ why: String, remedy: String? = "copy the file again") -> Failure {
             Failure(what, because: why, remedy: remedy)
         }
-        guard magic.starts(with: file.prefix(magic.count)) else { throw refuse("it is not an export", remedy: nil) }
+        guard magic.starts(with: file.prefix(magic.count)) else { throw refuseOther(file, what) }
         var reader = ByteReader(file)
         guard reader.read(count: magic.count) != nil, let version = reader.read(UInt16.self) else {
             throw refuse("it is truncated")
@@ -99,6 +99,22 @@ struct ExportHeader: Equatable {
             throw refuse("its payload is damaged")
         }
         return (ExportHeader(protection, nonce, payloadSize: Int(payloadSize)), Int(headerSize))
+    }
+
+    /// Says what it is in place of an export, where that can be seen.
+    private static func refuseOther(_ file: [UInt8], _ what: String) -> Failure {
+        let kinds: [(start: [UInt8], why: String, remedy: String)] = [
+            (Array("CVTPMST\n".utf8), "it is a state as it lies on its own host", "vtpmctl state export, on that host"),
+            (
+                Array("CVTPMKEY".utf8), "it is a master key as it lies on its own host",
+                "vtpmctl key export, on that host"
+            ),
+            (Array("CVTPMSK\n".utf8), "it is a master key that is sealed to a TPM", "vtpmctl key export, on its host"),
+            ([2, 1, 0, 10], "it is a state of swtpm's", "add --swtpm"),
+            (Array("nilmptws".utf8), "it is a store of swtpm's", "add --swtpm"),
+        ]
+        let kind = kinds.first { file.starts(with: $0.start) }
+        return Failure(what, because: kind?.why ?? "it is not an export", remedy: kind?.remedy)
     }
 
     private init(_ protection: Protection, _ nonce: [UInt8], payloadSize: Int) {

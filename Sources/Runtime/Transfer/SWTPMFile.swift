@@ -8,8 +8,6 @@ struct SWTPMFile {
     static let minimumVersion: UInt8 = 1
     static let headerSize = 10
     static let itemHeaderSize = 6
-    /// How a store of swtpm's `file://` backend begins: "swtpmlin" as a number, its least significant byte first.
-    static let linearMagic = Array("nilmptws".utf8)
 
     /// The flags in the header.
     struct Flags: OptionSet {
@@ -41,11 +39,8 @@ struct SWTPMFile {
     /// Finds the parts; `what` is for errors.
     init(_ file: UnsafeRawBufferPointer, _ what: String) throws(Failure) {
         func refuse(_ why: String, remedy: String? = nil) -> Failure { Failure(what, because: why, remedy: remedy) }
-        guard !file.starts(with: Self.linearMagic) else {
-            throw refuse(
-                "it is a store of swtpm's file:// backend, which holds several states",
-                remedy: "give the tpm2-00.permall of a directory: swtpm --tpmstate backend-uri=dir://..."
-            )
+        guard !file.starts(with: ExportHeader.magic) else {
+            throw refuse("it is an export of this program's", remedy: "leave out --swtpm")
         }
         guard file.count >= Self.headerSize else { throw refuse("it is truncated, or no state of swtpm's") }
         let (version, minimum) = (file[0], file[1])

@@ -13,10 +13,12 @@ import Platform
 /// ``SWTPMCipher`` and ``SWTPMKey`` tell how they are made. The HMAC covers ciphertext and vector, and not the header.
 ///
 /// swtpm has written this since its first release, 0.1 (src/swtpm/swtpm_nvstore.c). It also reads what is older, which is
-/// refused here.
+/// refused here. The same lies in a store of its `file://` backend, ``SWTPMStore``.
 public enum SWTPMState {
-    /// The largest file there is, in bytes.
-    public static let fileLimit = ExportedState.permanentLimit + 256
+    /// The largest file of a directory, in bytes.
+    static let stateLimit = ExportedState.permanentLimit + 256
+    /// The largest file that is read, in bytes: Proxmox VE makes stores of 4 MiB.
+    public static let fileLimit = 4 << 20
 
     /// Writes a state for swtpm.
     ///
@@ -41,8 +43,9 @@ public enum SWTPMState {
             precondition(good, "the capacity was computed from the contents")
             return file
         }
-        let keySize = try key.sizeToWriteWith(what)
-        let cipher = SWTPMCipher(key: try key.candidates(size: keySize, what)[0])
+        let certain = try key.certain(what)
+        let keySize = certain.sizeToWriteWith
+        let cipher = SWTPMCipher(key: try certain.candidates(size: keySize, what)[0])
         let iv = try Sealing.random(count: keySize)
         let ciphertext = try cipher.encrypt(permanent, iv: iv)
         let mac = try cipher.mac(ciphertext, iv: iv)
@@ -68,7 +71,7 @@ public enum SWTPMState {
     /// - Throws: ``Failure`` with words of its own for each way to be wrong; a wrong key cannot be told from damage.
     public static func decode(_ file: SecretBytes, key: SWTPMKey?, path: String) throws(Failure) -> SecretBytes {
         let what = "cannot read swtpm's state \(path)"
-        guard file.count <= fileLimit else { throw Failure(what, because: "it is larger than any TPM's state") }
+        let file = try contents(of: file, what)
         let parts = try file.withBytes { (bytes) throws(Failure) in try SWTPMFile(bytes, what) }
         let permanent: SecretBytes
         switch (parts.items[.data], key) {
@@ -88,7 +91,33 @@ public enum SWTPMState {
         guard (1...ExportedState.permanentLimit).contains(permanent.count) else {
             throw Failure(what, because: "the state in it has \(permanent.count) bytes")
         }
+        guard !permanent.withBytes({ $0.starts(with: tpm12Start) }) else {
+            throw Failure(
+                what,
+                because: "it is of a TPM 1.2, which has other keys and commands than a TPM 2.0",
+                remedy: "give the tpm2-00.permall of a swtpm --tpm2, or let the container have a new TPM"
+            )
+        }
         return permanent
+    }
+
+    /// How libtpms' `permall` of a TPM 1.2 begins: TPM_TAG_NVSTATE_V1, then TPM_TAG_PERMANENT_DATA.
+    ///
+    /// That of a TPM 2.0 begins with the version of its format, since 2018 at least 2, and a magic number.
+    private static let tpm12Start: [UInt8] = [0, 1, 0, 0x22]
+
+    /// The state's own file, out of a store where it is one.
+    private static func contents(of file: SecretBytes, _ what: String) throws(Failure) -> SecretBytes {
+        guard file.count <= fileLimit else { throw Failure(what, because: "it is larger than any of swtpm's") }
+        let range = try file.withBytes { (bytes) throws(Failure) in
+            SWTPMStore.isStore(bytes) ? try SWTPMStore.permanentState(in: bytes, what) : 0..<bytes.count
+        }
+        guard range.count <= stateLimit else { throw Failure(what, because: "it is larger than any TPM's state") }
+        guard range.count < file.count else { return file }
+        let content = try SecretBytes(capacity: max(range.count, 1))
+        let isCopied = file.withBytes { content.append(copying: UnsafeRawBufferPointer(rebasing: $0[range])) }
+        precondition(isCopied, "the capacity is the size")
+        return content
     }
 
     private static func decrypt(

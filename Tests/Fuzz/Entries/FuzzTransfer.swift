@@ -91,6 +91,11 @@ func fuzzSWTPMState(_ bytes: UnsafeRawBufferPointer) {
     if case .key(let key)? = accepted({ () throws(Failure) in try SWTPMKey.hexadecimal(secret(file)) }) {
         require([16, 32].contains(key.count), "a key of a size that swtpm has not")
     }
+    _ = accepted { () throws(Failure) in
+        let written = try SWTPMState.encode(secret([1, 2, 3]), key: .keyFile(secret(file)))
+        let read = try SWTPMState.decode(written, key: .keyFile(secret(file)), path: "/swtpm")
+        require(plain(read) == [1, 2, 3], "what a key file was good enough to write with cannot be read with it")
+    }
     let parts = accepted { () throws(Failure) in
         try secret(file).withBytes { (bytes) throws(Failure) in try SWTPMFile(bytes, "cannot read") }
     }

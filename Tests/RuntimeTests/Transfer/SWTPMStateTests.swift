@@ -45,8 +45,10 @@ import Testing
         var larger = SWTPMFile.header([], itemBytes: 6 + 256 << 10 + 1)
         larger += SWTPMFile.itemHeader(.data, count: 256 << 10 + 1) + plain(tooLarge)
         #expect(try decoding(larger, nil).contains("has 262145 bytes"))
+        let large = [UInt8](repeating: 0, count: SWTPMState.stateLimit + 1)
+        #expect(try decoding(large, nil).contains("larger than any TPM's state"))
         let huge = [UInt8](repeating: 0, count: SWTPMState.fileLimit + 1)
-        #expect(try decoding(huge, nil).contains("larger than any TPM's state"))
+        #expect(try decoding(huge, nil).contains("larger than any of swtpm's"))
     }
 
     @Test func showsNothingWhereItIsEncrypted() throws {
@@ -106,7 +108,7 @@ import Testing
         #expect(try decoding(file, nil).contains("it is no state of swtpm's"))
         #expect(try decoding(seeds, nil).contains("it is no state of swtpm's"))
         #expect(try decoding([], nil).contains("truncated, or no state of swtpm's"))
-        #expect(try decoding(Array("CVTPMEX\n and so on".utf8), nil).contains("it is no state of swtpm's"))
+        #expect(try decoding(Array("CVTPMEX\n and so on".utf8), nil).contains("it is an export of this program"))
         #expect(try decoding([2, 1, 0, 10], nil).contains("truncated, or no state of swtpm's"))
     }
 
@@ -134,6 +136,79 @@ import Testing
             + SWTPMFile.itemHeader(.mac, count: mac.count) + mac + SWTPMFile.itemHeader(.iv, count: iv.count) + iv
         let file = SWTPMFile.header(.encrypted, itemBytes: items.count) + items
         #expect(try decoding(file, .key(key)).contains("what was encrypted is no state of swtpm's"))
+    }
+
+    /// A file says how long its key is, and a key file does not say whether it is one or its digits.
+    @Test func readsWithTheKeyThatTheFileTakes() throws {
+        let digits = "00ff10a0B0c9000102030405060708ff"
+        let short = try file(.hexadecimal(secretText(digits)))
+        let long = try file(.key(secretText(digits)))
+        for file in [short, long] {
+            let state = try SWTPMState.decode(secretCopy(of: file), key: .keyFile(secretText(digits)), path: "")
+            #expect(plain(state) == seeds)
+        }
+        let other = try decoding(long, .keyFile(secretText(digits + "\n")))
+        #expect(other.contains("it takes a key of 256 bits, and this one has 128"))
+        #expect(try decoding(long, .keyFile(secretText("nonsense"))).contains("neither 16 or 32 bytes nor 32 or 64"))
+    }
+
+    /// What swtpm takes for another key than we do, it cannot open.
+    @Test func writesWithNoKeyThatCouldBeAnother() throws {
+        let digits = "00ff10a0B0c9000102030405060708ff"
+        func refusal(_ text: String) throws -> String {
+            let (key, state) = (try secretText(text), try secretCopy(of: seeds))
+            return words { () throws(Failure) in _ = try SWTPMState.encode(state, key: .keyFile(key)) }
+        }
+        let text = try refusal(digits)
+        #expect(text.contains("32 hexadecimal digits, a key of 128 bits with format=hex and another of 256 bits with"))
+        #expect(text.contains("(put 0x before the digits, or write the binary key as 64 digits)"))
+        #expect(try refusal("correct horse!!!").contains("are text: a passphrase"))
+        #expect(try refusal("correct horse battery staple ok\n").contains("(--swtpm-passphrase-file, or "))
+        #expect(try refusal("nonsense").contains("neither 16 or 32 bytes nor 32 or 64 hexadecimal digits"))
+        for certain in ["0x" + digits, digits + "\n", digits + digits] {
+            let file = try file(.keyFile(secretText(certain)))
+            #expect(file[5] == (certain.utf8.count == 64 ? 9 : 1))
+            let state = try SWTPMState.decode(secretCopy(of: file), key: .hexadecimal(secretText(certain)), path: "")
+            #expect(plain(state) == seeds)
+        }
+    }
+
+    @Test func namesTheStateOfATPM12() throws {
+        var file = SWTPMFile.header([], itemBytes: 6 + 100)
+        file += SWTPMFile.itemHeader(.data, count: 100) + [0, 1, 0, 0x22] + [UInt8](repeating: 0, count: 96)
+        let text = try decoding(file, nil)
+        #expect(text.contains("/x: it is of a TPM 1.2"))
+        #expect(text.contains("(give the tpm2-00.permall of a swtpm --tpm2, or let the container have a new TPM)"))
+    }
+
+    /// A store of the `file://` backend, with a state at an offset.
+    private func store(of file: [UInt8], at offset: Int = 192, length: Int? = nil) -> [UInt8] {
+        func littleEndian(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        let header = Array("nilmptws".utf8) + [1, 0, 192, 0] + littleEndian(offset)
+        let entry = littleEndian(length ?? file.count) + littleEndian(1024)
+        let start = header + entry + [UInt8](repeating: 0, count: 14 * 12)
+        return start + [UInt8](repeating: 0, count: max(offset - 192, 0)) + file + [UInt8](repeating: 7, count: 5000)
+    }
+
+    @Test func readsAStoreOfTheFileBackend() throws {
+        for key in Self.keys {
+            let file = try file(key())
+            for offset in [192, 1000] {
+                let store = try secretCopy(of: store(of: file, at: offset))
+                #expect(plain(try SWTPMState.decode(store, key: key(), path: "")) == seeds)
+            }
+        }
+        let file = try file(nil)
+        #expect(try decoding(store(of: file, at: 0), nil).contains("a store of swtpm's without a TPM's state in it"))
+        #expect(try decoding(store(of: file, at: 191), nil).contains("its header is damaged"))
+        #expect(try decoding(store(of: file, length: 1 << 20), nil).contains("it is truncated"))
+        #expect(try decoding(store(of: file, at: 1 << 24), nil).contains("larger than any of swtpm's"))
+        for count in 8..<192 {
+            #expect(try decoding(Array(store(of: file)[..<count]), nil).contains("it is truncated"))
+        }
+        var newer = store(of: file)
+        newer[8] = 2
+        #expect(try decoding(newer, nil).contains("swtpm's store format 2, and only 1 is known"))
     }
 
     @Test func readsHexadecimalKeys() throws {

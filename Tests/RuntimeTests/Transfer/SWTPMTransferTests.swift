@@ -117,13 +117,41 @@ import Testing
         #expect(try moved.stop() == .exited(0))
     }
 
-    @Test func aStoreOfTheFileBackendIsRefused() throws {
+    /// As Proxmox VE keeps it, which gives it 4 MiB.
+    @Test(arguments: [forms[0], forms[2]]) func ourVTPMStartsFromAStoreOfTheFileBackend(form: Form) throws {
         let store = "backend-uri=file://\(temporary.path)/linear/store"
-        let tpm = try SWTPMUnderTest("linear", in: temporary, store: store)
-        _ = try tpm.endorsementKey()
+        let option = form.option.map {
+            $0.split(separator: "=", maxSplits: 1).joined(separator: "=\(temporary.path)/")
+        }
+        let tpm = try SWTPMUnderTest("linear", in: temporary, key: option, store: store)
+        let key = try tpm.endorsementKey()
         try tpm.stop()
+        try temporary.shell("truncate -s 4M linear/store")
         let file = try secretCopy(of: temporary.read("linear/store"))
-        let text = words { () throws(Failure) in _ = try SWTPMState.decode(file, key: nil, path: "/x") }
-        #expect(text.contains("/x: it is a store of swtpm's file:// backend"))
+        try OwnStates.write(SWTPMState.decode(file, key: form.key(), path: "/x"), "web", in: temporary)
+        let own = try VTPMUnderTest(in: temporary)
+        try own.create()
+        #expect(try own.endorsementKey() == key)
+        #expect(try own.stop() == .exited(0))
+    }
+
+    /// What is in a key file means the same to swtpm and to us, or nothing is written.
+    @Test(arguments: ["0x\(hexKey)", "\(hexKey)\n", hexKey, hexKey + hexKey])
+    func aKeyFileMeansTheSameToSwtpm(content: String) throws {
+        let mode = content.utf8.count == 64 ? "aes-256-cbc" : "aes-128-cbc"
+        try temporary.write("key", Array(content.utf8))
+        let form = Form(name: content, option: "file=key,format=hex,mode=\(mode)") {
+            .keyFile(try secretText(content))
+        }
+        let (key, permanent) = try swtpm("from", form)
+        guard content != Self.hexKey else {
+            let file = try secretText(content)
+            let text = words { () throws(Failure) in _ = try SWTPMState.encode(permanent, key: .keyFile(file)) }
+            #expect(text.contains("put 0x before the digits"))
+            return
+        }
+        let tpm = try restart("to", form, with: permanent)
+        #expect(try tpm.endorsementKey() == key)
+        try tpm.stop()
     }
 }
