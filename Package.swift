@@ -126,8 +126,8 @@ let package = Package(
         program(
             "vtpmctl",
             [
-                "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "RuntimeTransfer",
+                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeKeys",
+                "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
@@ -138,10 +138,11 @@ let package = Package(
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "HostileSupervisor", "HostileWorker", "vtpm-supervisor", "vtpm-worker",
+                "HostileSupervisor", "HostileWorker", "NewerLibrary", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
+                "Vtpm/NewerLibrary",
             ],
             swiftSettings: strict
         ),
@@ -157,6 +158,14 @@ let package = Package(
             dependencies: ["RuntimeConfinement", "RuntimeControl", "Platform", "CLinux", "CSystemCall"],
             path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
             swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "NewerLibrary",
+            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS"],
+            path: "Tests/RuntimeTests/Vtpm/NewerLibrary",
+            swiftSettings: strict,
+            // dlsym(3) finds in a program what is exported alone.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
         ),
         .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),

@@ -90,7 +90,7 @@ public struct Creation {
         )
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
         try begin(supervisor, order, stateIdentity, configuration, initProcess, runDirectory)
-        let worker = try supervisor.awaitReady()
+        let (worker, library) = try supervisor.awaitReady()
         _ = consume keysLock
         let registered = try makeDevice(from: control, supervisor, runDirectory)
 
@@ -103,6 +103,7 @@ public struct Creation {
                 initProcess: identity,
                 supervisor: ProcessIdentity(of: supervisor.process),
                 worker: ProcessIdentity(of: worker),
+                library: library,
                 tpmNumber: registered.number,
                 tpm: "\(registered.tpm)",
                 tpmrm: "\(registered.tpmrm)"

@@ -78,12 +78,15 @@ final class SupervisorLink {
         }
     }
 
-    /// Waits until the TPM has started up; returns the worker's process ID.
-    func awaitReady() throws(Failure) -> pid_t {
+    /// Waits until the TPM has started up; returns its worker's process ID, and the libtpms that it runs.
+    func awaitReady() throws(Failure) -> (worker: pid_t, library: LibraryVersion) {
         var message = try expect(HookMessage.ready)
-        guard message.count == 4, let lease = message.descriptors.take() else { throw confused }
+        var body = ByteReader(Array(message.body))
+        guard let process = body.read(UInt32.self), let version = body.read(UInt32.self), body.remaining == 0,
+            let lease = message.descriptors.take()
+        else { throw confused }
         self.lease = consume lease
-        return pid_t(bitPattern: message.body.reduce(0) { $0 << 8 | UInt32($1) })
+        return (pid_t(bitPattern: process), LibraryVersion(number: version))
     }
 
     /// Writes the lease into the directory that the supervisor has made for it, whatever its name leads to by now.

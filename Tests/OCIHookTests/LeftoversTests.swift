@@ -66,6 +66,7 @@ import Testing
             initProcess: initProcess,
             supervisor: dead,
             worker: dead,
+            library: LibraryVersion(0, 9, 2),
             tpmNumber: number,
             tpm: "10:224",
             tpmrm: "253:65536"

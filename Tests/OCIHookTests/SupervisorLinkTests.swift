@@ -108,10 +108,12 @@ import Testing
         let link = try link(over: pair.near)
         try begin(link)
         let own = try openLease()
-        var worker = ByteWriter()
-        worker.write(UInt32(getpid()))
-        try pair.far.send(HookMessage.ready, worker, descriptors: [own.number])
-        #expect(try link.awaitReady() == getpid())
+        var ready = ByteWriter()
+        ready.write(UInt32(getpid()))
+        ready.write(LibraryVersion(0, 9, 2).number)
+        try pair.far.send(HookMessage.ready, ready, descriptors: [own.number])
+        let (worker, library) = try link.awaitReady()
+        #expect(worker == getpid())
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)
         try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
         let me = try ProcessIdentity(of: getpid())
@@ -123,12 +125,14 @@ import Testing
                 initProcess: me,
                 supervisor: me,
                 worker: me,
+                library: library,
                 tpmNumber: 0,
                 tpm: "10:224",
                 tpmrm: "253:65536"
             )
         )
-        #expect(FileManager.default.fileExists(atPath: "\(path)/aside/\(LeaseFiles.lease)"))
+        let lease = try String(decoding: Data(contentsOf: URL(fileURLWithPath: "\(path)/aside/\(LeaseFiles.lease)")), as: UTF8.self)
+        #expect(lease.contains("\"libtpms\" : \"0.9.2\""))
         link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}
         #expect(hasLease)

@@ -10,7 +10,8 @@ public enum HookMessage {
     public static let start: UInt8 = 1
     /// A master key, 32 bytes: the current one first, none for an ephemeral state.
     public static let key: UInt8 = 2
-    /// The TPM has started up and waits for its device: process ID of the worker, 32 bits.
+    /// The TPM has started up and waits for its device: process ID of the worker, 32 bits, and the version of its libtpms,
+    /// 32 bits.
     ///
     /// Descriptor: directory of the lease, the very one that the supervisor has made.
     public static let ready: UInt8 = 3
@@ -59,7 +60,7 @@ public enum WorkerMessage {
 
     /// Give up all privileges and become this user, 32 bits; descriptor: pidfd of the init.
     public static let confine: UInt8 = 12
-    /// It is done, for good.
+    /// It is done, for good: the version of its libtpms, ``LibraryVersion``, 32 bits.
     public static let confined: UInt8 = 13
 
     /// The largest state, in bytes: libtpms' NV memory is 176,832 bytes, its blob little more.

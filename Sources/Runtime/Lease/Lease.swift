@@ -23,6 +23,8 @@ public struct Lease: Codable, Equatable, Sendable {
     public var workerPID: Int32
     /// When the worker started, in clock ticks since boot.
     public var workerStartTime: UInt64
+    /// The version of libtpms that serves the vTPM; nothing in a lease of a release that did not record it.
+    public var libtpms: String?
     /// N of the host's `/dev/tpmN`: taken for as long as the init lives.
     public var tpmNumber: UInt32
     /// The device number of `/dev/tpm0` in the container, `major:minor`.
@@ -38,6 +40,7 @@ public struct Lease: Codable, Equatable, Sendable {
         initProcess: ProcessIdentity,
         supervisor: ProcessIdentity,
         worker: ProcessIdentity,
+        library: LibraryVersion,
         tpmNumber: UInt32,
         tpm: String,
         tpmrm: String
@@ -51,6 +54,7 @@ public struct Lease: Codable, Equatable, Sendable {
         self.supervisorStartTime = supervisor.startTime
         self.workerPID = worker.process
         self.workerStartTime = worker.startTime
+        self.libtpms = "\(library)"
         self.tpmNumber = tpmNumber
         self.tpm = tpm
         self.tpmrm = tpmrm

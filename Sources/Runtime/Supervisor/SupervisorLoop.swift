@@ -113,6 +113,7 @@ extension Supervisor {
         phase = .ready
         var body = ByteWriter()
         body.write(UInt32(bitPattern: worker?.process ?? 0))
+        body.write(worker?.libraryVersion?.number ?? 0)
         try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
     }
 

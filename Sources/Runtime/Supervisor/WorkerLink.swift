@@ -14,8 +14,9 @@ package final class WorkerLink {
     private let child: ChildProcess
     private let user: WorkerUser
     private var isReaped = false
-    /// Whether it has said that it is confined: it is the worker's program, and no longer on its way to it.
-    private var isConfined = false
+    /// The version of its libtpms, which it has told with the word that it is confined: it is the worker's program, and no
+    /// longer on its way to it.
+    package private(set) var libraryVersion: LibraryVersion?
     /// What has come of a state; there is none most of the time.
     var incoming = IncomingState()
 
@@ -39,7 +40,7 @@ package final class WorkerLink {
 
     deinit {
         guard !isReaped else { return }
-        if !isConfined { endBeforeConfinement() }
+        if libraryVersion == nil { endBeforeConfinement() }
         kill()
         _ = try? child.wait()
     }
@@ -83,6 +84,15 @@ package final class WorkerLink {
         if try !WorkerInspection.hasLockedMemory(process) {
             Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
         }
+        do {
+            try begin(with: state)
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            // It has ended. Why is in what it had sent before.
+            throw lastWords() ?? error
+        }
+    }
+
+    private func begin(with state: SecretBytes?) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.patience)
         var order = ByteWriter()
         order.write(UInt8(state == nil ? 0 : 1))
@@ -90,6 +100,18 @@ package final class WorkerLink {
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerMessage.state, of: bytes, until: deadline)
         }
+    }
+
+    /// The failure that a worker that has ended had told of, where it had.
+    private func lastWords() -> Failure? {
+        let buffer = Channel.makeBuffer()
+        // What it had not read is told once, before what it had sent. unix(7), ECONNRESET
+        for _ in 0..<2 {
+            guard let message = try? channel.receive(into: buffer) else { continue }
+            guard message.kind == WorkerMessage.failure else { return nil }
+            return Failure(relayed: String(decoding: message.body, as: UTF8.self))
+        }
+        return nil
     }
 
     private func awaitConfinement() throws(Failure) {
@@ -104,7 +126,12 @@ package final class WorkerLink {
             throw Failure(what, because: "its worker ended with \(try reap())")
         }
         switch message.kind {
-        case WorkerMessage.confined: isConfined = true
+        case WorkerMessage.confined:
+            var body = ByteReader(Array(message.body))
+            guard let version = body.read(UInt32.self), body.remaining == 0 else {
+                throw Failure(what, because: "its worker does not say which libtpms it has")
+            }
+            libraryVersion = LibraryVersion(number: version)
         case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
         default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }

@@ -10,8 +10,8 @@ import VTPMProxy
 /// through a static. A process with an engine has one thread. The main actor would have the compiler check that, at the
 /// price of Swift's concurrency runtime and libdispatch in the process that the tenant talks to.
 public final class TPMEngine {
-    /// Stores the whole non-volatile state; returns true once it is on stable storage.
-    public typealias Store = (UnsafeRawBufferPointer) -> Bool
+    /// Stores the whole non-volatile state; returns once it is on stable storage.
+    public typealias Store = (UnsafeRawBufferPointer) throws(Failure) -> Void
 
     private nonisolated(unsafe) static var current: TPMEngine?
 
@@ -22,8 +22,10 @@ public final class TPMEngine {
     private var stateToLoad: SecretBytes?
     private var isStarting = true
     private let store: Store
-    /// Set for ever when a state could not be stored: the TPM knows something that a restart would forget.
-    public private(set) var hasFailed = false
+    /// Why a state could not be stored, for ever: the TPM knows something that a restart would forget.
+    private var storeFailure: Failure?
+    /// Whether a state could not be stored.
+    public var hasFailed: Bool { storeFailure != nil }
 
     private var answer: UnsafeMutablePointer<UInt8>?
     private var answerCapacity: UInt32 = 0
@@ -91,15 +93,20 @@ public final class TPMEngine {
             presence?.pointee = 0
             return TPM_RESULT(TPM_SUCCESS)
         }
+        let found = try stateToLoad.map { (state) throws(Failure) in try PermanentStateStart(of: state) }
+        try found?.require(TPMLibrary.version)
         try check("choosing TPM 2.0", TPMLIB_ChooseTPMVersion(TPMLIB_TPM_VERSION_2))
+        try TPMLibrary.pinProfile()
         try check("registering callbacks", TPMLIB_RegisterCallbacks(&callbacks))
         let size = TPMLIB_SetBufferSize(UInt32(ProxyTransport.bufferSize), nil, nil)
         guard size == UInt32(ProxyTransport.bufferSize) else {
             throw Failure("cannot start the TPM", because: "libtpms wants a buffer of \(size) bytes")
         }
-        try check("loading its state", TPMLIB_MainInit())
-        // A failed store during manufacture is not reported by TPMLIB_MainInit.
-        guard !hasFailed else { throw Failure("cannot start the TPM", because: "its state could not be stored") }
+        let result = TPMLIB_MainInit()
+        // A failed store during manufacture is not reported by TPMLIB_MainInit; and with memory that was not to be had, what
+        // it reports is not why.
+        if let storeFailure { throw Failure("cannot start the TPM", because: "\(storeFailure)") }
+        try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
         if brisk.hasPassed { try expectSuccess("TPM2_SelfTest", TPMCommand.selfTest) }
@@ -107,7 +114,10 @@ public final class TPMEngine {
 
     private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
         guard result == TPM_SUCCESS else {
-            throw Failure("cannot start the TPM", because: "libtpms: \(step): error 0x\(String(result, radix: 16))")
+            throw Failure(
+                "cannot start the TPM",
+                because: "libtpms \(TPMLibrary.version): \(step): error 0x\(String(result, radix: 16))"
+            )
         }
     }
 
@@ -115,12 +125,11 @@ public final class TPMEngine {
         var code: UInt32?
         var copy = command
         copy.withUnsafeMutableBytes { code = TPMCommand.responseCode(of: process($0)) }
-        guard code == TPMCommand.success, !hasFailed else {
+        if let storeFailure { throw Failure("cannot execute \(name)", because: "\(storeFailure)") }
+        guard code == TPMCommand.success else {
             throw Failure(
                 "cannot execute \(name)",
-                because: hasFailed
-                    ? "the TPM's state could not be stored"
-                    : "the TPM answers 0x\(String(code ?? TPMCommand.failure, radix: 16))"
+                because: "the TPM answers 0x\(String(code ?? TPMCommand.failure, radix: 16))"
             )
         }
     }
@@ -206,16 +215,22 @@ public final class TPMEngine {
     }
 
     private func savePermanentState(_ state: UnsafeRawBufferPointer) -> TPM_RESULT {
-        guard !hasFailed, !isStarting || keep(state), store(state) else {
-            hasFailed = true
+        guard !hasFailed else { return TPM_RESULT(TPM_FAIL) }
+        do throws(Failure) {
+            if isStarting { try keep(state) }
+            try store(state)
+            return TPM_RESULT(TPM_SUCCESS)
+        } catch {
+            storeFailure = error
             return TPM_RESULT(TPM_FAIL)
         }
-        return TPM_RESULT(TPM_SUCCESS)
     }
 
-    private func keep(_ state: UnsafeRawBufferPointer) -> Bool {
-        guard state.count > 0, let copy = try? SecretBytes(capacity: state.count) else { return false }
+    private func keep(_ state: UnsafeRawBufferPointer) throws(Failure) {
+        let copy = try SecretBytes(capacity: max(state.count, 1))
+        guard state.count > 0, copy.append(copying: state) else {
+            throw Failure("cannot keep the TPM's state", because: "it is empty")
+        }
         stateToLoad = copy
-        return copy.append(copying: state)
     }
 }

@@ -39,7 +39,7 @@ public final class Worker {
         do {
             let initProcess = try confine()
             var state = try receiveState()
-            let engine = try TPMEngine(state: state) { [self] in store($0) }
+            let engine = try TPMEngine(state: state) { [self] (state) throws(Failure) in try store(state) }
             state = nil
             try channel.send(WorkerMessage.ready)
             guard let server = try receiveDevice(engine) else { return }
@@ -77,7 +77,9 @@ public final class Worker {
             throw Failure(what, because: "the supervisor named no user for it")
         }
         try WorkerConfinement.enforce(as: user)
-        try channel.send(WorkerMessage.confined)
+        var version = ByteWriter()
+        version.write(TPMLibrary.version.number)
+        try channel.send(WorkerMessage.confined, version)
         return initProcess
     }
 
@@ -177,20 +179,20 @@ public final class Worker {
     // MARK: - Storing
 
     /// Sends the state to the supervisor and waits until it is on stable storage.
-    private func store(_ state: UnsafeRawBufferPointer) -> Bool {
-        guard state.count <= WorkerMessage.stateLimit else { return false }
-        do throws(Failure) {
-            try channel.sendChunks(WorkerMessage.store, of: state, until: Deadline(milliseconds: 60_000))
-            while let answer = try channel.receive(into: buffer) {
-                switch answer.kind {
-                case WorkerMessage.stored: return true
-                case WorkerMessage.shutdown: mustShutDown = true
-                default: return false
-                }
-            }
-            return false
-        } catch {
-            return false
+    private func store(_ state: UnsafeRawBufferPointer) throws(Failure) {
+        let what = "cannot store the TPM's state"
+        guard state.count <= WorkerMessage.stateLimit else {
+            throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerMessage.stateLimit) is the most")
         }
+        try channel.sendChunks(WorkerMessage.store, of: state, until: Deadline(milliseconds: 60_000))
+        while let answer = try channel.receive(into: buffer) {
+            switch answer.kind {
+            case WorkerMessage.stored: return
+            case WorkerMessage.shutdown: mustShutDown = true
+            case WorkerMessage.refused: throw Failure(what, because: "the supervisor could not write it")
+            default: throw Failure(what, because: "the supervisor sent message \(answer.kind) out of turn")
+            }
+        }
+        throw Failure(what, because: "the supervisor is gone")
     }
 }

@@ -43,7 +43,6 @@ private final class TPMUnderTest {
         let engine = must { () throws(Failure) in
             try TPMEngine(state: Self.state()) { state in
                 require(!state.isEmpty && state.count <= WorkerMessage.stateLimit, "a state that cannot be stored")
-                return true
             }
         }
         self.engine = engine

@@ -17,6 +17,8 @@ final class VTPMUnderTest {
     private let leaseName: String
     private(set) var device: CInt = -1
     private(set) var worker: pid_t = 0
+    /// The libtpms that the supervisor has told of.
+    private(set) var library: LibraryVersion?
     private var isReaped = false
 
     /// Starts a supervisor and gives it its orders.
@@ -104,7 +106,10 @@ final class VTPMUnderTest {
     func create() throws {
         let ready = try hear()
         try #require(ready.kind == HookMessage.ready, "\(String(decoding: ready.body, as: UTF8.self))")
-        worker = pid_t(ready.body.reduce(0) { $0 << 8 | Int32($1) })
+        var body = ByteReader(ready.body)
+        worker = pid_t(bitPattern: body.read(UInt32.self) ?? 0)
+        library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
+        try #require(worker > 0 && library != nil && body.remaining == 0)
         try serve()
         try hook.send(HookMessage.commit)
         try #require(try hear().kind == HookMessage.committed)
