@@ -26,12 +26,13 @@ build:
 	swift build $(RELEASE)
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.
-## Without DESTDIR the profiles are put into force as well, where the host has AppArmor.
+## Without DESTDIR the profiles are put into force as well, where the host has AppArmor. vtpmctl starts the worker that is
+## beside it, and what is in BINDIR is a link to it: whatever LIBEXECDIR is, it is found.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
-	for program in $(PROGRAMS); do \
+	for program in $(PROGRAMS) vtpmctl; do \
 	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
-	install -s -m 0755 .build/release/vtpmctl $(DESTDIR)$(BINDIR)/
+	ln -s -f -r $(DESTDIR)$(LIBEXECDIR)/vtpmctl $(DESTDIR)$(BINDIR)/vtpmctl
 	install -m 0644 hooks/merge.jq $(DESTDIR)$(DATADIR)/hooks/
 	for file in hooks/*.json hooks/*/*.json; do \
 	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$file | \
@@ -40,7 +41,7 @@ install:
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/
-	sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' -e 's|/usr/bin|$(BINDIR)|' AppArmor/tunables/container-vtpm \
+	sed 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' AppArmor/tunables/container-vtpm \
 	    >$(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
 	chmod 0644 $(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
 	$(if $(DESTDIR),,AppArmor/load $(PROFILES:%=$(APPARMORDIR)/%))

@@ -13,10 +13,8 @@ struct HostOptions: ParsableArguments {
 
     /// Where things are on this host.
     func installation() throws(Failure) -> Installation {
-        var installation = try Installation.current()
-        // Beside its own directory, as `make install` lays them out for any prefix.
-        installation.programs += "/../libexec/container-vtpm"
-        return installation
+        // The worker is beside this program: what `make install` puts into BINDIR is a link to it.
+        try .current()
     }
 
     /// Opens what the host has, while nobody changes its keys; nothing where it has never had a state.
@@ -69,33 +67,6 @@ struct ConfirmationOptions: ParsableArguments {
         }
         complain("This will \(what). Type \"\(word)\" to go on: ", end: "")
         guard readLine() == word else { throw Failure("cannot \(what)", because: "it was not confirmed") }
-    }
-}
-
-/// Does what a command is for; a failure is one line on standard error and the exit code 1.
-func report(_ body: () throws(Failure) -> Void) throws {
-    do throws(Failure) {
-        try body()
-    } catch {
-        complain("vtpmctl: \(error)")
-        throw ExitCode.failure
-    }
-}
-
-/// Writes to standard error.
-func complain(_ text: String, end: String = "\n") {
-    let line = Array((text + end).utf8)
-    _ = write(STDERR_FILENO, line, line.count)
-}
-
-/// Prints rows in columns, the first row being their headings.
-func printTable(_ rows: [[String]]) {
-    let cells = rows.map { $0.map(\.onOneLine) }
-    let widths = (cells.first ?? []).indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
-    for row in cells {
-        let padded = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
-        let line = padded.joined(separator: "  ")
-        print(line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
     }
 }
 

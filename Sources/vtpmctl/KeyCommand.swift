@@ -38,7 +38,8 @@ struct KeyShow: ParsableCommand {
         try report { () throws(Failure) in
             let lock = try HostStore.lockKeys(host.installation(), shared: true)
             defer { withExtendedLifetime(lock) {} }
-            for key in try host.keychain().load(isFirstUse: false).all { print(StateName.hexadecimal(key.id)) }
+            let keys = try host.keychain().load(isFirstUse: false).all
+            try Output.write(lines: keys.map { StateName.hexadecimal($0.id) })
         }
     }
 }
@@ -60,50 +61,67 @@ struct KeyRotate: ParsableCommand {
     func run() throws {
         try report { () throws(Failure) in
             try confirmation.require("change the master key", typing: "rotate")
-            let installation = try host.installation()
-            let only = try HostStore.lockRotation(installation)
-            defer { withExtendedLifetime(only) {} }
-            do {
-                // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
-                let lock = try HostStore.lockKeys(installation, shared: false)
-                defer { withExtendedLifetime(lock) {} }
-                guard try HostStore.isUsed(installation) else {
-                    throw Failure("cannot change the master key", because: "this host has no states yet")
-                }
-                try host.keychain().makeNext()
+            var told: [String] = []
+            do throws(Failure) {
+                try rotate(&told)
+            } catch {
+                // What went wrong counts for more than that nobody reads what went well.
+                try? Output.write(lines: told)
+                throw error
             }
-            let rotation: KeyRotation
-            do {
-                let lock = try HostStore.lockKeys(installation, shared: true)
-                defer { withExtendedLifetime(lock) {} }
-                let repository = try host.open(installation).repository()
-                let quarantine = Quarantine(installation.quarantine)
-                rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
-                try describe(rotation.run(), repository)
-            }
-            let lock = try HostStore.lockKeys(installation, shared: false)
-            defer { withExtendedLifetime(lock) {} }
-            let remaining = try rotation.remaining()
-            guard remaining.isEmpty else {
-                throw Failure(
-                    "cannot give up the old master key",
-                    because: "\(remaining.count) states need it, such as \(remaining[0])",
-                    remedy: "run vtpmctl key rotate again"
-                )
-            }
-            let todo = try host.keychain().finishRotation(to: rotation.keyID)
-            print("Save the new key: vtpmctl key export. An export of the old one opens older backups alone.")
-            if let todo { print("Now \(todo). Look at [rollback] too: its default goes with the key's source.") }
+            try Output.write(lines: told)
         }
     }
 
-    private func describe(_ report: KeyRotation.Report, _ repository: StateRepository) throws(Failure) {
-        print(
+    /// Does it all, and collects what there is to tell: a rotation does not stay half done because nobody listens.
+    private func rotate(_ told: inout [String]) throws(Failure) {
+        let installation = try host.installation()
+        let only = try HostStore.lockRotation(installation)
+        defer { withExtendedLifetime(only) {} }
+        do {
+            // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
+            let lock = try HostStore.lockKeys(installation, shared: false)
+            defer { withExtendedLifetime(lock) {} }
+            guard try HostStore.isUsed(installation) else {
+                throw Failure("cannot change the master key", because: "this host has no states yet")
+            }
+            try host.keychain().makeNext()
+        }
+        let rotation: KeyRotation
+        do {
+            let lock = try HostStore.lockKeys(installation, shared: true)
+            defer { withExtendedLifetime(lock) {} }
+            let repository = try host.open(installation).repository()
+            let quarantine = Quarantine(installation.quarantine)
+            rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
+            let report = try rotation.run()
+            told += describe(report, repository)
+            try check(report)
+        }
+        let lock = try HostStore.lockKeys(installation, shared: false)
+        defer { withExtendedLifetime(lock) {} }
+        let remaining = try rotation.remaining()
+        guard remaining.isEmpty else {
+            throw Failure(
+                "cannot give up the old master key",
+                because: "\(remaining.count) states need it, such as \(remaining[0])",
+                remedy: "run vtpmctl key rotate again"
+            )
+        }
+        let todo = try host.keychain().finishRotation(to: rotation.keyID)
+        told.append("Save the new key: vtpmctl key export. An export of the old one opens older backups alone.")
+        if let todo { told.append("Now \(todo). Look at [rollback] too: its default goes with the key's source.") }
+    }
+
+    private func describe(_ report: KeyRotation.Report, _ repository: StateRepository) -> [String] {
+        let done =
             "Went to the master key \(StateName.hexadecimal(repository.keys.current.id)): "
-                + "\(report.atRest) states at rest, \(report.running) of running containers."
-        )
+            + "\(report.atRest) states at rest, \(report.running) of running containers."
+        return [done] + report.undecryptable.map { "Left alone, since no key here opens it: \($0.onOneLine)" }
+    }
+
+    private func check(_ report: KeyRotation.Report) throws(Failure) {
         for failure in report.refused { complain("vtpmctl: \(failure)") }
-        for path in report.undecryptable { print("Left alone, since no key here opens it: \(path.onOneLine)") }
         guard report.refused.isEmpty else {
             throw Failure(
                 "cannot give up the old master key",
@@ -125,11 +143,11 @@ struct KeyExport: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The file to be made.")
+    @Argument(help: "The file to be made; - is standard output.")
     var file: String
     @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM.")
+    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.")
     var recipient: String?
 
     func validate() throws {
@@ -144,7 +162,7 @@ struct KeyExport: ParsableCommand {
             defer { withExtendedLifetime(lock) {} }
             let ring = try host.keychain().load(isFirstUse: false)
             let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
-            let content = ExportedState(stateID: exportName, permanent: try KeyMaterial.encode(ring.current))
+            let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
             let sealed = try StateExport.seal(content, with: protection)
             let bytes = try SecretBytes(capacity: sealed.count)
             _ = bytes.append(copying: sealed)
@@ -165,17 +183,18 @@ struct KeyImport: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The file.")
+    @Argument(help: "The file; - is standard input.")
     var file: String
     @Option(help: "The file with the passphrase of the export; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "The private key that the export was made for, PEM.")
+    @Option(help: "The private key that the export was made for, PEM; - is standard input.")
     var identity: String?
 
     func validate() throws {
         guard (passphraseFile != nil) != (identity != nil) else {
             throw ValidationError("Give one of --passphrase-file and --identity.")
         }
+        try requireOneReader(of: [file, passphraseFile, identity])
     }
 
     func run() throws {
@@ -184,8 +203,12 @@ struct KeyImport: ParsableCommand {
             let content = try readSecret(file, limit: StateExport.fileLimit)
             let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)
             let opened = try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file)
-            guard opened.stateID == exportName else {
-                throw Failure("cannot import the master key", because: "\(file) holds a state, not a master key")
+            guard opened.stateID == masterKeyName else {
+                throw Failure(
+                    "cannot import the master key",
+                    because: "\(file) holds a state, not a master key",
+                    remedy: "vtpmctl state import"
+                )
             }
             let key = try KeyMaterial.parse(opened.permanent, "the master key in \(file)")
             let installation = try host.installation()
@@ -198,13 +221,12 @@ struct KeyImport: ParsableCommand {
 }
 
 /// What an export of a master key has in place of a state's ID.
-private let exportName = "container-vtpm master key"
+let masterKeyName = "container-vtpm master key"
 
 /// What a new export is protected with.
 func protection(passphraseFile: String?, recipient: String?) throws(Failure) -> ExportProtection {
-    if let passphraseFile { return .passphrase(try readPassphrase(passphraseFile)) }
-    let path = recipient ?? ""
-    return .recipient(publicKeyPEM: try Descriptor.open(path, .read).readAll(limit: 65536, path))
+    if let passphraseFile { return .passphrase(try readNewPassphrase(passphraseFile)) }
+    return .recipient(publicKeyPEM: try readSecret(recipient ?? "", limit: 65536).withBytes { Array($0) })
 }
 
 /// What an export is opened with.

@@ -14,7 +14,7 @@ struct List: ParsableCommand {
     func run() throws {
         try report { () throws(Failure) in
             let entries = try load()
-            try json ? printJSON(entries) : printTable(entries)
+            try json ? Output.write(json: entries) : writeTable(entries)
         }
     }
 
@@ -102,14 +102,14 @@ struct List: ParsableCommand {
         }
     }
 
-    private func printTable(_ entries: [Entry]) {
-        vtpmctl.printTable(
-            [["CONTAINER", "STATE", "TPM", "INIT", "SUPERVISOR", "HEALTH"]]
+    private func writeTable(_ entries: [Entry]) throws(Failure) {
+        try Output.write(
+            table: [["CONTAINER", "STATE", "TPM", "INIT", "SUPERVISOR", "LIBTPMS", "HEALTH"]]
                 + entries.map { entry in
                     let lease = entry.lease
                     return [
                         lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)", "\(lease.initPID)",
-                        "\(lease.supervisorPID)", entry.health,
+                        "\(lease.supervisorPID)", lease.libtpms ?? "-", entry.health,
                     ]
                 }
         )

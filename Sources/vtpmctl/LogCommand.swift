@@ -19,7 +19,7 @@ struct LogCommand: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            for line in try SystemLog().lines(about: container) { print(line) }
+            try Output.write(lines: SystemLog().lines(about: container))
         }
     }
 }

@@ -23,7 +23,31 @@ struct VTPMControl: ParsableCommand {
             complain("vtpmctl: \(error)")
             Glibc.exit(1)
         }
-        main(nil)
+        Glibc.exit(run())
+    }
+
+    /// Does what the arguments ask for; returns the exit code.
+    ///
+    /// ArgumentParser's own `main` prints help with stdio, and ends with 0 where it could not.
+    private static func run() -> CInt {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+            return 0
+        } catch {
+            let code = exitCode(for: error)
+            let message = fullMessage(for: error)
+            guard code.isSuccess else {
+                if !message.isEmpty { complain(message) }
+                return code.rawValue
+            }
+            do {
+                try report { () throws(Failure) in try Output.write(line: message) }
+                return 0
+            } catch {
+                return ExitCode.failure.rawValue
+            }
+        }
     }
 }
 
@@ -31,7 +55,7 @@ struct VTPMControl: ParsableCommand {
 struct Version: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Prints the version.")
 
-    func run() {
-        print("vtpmctl \(productVersion)")
+    func run() throws {
+        try report { () throws(Failure) in try Output.write(line: "vtpmctl \(productVersion)") }
     }
 }

@@ -1,27 +1,41 @@
+import ArgumentParser
+import CLinux
 import Glibc
 import Platform
 
+/// What stands for standard input where a file is read, and for standard output where one is made.
+private let stream = "-"
+
+/// Standard input can be read once.
+func requireOneReader(of paths: [String?]) throws {
+    guard paths.filter({ $0 == stream }).count < 2 else {
+        throw ValidationError("Only one file can be standard input.")
+    }
+}
+
 /// Reads a file that may hold a secret; `-` is standard input.
 func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
-    let content = try SecretBytes(capacity: limit + 1)
-    func read(_ number: CInt) throws(Failure) {
-        while content.count < content.capacity,
-            try systemCall(
-                "read",
-                "cannot read \(path)",
-                { content.append { Glibc.read(number, $0.baseAddress, $0.count) } }
-            ) > 0
-        {}
-    }
-    if path == "-" {
-        try read(STDIN_FILENO)
-    } else {
-        let file = try Descriptor.open(path, .read)
-        try read(file.number)
-    }
+    let file =
+        path == stream
+        ? Descriptor(
+            owning: try systemCall("fcntl F_DUPFD_CLOEXEC", "cannot read standard input") {
+                fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+            }
+        )
+        : try Descriptor.open(path, .read)
+    let name = path == stream ? "standard input" : path
+    let status = try file.status(name)
+    // No more locked memory than it takes: the limit of some is megabytes. Files of procfs say that they are empty.
+    let hasSize = status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
+    let content = try SecretBytes(capacity: hasSize ? min(Int(status.st_size), limit) + 1 : limit + 1)
+    let number = file.number
+    while content.count < content.capacity,
+        try systemCall("read", "cannot read \(name)", { content.append { read(number, $0.baseAddress, $0.count) } }) > 0
+    {}
     guard content.count <= limit else {
-        throw Failure("cannot read \(path)", because: "it is larger than \(limit) bytes")
+        throw Failure("cannot read \(name)", because: "it is larger than \(limit) bytes")
     }
+    guard content.count < content.capacity else { throw Failure("cannot read \(name)", because: "it is being written") }
     return content
 }
 
@@ -37,8 +51,26 @@ func readPassphrase(_ path: String) throws(Failure) -> SecretBytes {
     return passphrase
 }
 
-/// Writes a file that nobody else may read and that must not be there yet, onto stable storage.
+/// Reads a passphrase that is going to protect something.
+///
+/// A line ending that belongs to it would have to be typed, or kept in a file, wherever it is needed again.
+func readNewPassphrase(_ path: String) throws(Failure) -> SecretBytes {
+    let passphrase = try readPassphrase(path)
+    let last = passphrase.withBytes { $0.last }
+    guard last != UInt8(ascii: "\r"), last != UInt8(ascii: "\n") else {
+        throw Failure(
+            "cannot use the passphrase in \(path)",
+            because: last == UInt8(ascii: "\r")
+                ? "it ends in a carriage return, as files of Windows do" : "several line feeds follow it",
+            remedy: "end it with one line feed, or with none"
+        )
+    }
+    return passphrase
+}
+
+/// Writes a file that nobody else may read and that must not be there yet, onto stable storage; `-` is standard output.
 func writeNew(_ path: String, _ content: SecretBytes) throws(Failure) {
+    if path == stream { return try Output.write(content) }
     let options = OpenOptions(O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
     let file = try Descriptor.open(path, options)
     do {

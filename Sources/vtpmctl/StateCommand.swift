@@ -35,9 +35,9 @@ struct StateList: ParsableCommand {
             let summaries = try host.withRepository { (repository, _) throws(Failure) in
                 try repository.summaries()
             }
-            if json { return try printJSON(summaries ?? []) }
-            printTable(
-                [["STATE", "IN USE BY", "GENERATION", "SIZE", "KEY", "LAST USE", "ORPHAN", "PROBLEM"]]
+            if json { return try Output.write(json: summaries ?? []) }
+            try Output.write(
+                table: [["STATE", "IN USE BY", "GENERATION", "SIZE", "KEY", "LAST USE", "ORPHAN", "PROBLEM"]]
                     + (summaries ?? []).map { state in
                         [
                             state.stateID, state.inUseBy ?? "-", state.generation.map { "\($0)" } ?? "-",
@@ -66,7 +66,7 @@ struct StateShow: ParsableCommand {
                 try repository.summary(of: stateID)
             }
             guard let found = summary ?? nil else { throw noState(stateID) }
-            try printJSON(found)
+            try Output.write(json: found)
         }
     }
 }
@@ -97,9 +97,11 @@ struct StateVerify: ParsableCommand {
                 return results
             }
             if results == nil, let first = stateIDs.first { throw noState(first) }
-            for (stateID, problem) in results ?? [] {
-                print(problem.map { "bad: \(stateID.onOneLine): \($0)" } ?? "good: \(stateID.onOneLine)")
-            }
+            try Output.write(
+                lines: (results ?? []).map { stateID, problem in
+                    problem.map { "bad: \(stateID.onOneLine): \($0)" } ?? "good: \(stateID.onOneLine)"
+                }
+            )
             let bad = (results ?? []).filter { $0.problem != nil }.count
             guard bad == 0 else {
                 throw Failure("cannot use \(bad) of \(results?.count ?? 0) states", because: "see above")

@@ -23,7 +23,7 @@ struct StateReset: ParsableCommand {
                 try repository.reset(stateID, to: Quarantine(installation.quarantine))
             }
             guard let place else { throw noState(stateID) }
-            if let place { print("The old state is in \(place.onOneLine).") }
+            if let place { try Output.write(line: "The old state is in \(place.onOneLine).") }
         }
     }
 }
@@ -72,9 +72,9 @@ struct QuarantineList: ParsableCommand {
     func run() throws {
         try report { () throws(Failure) in
             let found = try Quarantine(host.installation().quarantine).list { complain("vtpmctl: \($0)") }
-            if json { return try printJSON(found) }
-            printTable(
-                [["STATE", "PUT ASIDE", "GENERATION", "KEY", "PATH"]]
+            if json { return try Output.write(json: found) }
+            try Output.write(
+                table: [["STATE", "PUT ASIDE", "GENERATION", "KEY", "PATH"]]
                     + found.map { entry in
                         [
                             entry.stateID ?? "-", entry.time, entry.generation.map { "\($0)" } ?? "-",

@@ -7,9 +7,9 @@ import RuntimeTransfer
 
 /// How swtpm's files are encrypted.
 struct SWTPMKeyOptions: ParsableArguments {
-    @Option(help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits.")
+    @Option(help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits; - is standard input.")
     var swtpmKeyFile: String?
-    @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2).")
+    @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2); - is standard input.")
     var swtpmPassphraseFile: String?
 
     /// An option that is not used is one that somebody relies on.
@@ -23,10 +23,7 @@ struct SWTPMKeyOptions: ParsableArguments {
     }
 
     func key() throws(Failure) -> SWTPMKey? {
-        if let swtpmKeyFile {
-            let content = try readSecret(swtpmKeyFile, limit: 4096)
-            return content.count == 16 || content.count == 32 ? .key(content) : try .hexadecimal(content)
-        }
+        if let swtpmKeyFile { return .keyFile(try readSecret(swtpmKeyFile, limit: 4096)) }
         // swtpm takes the whole file, a line feed at its end included.
         return try swtpmPassphraseFile.map { (path) throws(Failure) in .passphrase(try readSecret(path, limit: 4096)) }
     }
@@ -45,11 +42,11 @@ struct StateExportCommand: ParsableCommand {
     @OptionGroup var host: HostOptions
     @Argument(help: "The state's ID.")
     var stateID: String
-    @Argument(help: "The file to be made.")
+    @Argument(help: "The file to be made; - is standard output.")
     var file: String
     @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM.")
+    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.")
     var recipient: String?
     @Flag(help: "Write swtpm's tpm2-00.permall; without a key of swtpm's, in clear.")
     var swtpm = false
@@ -85,7 +82,7 @@ struct StateExportCommand: ParsableCommand {
 struct StateImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Makes a state of an export's file, or of swtpm's tpm2-00.permall.",
+        abstract: "Makes a state of an export's file, or of swtpm's.",
         discussion: """
             There must be no state of this ID. A TPM is started from the file before anything is written. A file of \
             swtpm's has nobody's signature: be sure where it comes from.
@@ -95,13 +92,13 @@ struct StateImportCommand: ParsableCommand {
     @OptionGroup var host: HostOptions
     @Argument(help: "The state's new ID.")
     var stateID: String
-    @Argument(help: "The file.")
+    @Argument(help: "The file; - is standard input.")
     var file: String
     @Option(help: "The file with the passphrase of the export; - is standard input.")
     var passphraseFile: String?
-    @Option(help: "The private key that the export was made for, PEM.")
+    @Option(help: "The private key that the export was made for, PEM; - is standard input.")
     var identity: String?
-    @Flag(help: "Take swtpm's tpm2-00.permall.")
+    @Flag(help: "Take swtpm's tpm2-00.permall, or the store of its file:// backend.")
     var swtpm = false
     @OptionGroup var swtpmKey: SWTPMKeyOptions
 
@@ -109,6 +106,9 @@ struct StateImportCommand: ParsableCommand {
         let ways = [passphraseFile != nil, identity != nil, swtpm].filter { $0 }.count
         guard ways == 1 else { throw ValidationError("Give one of --passphrase-file, --identity, --swtpm.") }
         try swtpmKey.validate(swtpm)
+        try requireOneReader(
+            of: [file, passphraseFile, identity, swtpmKey.swtpmKeyFile, swtpmKey.swtpmPassphraseFile]
+        )
     }
 
     func run() throws {
@@ -126,6 +126,14 @@ struct StateImportCommand: ParsableCommand {
         // Only what was asked for: an export vouches for itself, a file of swtpm's in its place does not.
         if swtpm { return try SWTPMState.decode(content, key: swtpmKey.key(), path: file) }
         let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)
-        return try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file).permanent
+        let opened = try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file)
+        guard opened.stateID != masterKeyName else {
+            throw Failure(
+                "cannot import \(file)",
+                because: "it holds a master key, not a state",
+                remedy: "vtpmctl key import"
+            )
+        }
+        return opened.permanent
     }
 }

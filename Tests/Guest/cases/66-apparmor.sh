@@ -66,7 +66,7 @@ for script in ': </etc/shadow' 'echo >/etc/file' '/bin/true'; do
     expect_denied "$HOOK" "$script"
 done
 for script in 'echo >/etc/file' 'echo >/usr/bin/file' '/bin/true'; do
-    expect_denied /usr/bin/vtpmctl "$script"
+    expect_denied /usr/libexec/container-vtpm/vtpmctl "$script"
 done
 
 # What denies is the profile: without it, the same shell in the same place reads the state.
