@@ -21,7 +21,11 @@ struct Output {
             "\"low\": \(quantile(0.25))", "\"high\": \(quantile(0.75))",
         ]
         let line = Array("{\(fields.joined(separator: ", "))}\n".utf8)
-        _ = Glibc.write(STDOUT_FILENO, line, line.count)
+        // A measurement that is lost would look like one that was not made.
+        guard Glibc.write(STDOUT_FILENO, line, line.count) == line.count else {
+            Self.say("cannot write standard output: write: \(String(cString: strerror(errno)))")
+            exit(1)
+        }
     }
 
     /// Tells a person what goes on.
