@@ -131,7 +131,10 @@ import Testing
                 tpmrm: "253:65536"
             )
         )
-        let lease = try String(decoding: Data(contentsOf: URL(fileURLWithPath: "\(path)/aside/\(LeaseFiles.lease)")), as: UTF8.self)
+        let lease = try String(
+            decoding: Data(contentsOf: URL(fileURLWithPath: "\(path)/aside/\(LeaseFiles.lease)")),
+            as: UTF8.self
+        )
         #expect(lease.contains("\"libtpms\" : \"0.9.2\""))
         link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}

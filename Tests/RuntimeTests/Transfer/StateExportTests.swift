@@ -180,7 +180,8 @@ import Testing
 
     @Test func saysThatItIsNoExport() {
         #expect(
-            words { () throws(Failure) in _ = try open(Array("CVTPMST\n and so on".utf8)) }.contains("not an export")
+            words { () throws(Failure) in _ = try open(Array("CVTPMST\n and so on".utf8)) }
+                .contains("it is a state as it lies on its own host")
         )
         #expect(words { () throws(Failure) in _ = try open(Array("CVX".utf8)) }.contains("not an export"))
         for short in [Array("CVTPMEX".utf8), []] {
