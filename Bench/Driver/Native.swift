@@ -151,7 +151,7 @@ struct Native {
         }
     }
 
-    /// What of the growth is the index's, which is read whole twice at each start and written whole at each start and stop.
+    /// What of the growth is the index's, which is looked at twice at each start and changed at each start and stop.
     private func index() throws(Failure) {
         let path = "\(memory.directory)/index-alone"
         let key = try SecretBytes(capacity: Place.key.count)
@@ -165,18 +165,24 @@ struct Native {
                 }
             )
             let name = try StateName.encoded("fleet-0")
-            func times(_ body: (inout [String: IndexEntry]) -> Void) throws(Failure) -> [Double] {
+            func times(_ body: (inout IndexTransaction) throws(Failure) -> Void) throws(Failure) -> [Double] {
                 var times: [Double] = []
                 for _ in 0..<max(100 / scale, 5) {
                     let begin = now()
-                    try index.transact { (entries) throws(Failure) in body(&entries) }
+                    try index.transact { (records) throws(Failure) in try body(&records) }
                     times.append(milliseconds(now() - begin))
                 }
                 return times
             }
             let output = Output(round: size)
-            output.write("growth", "index is read", "ours", unit: "ms", try times { _ in })
-            let written = try times { $0[name]?.generation += 1 }
+            output.write(
+                "growth",
+                "index is read",
+                "ours",
+                unit: "ms",
+                try times { (records) throws(Failure) in _ = try records.entry(name) }
+            )
+            let written = try times { (records) throws(Failure) in try records.update(name) { $0.generation += 1 } }
             output.write("growth", "index is read and written", "ours", unit: "ms", written)
         }
     }

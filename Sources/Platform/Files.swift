@@ -40,6 +40,43 @@ extension Descriptor {
         }
     }
 
+    /// Reads so many bytes from an offset on, or fewer if the file ends before. pread(2)
+    public borrowing func readAll(count: Int, at offset: Int, _ name: String) throws(Failure) -> [UInt8] {
+        let number = self.number
+        var content = [UInt8](repeating: 0, count: count)
+        var filled = 0
+        while filled < count {
+            let got = try systemCall("pread", "cannot read \(name)") {
+                content.withUnsafeMutableBytes {
+                    pread(number, $0.baseAddress.map { $0 + filled }, $0.count - filled, off_t(offset + filled))
+                }
+            }
+            if got == 0 { break }
+            filled += got
+        }
+        content.removeLast(count - filled)
+        return content
+    }
+
+    /// Writes all bytes from an offset on; the file's position stays. pwrite(2)
+    public borrowing func writeAll(_ bytes: [UInt8], at offset: Int, _ name: String) throws(Failure) {
+        let number = self.number
+        var written = 0
+        while written < bytes.count {
+            written += try systemCall("pwrite", "cannot write \(name)") {
+                bytes.withUnsafeBytes {
+                    pwrite(number, $0.baseAddress.map { $0 + written }, $0.count - written, off_t(offset + written))
+                }
+            }
+        }
+    }
+
+    /// Waits until what was written to a file can be read after a power failure. fdatasync(2)
+    public borrowing func synchronizeData(_ name: @autoclosure () -> String) throws(Failure) {
+        let number = self.number
+        try systemCall("fdatasync", "cannot sync \(name())") { fdatasync(number) }
+    }
+
     /// Waits until the file's content, or the directory's entries, are on stable storage. fsync(2)
     public borrowing func synchronize(_ name: @autoclosure () -> String) throws(Failure) {
         let number = self.number

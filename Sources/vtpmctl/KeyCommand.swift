@@ -121,6 +121,7 @@ struct KeyRotate: ParsableCommand {
     }
 
     private func check(_ report: KeyRotation.Report) throws(Failure) {
+        for failure in report.strangers { complain("vtpmctl: passed over: \(failure)") }
         for failure in report.refused { complain("vtpmctl: \(failure)") }
         guard report.refused.isEmpty else {
             throw Failure(

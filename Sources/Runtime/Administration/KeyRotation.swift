@@ -33,6 +33,8 @@ public struct KeyRotation {
         public var atRest = 0
         /// States of running vTPMs.
         public var running = 0
+        /// What lies among the states and is none.
+        public var strangers: [Failure] = []
         /// States that could not be written under the current key; with one of them, the old key must stay.
         public var refused: [Failure] = []
         /// What was put aside and can be decrypted with neither key.
@@ -60,6 +62,8 @@ public struct KeyRotation {
                     case .nothingToDo: break
                     case .busy: next.append(name)
                     }
+                } catch let error where error.code == ENOTDIR {
+                    report.strangers.append(error)
                 } catch {
                     report.refused.append(error)
                 }
@@ -83,7 +87,7 @@ public struct KeyRotation {
     public func remaining() throws(Failure) -> [String] {
         var found: [String] = []
         for name in try repository.names() {
-            guard let directory = try repository.open(name) else { continue }
+            guard let directory = try repository.openState(name) else { continue }
             let path = repository.filePath(name)
             let header = try? StateFile(parsing: repository.read(in: directory, name), path: path)
             if header?.keyID != repository.keys.current.id { found.append(repository.path(of: name)) }
@@ -104,6 +108,7 @@ public struct KeyRotation {
 
     private func rewrap(_ name: String) throws(Failure) -> Outcome {
         guard let directory = try repository.open(name) else { return .nothingToDo }
+        guard try repository.openState(name) != nil else { throw repository.stranger(name, "there is no state in it") }
         // A supervisor is told in any case: the file may have the new key, and it may still write with the old one.
         if let user = try StateLock.user(in: directory) {
             return try tell(user) ? .done(.running) : .busy
@@ -134,8 +139,8 @@ public struct KeyRotation {
             return .nothingToDo
         }
         // What is written here is one generation younger: an older state must not be lifted over its check by that.
-        try repository.index.transact { (entries) throws(Failure) in
-            try repository.check(header, against: entries[name], path: path)
+        try repository.index.transact { (records) throws(Failure) in
+            try repository.check(header, against: records.entry(name), path: path)
         }
         let next = try header.next(keyID: current.id)
         let key = try current.instanceKey(uuid: next.uuid, stateID: next.stateID)

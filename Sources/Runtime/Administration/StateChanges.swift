@@ -15,12 +15,13 @@ extension StateRepository {
         let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
         let (header, payload) = try load(name, stateID, in: directory)
-        try index.transact { (entries) throws(Failure) in
-            var entry = entries[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+        try index.transact { (records) throws(Failure) in
+            var entry = try records.entry(name) ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+            // Whichever of two names were taken: the other one would have the same TPM.
+            try requireNotBeingRenamed(entry, "cannot accept the state \"\(stateID)\"")
             entry.uuid = header.uuid
             entry.generation = payload.isComplete ? header.generation : 0
-            entry.renamedTo = ""
-            entries[name] = entry
+            try records.set(entry)
         }
     }
 
@@ -37,8 +38,8 @@ extension StateRepository {
         var seen: [[UInt8]: String] = [:]
         let names = try names()
         for name in names {
-            guard let directory = try open(name) else { continue }
             do throws(Failure) {
+                guard let directory = try open(name) else { continue }
                 let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
                 guard try StateName.encoded(stateID) == name else {
                     throw Failure("cannot accept the state \(filePath(name))", because: "it is that of \"\(stateID)\"")
@@ -57,13 +58,21 @@ extension StateRepository {
                 var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
                 entry.uuid = header.uuid
                 entry.generation = payload.isComplete ? header.generation : 0
-                entry.renamedTo = ""
+                (entry.renamedTo, entry.renamedFrom) = ("", "")
                 accepted[name] = entry
             } catch {
                 refused.append(error)
             }
         }
-        for (name, entry) in accepted where !names.contains(name) && entry.generation > 0 {
+        let there = Set(names)
+        for (name, entry) in accepted where !there.contains(name) {
+            // Of a rename that was interrupted each name is from now on what is found under it.
+            accepted[name]?.renamedTo = ""
+            accepted[name]?.renamedFrom = ""
+            guard entry.generation > 0 else {
+                accepted[name] = nil
+                continue
+            }
             refused.append(
                 Failure(
                     "cannot accept the state \(filePath(name))",
@@ -94,15 +103,18 @@ extension StateRepository {
             let (header, payload) = try load(name, stateID, in: directory)
             uuid = header.uuid
             let isTaken = try open(newName) != nil
-            try index.transact { (entries) throws(Failure) in
-                var entry = entries[name]
+            try index.transact { (records) throws(Failure) in
+                var entry = try records.entry(name)
                 let isBegun = isBeingRenamed(entry, to: newID)
                 if isBegun { entry?.renamedTo = "" }
                 try check(header, against: entry, path: filePath(name))
-                guard isBegun || !isTaken && entries[newName]?.generation ?? 0 == 0 else {
+                let target = try records.entry(newName)
+                guard isBegun || !isTaken && target?.generation ?? 0 == 0 else {
                     throw Failure(what, because: "there is a state \"\(newID)\"")
                 }
-                entries[name]?.renamedTo = newID
+                if !isBegun { try requireNotBeingRenamed(target, what) }
+                try records.update(name) { $0.renamedTo = newID }
+                try records.set(IndexEntry(stateID: newID, uuid: uuid, generation: 0, renamedFrom: stateID))
             }
             if isTaken {
                 try requireCopy(newName, newID, of: uuid, what)
@@ -113,19 +125,19 @@ extension StateRepository {
             }
             try removeDirectory(name)
         } else {
-            guard let entry = try index.transact({ (entries) throws(Failure) in entries[name] }),
+            guard let entry = try index.transact({ (records) throws(Failure) in try records.entry(name) }),
                 isBeingRenamed(entry, to: newID)
             else { throw missing(stateID) }
             uuid = entry.uuid
             try requireCopy(newName, newID, of: uuid, what)
         }
         let generation = try generation(newName, newID)
-        try index.transact { (entries) throws(Failure) in
-            guard var entry = entries.removeValue(forKey: name) else { return }
+        try index.transact { (records) throws(Failure) in
+            guard var entry = try records.remove(name) else { return }
             entry.stateID = newID
             entry.renamedTo = ""
             entry.generation = generation
-            entries[newName] = entry
+            try records.set(entry)
         }
         withExtendedLifetime(lock) {}
     }
@@ -142,22 +154,29 @@ extension StateRepository {
         return place
     }
 
-    /// Has the index forget a state and then does something to its directory, where there is one.
+    /// Has the index forget a state and then does something to its directory, if there is one.
+    ///
+    /// Not while it is being renamed: its TPM may be under the other name by then.
     private func forget(_ stateID: String, _ body: (String) throws(Failure) -> Void) throws(Failure) {
         let name = try StateName.encoded(stateID)
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
         try sweep()
+        let what = "cannot remove the state \"\(stateID)\""
         let directory = try open(name)
         if let directory {
             // Held until it is gone. A state whose lock cannot be taken is in use.
             let lock = try StateLock.forOperator(in: directory, of: stateID)
-            try index.transact { (entries) throws(Failure) in entries[name] = nil }
+            try index.transact { (records) throws(Failure) in
+                try requireNotBeingRenamed(records.entry(name), what)
+                try records.remove(name)
+            }
             try body(name)
             withExtendedLifetime(lock) {}
         } else {
-            try index.transact { (entries) throws(Failure) in
-                guard entries.removeValue(forKey: name) != nil else { throw missing(stateID) }
+            try index.transact { (records) throws(Failure) in
+                try requireNotBeingRenamed(records.entry(name), what)
+                guard try records.remove(name) != nil else { throw missing(stateID) }
             }
         }
     }

@@ -34,29 +34,46 @@ public struct StateSummary: Encodable, Sendable {
 
 extension StateRepository {
     /// All states, in the order of their directories' names, and those that the index alone knows.
+    ///
+    /// What lies among them and is none is listed too, with what it is as its problem.
     public func summaries() throws(Failure) -> [StateSummary] {
         let entries = try index.peek()
         var summaries: [StateSummary] = []
         let names = try names()
-        for name in names {
-            guard let directory = try open(name) else { continue }
-            summaries.append(try summary(name, directory, entries[name]))
-        }
-        for name in entries.keys.sorted() where !names.contains(name) {
-            guard let entry = entries[name], entry.generation > 0 else { continue }
-            var summary = StateSummary(stateID: entry.stateID, path: path(of: name), isOrphan: false)
-            summary.add(entry)
-            summary.problem = "it existed and is missing"
-            summaries.append(summary)
+        for name in names { if let summary = try summary(name, entries[name]) { summaries.append(summary) } }
+        let there = Set(names)
+        for name in entries.keys.sorted() where !there.contains(name) {
+            if let entry = entries[name], let summary = summary(ofMissing: name, entry) { summaries.append(summary) }
         }
         return summaries
     }
 
-    /// What can be said of one state; nothing where there is none of this ID.
+    /// What can be said of one state; nil if there is none of this ID.
     public func summary(of stateID: String) throws(Failure) -> StateSummary? {
         let name = try StateName.encoded(stateID)
-        let path = path(of: name)
-        return try summaries().first { $0.path == path }
+        let entry = try index.peek(name)
+        if let summary = try summary(name, entry) { return summary }
+        return entry.flatMap { summary(ofMissing: name, $0) }
+    }
+
+    private func summary(ofMissing name: String, _ entry: IndexEntry) -> StateSummary? {
+        guard entry.generation > 0 else { return nil }
+        var summary = StateSummary(stateID: entry.stateID, path: path(of: name), isOrphan: false)
+        summary.add(entry)
+        summary.problem = "it existed and is missing"
+        return summary
+    }
+
+    private func summary(_ name: String, _ entry: IndexEntry?) throws(Failure) -> StateSummary? {
+        do {
+            guard let directory = try open(name) else { return nil }
+            return try summary(name, directory, entry)
+        } catch {
+            var summary = StateSummary(stateID: entry?.stateID ?? name, path: path(of: name), isOrphan: false)
+            if let entry { summary.add(entry) }
+            summary.problem = error.code == EACCES ? error.reason : error.why
+            return summary
+        }
     }
 
     private func summary(
@@ -108,7 +125,7 @@ extension StateRepository {
     public func verify(_ stateID: String) throws(Failure) {
         let name = try StateName.encoded(stateID)
         // First: a container that stops meanwhile makes the file newer than the entry, not older.
-        let entry = try index.peek()[name]
+        let entry = try index.peek(name)
         try requireAccess(to: name)
         guard let directory = try open(name) else { throw missing(stateID) }
         let (header, payload) = try load(name, stateID, in: directory)

@@ -10,8 +10,8 @@ extension StateRepository {
         let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
         let (header, payload) = try load(name, stateID, in: directory)
-        try index.transact { (entries) throws(Failure) in
-            try check(header, against: entries[name], path: filePath(name))
+        try index.transact { (records) throws(Failure) in
+            try check(header, against: records.entry(name), path: filePath(name))
         }
         guard payload.isComplete else {
             throw Failure(
@@ -39,15 +39,17 @@ extension StateRepository {
             generation: 1,
             stateID: stateID
         )
-        try index.transact(isFirstUse: { () throws(Failure) in try names().isEmpty }) { (entries) throws(Failure) in
-            guard entries[name]?.generation ?? 0 == 0 else { throw taken }
-            entries[name] = IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+        try removeLeftovers(of: name)
+        try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
+            let entry = try records.entry(name)
+            try requireNotBeingRenamed(entry, "cannot import the state \"\(stateID)\"")
+            guard entry?.generation ?? 0 == 0 else { throw taken }
+            try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
         }
         _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
         // A container may have started already.
-        try index.transact { (entries) throws(Failure) in
-            let known = entries[name]?.generation ?? 0
-            entries[name]?.generation = max(known, header.generation)
+        try index.transact { (records) throws(Failure) in
+            try records.update(name) { $0.generation = max($0.generation, header.generation) }
         }
     }
 }

@@ -28,7 +28,7 @@ public final class HostStore {
         let states = try openOwnDirectory(installation.states)
         let indexDirectory = try openOwnDirectory(installation.index)
         try states.requireOwn(files: [], installation.states)
-        try indexDirectory.requireOwn(files: HostIndex.fileNames, installation.index)
+        try indexDirectory.requireOwn(files: HostIndex.fileNames(in: indexDirectory), installation.index)
         // Before a key is made: where it fails, nothing is.
         self.counter =
             switch configuration.rollback.counter {

@@ -105,7 +105,7 @@ extension StateRepository {
         let (found, own) = (try now.status(path), try directory.status(path))
         guard found.st_dev == own.st_dev, found.st_ino == own.st_ino else { return true }
         guard try !hasFile(directory, name) else { return false }
-        let entry = try index.transact { (entries) throws(Failure) in entries[name] }
+        let entry = try index.transact { (records) throws(Failure) in try records.entry(name) }
         guard let entry, entry.generation == 0, entry.renamedTo.isEmpty else { return false }
         try Discard(name, entry.uuid, index, disk, path: path).removeDirectory(directory, in: self.directory)
         return true
@@ -131,9 +131,9 @@ private struct Discard {
     /// Returns false, with nothing changed, where the index knows another state under this name, or none.
     func run(_ directory: borrowing Descriptor, in states: borrowing Descriptor) throws(Failure) -> Bool {
         // From here on the file may be missing. Until it is, this is a state that was never started.
-        let isKnown = try index.transact { (entries) throws(Failure) in
-            guard isOurs(entries[name]) else { return false }
-            entries[name]?.generation = 0
+        let isKnown = try index.transact { (records) throws(Failure) in
+            guard isOurs(try records.entry(name)) else { return false }
+            try records.update(name) { $0.generation = 0 }
             return true
         }
         guard isKnown else { return false }
@@ -154,10 +154,10 @@ private struct Discard {
 
     /// Removes the record; returns whether there is none any more.
     func forget() throws(Failure) -> Bool {
-        try index.transact { (entries) throws(Failure) in
-            guard let entry = entries[name] else { return true }
+        try index.transact { (records) throws(Failure) in
+            guard let entry = try records.entry(name) else { return true }
             guard isOurs(entry) else { return false }
-            entries[name] = nil
+            try records.remove(name)
             return true
         }
     }

@@ -13,6 +13,15 @@ public protocol Disk {
         to file: borrowing Descriptor,
         as path: String
     ) throws(Failure)
+    /// Writes to a file from an offset on, in bytes. pwrite(2)
+    func write(
+        _ bytes: [UInt8],
+        to file: borrowing Descriptor,
+        at offset: Int,
+        as path: String
+    ) throws(Failure)
+    /// Waits until what was written to a file is on stable storage. fdatasync(2)
+    func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure)
     /// Waits until a file's content, or a directory's entries, are on stable storage. fsync(2)
     func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure)
     /// Gives a file or directory another name; an existing file of that name is replaced. renameat(2)
@@ -90,6 +99,19 @@ public struct LocalDisk: Disk {
         as path: String
     ) throws(Failure) {
         try file.writeAll(bytes, path)
+    }
+
+    public func write(
+        _ bytes: [UInt8],
+        to file: borrowing Descriptor,
+        at offset: Int,
+        as path: String
+    ) throws(Failure) {
+        try file.writeAll(bytes, at: offset, path)
+    }
+
+    public func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure) {
+        try file.synchronizeData(path)
     }
 
     public func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure) {

@@ -58,4 +58,7 @@ public struct FileLock: ~Copyable {
         let file = try Descriptor.open(name, options, at: directory.number, as: "the lock of \(object)")
         try self.init(of: file, until: deadline, object)
     }
+
+    /// Gives the lock back now.
+    public consuming func release() {}
 }

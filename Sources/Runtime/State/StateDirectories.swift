@@ -16,7 +16,7 @@ extension StateRepository {
         _ header: StateFile,
         _ payload: StatePayload
     ) throws(Failure) -> Descriptor {
-        let (path, temporary) = (path(of: name), ".new-\(name)")
+        let (path, temporary) = (path(of: name), "\(Self.newPrefix)\(name)")
         do {
             try disk.makeDirectory(temporary, in: directory, as: path)
         } catch let error where error.code == EEXIST {}
@@ -48,19 +48,35 @@ extension StateRepository {
         try sweep()
     }
 
-    /// Removes the contents of states that are removed, also of those that a crash has left: a purged state is gone.
+    /// Removes all that an interrupted command has left: states being made or removed.
+    ///
+    /// A purged state is gone.
+    ///
+    /// It looks at all names; a start, which must not, has ``removeLeftovers(of:)``.
     package func sweep() throws(Failure) {
-        for name in try entries(of: directory, path) where name.hasPrefix(Self.removedPrefix) {
-            let path = path(of: name)
-            guard let old = try open(name) else { continue }
-            // Who gave it this name may have been killed before that was synced; under its old one it must be whole.
-            try disk.synchronize(directory, as: path)
-            for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
-            try disk.removeDirectory(name, in: directory, as: path)
-            try disk.synchronize(directory, as: path)
+        for name in try entries(of: directory, path)
+        where name.hasPrefix(Self.removedPrefix) || name.hasPrefix(Self.newPrefix) {
+            try removeLeftover(name)
         }
+    }
+
+    /// Removes what an interrupted command has left of one state.
+    package func removeLeftovers(of name: String) throws(Failure) {
+        for prefix in [Self.removedPrefix, Self.newPrefix] { try removeLeftover("\(prefix)\(name)") }
+    }
+
+    private func removeLeftover(_ name: String) throws(Failure) {
+        let path = path(of: name)
+        guard let old = try open(name) else { return }
+        // Who gave it this name may have been killed before that was synced; under its old one it must be whole.
+        try disk.synchronize(directory, as: path)
+        for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
+        try disk.removeDirectory(name, in: directory, as: path)
+        try disk.synchronize(directory, as: path)
     }
 
     /// What the name of a directory begins with that is being removed; no state's does.
     private static let removedPrefix = ".old-"
+    /// What the name of a directory begins with that is being made; no state's does.
+    private static let newPrefix = ".new-"
 }

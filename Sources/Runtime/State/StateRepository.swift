@@ -33,13 +33,16 @@ public final class StateRepository {
         indexDirectory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         guard !HostIndex.exists(in: indexDirectory) else { return false }
-        return try !entries(of: states, "the states directory").contains(where: StateName.isEncoded)
+        return try entries(of: states, "the states directory").first(where: StateName.isEncoded) == nil
     }
 
     /// The names of all states' directories, in order.
     public func names() throws(Failure) -> [String] {
         try entries(of: directory, "the states directory").filter(StateName.isEncoded).sorted()
     }
+
+    /// Whether there is no state at all.
+    package func isEmpty() throws(Failure) -> Bool { try names().isEmpty }
 
     /// The path of a state's directory, for errors.
     package func path(of name: String) -> String { "\(path)/\(name)" }
@@ -51,7 +54,35 @@ public final class StateRepository {
             return try .open(name, options, at: directory.number, as: path(of: name))
         } catch let error where error.code == ENOENT {
             return nil
+        } catch let error where error.code == ENOTDIR || error.code == ELOOP {
+            throw stranger(name)
         }
+    }
+
+    /// Opens a state's directory; nil also if there is something else under this name, or a directory without a state
+    /// that the index does not know either.
+    package func openState(_ name: String) throws(Failure) -> Descriptor? {
+        do {
+            guard let directory = try open(name) else { return nil }
+            if faccessat(directory.number, StateStore.fileName, F_OK, 0) != 0, errno == ENOENT,
+                try index.peek(name) == nil
+            {
+                return nil
+            }
+            return directory
+        } catch let error where error.code == ENOTDIR {
+            return nil
+        }
+    }
+
+    /// What is said of something in the states directory that is no state's.
+    package func stranger(_ name: String, _ why: String = "it is no directory") -> Failure {
+        Failure(
+            "cannot use \(path(of: name)) as a state",
+            because: why,
+            code: ENOTDIR,
+            remedy: "nothing of this program's: move it away"
+        )
     }
 
     /// Reads the state file in an open directory.
@@ -85,13 +116,7 @@ public final class StateRepository {
                 remedy: accept
             )
         }
-        guard entry.renamedTo.isEmpty else {
-            throw Failure(
-                what,
-                because: "it is being renamed to \"\(entry.renamedTo)\"",
-                remedy: "finish that: vtpmctl state rename"
-            )
-        }
+        try requireNotBeingRenamed(entry, what)
         guard entry.uuid == header.uuid else {
             throw Failure(
                 what,
@@ -107,5 +132,17 @@ public final class StateRepository {
                 remedy: "restore the newer one; \(accept)"
             )
         }
+    }
+
+    /// Throws if a rename that was interrupted has to be finished first, which is what two names have one TPM in.
+    package func requireNotBeingRenamed(_ entry: IndexEntry?, _ what: String) throws(Failure) {
+        guard let entry, !entry.renamedTo.isEmpty || !entry.renamedFrom.isEmpty else { return }
+        throw Failure(
+            what,
+            because: entry.renamedTo.isEmpty
+                ? "the state \"\(entry.renamedFrom)\" is being renamed to it"
+                : "it is being renamed to \"\(entry.renamedTo)\"",
+            remedy: "finish that: vtpmctl state rename"
+        )
     }
 }

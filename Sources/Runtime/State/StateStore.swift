@@ -71,9 +71,10 @@ public final class StateStore: StateKeeper {
         let header = try StateFile(parsing: file, path: path)
         let key = try repository.keys.instanceKey(of: header, stateID, path: path)
         let payload = try header.decode(file, key: key, path: path)
-        try repository.index.transact { (entries) throws(Failure) in
-            try repository.check(header, against: entries[name], path: path)
-            try repository.check(payload, against: entries[name], path: path)
+        try repository.index.transact { (records) throws(Failure) in
+            let entry = try records.entry(name)
+            try repository.check(header, against: entry, path: path)
+            try repository.check(payload, against: entry, path: path)
         }
         if !payload.isComplete { try making(header.uuid) }
         // A user that was killed may have left what is seen here unsynced, and its name; what is built on it must not be
@@ -116,8 +117,8 @@ public final class StateStore: StateKeeper {
     /// Has the index remember how far the state has come.
     public func recordUse() throws(Failure) {
         let (generation, name, bundle) = (header.generation, name, bundle)
-        try index.transact { (entries) throws(Failure) in
-            guard var entry = entries[name] else {
+        try index.transact { (records) throws(Failure) in
+            guard var entry = try records.entry(name) else {
                 throw Failure(
                     "cannot record the use of the state \(path)",
                     because: "the host's index does not know it any more"
@@ -126,7 +127,7 @@ public final class StateStore: StateKeeper {
             entry.generation = max(entry.generation, generation)
             entry.lastUse = UInt64(clamping: time(nil))
             entry.bundle = bundle
-            entries[name] = entry
+            try records.set(entry)
         }
     }
 
@@ -184,7 +185,7 @@ public final class StateStore: StateKeeper {
         let guardian = try repository.lockForCreation(until: deadline, goesOn)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
-        try repository.sweep()
+        try repository.removeLeftovers(of: name)
         let header = try StateFile(
             keyID: repository.keys.current.id,
             uuid: try Cryptography.random(count: StateFile.uuidSize),
@@ -192,27 +193,18 @@ public final class StateStore: StateKeeper {
             stateID: stateID
         )
         try making(header.uuid)
-        try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.names().isEmpty }) {
-            (entries) throws(Failure) in
-            // Otherwise the new TPM would be in the way of the one that is to have this ID.
-            if let other = entries.values.first(where: { $0.renamedTo.utf8.elementsEqual(stateID.utf8) }) {
-                throw Failure(
-                    "cannot create the state \(path)",
-                    because: "the state \"\(other.stateID)\" is being renamed to it",
-                    remedy: "finish that: vtpmctl state rename"
-                )
-            }
-            if let entry = entries[name], entry.generation > 0 || !entry.renamedTo.isEmpty {
+        try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.isEmpty() }) {
+            (records) throws(Failure) in
+            let entry = try records.entry(name)
+            try repository.requireNotBeingRenamed(entry, "cannot create the state \(path)")
+            if let entry, entry.generation > 0 {
                 throw Failure(
                     "cannot load the state \(path)",
-                    because: entry.renamedTo.isEmpty
-                        ? "it existed and is missing" : "it is being renamed to \"\(entry.renamedTo)\"",
-                    remedy: entry.renamedTo.isEmpty
-                        ? "restore it from a backup, or begin anew: vtpmctl state reset"
-                        : "finish that: vtpmctl state rename"
+                    because: "it existed and is missing",
+                    remedy: "restore it from a backup, or begin anew: vtpmctl state reset"
                 )
             }
-            entries[name] = IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+            try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
         }
         let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
         return try repository.makeDirectory(name, header, nothing)

@@ -67,8 +67,8 @@ private nonisolated(unsafe) let indexKey = must { () throws(Failure) in try Inde
 func fuzzIndex(_ bytes: UnsafeRawBufferPointer) {
     let file = Array(bytes)
     loadIndex(file)
-    guard file.count >= 14 + MasterKey.idSize + IndexFile.tagSize else { return }
-    var body = Array(file.dropLast(IndexFile.tagSize))
+    guard file.count >= 14 + MasterKey.idSize + IndexKey.tagSize else { return }
+    var body = Array(file.dropLast(IndexKey.tagSize))
     body.put(UInt32(file.count), at: 10)
     body.replaceSubrange(14..<14 + MasterKey.idSize, with: fuzzMaster.id)
     loadIndex(body + must { () throws(Failure) in try indexKey.tag(of: body) })
@@ -78,8 +78,6 @@ private func loadIndex(_ file: [UInt8]) {
     func parse(_ file: [UInt8]) throws(Failure) -> IndexFile {
         try IndexFile(parsing: file, keys: [indexKey], path: "/index/index")
     }
-    guard let index = accepted({ () throws(Failure) in try parse(file) }) else { return }
+    guard case .first(let index, _) = accepted({ () throws(Failure) in try parse(file) }) else { return }
     for name in index.entries.keys { require(StateName.isEncoded(name), "an entry's name is none of a directory") }
-    let again = must { () throws(Failure) in try parse(index.encoded(with: indexKey)) }
-    require(again == index, "an index does not come back as it was")
 }

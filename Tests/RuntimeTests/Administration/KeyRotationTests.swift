@@ -74,6 +74,16 @@ import Testing
         }
     }
 
+    @Test func whatIsNoStateIsPassedOver() throws {
+        try host.temporary.write("states/notes", [1])
+        _ = try openOwnDirectory("\(host.path)/states/empty")
+        let (report, todo) = try rotate(keychain)
+        #expect(report.atRest == 2 && report.refused.isEmpty && todo == nil)
+        #expect(report.strangers.map(\.why).sorted() == ["it is no directory", "there is no state in it"])
+        let new = try keychain.load(isFirstUse: false)
+        #expect(try host.load("web", new) == "one")
+    }
+
     @Test func whatWasPutAsideGoesAlong() throws {
         let keys = try keychain.load(isFirstUse: false)
         let quarantine = Quarantine("\(host.path)/quarantine")

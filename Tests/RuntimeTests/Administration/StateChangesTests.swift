@@ -61,11 +61,65 @@ import Testing
 
     @Test func aRenameThatWasInterruptedIsCompletedAndNothingElse() throws {
         // As a crash leaves it after the first step.
-        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.renamedTo = "new" }
+        try repository().index.transact { (records) throws(Failure) in
+            try records.update("web") { $0.renamedTo = "new" }
+            guard let uuid = try records.entry("web")?.uuid else { return }
+            try records.set(IndexEntry(stateID: "new", uuid: uuid, generation: 0, renamedFrom: "web"))
+        }
         #expect(host.refusal("web", keys).contains("it is being renamed to \"new\""))
         #expect(refusal { try repository().rename("web", to: "other") }.contains("it is being renamed to \"new\""))
         try repository().rename("web", to: "new")
         #expect(try host.load("new", keys) == "one")
+    }
+
+    /// Whatever was killed, no copy of a state that was removed can be found afterwards.
+    @Test func aPurgeLeavesNoCopyThatARenameMade() throws {
+        try repository().index.transact { (records) throws(Failure) in
+            try records.update("web") { $0.renamedTo = "new" }
+            guard let uuid = try records.entry("web")?.uuid else { return }
+            try records.set(IndexEntry(stateID: "new", uuid: uuid, generation: 0, renamedFrom: "web"))
+        }
+        // As a kill before the last step of `makeDirectory` leaves it: a whole state under a temporary name.
+        let half = "\(host.path)/states/.new-new"
+        _ = try openOwnDirectory(half)
+        try host.temporary.write("states/.new-new/state", host.temporary.read("states/web/state"))
+        for change in [
+            { try repository().purge("web") }, { try repository().purge("new") },
+            { _ = try repository().reset("web", to: Quarantine("\(host.path)/quarantine")) },
+            { try repository().accept("web") },
+        ] {
+            #expect(refusal(change).contains("being renamed to"))
+        }
+        #expect(access(half, F_OK) != 0)
+        try repository().rename("web", to: "new")
+        try repository().purge("new")
+        #expect(try entries(of: host.temporary.directory("states"), "") == [])
+        #expect(try repository().index.peek() == [:])
+    }
+
+    @Test func whatAnImportLeftGoesWithTheNextChange() throws {
+        _ = try openOwnDirectory("\(host.path)/states/.new-other")
+        try host.temporary.write("states/.new-other/state", host.temporary.read("states/web/state"))
+        try repository().purge("web")
+        #expect(try entries(of: host.temporary.directory("states"), "") == [])
+    }
+
+    /// What lies among the states and is none is named, and nobody is kept from anything by it.
+    @Test func whatIsNoStateIsPassedOver() throws {
+        try host.temporary.write("states/notes", [1])
+        _ = try openOwnDirectory("\(host.path)/states/empty")
+        symlink("web", "\(host.path)/states/link")
+        let list = try repository().summaries()
+        #expect(list.map(\.stateID) == ["empty", "link", "notes", "web"])
+        #expect(list.map { $0.problem == nil } == [false, false, false, true])
+        #expect(list[1].problem?.contains("it is no directory") == true)
+        #expect(list[2].problem?.contains("it is no directory") == true)
+        let verified = try repository().verifyAll()
+        #expect(verified.map { $0.problem == nil } == [false, false, false, true])
+        #expect(try host.load("web", keys) == "one")
+        let refused = try repository().acceptAll()
+        #expect(refused.count == 3)
+        try repository().purge("web")
     }
 
     // MARK: - purge and reset
@@ -146,7 +200,11 @@ import Testing
     }
 
     @Test func aNewTPMDoesNotTakeTheNameOfARename() throws {
-        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.renamedTo = "new" }
+        try repository().index.transact { (records) throws(Failure) in
+            try records.update("web") { $0.renamedTo = "new" }
+            guard let uuid = try records.entry("web")?.uuid else { return }
+            try records.set(IndexEntry(stateID: "new", uuid: uuid, generation: 0, renamedFrom: "web"))
+        }
         #expect(host.refusal("new", keys).contains("is being renamed to it"))
         try repository().rename("web", to: "new")
         #expect(try host.load("new", keys) == "one")
@@ -237,7 +295,9 @@ import Testing
     }
 
     @Test func anOrphanIsAStateWhoseBundleIsGone() throws {
-        try repository().index.transact { (entries) throws(Failure) in entries["web"]?.bundle = "/nowhere/at/all" }
+        try repository().index.transact { (records) throws(Failure) in
+            try records.update("web") { $0.bundle = "/nowhere/at/all" }
+        }
         #expect(try repository().summaries().map(\.isOrphan) == [true])
     }
 

@@ -90,7 +90,9 @@ extension Scenario {
             states: ["web"],
             before: { (host) throws(Failure) in
                 try host.runContainer("web", writing: ["one", "two"])
-                try host.index().transact { (entries) throws(Failure) in entries["web"]?.generation = 99 }
+                try host.index().transact { (records) throws(Failure) in
+                    try records.update("web") { $0.generation = 99 }
+                }
                 host.promise(.holds(state: "web", .refused("older than the last one seen"), generation: 0))
                 host.promise(.remembers(state: "web", generation: 0))
                 host.promise(.begins(state: "web", .content("two")))
@@ -131,7 +133,7 @@ extension HostUnderTest {
     /// is none of its business.
     fileprivate func isUnfinished(_ stateID: String, _ content: String) throws(Failure) -> Bool {
         let name = try StateName.encoded(stateID)
-        let entry = try index().peek()[name]
+        let entry = try index().peek(name)
         if let entry, !entry.renamedTo.isEmpty { return true }
         if entry == nil { return access("\(root)/states/\(name)", F_OK) == 0 }
         let permanent = try? repository().take(stateID)

@@ -74,8 +74,17 @@ struct Aftermath {
                 return "\(name)/\(file)"
             }
         }
+        // A tree that was replaced goes at the latest when the next changes are put into the tree.
+        try host.index().rewrap()
         let index = try openOwnDirectory("\(host.root)/index")
-        return try entries(of: index, "index").first { !["lock", "index"].contains($0) }
+        let names = try entries(of: index, "index")
+        // The two locks, the root, and one tree and one journal.
+        if let other = names.first(where: { !Self.isOfIndex($0) }) { return other }
+        return names.filter { $0.hasPrefix("tree.") }.count > 1 ? "a second tree" : nil
+    }
+
+    private static func isOfIndex(_ name: String) -> Bool {
+        ["lock", "root", "index"].contains(name) || name.hasPrefix("tree.") || name.hasPrefix("journal.")
     }
 
     private static func brief(_ outcome: Outcome) -> String {
@@ -124,7 +133,7 @@ extension Recording {
     func moments(from start: Int) -> [(events: Int, written: Int?)] {
         (start...events.count).flatMap { index in
             var moments: [(events: Int, written: Int?)] = [(index, nil)]
-            if index < events.count, case .write(_, let bytes) = events[index], bytes.count > 2 {
+            if index < events.count, let bytes = events[index].written, bytes.count > 2 {
                 moments += [1, bytes.count / 2, bytes.count - 1].map { (index, $0) }
             }
             return moments

@@ -21,7 +21,7 @@ import Testing
     ]
     static let indexReasons = [
         "it is truncated", "it is no index", "it is damaged", "newer than this version's", "needs the master key",
-        "an earlier one was put back", "is not bound to it",
+        "an earlier one was put back", "is not bound to it", "its journal is damaged",
     ]
 
     /// Puts a file in place and has the state opened; returns what is wrong about the answer.
@@ -73,10 +73,12 @@ import Testing
         // Bound to a counter, without which an earlier index cannot be told from the last one.
         let host = HostUnderTest(root: scratch.path, counter: .init(value: 7))
         try host.index().remake(Array(host.index().peek().values))
-        var others = [real.index, real.otherIndex]
+        var others = [try #require(real.index["index"]), real.otherIndex]
         for number in 0..<4 {
             others.append(try #require(try files(below: scratch.path)["index/index"]))
-            try host.index().transact { (entries) throws(Failure) in entries["web"]?.lastUse = UInt64(number) }
+            try host.index().transact { (records) throws(Failure) in
+                try records.update("web") { $0.lastUse = UInt64(number) }
+            }
         }
         let last = try #require(try files(below: scratch.path)["index/index"])
         let counter = try #require(host.counter).current
@@ -96,21 +98,56 @@ import Testing
         print("corrupted indexes: \(total) (\(Soak.hint))")
     }
 
+    /// What the root vouches for is as it was, or refused; what means nothing may be anything.
+    @Test(arguments: ["tree", "journal"]) func noCorruptedPartOfTheIndexIsTaken(part: String) throws {
+        let scratch = try ScratchDirectory()
+        let host = HostUnderTest(root: scratch.path, counter: .init())
+        for name in ["index", "states"] { _ = try openOwnDirectory("\(scratch.path)/\(name)") }
+        // Several leaves below a branch, and a journal with something in it.
+        let states = (0..<400).map { "state-\($0)" }
+        try host.index().remake(
+            states.map { IndexEntry(stateID: $0, uuid: [UInt8](repeating: 1, count: 16), generation: 7) }
+        )
+        for state in states.prefix(20) {
+            try host.index().transact { (records) throws(Failure) in try records.update(state) { $0.generation = 8 } }
+        }
+        let expected = try host.index().peek()
+        #expect(expected.count == states.count)
+        let file = "index/\(part).1"
+        let good = try #require(try files(below: scratch.path)[file])
+        var generator = SeededGenerator(seed: Soak.seed)
+        var refused = 0
+        for number in 0..<Soak.count(300, soak: 10_000) {
+            let (kind, bytes) = try Corruption.any(of: good, others: [], &generator)
+            try Descriptor.open("\(scratch.path)/\(file)", OpenOptions(O_WRONLY | O_TRUNC)).writeAll(bytes, file)
+            let what = "\(part) \(number), \(kind) (\(Soak.hint))"
+            do throws(Failure) {
+                #expect(try host.index().peek() == expected, "\(what)")
+            } catch {
+                refused += 1
+                let reasons = ["its \(part) is damaged", "its \(part) is truncated"]
+                #expect(reasons.contains(where: error.description.contains), "\(what): \(error)")
+            }
+        }
+        #expect(refused > 0)
+    }
+
     /// The same with the real supervisor, which reads them as root.
     @Test func noSupervisorAcceptsOne() throws {
         let temporary = try TemporaryDirectory()
         try real.lay(in: temporary.path)
         var generator = SeededGenerator(seed: Soak.seed)
+        let root = try #require(real.index["index"])
         let total = Soak.count(100, soak: 2000)
         for number in 0..<total {
             let isState = number % 4 != 0
             let (kind, bytes) = try Corruption.any(
-                of: isState ? real.state : real.index,
+                of: isState ? real.state : root,
                 others: isState ? real.otherStates : [],
                 &generator
             )
             try temporary.write("states/web/state", isState ? bytes : real.state)
-            try temporary.write("index/index", isState ? real.index : bytes)
+            try temporary.write("index/index", isState ? root : bytes)
             let before = try files(below: temporary.path)
             let tpm = try VTPMUnderTest(in: temporary)
             let answer = try tpm.hear()

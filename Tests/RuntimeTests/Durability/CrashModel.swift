@@ -32,6 +32,8 @@ struct CrashPoint: CustomStringConvertible {
 /// What is assumed is what POSIX promises and no more:
 /// - A file's content is on stable storage as it was at its last fsync(2). Whatever was written or truncated since may be
 ///   there in any part, at any length, with zeros where a block was allotted and not written.
+/// - A write over what is on stable storage, which leaves the file's length, may be there in any part. What it does not
+///   write over stays: disks write whole sectors, and of each either the old or the new content is there.
 /// - A directory's entries are on stable storage as they were at its last fsync. Each change since may be there or not,
 ///   whatever became of those before and after it. That a file was synced says nothing about its name.
 /// - rename(2) within a directory is one change: never both names, never none. Between two directories it is one change
@@ -40,7 +42,7 @@ struct CrashPoint: CustomStringConvertible {
 struct CrashModel {
     /// A file, or a directory, as it is on stable storage and as processes see it.
     private enum Object {
-        case file(stable: [UInt8], current: [UInt8])
+        case file(stable: [UInt8], current: [UInt8], isOverwritten: Bool = false)
         case directory(stable: [String: Recording.Node], pending: [Change])
     }
 
@@ -61,9 +63,7 @@ struct CrashModel {
                 }
         }
         for event in recording.events.prefix(point.events) { apply(event) }
-        if let written = point.written, case .write(let node, let bytes) = recording.events[point.events] {
-            apply(.write(node, Array(bytes.prefix(written))))
-        }
+        if let written = point.written { apply(recording.events[point.events].cut(after: written)) }
     }
 
     private mutating func apply(_ event: Recording.Event) {
@@ -75,14 +75,21 @@ struct CrashModel {
             objects[node] = .directory(stable: [:], pending: [])
             change(place.directory, [(place.name, node)])
         case .truncate(let node):
-            if case .file(let stable, _) = objects[node] { objects[node] = .file(stable: stable, current: []) }
+            if case .file(let stable, _, _) = objects[node] { objects[node] = .file(stable: stable, current: []) }
         case .write(let node, let bytes):
-            if case .file(let stable, let current) = objects[node] {
+            if case .file(let stable, let current, _) = objects[node] {
                 objects[node] = .file(stable: stable, current: current + bytes)
+            }
+        case .overwrite(let node, let offset, let bytes):
+            if case .file(let stable, var current, _) = objects[node] {
+                let missing = offset + bytes.count - current.count
+                if missing > 0 { current += [UInt8](repeating: 0, count: missing) }
+                current.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+                objects[node] = .file(stable: stable, current: current, isOverwritten: true)
             }
         case .synchronize(let node):
             switch objects[node] {
-            case .file(_, let current): objects[node] = .file(stable: current, current: current)
+            case .file(_, let current, _): objects[node] = .file(stable: current, current: current)
             case .directory(let stable, let pending):
                 objects[node] = .directory(stable: Self.entries(stable, pending), pending: [])
             case .none: break
@@ -150,11 +157,13 @@ struct CrashModel {
         for (name, node) in Self.entries(stable, kept).sorted(by: { $0.key < $1.key }) {
             let own = "\(path)/\(name)"
             switch objects[node] {
-            case .file(let stable, let current):
+            case .file(let stable, let current, let isOverwritten):
                 let content =
                     switch luck {
                     case .lost, .namesKept: stable
                     case .kept, .lostIn: current
+                    case .any where isOverwritten:
+                        Self.mixed(stable, current, &generator)
                     case .any: Self.torn(stable, current, &generator)
                     }
                 try Descriptor.open(own, OpenOptions(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)).writeAll(content, own)
@@ -164,6 +173,24 @@ struct CrashModel {
             case .none: break
             }
         }
+    }
+
+    /// Any mixture of what a file was and what was written over it.
+    private static func mixed(
+        _ stable: [UInt8],
+        _ current: [UInt8],
+        _ generator: inout SeededGenerator
+    ) -> [UInt8] {
+        let block = [1, 16, 64, 512, 4096].randomElement(using: &generator) ?? 1
+        // What goes beyond the old end may be there or not, with zeros where a block was allotted and not written.
+        let size = Int.random(in: stable.count...max(stable.count, current.count), using: &generator)
+        var result = stable + [UInt8](repeating: 0, count: size - stable.count)
+        let current = current.prefix(size)
+        for start in stride(from: 0, to: size, by: block) where Bool.random(using: &generator) {
+            let range = start..<min(start + block, size, max(start, current.count))
+            result.replaceSubrange(range, with: current[range])
+        }
+        return result
     }
 
     /// Any mixture of what a file was and what it was to be.

@@ -64,7 +64,7 @@ import Testing
     ) -> CrashPoint {
         let index = Int.random(in: start...recording.events.count, using: &generator)
         var written: Int?
-        if index < recording.events.count, case .write(_, let bytes) = recording.events[index] {
+        if index < recording.events.count, let bytes = recording.events[index].written {
             written = Int.random(in: 0...bytes.count, using: &generator)
         }
         let luck = [

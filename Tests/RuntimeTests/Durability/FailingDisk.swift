@@ -70,6 +70,25 @@ final class FailingDisk: Disk {
         throw Failure("cannot write the rest", call: "write", code: code)
     }
 
+    func write(
+        _ bytes: [UInt8],
+        to file: borrowing Descriptor,
+        at offset: Int,
+        as path: String
+    ) throws(Failure) {
+        guard let eighths = try pass("write") else {
+            return try disk.write(bytes, to: file, at: offset, as: path)
+        }
+        try disk.write(Array(bytes.prefix(bytes.count * eighths / 8)), to: file, at: offset, as: path)
+        guard case .fails(_, let code, _) = fault else { return }
+        throw Failure("cannot write the rest", call: "pwrite", code: code)
+    }
+
+    func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure) {
+        _ = try pass("fdatasync")
+        try disk.synchronizeData(file, as: path)
+    }
+
     func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure) {
         var status = stat()
         let isDirectory = fstat(file.number, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR

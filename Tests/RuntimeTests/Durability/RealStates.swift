@@ -10,10 +10,10 @@ struct RealStates {
     /// The state "web" as its vTPM left it.
     let state: [UInt8]
     /// The index that belongs to it.
-    let index: [UInt8]
+    let index: [String: [UInt8]]
     /// The same state's earlier generations, that of another ID, and those of another vTPM with the same ID.
     let otherStates: [[UInt8]]
-    /// The index of another host with the same key.
+    /// The root of the index of another host with the same key.
     let otherIndex: [UInt8]
 
     init() throws {
@@ -24,7 +24,7 @@ struct RealStates {
         let foreign = try Self.live(in: elsewhere, "web")
         state = try #require(generations.last)
         otherStates = generations.dropLast() + db + foreign
-        index = try here.read("index/index")
+        index = try files(below: "\(here.path)/index")
         otherIndex = try elsewhere.read("index/index")
     }
 
@@ -50,8 +50,7 @@ struct RealStates {
         let options = OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
         try Descriptor.open("\(root)/states/web/state", options).writeAll(state, "state")
         try Descriptor.open("\(root)/states/web/lock", options).writeAll([UInt8](), "lock")
-        try Descriptor.open("\(root)/index/index", options).writeAll(index, "index")
-        try Descriptor.open("\(root)/index/lock", options).writeAll([UInt8](), "lock")
+        for (name, bytes) in index { try Descriptor.open("\(root)/index/\(name)", options).writeAll(bytes, name) }
     }
 }
 

@@ -16,6 +16,7 @@ struct Recording {
         case makeDirectory(Node, Place)
         case truncate(Node)
         case write(Node, [UInt8])
+        case overwrite(Node, Int, [UInt8])
         case synchronize(Node)
         case rename(Node, from: Place, to: Place)
         case link(Node, Place)
@@ -36,6 +37,25 @@ struct Recording {
     }
 }
 
+extension Recording.Event {
+    /// The bytes of a write, which a power failure can cut short; nil for all else.
+    var written: [UInt8]? {
+        switch self {
+        case .write(_, let bytes), .overwrite(_, _, let bytes): bytes
+        default: nil
+        }
+    }
+
+    /// The same event with the first bytes of a write alone.
+    func cut(after count: Int) -> Recording.Event {
+        switch self {
+        case .write(let node, let bytes): .write(node, Array(bytes.prefix(count)))
+        case .overwrite(let node, let offset, let bytes): .overwrite(node, offset, Array(bytes.prefix(count)))
+        default: self
+        }
+    }
+}
+
 extension Recording.Event: CustomStringConvertible {
     var description: String {
         switch self {
@@ -43,6 +63,7 @@ extension Recording.Event: CustomStringConvertible {
         case .makeDirectory(let node, let place): "make directory \(node) as \(place.directory)/\(place.name)"
         case .truncate(let node): "truncate \(node)"
         case .write(let node, let bytes): "write \(bytes.count) bytes to \(node)"
+        case .overwrite(let node, let offset, let bytes): "write \(bytes.count) bytes to \(node) at \(offset)"
         case .synchronize(let node): "sync \(node)"
         case .rename(let node, let from, let to):
             "rename \(node) from \(from.directory)/\(from.name) to \(to.directory)/\(to.name)"

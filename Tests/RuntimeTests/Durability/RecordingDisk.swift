@@ -99,6 +99,21 @@ final class RecordingDisk: Disk {
         recording.events.append(.write(try node(file), Array(bytes)))
     }
 
+    func write(
+        _ bytes: [UInt8],
+        to file: borrowing Descriptor,
+        at offset: Int,
+        as path: String
+    ) throws(Failure) {
+        try disk.write(bytes, to: file, at: offset, as: path)
+        recording.events.append(.overwrite(try node(file), offset, bytes))
+    }
+
+    func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure) {
+        try disk.synchronizeData(file, as: path)
+        recording.events.append(.synchronize(try node(file)))
+    }
+
     func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure) {
         try disk.synchronize(file, as: path)
         recording.events.append(.synchronize(try node(file)))

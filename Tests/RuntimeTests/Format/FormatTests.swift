@@ -48,9 +48,10 @@ import Testing
         let software = try SoftwareTPM(in: "\(fixture.path)/host-tpm")
         let counter = SoftwareCounter(tpm: HostTPM(transport: software))
         let repository = try fixture.repository(ring, index: "index-bound", counter: counter)
-        try repository.index.transact { (entries) throws(Failure) in
-            #expect(entries.values.map(\.stateID) == [Self.stateID])
+        try repository.index.transact { (records) throws(Failure) in
+            #expect(try records.entry(StateName.encoded(Self.stateID))?.stateID == Self.stateID)
         }
+        #expect(try repository.index.peek().count == 1)
     }
 
     @Test(arguments: versions) func theTPMStartsFromIt(version: Int) throws {

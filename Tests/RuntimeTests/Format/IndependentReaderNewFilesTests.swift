@@ -21,7 +21,9 @@ import Testing
             for write in 0...number { try host.store("\(id) \(write)", id, keys) }
         }
         _ = try host.open("unfinished", keys)
-        try host.repository(keys).index.transact { (entries) throws(Failure) in entries["web"]?.renamedTo = "new" }
+        try host.repository(keys).index.transact { (records) throws(Failure) in
+            try records.update("web") { $0.renamedTo = "new" }
+        }
 
         let index: IndependentReader.Index = try reader.read("index/index", "--key", "key")
         #expect(index.keyID == StateName.hexadecimal(master.id))

@@ -33,8 +33,8 @@ import Testing
             StateRepository(in: try states.duplicate(), path: "", keys: ring, index: index)
         }
         let plain = try HostIndex(in: temporary.directory("index"), path: "", keys: ring)
-        try plain.transact { (entries) throws(Failure) in
-            for name in entries.keys { entries[name]?.bundle = "/var/lib/bundles/web" }
+        try plain.transact { (records) throws(Failure) in
+            try records.update(StateName.encoded(stateID)) { $0.bundle = "/var/lib/bundles/web" }
         }
         let permanent = try repository(plain).take(stateID)
 

@@ -57,13 +57,13 @@ final class MemoryCounter: MonotonicCounter {
     }
 
     func set(_ generation: UInt64, in index: HostIndex) throws(Failure) {
-        try index.transact(isFirstUse: { () throws(Failure) in true }) { (entries) throws(Failure) in
-            entries["web"] = IndexEntry(stateID: "web", uuid: uuid, generation: generation, bundle: "/b")
+        try index.transact(isFirstUse: { () throws(Failure) in true }) { (records) throws(Failure) in
+            try records.set(IndexEntry(stateID: "web", uuid: uuid, generation: generation, bundle: "/b"))
         }
     }
 
     func generation(in index: HostIndex) throws(Failure) -> UInt64? {
-        try index.transact { (entries) throws(Failure) in entries["web"]?.generation }
+        try index.transact { (records) throws(Failure) in try records.entry("web")?.generation }
     }
 
     let uuid = [UInt8](repeating: 7, count: 16)
@@ -80,7 +80,7 @@ final class MemoryCounter: MonotonicCounter {
 
     @Test func remembers() throws {
         try set(3, in: index())
-        let entry = try index().transact { (entries) throws(Failure) in entries["web"] }
+        let entry = try index().transact { (records) throws(Failure) in try records.entry("web") }
         #expect(entry == IndexEntry(stateID: "web", uuid: uuid, generation: 3, bundle: "/b"))
         var status = stat()
         try #require(stat("\(temporary.path)/index/index", &status) == 0)
@@ -99,8 +99,8 @@ final class MemoryCounter: MonotonicCounter {
         try set(3, in: index())
         let why = Failure("cannot", because: "no")
         let text = refusal {
-            try index().transact { (entries) throws(Failure) in
-                entries = [:]
+            try index().transact { (records) throws(Failure) in
+                try records.remove("web")
                 throw why
             }
         }
@@ -162,10 +162,18 @@ final class MemoryCounter: MonotonicCounter {
 
     @Test func withoutACounterAnEarlierOneIsNot() throws {
         try set(3, in: index())
+        let earlier = try files(below: "\(temporary.path)/index")
+        try set(4, in: index())
+        for (name, bytes) in earlier { try temporary.write("index/\(name)", bytes) }
+        #expect(try generation(in: index()) == 3)
+    }
+
+    @Test func aRootAloneThatWasPutBackForgetsNothing() throws {
+        try set(3, in: index())
         let earlier = file
         try set(4, in: index())
         try put(earlier)
-        #expect(try generation(in: index()) == 3)
+        #expect(try generation(in: index()) == 4)
     }
 
     @Test func theOneStepInFlightIsTolerated() throws {
@@ -236,7 +244,7 @@ final class MemoryCounter: MonotonicCounter {
         try set(4, in: index(counter: counter))
         try put(earlier)
         try index(counter: counter).remake([IndexEntry(stateID: "db", uuid: uuid, generation: 9)])
-        let entries = try index(counter: counter).transact { (entries) throws(Failure) in entries }
+        let entries = try index(counter: counter).peek()
         #expect(entries.keys.sorted() == ["db"])
         #expect(entries["db"]?.generation == 9)
     }

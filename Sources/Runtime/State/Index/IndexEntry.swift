@@ -1,0 +1,177 @@
+import Platform
+
+/// What the host remembers of one state: a record of the index.
+public struct IndexEntry: Equatable, Sendable {
+    /// Whose state it is.
+    public var stateID: String
+    /// The instance.
+    public var uuid: [UInt8]
+    /// The generation that it had at the last start or stop; 0 while it has never been complete.
+    public var generation: UInt64
+    /// When that was, in seconds since 1970; 0 if it was never started.
+    public var lastUse: UInt64
+    /// The bundle of the container that used it last; empty if none did.
+    public var bundle: String
+    /// The ID of the container that used it last; empty if none did, or if it is longer than ``containerIDLimit``.
+    public var containerID: String
+    /// The state ID that it is being renamed to; empty if it is not.
+    public var renamedTo: String
+    /// The ID of the state that is being renamed to this one; empty if none is.
+    public var renamedFrom: String
+    /// How long it is kept after its last use, in seconds; nil if it is kept until somebody removes it.
+    public var keptFor: UInt64?
+    /// The version of the libtpms that served it last, as `major.minor.patch`; empty if that is not known.
+    public var library: String
+    /// Items of later versions that a reader may ignore: they are kept as they are.
+    var others: [Item]
+
+    /// A part of a record beyond the fields that each has.
+    struct Item: Equatable, Sendable {
+        var kind: UInt16
+        var contents: [UInt8]
+    }
+
+    /// The longest container ID that is remembered, in bytes of UTF-8.
+    public static let containerIDLimit = 1024
+
+    /// A state that the host has to remember from now on.
+    public init(
+        stateID: String,
+        uuid: [UInt8],
+        generation: UInt64,
+        lastUse: UInt64 = 0,
+        bundle: String = "",
+        renamedTo: String = "",
+        renamedFrom: String = ""
+    ) {
+        self.stateID = stateID
+        self.uuid = uuid
+        self.generation = generation
+        self.lastUse = lastUse
+        self.bundle = bundle
+        self.containerID = ""
+        self.renamedTo = renamedTo
+        self.renamedFrom = renamedFrom
+        self.keptFor = nil
+        self.library = ""
+        self.others = []
+    }
+}
+
+/// The form of a record in the journal and in the tree of the index.
+///
+///     state id  32 bits length, then UTF-8
+///     UUID      16 bytes
+///     generation 64 bits
+///     last use  64 bits, seconds since 1970
+///     items     16 bits kind, 32 bits length, contents; in ascending order of their kinds, none twice
+///
+/// A kind with its highest bit set may be ignored by a reader that does not know it.
+extension IndexEntry {
+    private enum Kind {
+        static let bundle: UInt16 = 1
+        static let renamedTo: UInt16 = 2
+        static let renamedFrom: UInt16 = 3
+        static let containerID: UInt16 = 0x8001
+        static let keptFor: UInt16 = 0x8002
+        static let library: UInt16 = 0x8003
+        /// The bit of those that a reader may ignore.
+        static let ignorable: UInt16 = 0x8000
+    }
+
+    /// The longest record, in bytes: one always fits into a node of the tree.
+    static let sizeLimit = 15 * 1024
+
+    /// The record in bytes.
+    ///
+    /// Throws a ``Failure`` if its texts together are too long.
+    var encoded: [UInt8] {
+        get throws(Failure) {
+            var writer = ByteWriter()
+            writer.write(text: stateID)
+            writer.write(uuid)
+            writer.write(generation)
+            writer.write(lastUse)
+            for item in items {
+                writer.write(item.kind)
+                writer.write(UInt32(item.contents.count))
+                writer.write(item.contents)
+            }
+            guard writer.bytes.count <= Self.sizeLimit else {
+                throw Failure(
+                    "cannot remember the state \"\(String(stateID.unicodeScalars.prefix(64)))\"",
+                    because: "its ID and the path of its bundle have \(writer.bytes.count) bytes together, "
+                        + "more than \(Self.sizeLimit)"
+                )
+            }
+            return writer.bytes
+        }
+    }
+
+    private var items: [Item] {
+        var items = others
+        func add(_ kind: UInt16, _ text: String) {
+            if !text.isEmpty { items.append(Item(kind: kind, contents: Array(text.utf8))) }
+        }
+        add(Kind.bundle, bundle)
+        add(Kind.renamedTo, renamedTo)
+        add(Kind.renamedFrom, renamedFrom)
+        add(Kind.containerID, containerID)
+        add(Kind.library, library)
+        if let keptFor {
+            var seconds = ByteWriter()
+            seconds.write(keptFor)
+            items.append(Item(kind: Kind.keptFor, contents: seconds.bytes))
+        }
+        return items.sorted { $0.kind < $1.kind }
+    }
+
+    /// Parses a record; returns nil if it is none.
+    ///
+    /// Throws a ``Failure`` if it has an item that a reader must know and this version does not.
+    init?(decoding bytes: [UInt8]) throws(Failure) {
+        var reader = ByteReader(bytes)
+        guard let stateID = reader.readText(), let uuid = reader.read(count: StateFile.uuidSize),
+            let generation = reader.read(UInt64.self), let lastUse = reader.read(UInt64.self)
+        else { return nil }
+        self.init(stateID: stateID, uuid: uuid, generation: generation, lastUse: lastUse)
+        var last: UInt16 = 0
+        while reader.remaining > 0 {
+            guard let kind = reader.read(UInt16.self), let count = reader.read(UInt32.self),
+                let contents = reader.read(count: Int(count)), kind > last
+            else { return nil }
+            last = kind
+            guard try take(Item(kind: kind, contents: contents)) else { return nil }
+        }
+    }
+
+    /// Takes one item in; returns false if it is damaged.
+    private mutating func take(_ item: Item) throws(Failure) -> Bool {
+        switch item.kind {
+        case Kind.keptFor:
+            var reader = ByteReader(item.contents)
+            keptFor = reader.read(UInt64.self)
+            return keptFor != nil && reader.remaining == 0
+        case Kind.bundle, Kind.renamedTo, Kind.renamedFrom, Kind.containerID, Kind.library:
+            guard let text = String(validating: item.contents, as: UTF8.self), !text.isEmpty else { return false }
+            switch item.kind {
+            case Kind.bundle: bundle = text
+            case Kind.renamedTo: renamedTo = text
+            case Kind.renamedFrom: renamedFrom = text
+            case Kind.containerID: containerID = text
+            default: library = text
+            }
+            return true
+        default:
+            guard item.kind & Kind.ignorable != 0 else {
+                throw Failure(
+                    "cannot load the record of the state \"\(String(stateID.unicodeScalars.prefix(64)))\"",
+                    because: "it holds items that this version does not know",
+                    remedy: "upgrade"
+                )
+            }
+            others.append(item)
+            return true
+        }
+    }
+}

@@ -1,0 +1,26 @@
+import Platform
+
+/// The key that authenticates an index.
+public struct IndexKey {
+    /// Bytes of a tag: HMAC-SHA-256.
+    static let tagSize = 32
+
+    let masterKeyID: [UInt8]
+    private let key: SecretBytes
+
+    /// Derives it from a master key. RFC 5869
+    public init(_ master: MasterKey) throws(Failure) {
+        self.masterKeyID = master.id
+        self.key = try Cryptography.hkdf(key: master.key, salt: [], info: Array("container-vtpm index 1".utf8))
+    }
+
+    func tag(of bytes: [UInt8]) throws(Failure) -> [UInt8] {
+        try Cryptography.hmac(key: key, bytes)
+    }
+
+    /// Whether the last bytes of a file are the tag of all before them.
+    func isGenuine(_ file: [UInt8]) throws(Failure) -> Bool {
+        let expected = try tag(of: Array(file.dropLast(Self.tagSize)))
+        return Cryptography.areEqual(expected, Array(file.suffix(Self.tagSize)))
+    }
+}

@@ -1,0 +1,122 @@
+import Platform
+
+/// The root of the host's index: what makes all of it genuine.
+///
+/// It is the file `index`, which is replaced as a whole. It names the tree that most records are in, by the digest of its
+/// topmost node, and how far the journal of later changes goes, by the tag of its last entry.
+///
+///     magic     8 bytes  "CVTPMIX" and a line feed
+///     version   16 bits  2
+///     size      32 bits  of the whole file, in bytes
+///     key id    16 bytes which master key the index's key is derived from
+///     sequence  64 bits  of the last change of the journal that it vouches for
+///     counter   64 bits  the value of the host TPM's counter that belongs to this content; 0 without one
+///     identity  32 bits length, then what the counter is recognized by; empty without one
+///     epoch     64 bits  N of `tree.N` and `journal.N`
+///     salt      16 bytes random; with it the names of states become keys of the tree
+///     base      64 bits  the sequence of the last change that is in the tree
+///     base tag  32 bytes what the first entry of the journal follows
+///     last tag  32 bytes the tag of the journal's entry `sequence`; the base tag if `sequence` is the base
+///     nodes     64 bits  how many nodes of the tree were ever allotted
+///     top       a reference to the topmost node
+///     tag       32 bytes HMAC-SHA-256 of all before it
+///
+/// Integers are big-endian. The HMAC's key is HKDF-SHA-256 of the master key with no salt and the info
+/// "container-vtpm index 1".
+struct IndexRoot: Equatable {
+    static let version: UInt16 = 2
+    /// The largest root that is read, in bytes.
+    static let sizeLimit = 4096
+    static let saltSize = 16
+
+    var keyID: [UInt8]
+    var sequence: UInt64
+    var counter: UInt64
+    var counterIdentity: [UInt8]
+    var epoch: UInt64
+    var salt: [UInt8]
+    var base: UInt64
+    var baseTag: [UInt8]
+    var lastTag: [UInt8]
+    var nodes: UInt64
+    var top: IndexNode.Reference
+
+    /// The key of a state's record in the tree, by the name of its directory.
+    func treeKey(_ name: String) throws(Failure) -> [UInt8] {
+        try Cryptography.sha256(salt, Array(name.utf8))
+    }
+
+    /// The whole file.
+    func encoded(with key: IndexKey) throws(Failure) -> [UInt8] {
+        var body = ByteWriter()
+        body.write(keyID)
+        body.write(sequence)
+        body.write(counter)
+        body.write(UInt32(counterIdentity.count))
+        body.write(counterIdentity)
+        body.write(epoch)
+        body.write(salt)
+        body.write(base)
+        body.write(baseTag)
+        body.write(lastTag)
+        body.write(nodes)
+        top.write(to: &body)
+        var file = ByteWriter()
+        file.write(FirstIndexFormat.magic)
+        file.write(Self.version)
+        file.write(UInt32(FirstIndexFormat.magic.count + 2 + 4 + body.bytes.count + IndexKey.tagSize))
+        file.write(body.bytes)
+        file.write(try key.tag(of: file.bytes))
+        return file.bytes
+    }
+
+    /// Parses what follows the key's ID in a file whose tag was found to be right; returns nil if it is damaged.
+    init?(keyID: [UInt8], _ reader: inout ByteReader) {
+        guard let sequence = reader.read(UInt64.self), let counter = reader.read(UInt64.self),
+            let identitySize = reader.read(UInt32.self), let identity = reader.read(count: Int(identitySize)),
+            let epoch = reader.read(UInt64.self), let salt = reader.read(count: Self.saltSize),
+            let base = reader.read(UInt64.self), let baseTag = reader.read(count: IndexKey.tagSize),
+            let lastTag = reader.read(count: IndexKey.tagSize), let nodes = reader.read(UInt64.self),
+            let top = IndexNode.Reference(&reader), base <= sequence
+        else { return nil }
+        self.init(
+            keyID: keyID,
+            sequence: sequence,
+            counter: counter,
+            counterIdentity: identity,
+            epoch: epoch,
+            salt: salt,
+            base: base,
+            baseTag: baseTag,
+            lastTag: lastTag,
+            nodes: nodes,
+            top: top
+        )
+    }
+
+    init(
+        keyID: [UInt8],
+        sequence: UInt64,
+        counter: UInt64,
+        counterIdentity: [UInt8],
+        epoch: UInt64,
+        salt: [UInt8],
+        base: UInt64,
+        baseTag: [UInt8],
+        lastTag: [UInt8],
+        nodes: UInt64,
+        top: IndexNode.Reference
+    ) {
+        self.keyID = keyID
+        self.sequence = sequence
+        self.counter = counter
+        self.counterIdentity = counterIdentity
+        self.epoch = epoch
+        self.salt = salt
+        self.base = base
+        self.baseTag = baseTag
+        self.lastTag = lastTag
+        self.nodes = nodes
+        self.top = top
+    }
+}

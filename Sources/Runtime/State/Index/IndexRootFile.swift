@@ -1,0 +1,222 @@
+import Glibc
+import Platform
+
+/// Writing the root of the host's index, and the files that a new one refers to. The lock of the root is held.
+extension HostIndex {
+    /// Writes the root, with the counter's next value, and then raises the counter.
+    ///
+    /// Between the two the root is one step ahead, which is the one step that is tolerated after a crash.
+    func write(_ root: inout IndexRoot) throws(Failure) {
+        let keyID = root.keyID
+        guard let key = keys.first(where: { $0.masterKeyID == keyID }) else {
+            throw Failure("cannot write the index \(path)", because: "its key is not here")
+        }
+        let isNew = root.counterIdentity.isEmpty
+        let content: [UInt8]
+        do throws(Failure) {
+            if let counter {
+                if isNew {
+                    root.counterIdentity = try counter.define()
+                    root.counter = try counter.read(root.counterIdentity)
+                }
+                root.counter += 1
+            }
+            content = try root.encoded(with: key)
+            try disk.replace(Self.fileName, in: directory, with: content, as: path)
+        } catch {
+            // A counter that no index is bound to would keep every container from starting.
+            let isOnDisk = (try? isOnDisk(root.counterIdentity)) ?? false
+            if isNew, !root.counterIdentity.isEmpty, !isOnDisk { try? counter?.remove() }
+            throw error
+        }
+        noteDurable(content)
+        if let counter, try counter.increment(root.counterIdentity) != root.counter { throw unsteady }
+    }
+
+    /// Whether a write that failed has come through all the same: the last sync may have failed alone.
+    private func isOnDisk(_ identity: [UInt8]) throws(Failure) -> Bool {
+        guard case .root(let root) = try load() else { return false }
+        return root.counterIdentity == identity
+    }
+
+    /// Writes a whole index: a tree of all records, an empty journal, and the root.
+    ///
+    /// Both locks are held.
+    func build(_ whole: FirstIndexFormat, keyID: [UInt8]) throws(Failure) {
+        let epoch = try nextEpoch()
+        let nothing = IndexNode.Reference(node: 0, slot: 0, length: 0, digest: [])
+        let first = try Cryptography.random(count: IndexKey.tagSize)
+        var root = IndexRoot(
+            keyID: keyID,
+            sequence: whole.sequence,
+            counter: whole.counter,
+            counterIdentity: whole.counterIdentity,
+            epoch: epoch,
+            salt: try Cryptography.random(count: IndexRoot.saltSize),
+            base: whole.sequence,
+            baseTag: first,
+            lastTag: first,
+            nodes: 0,
+            top: nothing
+        )
+        var records: [IndexNode.Record] = []
+        records.reserveCapacity(whole.entries.count)
+        for (name, entry) in whole.entries {
+            records.append(IndexNode.Record(key: try root.treeKey(name), bytes: try entry.encoded))
+        }
+        let file = try disk.create(OpenIndex.treeName(epoch), in: directory, as: path)
+        var tree = IndexTree(file, nodes: 0, disk: disk, path: path)
+        root.top = try tree.build(records)
+        root.nodes = tree.nodes
+        try tree.synchronize()
+        let journal = try disk.create(OpenIndex.journalName(epoch), in: directory, as: path)
+        try disk.write([UInt8](repeating: 0, count: IndexJournal.size), to: journal, at: 0, as: path)
+        try disk.synchronize(journal, as: path)
+        // Their names must be there before anything refers to them.
+        try disk.synchronize(directory, as: path)
+        try write(&root)
+        try removeOthers(than: epoch)
+    }
+
+    /// The number of an epoch that no file has.
+    private func nextEpoch() throws(Failure) -> UInt64 {
+        var last: UInt64 = 0
+        for name in try entries(of: directory, path) { last = max(last, Self.epoch(of: name) ?? 0) }
+        guard last < UInt64.max else {
+            throw Failure("cannot write the index \(path)", because: "it has no numbers left")
+        }
+        return last + 1
+    }
+
+    /// Removes trees and journals of other epochs: a crash, or a new index, has left them.
+    func removeOthers(than epoch: UInt64) throws(Failure) {
+        for name in try entries(of: directory, path) {
+            guard let other = Self.epoch(of: name), other != epoch else { continue }
+            try disk.removeFile(name, in: directory, as: path)
+        }
+    }
+
+    static func epoch(of name: String) -> UInt64? {
+        for prefix in ["tree.", "journal."] where name.hasPrefix(prefix) {
+            return UInt64(name.dropFirst(prefix.utf8.count))
+        }
+        return nil
+    }
+
+    // MARK: - What is on stable storage
+
+    /// Makes sure that a root, and not the one before it, is there after a power failure.
+    func makeDurable(_ root: IndexRoot) throws(Failure) {
+        guard try !isDurable(root) else { return }
+        try disk.synchronize(directory, as: path)
+        if let content = try? encoded(root) { noteDurable(content) }
+    }
+
+    /// Whether a root is known to be on stable storage: whoever replaced it may have been killed before that.
+    func isDurable(_ root: IndexRoot) throws(Failure) -> Bool {
+        do {
+            let file = try Descriptor.open(Self.rootLockName, .beneath(O_RDONLY), at: directory.number, as: path)
+            let tag = try file.readAll(count: IndexKey.tagSize, at: 0, path)
+            return tag == Array(try encoded(root).suffix(IndexKey.tagSize))
+        } catch let error where error.code == ENOENT {
+            return false
+        }
+    }
+
+    private func encoded(_ root: IndexRoot) throws(Failure) -> [UInt8] {
+        guard let key = keys.first(where: { $0.masterKeyID == root.keyID }) else {
+            throw Failure("cannot load the index \(path)", because: "its key is not here")
+        }
+        return try root.encoded(with: key)
+    }
+
+    /// Writes down that a root is on stable storage.
+    ///
+    /// It is a hint that saves a flush: without it, there is one more.
+    private func noteDurable(_ content: [UInt8]) {
+        let options = OpenOptions.beneath(O_WRONLY | O_CREAT, mode: 0o600)
+        guard let file = try? Descriptor.open(Self.rootLockName, options, at: directory.number, as: path) else {
+            return
+        }
+        try? file.writeAll(Array(content.suffix(IndexKey.tagSize)), at: 0, path)
+    }
+
+    // MARK: - The counter
+
+    /// Compares the root with the host TPM's counter; returns true if it has to be bound to it.
+    ///
+    /// The lock of the root is taken for it: between a root and its counter's next value there is somebody who has it.
+    func confirmCounter() throws(Failure) -> Bool {
+        let file = try load()
+        let isBound = !(file?.counterIdentity.isEmpty ?? true)
+        guard counter != nil || isBound else { return false }
+        let lock = try lockRoot()
+        defer { withExtendedLifetime(lock) {} }
+        guard let file = try load() else { return try confirm([], 0) }
+        return try confirm(file.counterIdentity, file.counter)
+    }
+
+    private func confirm(_ identity: [UInt8], _ expected: UInt64) throws(Failure) -> Bool {
+        let what = "cannot trust the index \(path)"
+        let remedy = "if that is meant, have all states accepted as they are: vtpmctl state accept --all"
+        switch (identity.isEmpty, counter) {
+        case (true, nil): return false
+        case (false, nil):
+            throw Failure(
+                what,
+                because: "it is bound to the host TPM's counter, and the configuration says that there is none",
+                remedy: remedy
+            )
+        case (true, .some(let counter)):
+            guard try !counter.exists() else {
+                throw Failure(
+                    what,
+                    because: "the host's TPM has a counter of ours and the index is not bound to it: "
+                        + "it is another host's or an earlier one",
+                    remedy: remedy
+                )
+            }
+            // It is bound when it is written, which it has to be now.
+            return true
+        case (false, .some(let counter)):
+            let value = try counter.read(identity)
+            if expected == value { return false }
+            guard expected > value, expected - value == 1 else {
+                throw Failure(
+                    what,
+                    because: expected < value
+                        ? "it belongs to counter value \(expected), and the host's TPM is at \(value): "
+                            + "an earlier one was put back"
+                        : "it belongs to counter value \(expected), and the host's TPM is at \(value) only",
+                    remedy: remedy
+                )
+            }
+            // The crash came between the two, perhaps before the file was synced: it must not fall behind the counter.
+            try disk.synchronize(directory, as: path)
+            guard try counter.increment(identity) == expected else { throw unsteady }
+            return false
+        }
+    }
+
+    private var unsteady: Failure {
+        Failure("cannot trust the index \(path)", because: "somebody else raises the host TPM's counter")
+    }
+}
+
+extension IndexFile {
+    /// What the host TPM's counter is recognized by; empty if the index is not bound to one.
+    var counterIdentity: [UInt8] {
+        switch self {
+        case .first(let first, _): first.counterIdentity
+        case .root(let root): root.counterIdentity
+        }
+    }
+
+    /// The value of the counter that belongs to it.
+    var counter: UInt64 {
+        switch self {
+        case .first(let first, _): first.counter
+        case .root(let root): root.counter
+        }
+    }
+}

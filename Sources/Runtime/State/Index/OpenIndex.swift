@@ -1,0 +1,86 @@
+import Glibc
+import Platform
+
+/// An index in its second format, as it is at one moment: the root, the journal after it, and the tree below it.
+final class OpenIndex {
+    var root: IndexRoot
+    var journal: IndexJournal
+    var tree: IndexTree
+    let journalFile: Descriptor
+    let key: IndexKey
+
+    static func treeName(_ epoch: UInt64) -> String { "tree.\(epoch)" }
+    static func journalName(_ epoch: UInt64) -> String { "journal.\(epoch)" }
+
+    /// Opens the files that a root refers to.
+    ///
+    /// Throws a ``Failure`` if one is missing, or if the journal is not as the root says.
+    init(
+        _ root: IndexRoot,
+        key: IndexKey,
+        in directory: borrowing Descriptor,
+        disk: any Disk,
+        path: String
+    ) throws(Failure) {
+        let journalFile = try Self.open(Self.journalName(root.epoch), in: directory, path)
+        let content = try journalFile.readAll(count: IndexJournal.size + 1, at: 0, path)
+        self.journal = try IndexJournal(parsing: content, root: root, key: key, path: path)
+        let treeFile = try Self.open(Self.treeName(root.epoch), in: directory, path)
+        self.tree = IndexTree(treeFile, nodes: root.nodes, disk: disk, path: path)
+        self.journalFile = journalFile
+        self.root = root
+        self.key = key
+    }
+
+    private static func open(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        _ path: String
+    ) throws(Failure) -> Descriptor {
+        do {
+            return try .open(name, .beneath(O_RDWR), at: directory.number, as: "\(path)'s \(name)")
+        } catch let error where error.code == ENOENT {
+            throw Failure(
+                "cannot load the index \(path)",
+                because: "its file \(name) is missing",
+                remedy: "restore all of its files from a backup"
+            )
+        }
+    }
+
+    /// What is remembered of one state; nil if nothing is.
+    func entry(_ name: String) throws(Failure) -> IndexEntry? {
+        if let change = journal.changes.last(where: { $0.name == name }) { return change.entry }
+        guard let record = try tree.record(root.treeKey(name), below: root.top) else { return nil }
+        return try Self.decode(record, name)
+    }
+
+    /// Decodes a record of the tree, which the root vouches for.
+    static func decode(_ record: [UInt8], _ name: String? = nil) throws(Failure) -> IndexEntry {
+        let damaged = Failure("cannot load the host's index", because: "a record in it is damaged")
+        guard let entry = try IndexEntry(decoding: record) else { throw damaged }
+        if let name { guard try StateName.encoded(entry.stateID) == name else { throw damaged } }
+        return entry
+    }
+
+    /// Puts the journal's changes into the tree.
+    ///
+    /// Only the other places of nodes are written to; nothing is synced.
+    func fold() throws(Failure) {
+        var last: [String: IndexEntry?] = [:]
+        for change in journal.changes { last[change.name] = .some(change.entry) }
+        var changes: [IndexTree.Change] = []
+        for (name, entry) in last {
+            var bytes: [UInt8]?
+            if let entry { bytes = try entry.encoded }
+            changes.append(IndexTree.Change(key: try root.treeKey(name), bytes: bytes))
+        }
+        changes.sort { $0.key.lexicographicallyPrecedes($1.key) }
+        if !changes.isEmpty { root.top = try tree.apply(changes, to: root.top) }
+        root.nodes = tree.nodes
+        root.sequence = journal.sequence
+        root.lastTag = journal.tag
+        root.base = journal.sequence
+        root.baseTag = journal.tag
+    }
+}
