@@ -73,7 +73,7 @@ import Testing
 
         init(_ program: String) throws {
             try add("\(AppArmorTests.root)/AppArmor/\(program)")
-            try #require(rules.count > 8)
+            try #require(rules.count > 4)
         }
 
         private mutating func add(_ path: String) throws {
