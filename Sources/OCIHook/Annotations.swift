@@ -15,21 +15,21 @@ public struct Annotations: Sendable {
 
     private let values: [String: String]
 
-    /// Collects them from the state and the bundle's configuration.
+    /// Takes them from the state and the bundle's configuration, which must have the same ones.
     ///
-    /// Runtimes hand on what `config.json` has. Where the two disagree, one of them has been tampered with, or a key has
-    /// been read differently. An annotation that is meant for this hook and unknown to it is an error as well: a
-    /// container must not start with less than it was asked to have.
+    /// Runtimes hand on what `config.json` has (runtime-spec, runtime.md, "State"). Where the two disagree, or one has more,
+    /// the container was made from another configuration. An annotation that is meant for this hook and unknown to it is an
+    /// error as well: a container must not start with less than it was asked to have.
     public init(state: [String: String]?, bundle: [String: String]?) throws(Failure) {
-        var values = state ?? [:]
-        for (key, value) in bundle ?? [:] {
-            if let other = values[key], !other.utf8.elementsEqual(value.utf8) {
-                throw Failure(
-                    "cannot obey the annotation \(key.excerpt)",
-                    because: "the runtime and config.json give it different values"
-                )
-            }
-            values[key] = value
+        let values = bundle ?? [:]
+        if let contradiction = Self.contradiction(state ?? [:], values),
+            Self.contradiction(state ?? [:], Self.asByRunc(values)) != nil
+        {
+            throw Failure(
+                "cannot obey the annotation \(contradiction.key.excerpt)",
+                because: contradiction.why,
+                remedy: BundleOrigin.remedy
+            )
         }
         // By bytes: for Swift, the dot with a combining character after it is another character.
         let ours = values.keys.filter { $0.utf8.starts(with: Self.prefix.utf8) }
@@ -47,4 +47,31 @@ public struct Annotations: Sendable {
     subscript(key: Key) -> String? { values[key.rawValue] }
 
     subscript(key: String) -> String? { values[key] }
+
+    /// The first annotation that the two do not have in common, byte by byte.
+    private static func contradiction(
+        _ state: [String: String],
+        _ bundle: [String: String]
+    ) -> (key: String, why: String)? {
+        for key in Set(state.keys).union(bundle.keys).sorted() {
+            switch (state[key], bundle[key]) {
+            case (.some(let one), .some(let other)) where one.utf8.elementsEqual(other.utf8): continue
+            case (.some, .some): return (key, "the runtime and config.json give it different values")
+            case (.none, _): return (key, "config.json has it and the runtime does not")
+            case (_, .none): return (key, "the runtime has it and config.json does not")
+            }
+        }
+        return nil
+    }
+
+    /// What runc hands on: it keeps them as `key=value`, beside the bundle's path under the key `bundle`, and takes them
+    /// apart at the first `=` (libcontainer/utils/utils.go, `Annotations`).
+    private static func asByRunc(_ annotations: [String: String]) -> [String: String] {
+        var given: [String: String] = [:]
+        for (key, value) in annotations {
+            let parts = "\(key)=\(value)".split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            if parts[0] != "bundle" { given[String(parts[0])] = String(parts[1]) }
+        }
+        return given
+    }
 }

@@ -3,6 +3,16 @@ import FoundationEssentials
 import Glibc
 import Platform
 
+/// A bundle's `config.json`, and what tells whether the container was made from it.
+public struct BundleFile: Sendable {
+    let path: String
+    /// What it says.
+    public let config: BundleConfig
+    let content: [UInt8]
+    /// When it was changed last, by this host's clock; nothing where another clock may have counted.
+    let lastChange: timespec?
+}
+
 /// What the hook needs to know of a bundle's `config.json`. runtime-spec, config.md and config-linux.md
 public struct BundleConfig: Decodable, Equatable, Sendable {
     struct Root: Decodable, Equatable {
@@ -22,6 +32,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
 
     struct Process: Decodable, Equatable {
         let user: User?
+        let selinuxLabel: String?
     }
 
     struct Hook: Decodable, Equatable {
@@ -44,6 +55,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         let uidMappings: [IDMap.Extent]?
         let gidMappings: [IDMap.Extent]?
         let cgroupsPath: String?
+        let mountLabel: String?
     }
 
     let root: Root?
@@ -57,7 +69,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     static let sizeLimit = 16 << 20
 
     /// Reads `config.json` of a bundle.
-    static func load(bundle: String) throws(Failure) -> BundleConfig {
+    static func load(bundle: String) throws(Failure) -> BundleFile {
         let path = "\(bundle)/config.json"
         // Not to be held up by a pipe, should there be one in its place.
         let file: Descriptor
@@ -67,10 +79,17 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
             // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
             throw error.helped(by: "the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
         }
-        guard try file.status(path).st_mode & S_IFMT == S_IFREG else {
+        let status = try file.status(path)
+        guard status.st_mode & S_IFMT == S_IFREG else {
             throw Failure("cannot read \(path)", because: "it is no regular file")
         }
-        return try BundleConfig(parsing: file.readAll(limit: sizeLimit, path), path: path)
+        let content = try file.readAll(limit: sizeLimit, path)
+        return BundleFile(
+            path: path,
+            config: try BundleConfig(parsing: content, path: path),
+            content: content,
+            lastChange: LocalTimes.areKept(on: try file.fileSystemMagic(path)) ? status.st_ctim : nil
+        )
     }
 
     /// Parses a configuration; `path` is for errors.

@@ -14,6 +14,10 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     public let bundle: String
     /// The container's annotations.
     public let annotations: [String: String]?
+    /// `root.path` of its configuration, where the runtime tells.
+    ///
+    /// crun does. runtime-spec has no such member.
+    let root: OptionalText?
 
     /// The largest state that is read, in bytes.
     static let sizeLimit = 1 << 20
@@ -39,6 +43,15 @@ public struct ContainerState: Decodable, Equatable, Sendable {
         guard bundle.hasPrefix("/"), !bundle.utf8.contains(0) else {
             throw Failure(what, because: "its bundle is not an absolute path")
         }
+    }
+}
+
+/// A text; nothing where a member of this name is something else, as one that the specification does not know may be.
+struct OptionalText: Decodable, Equatable, Sendable {
+    let value: String?
+
+    init(from decoder: any Decoder) throws {
+        value = try? decoder.singleValueContainer().decode(String.self)
     }
 }
 

@@ -54,12 +54,14 @@ public struct Creation {
         let leftovers = Leftovers(on: installation, setting)
         leftovers.removeAll(in: runDirectory)
         let configuration = try setting.loadConfiguration()
-        let config: BundleConfig
+        let file: BundleFile
         if let configWhileWaiting {
-            config = configWhileWaiting
+            file = configWhileWaiting
         } else {
-            config = try BundleConfig.load(bundle: state.bundle)
+            file = try BundleConfig.load(bundle: state.bundle)
         }
+        let config = file.config
+        try BundleOrigin.check(file, of: state, initProcess, startTime: identity.startTime, procfs)
         let stateIdentity = try StateIdentity.decide(
             containerID: state.id,
             annotations: Annotations(state: state.annotations, bundle: config.annotations),
@@ -127,17 +129,17 @@ public struct Creation {
     private func takePlace(
         on control: borrowing Descriptor,
         for initProcess: borrowing ProcessReference
-    ) throws(Failure) -> BundleConfig? {
+    ) throws(Failure) -> BundleFile? {
         if try CreationPlace.take(on: control) { return nil }
-        let config = try BundleConfig.load(bundle: state.bundle)
-        let patience = CreationPlace.patience(timeout: config.timeout(ofHook: "vtpm-hook"))
+        let file = try BundleConfig.load(bundle: state.bundle)
+        let patience = CreationPlace.patience(timeout: file.config.timeout(ofHook: "vtpm-hook"))
         try CreationPlace.wait(on: control, until: Deadline(milliseconds: patience)) { () throws(Failure) in
             // A runtime that was killed takes its container with it, and not its hook.
             guard try initProcess.isAlive() else {
                 throw Failure("cannot start the vTPM", because: "the container's init ended")
             }
         }
-        return config
+        return file
     }
 
     /// Gives the supervisor its orders and what the state takes: directories and keys where it is persistent, else nothing.
@@ -149,7 +151,7 @@ public struct Creation {
         _ initProcess: borrowing ProcessReference,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) {
-        guard case .persistent(let stateID) = stateIdentity else {
+        guard case .persistent(let stateID, let formerID) = stateIdentity else {
             return try supervisor.begin(
                 order,
                 keys: [],
@@ -163,6 +165,7 @@ public struct Creation {
         order.storage = .persistent(
             PersistentStorage(
                 stateID: stateID,
+                formerStateID: formerID,
                 statesPath: installation.states,
                 indexPath: installation.index,
                 keyCount: UInt8(host.keys.all.count),

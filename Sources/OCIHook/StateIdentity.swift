@@ -5,16 +5,19 @@ import RuntimeState
 /// Which state a container's TPM has.
 ///
 /// A state ID is a container's ID, or a name that an annotation gives. In both, and in scopes and namespaces, `%` and `/`
-/// are written as `%25` and `%2F`; a name with a scope is `<scope>/<namespace>/<name>`. So no two containers, names or
-/// namespaces come to the same ID.
+/// are written as `%25` and `%2F`. With a scope, a name is `<scope>/<namespace>/<name>`, and a container's ID
+/// `<scope>/<namespace>/id/<ID>`: engines take an ID once in each namespace. So no two containers, names or namespaces
+/// come to the same ID.
 public enum StateIdentity: Equatable, Sendable {
     /// A state on disk.
-    case persistent(stateID: String)
+    ///
+    /// Versions that did not scope IDs kept it as `formerly`.
+    case persistent(stateID: String, formerly: String? = nil)
     /// None: the TPM is gone when the container stops.
     case ephemeral
 
     /// The state's ID; nothing where there is no state.
-    var stateID: String? { if case .persistent(let stateID) = self { stateID } else { nil } }
+    var stateID: String? { if case .persistent(let stateID, _) = self { stateID } else { nil } }
 
     /// Decides it from what the runtime and the bundle say of the container and from what the operator allows.
     public static func decide(
@@ -36,24 +39,28 @@ public enum StateIdentity: Equatable, Sendable {
         case .some(let value):
             throw refusal(of: .state, "\"\(value.excerpt)\" is neither \"persistent\" nor \"ephemeral\"")
         }
-        guard let name else { return .persistent(stateID: try checked([containerID], "the container's ID")) }
-        guard allowed.source == .annotation else {
+        guard name == nil || allowed.source == .annotation else {
             throw refusal(
                 of: .stateID,
                 "the configuration does not let annotations name a state",
                 "state.id = \"annotation\""
             )
         }
-        let what = "the annotation \(Annotations.Key.stateID.rawValue)"
-        guard let annotation = allowed.scope.annotation else { return .persistent(stateID: try checked([name], what)) }
-        guard let namespace = annotations[annotation], !namespace.utf8.isEmpty else {
-            throw refusal(
-                of: .stateID,
-                "the annotation \(annotation), which scopes it, is missing or empty",
-                "state.scope must be the engine that made the container"
-            )
+        let source = name == nil ? "the container's ID" : "the annotation \(Annotations.Key.stateID.rawValue)"
+        let plain = try checked([name ?? containerID], source)
+        guard allowed.source == .annotation, let annotation = allowed.scope.annotation else {
+            return .persistent(stateID: plain)
         }
-        return .persistent(stateID: try checked([allowed.scope.rawValue, namespace, name], what))
+        guard let namespace = annotations[annotation], !namespace.utf8.isEmpty else {
+            let why = "the annotation \(annotation), which scopes it, is missing or empty"
+            let remedy = "state.scope must be the engine that made the container"
+            throw name == nil
+                ? Failure("cannot tell whose state \"\(containerID.excerpt)\" is", because: why, remedy: remedy)
+                : refusal(of: .stateID, why, remedy)
+        }
+        let scope = [allowed.scope.rawValue, namespace]
+        guard name == nil else { return .persistent(stateID: try checked(scope + [name ?? ""], source)) }
+        return .persistent(stateID: try checked(scope + ["id", containerID], source), formerly: plain)
     }
 
     /// The state ID of one or several parts, the last of which must not be empty.

@@ -27,7 +27,7 @@ import Testing
     ) throws(Failure) -> StateIdentity {
         try .decide(
             containerID: containerID,
-            annotations: Annotations(state: annotations, bundle: nil),
+            annotations: Annotations(state: annotations, bundle: annotations),
             allowed: allowed
         )
     }
@@ -38,7 +38,7 @@ import Testing
         _ annotations: [String: String] = [:],
         _ allowed: Configuration.State = Configuration.State()
     ) throws -> [UInt8] {
-        guard case .persistent(let stateID) = try decide(containerID, annotations, allowed) else {
+        guard case .persistent(let stateID, _) = try decide(containerID, annotations, allowed) else {
             throw Failure("cannot test", because: "it is ephemeral")
         }
         return Array(stateID.utf8)
@@ -58,7 +58,11 @@ import Testing
     @Test func aContainersStateIsItsOwn() throws {
         #expect(try decide("web") == .persistent(stateID: "web"))
         #expect(try decide("web", [Self.state: "persistent"]) == .persistent(stateID: "web"))
-        #expect(try decide("web", [:], allowed(.containerd)) == .persistent(stateID: "web"))
+        #expect(try decide("web", [:], allowed(Configuration.State.Scope.none)) == .persistent(stateID: "web"))
+        // Where annotations name no state, its scope has no meaning.
+        var byID = allowed(.containerd)
+        byID.source = .container
+        #expect(try decide("web", [:], byID) == .persistent(stateID: "web"))
         #expect(try decide("a/b%2F") == .persistent(stateID: "a%2Fb%252F"))
     }
 
@@ -110,6 +114,33 @@ import Testing
         }
     }
 
+    /// An engine takes an ID once in each namespace: without the namespace, two containers would have one TPM.
+    @Test(arguments: [
+        (Configuration.State.Scope.containerd, "io.kubernetes.cri.sandbox-namespace"),
+        (.crio, "io.kubernetes.pod.namespace"), (.nerdctl, "nerdctl/namespace"),
+    ])
+    func idsAreScopedByTheEnginesNamespace(scope: Configuration.State.Scope, annotation: String) throws {
+        func state(_ namespace: String, _ id: String) throws -> StateIdentity {
+            try decide(id, [annotation: namespace], allowed(scope))
+        }
+        #expect(try state("blue", "db") == .persistent(stateID: "\(scope.rawValue)/blue/id/db", formerly: "db"))
+        #expect(try state("green", "db").stateID != state("blue", "db").stateID)
+        let odd = "\(scope.rawValue)/%2F/id/a%2Fb"
+        #expect(try state("/", "a/b") == .persistent(stateID: odd, formerly: "a%2Fb"))
+        // No name comes to it.
+        let named = try decide("x", [Self.stateID: "id/db", annotation: "blue"], allowed(scope))
+        #expect(try named.stateID != state("blue", "db").stateID)
+        for others in [[:], [annotation: ""]] as [[String: String]] {
+            #expect(
+                try refusal(others, allowed(scope))
+                    == "cannot tell whose state \"web\" is: the annotation \(annotation), "
+                    + "which scopes it, is missing or empty (state.scope must be the engine that made the container)"
+            )
+        }
+        let brief = try decide("db", [Self.state: "ephemeral"], allowed(scope))
+        #expect(brief == .ephemeral)
+    }
+
     /// On purpose: with the scope "none" an operator reaches a container's state from another one.
     @Test func withoutAScopeANameIsLikeAContainersID() throws {
         for name in ["web", "a/b", "containerd/prod/db", "%2F"] {
@@ -159,8 +190,17 @@ import Testing
             } else {
                 let scope = try #require(scopes.randomElement(using: &generator))
                 let namespace = randomText(&generator)
-                let annotations = [Self.stateID: name, try #require(scope.annotation): namespace]
-                (origin, stateID) = ([scope.rawValue, namespace, name], try bytes("c", annotations, allowed(scope)))
+                var annotations = [try #require(scope.annotation): namespace]
+                if Bool.random(using: &generator) {
+                    annotations[Self.stateID] = name
+                    (origin, stateID) = (
+                        [scope.rawValue, namespace, name], try bytes("c", annotations, allowed(scope))
+                    )
+                } else {
+                    (origin, stateID) = (
+                        [scope.rawValue, namespace, "id", name], try bytes(name, annotations, allowed(scope))
+                    )
+                }
             }
             let parts = origin.map { Array($0.utf8) }
             if let other = seen[stateID] { #expect(other == parts, "\(origin)") }
@@ -205,13 +245,12 @@ import Testing
 
 @Suite struct AnnotationsTests {
     @Test func stateAndBundleAreTakenTogether() throws {
-        let annotations = try Annotations(
-            state: ["a": "1", StateIdentityTests.state: "ephemeral"],
-            bundle: ["a": "1", StateIdentityTests.stateID: "x"]
-        )
+        let both = ["a": "1", StateIdentityTests.state: "ephemeral", StateIdentityTests.stateID: "x"]
+        let annotations = try Annotations(state: both, bundle: both)
         #expect(annotations["a"] == "1")
         #expect(annotations[.state] == "ephemeral")
         #expect(annotations[.stateID] == "x")
+        #expect(try Annotations(state: [:], bundle: nil)[.state] == nil)
         #expect(try Annotations(state: nil, bundle: nil)[.state] == nil)
     }
 
@@ -223,9 +262,38 @@ import Testing
             }
             #expect(
                 error?.description
-                    == "cannot obey the annotation a?: the runtime and config.json give it different values"
+                    == "cannot obey the annotation a?: the runtime and config.json give it different values "
+                    + "(\(BundleOrigin.remedy))"
             )
         }
+    }
+
+    /// Runtimes hand on all that config.json has: where one side has more, they are not of the same container.
+    @Test(arguments: [StateIdentityTests.state, StateIdentityTests.stateID, "io.example", "nerdctl/namespace"])
+    func oneMustNotHaveWhatTheOtherHasNot(key: String) throws {
+        let common = ["a": "1"]
+        for rest in [common, [:]] {
+            let more = rest.merging([key: "ephemeral"]) { $1 }
+            var error = #expect(throws: Failure.self) {
+                try Annotations(state: rest.isEmpty ? nil : rest, bundle: more)
+            }
+            let unknownToRuntime = "config.json has it and the runtime does not"
+            #expect(
+                error?.description == "cannot obey the annotation \(key): \(unknownToRuntime) (\(BundleOrigin.remedy))"
+            )
+            error = #expect(throws: Failure.self) { try Annotations(state: more, bundle: rest.isEmpty ? nil : rest) }
+            #expect(error?.why == "the runtime has it and config.json does not")
+        }
+    }
+
+    /// runc keeps annotations as `key=value` beside the bundle's path, and takes them apart at the first `=`.
+    @Test func whatRuncMakesOfAnnotationsIsNoContradiction() throws {
+        let bundle = ["a=b": "c", "bundle": "/x", "x": "y", StateIdentityTests.state: "ephemeral"]
+        let runc = ["a": "b=c", "x": "y", StateIdentityTests.state: "ephemeral"]
+        #expect(try Annotations(state: runc, bundle: bundle)["a=b"] == "c")
+        #expect(try Annotations(state: bundle, bundle: bundle)[.state] == "ephemeral")
+        #expect(throws: Failure.self) { try Annotations(state: ["a": "b=c"], bundle: bundle) }
+        #expect(throws: Failure.self) { try Annotations(state: runc, bundle: ["x": "y"]) }
     }
 
     @Test(arguments: [
@@ -233,16 +301,14 @@ import Testing
         "org.container-vtpm.\u{301}", "org.container-vtpm.state\u{301}",
     ])
     func unknownOnesOfOursAreRefused(key: String) throws {
-        for (state, bundle) in [([key: "x"], [:]), ([:], [key: "x"])] as [([String: String], [String: String])] {
-            let error = #expect(throws: Failure.self) { try Annotations(state: state, bundle: bundle) }
-            let line = try #require(error).description
-            #expect(line.utf8.starts(with: "cannot obey the annotation org.container-vtpm.".utf8), "\(line)")
-            #expect(line.hasSuffix("(known: org.container-vtpm.state, org.container-vtpm.state-id)"), "\(line)")
-        }
+        let error = #expect(throws: Failure.self) { try Annotations(state: [key: "x"], bundle: [key: "x"]) }
+        let line = try #require(error).description
+        #expect(line.utf8.starts(with: "cannot obey the annotation org.container-vtpm.".utf8), "\(line)")
+        #expect(line.hasSuffix("(known: org.container-vtpm.state, org.container-vtpm.state-id)"), "\(line)")
     }
 
     @Test(arguments: ["org.container-vtpm", "org.container-vtpmx.state", "x.org.container-vtpm.state", ""])
     func thoseOfOthersAreNone(key: String) throws {
-        #expect(try Annotations(state: [key: "x"], bundle: nil)[key] == "x")
+        #expect(try Annotations(state: [key: "x"], bundle: [key: "x"])[key] == "x")
     }
 }

@@ -83,6 +83,8 @@ public struct StartOrder: Equatable, Sendable {
 public struct PersistentStorage: Equatable, Sendable {
     /// Names the TPM's state.
     public var stateID: String
+    /// What an older version named it; nothing where that is the same.
+    public var formerStateID: String?
     /// The path of the states directory, for errors.
     public var statesPath: String
     /// The path of the index's directory, for errors.
@@ -109,12 +111,14 @@ public struct PersistentStorage: Equatable, Sendable {
     /// Collects them.
     public init(
         stateID: String,
+        formerStateID: String? = nil,
         statesPath: String,
         indexPath: String,
         keyCount: UInt8 = 1,
         counter: HostCounter? = nil
     ) {
         self.stateID = stateID
+        self.formerStateID = formerStateID
         self.statesPath = statesPath
         self.indexPath = indexPath
         self.keyCount = keyCount
@@ -123,6 +127,7 @@ public struct PersistentStorage: Equatable, Sendable {
 
     fileprivate func write(to writer: inout ByteWriter) {
         writer.write(text: stateID)
+        writer.write(text: formerStateID ?? "")
         writer.write(text: statesPath)
         writer.write(text: indexPath)
         writer.write(keyCount)
@@ -131,12 +136,14 @@ public struct PersistentStorage: Equatable, Sendable {
     }
 
     fileprivate init?(_ reader: inout ByteReader) {
-        guard let stateID = reader.readText(), let statesPath = reader.readText(), let indexPath = reader.readText(),
+        guard let stateID = reader.readText(), let formerStateID = reader.readText(),
+            let statesPath = reader.readText(), let indexPath = reader.readText(),
             let keyCount = reader.read(UInt8.self), let device = reader.readText(),
             let handle = reader.read(UInt32.self)
         else { return nil }
         self.init(
             stateID: stateID,
+            formerStateID: formerStateID.isEmpty ? nil : formerStateID,
             statesPath: statesPath,
             indexPath: indexPath,
             keyCount: keyCount,

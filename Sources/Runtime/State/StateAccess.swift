@@ -37,4 +37,25 @@ extension StateRepository {
             )
         }
     }
+
+    /// Throws where a state that is to be begun is there already, under the name that an older version gave it.
+    ///
+    /// `entry` finds what the index has for a directory's name.
+    func refuseAnew(
+        _ stateID: String,
+        formerly formerID: String?,
+        _ entry: (String) throws(Failure) -> IndexEntry?
+    ) throws(Failure) {
+        guard let formerID else { return }
+        let name = try StateName.encoded(formerID)
+        // One that was never manufactured was promised to nobody.
+        let known = try entry(name)
+        let isThere = if let known { known.generation > 0 } else { try open(name) != nil }
+        guard isThere else { return }
+        throw Failure(
+            "cannot begin the state \"\(stateID)\"",
+            because: "there is one of an older version, \"\(formerID)\", which did not scope containers' IDs",
+            remedy: "vtpmctl state rename \(formerID) \(stateID), or to another name if it is not this container's"
+        )
+    }
 }

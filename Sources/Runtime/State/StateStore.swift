@@ -27,6 +27,7 @@ public final class StateStore: StateKeeper {
     ///
     /// - Parameters:
     ///   - stateID: Whose state.
+    ///   - formerID: What an older version named it: one that is there under that name is not begun anew.
     ///   - repository: Where the host's states are.
     ///   - user: Who will use the state.
     ///   - bundle: The bundle of the container that will use it.
@@ -39,6 +40,7 @@ public final class StateStore: StateKeeper {
     ///   in use; nothing was changed.
     public static func open(
         _ stateID: String,
+        formerly formerID: String? = nil,
         in repository: StateRepository,
         for user: StateUser,
         bundle: String = "",
@@ -52,12 +54,13 @@ public final class StateStore: StateKeeper {
         if let existing = try repository.open(name) {
             directory = existing
         } else {
-            directory = try create(name, stateID, in: repository, until: deadline, goesOn, making)
+            directory = try create(name, stateID, formerID, in: repository, until: deadline, goesOn, making)
         }
         let lock = try StateLock(in: directory, of: stateID, until: deadline, checking: goesOn)
         if try repository.isDiscarded(directory, name) {
             return try open(
                 stateID,
+                formerly: formerID,
                 in: repository,
                 for: user,
                 bundle: bundle,
@@ -176,6 +179,7 @@ public final class StateStore: StateKeeper {
     private static func create(
         _ name: String,
         _ stateID: String,
+        _ formerID: String?,
         in repository: StateRepository,
         until deadline: Deadline,
         _ goesOn: () throws(Failure) -> Void,
@@ -195,6 +199,7 @@ public final class StateStore: StateKeeper {
         try making(header.uuid)
         try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.isEmpty() }) {
             (records) throws(Failure) in
+            try repository.refuseAnew(stateID, formerly: formerID) { (name) throws(Failure) in try records.entry(name) }
             let entry = try records.entry(name)
             try repository.requireNotBeingRenamed(entry, "cannot create the state \(path)")
             if let entry, entry.generation > 0 {

@@ -51,7 +51,7 @@ struct Orders: ~Copyable {
     }
 
     /// Makes of the keys and directories what they are for; nothing for an ephemeral state.
-    mutating func takeRepository() throws(Failure) -> (repository: StateRepository, stateID: String)? {
+    mutating func takeRepository() throws(Failure) -> (repository: StateRepository, storage: PersistentStorage)? {
         guard case .persistent(let storage) = order.storage else { return nil }
         guard let states = states.take(), let indexDirectory = indexDirectory.take(),
             let current = keys.first, keys.count <= 2
@@ -66,7 +66,7 @@ struct Orders: ~Copyable {
             counter: storage.counter.map { HostTPMCounter(device: $0.device, handle: $0.handle) }
         )
         let repository = StateRepository(in: states, path: storage.statesPath, keys: ring, index: index)
-        return (repository, storage.stateID)
+        return (repository, storage)
     }
 
     /// Names what the supervisor works with beside its own state and lease, before ``takeRepository()`` takes it.

@@ -144,17 +144,18 @@ public final class Supervisor {
         _ states: borrowing Descriptor?
     ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, state: SecretBytes?) {
         let order = orders.order
-        guard let (repository, stateID) = try orders.takeRepository() else { return (EphemeralStore(), nil, nil) }
+        guard let (repository, storage) = try orders.takeRepository() else { return (EphemeralStore(), nil, nil) }
         let user = StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid())
         let (store, payload) = try StateStore.open(
-            stateID,
+            storage.stateID,
+            formerly: storage.formerStateID,
             in: repository,
             for: user,
             bundle: order.bundle,
             until: Deadline(milliseconds: lockPatience),
             checking: { () throws(Failure) in try orders.checkThatItGoesOn(hook) },
             making: { (uuid) throws(Failure) in
-                let made = MadeState(stateID: stateID, uuid: uuid, user: user)
+                let made = MadeState(stateID: storage.stateID, uuid: uuid, user: user)
                 try lease.write(LeaseFiles.madeState, made.encoded)
             }
         )

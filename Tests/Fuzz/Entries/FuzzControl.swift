@@ -61,9 +61,9 @@ private func hearOrders(_ hook: Channel) {
     _ = accepted { () throws(Failure) in
         guard var orders = try Orders(from: hook, unless: noSignals.near.descriptor) else { return }
         require(orders.order.encoded.bytes.count < Channel.messageLimit, "an order longer than a message")
-        if let (repository, stateID) = try orders.takeRepository() {
+        if let (repository, storage) = try orders.takeRepository() {
             _ = repository
-            _ = try StateName.encoded(stateID)
+            _ = try StateName.encoded(storage.stateID)
         }
     }
 }

@@ -49,6 +49,24 @@ expect_creation_refused plain 'org\.container-vtpm\.nonsense'
 expect_host "$host"
 expect_states "$states"
 
+# A configuration that is not the container's: crun can be given another than the bundle's, and any can change meanwhile.
+container_edit plain 'del(.annotations)'
+if [[ $RUNTIME == crun ]]; then
+    jq '.process.user = {uid: 1000, gid: 1000}' <"$BUNDLES/plain/config.json" >"$WORK/other.json"
+    record=$BUNDLES/plain/hook.createRuntime
+    for command in create run; do
+        expect_failure "crun $command --config" \
+            runtime "$command" --bundle "$BUNDLES/plain" --config "$WORK/other.json" plain </dev/null
+        expect_refusal "crun $command --config" 'crun has used another' "$(<"$record.status")" "$(<"$record.error")"
+        expect_host "$host"
+    done
+fi
+container_hook_first plain "sleep 0.2; touch '$BUNDLES/plain/config.json'"
+expect_creation_refused plain "changed after the container's init was started"
+container_edit plain '.hooks.createRuntime |= .[1:]'
+expect_host "$host"
+expect_states "$states"
+
 # Others' annotations are none of our business.
 container_edit plain '.annotations = {"org.example.nonsense": "1"}'
 container_start plain

@@ -107,6 +107,46 @@ import Testing
         #expect(line.hasSuffix("(restore it from a backup, or begin anew: vtpmctl state reset)"))
     }
 
+    /// A TPM that an older version kept under the container's ID alone is not silently replaced by a new one.
+    @Test func aStateUnderItsFormerNameIsNotBegunAnew() throws {
+        func open(_ stateID: String) throws(Failure) -> StatePayload {
+            try StateStore.open(
+                stateID,
+                formerly: "web",
+                in: repository(KeyRing(master)),
+                for: StateUser(
+                    containerID: "web",
+                    initProcess: ProcessIdentity(process: pid_t.max, startTime: 0),
+                    supervisor: getpid()
+                ),
+                until: Deadline(milliseconds: 30_000)
+            ).payload
+        }
+        func refusal(_ stateID: String) -> String {
+            let error = #expect(throws: Failure.self) { try open(stateID) }
+            return error?.description ?? ""
+        }
+        // One that was never manufactured is none.
+        _ = try self.open("web")
+        #expect(try !open("nerdctl/green/id/web").isComplete)
+        try store("one", "web")
+        let line = refusal("nerdctl/blue/id/web")
+        #expect(
+            line
+                == "cannot begin the state \"nerdctl/blue/id/web\": there is one of an older version, \"web\", which did "
+                + "not scope containers' IDs (vtpmctl state rename web nerdctl/blue/id/web, or to another name if it is "
+                + "not this container's)"
+        )
+        // The index knows it where its directory is lost.
+        try #require(rename("\(temporary.path)/states/web", "\(temporary.path)/elsewhere") == 0)
+        #expect(refusal("nerdctl/blue/id/web") == line)
+        try #require(rename("\(temporary.path)/elsewhere", "\(temporary.path)/states/web") == 0)
+        // One that has the new name already is used, whatever else there is.
+        try store("two", "nerdctl/green/id/web")
+        #expect(try open("nerdctl/green/id/web").isComplete)
+        #expect(try load() == "one")
+    }
+
     // MARK: - owner and mode
 
     /// A supervisor has no CAP_DAC_OVERRIDE: what the caller may open here, it may not.
