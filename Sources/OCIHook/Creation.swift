@@ -75,6 +75,8 @@ public struct Creation {
                 remedy: ContainerDev.devRemedy
             )
         }
+        let selinux = try SELinuxAccess(of: config, SELinuxPolicy.current(procfs))
+        try selinux?.examine()
         let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
         let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
         let deviceCgroup = try DeviceCgroup(
@@ -114,10 +116,12 @@ public struct Creation {
         try Placement.place(
             registered,
             owner: owner,
+            label: selinux?.nodeLabel,
             in: initProcess,
             rootPath: rootPath,
             privateMountPoint: "\(installation.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
+            try selinux?.check([tpm.number, tpmrm.number])
             try deviceCgroup.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
             try supervisor.commit()
         }

@@ -20,6 +20,7 @@ struct DeviceNodes: ~Copyable {
     init(
         of devices: RegisteredTPM,
         owner: DeviceOwner,
+        label: String?,
         mountedOn path: String
     ) throws(Failure) {
         let what = "cannot mount a private tmpfs"
@@ -27,6 +28,13 @@ struct DeviceNodes: ~Copyable {
         let number = context.number
         for (key, value) in [("mode", "0700"), ("size", "64k"), ("nr_inodes", "8")] {
             try systemCall("fsconfig \(key)", what) { fsconfig(number, clinux_fsconfig_set_string, key, value, 0) }
+        }
+        if let label {
+            // What is made on it has this label, as on the /dev that a runtime mounts. mount(8), `context`
+            let what = "cannot label the device nodes \(label)"
+            try systemCall("fsconfig context", what) {
+                fsconfig(number, clinux_fsconfig_set_string, "context", label, 0)
+            }
         }
         try systemCall("fsconfig", what) { fsconfig(number, clinux_fsconfig_cmd_create, nil, nil, 0) }
         let attributes = clinux_mount_attr_nosuid | clinux_mount_attr_noexec

@@ -25,17 +25,19 @@ package enum Placement {
     /// Mounts both nodes into the container's `/dev` and runs `rest`, in the host's namespace, with the nodes as the
     /// container has them.
     ///
+    /// The label is SELinux's, for the nodes; nothing where they keep the one that the policy gives them.
     /// If it throws, the nodes are taken away again.
     package static func place(
         _ devices: RegisteredTPM,
         owner: DeviceOwner,
+        label: String? = nil,
         in initProcess: borrowing ProcessReference,
         rootPath: String,
         privateMountPoint: String,
         rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
     ) throws(Failure) {
         let host = try HostMounts(Procfs())
-        var placed = try attach(devices, owner, initProcess, rootPath, host, privateMountPoint)
+        var placed = try attach(devices, owner, label, initProcess, rootPath, host, privateMountPoint)
         do {
             try rest(placed.tpm, placed.tpmrm)
         } catch {
@@ -65,13 +67,14 @@ package enum Placement {
     private static func attach(
         _ devices: RegisteredTPM,
         _ owner: DeviceOwner,
+        _ label: String?,
         _ initProcess: borrowing ProcessReference,
         _ rootPath: String,
         _ host: HostMounts,
         _ privateMountPoint: String
     ) throws(Failure) -> Placed {
         let excursion = try PrivateNamespace()
-        let nodes = try DeviceNodes(of: devices, owner: owner, mountedOn: privateMountPoint)
+        let nodes = try DeviceNodes(of: devices, owner: owner, label: label, mountedOn: privateMountPoint)
         try excursion.enter(initProcess)
         var dev = try ContainerDev(of: ContainerRoot(rootPath), host: host)
         do {

@@ -32,6 +32,16 @@ struct PlacementTests {
         #expect(try Stage.run("standard; \(before); place; \(Self.look)") == Self.right)
     }
 
+    /// The label is a mount option, which a kernel without SELinux does not know: no node without it is used.
+    @Test(.enabled(if: access("/sys/fs/selinux/enforce", F_OK) != 0, "SELinux is on"))
+    func nodesThatCannotBeLabelledAreNotPlaced() throws {
+        let label = "system_u:object_r:container_file_t:s0:c1,c2"
+        #expect(
+            try Stage.run("standard; export LABEL=\(label); place; echo $(inside ls $root/dev)")
+                == "refused: cannot label the device nodes \(label): fsconfig context: Invalid argument"
+        )
+    }
+
     @Test(arguments: [
         ("inside ln -s $victim/tpm0 $root/dev/tpm0", "tpm0 into the container: the image has a symbolic link there"),
         ("inside ln -s $victim/tpm0 $root/dev/tpmrm0", "tpmrm0 into the container: the image has a symbolic link"),

@@ -36,6 +36,7 @@ do throws(Failure) {
         try Placement.place(
             devices,
             owner: DeviceOwner(uid: number(5), gid: number(6), mode: number(7, radix: 8)),
+            label: getenv("LABEL").map { String(cString: $0) },
             in: container,
             rootPath: argument(2),
             privateMountPoint: argument(4)
