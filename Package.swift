@@ -138,11 +138,11 @@ let package = Package(
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "HostileSupervisor", "HostileWorker", "NewerLibrary", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
+                "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
-                "Vtpm/NewerLibrary",
+                "Vtpm/OtherLibrary",
             ],
             swiftSettings: strict
         ),
@@ -160,9 +160,9 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(
-            name: "NewerLibrary",
+            name: "OtherLibrary",
             dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS"],
-            path: "Tests/RuntimeTests/Vtpm/NewerLibrary",
+            path: "Tests/RuntimeTests/Vtpm/OtherLibrary",
             swiftSettings: strict,
             // dlsym(3) finds in a program what is exported alone.
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]

@@ -6,10 +6,13 @@ import Testing
 /// libtpms changes under a state: the host's is upgraded or downgraded, or the state moves to another host.
 @Suite(.serialized) struct LibraryVersionTests {
     let temporary: TemporaryDirectory
-    static let newer = VTPMUnderTest.program("NewerLibrary")
+    static let newer = VTPMUnderTest.program("OtherLibrary")
+    var older: String { "\(temporary.path)/older" }
 
     init() throws {
         temporary = try TemporaryDirectory()
+        try temporary.write("older", Array("#!/bin/sh\nexec '\(Self.newer)' older\n".utf8))
+        chmod(older, 0o700)
     }
 
     /// libtpms' `permall`, of the form that a library writes; what follows the profile is what any of them writes.
@@ -41,12 +44,13 @@ import Testing
 
     @Test func aStateThatOnlyANewerLibraryReadsIsRefusedWithTheseWords() throws {
         let profile = #"{"Name":"default-v1","StateFormatLevel":7}"#
-        let text = try refusal(of: Self.permall(format: 4, profile: profile))
+        let text = try refusal(of: Self.permall(format: 4, profile: profile), worker: older)
         #expect(text.contains("only libtpms 0.10 or newer can read its state, which has format 4 and the profile"))
         #expect(text.contains(profile))
-        #expect(text.contains("and this is libtpms 0.9."))
+        #expect(text.contains("and this is libtpms 0.9.2"))
         #expect(text.contains("(upgrade libtpms)"))
-        #expect(try refusal(of: Self.permall(format: 5)).contains("only libtpms 0.10 or newer can read its state"))
+        let next = try refusal(of: Self.permall(format: 5), worker: older)
+        #expect(next.contains("only libtpms 0.10 or newer can read its state, which has format 5, and"))
     }
 
     @Test func aNewLibraryDecidesForItself() throws {
@@ -62,8 +66,8 @@ import Testing
 
     @Test func aDamagedStateIsSaidWithTheLibrary() throws {
         let text = try refusal(of: Self.permall(format: 3))
+        #expect(text.hasPrefix("cannot start the TPM: libtpms 0."))
         #expect(text.contains("loading its state, which has format 3: error 0x"))
-        #expect(text.contains("libtpms 0.9."))
     }
 
     /// Without it, a host could not go back to the library of before, and no older host could take the state.
@@ -75,7 +79,6 @@ import Testing
         #expect(try tpm.stop() == .exited(0))
         let older = try VTPMUnderTest(in: temporary)
         try older.create()
-        #expect(older.library.map { $0 < LibraryVersion(0, 10, 0) } == true)
         #expect(try older.endorsementKey() == key)
         #expect(try older.stop() == .exited(0))
     }
@@ -97,15 +100,18 @@ import Testing
         try temporary.write("worker", Array("\(script)\n".utf8))
         chmod("\(temporary.path)/worker", 0o700)
         let large = Self.permall(format: 3) + [UInt8](repeating: 0, count: 121_000)
-        for state in [nil, large] {
-            if let state { try OwnStates.write(secretCopy(of: state), "large", in: temporary) }
-            let stateID = state == nil ? "new" : "large"
+        try OwnStates.write(secretCopy(of: large), "large", in: temporary)
+        for stateID in ["new", "large"] {
             let tpm = try VTPMUnderTest(in: temporary, stateID: stateID, worker: "\(temporary.path)/worker")
             let heard = try tpm.hear()
+            // A new TPM has little to keep.
+            guard stateID == "large" || limit == "0" else {
+                #expect(heard.kind == HookMessage.ready)
+                continue
+            }
+            #expect(heard.kind == HookMessage.failure)
             let text = String(decoding: heard.body, as: UTF8.self)
-            // Enough to begin with; then that the state is no state is what is seen.
-            guard heard.kind == HookMessage.failure, !text.contains("loading its state, which has") else { continue }
-            #expect(text.contains("mlock: "), "\(text)")
+            #expect(text.contains(" bytes of locked memory: mlock: "), "\(text)")
             #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")
         }
     }

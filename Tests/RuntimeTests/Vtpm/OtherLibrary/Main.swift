@@ -4,7 +4,8 @@ import Platform
 import RuntimeControl
 import RuntimeWorker
 
-/// A worker on a host whose libtpms is newer than the one here: a fixture that stands in for libtpms 0.10.1.
+/// A worker on a host with another libtpms than the one here: a fixture that stands in for libtpms 0.10.1, or for 0.9.2
+/// where its argument is `older`.
 ///
 /// Everything but the functions below is the real worker's and the real library's. A newer library makes a TPM with
 /// another profile, whose state nothing older reads, unless it is told not to before it starts: here it does not start.
@@ -12,10 +13,12 @@ import RuntimeWorker
 struct Main {
     nonisolated(unsafe) static var profile = ""
     nonisolated(unsafe) static var hasVersion = false
+    static let version =
+        CommandLine.arguments.dropFirst().first == "older" ? LibraryVersion(0, 9, 2) : LibraryVersion(0, 10, 1)
 
     static func main() {
         // Found while that can still be done.
-        _ = (libraryInit, libraryChoose)
+        _ = (libraryInit, libraryChoose, version)
         do throws(Failure) {
             try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
@@ -38,7 +41,7 @@ private let libraryChoose = library(
 )
 
 @_cdecl("TPMLIB_GetVersion")
-func newerVersion() -> UInt32 { LibraryVersion(0, 10, 1).number }
+func otherVersion() -> UInt32 { Main.version.number }
 
 @_cdecl("TPMLIB_ChooseTPMVersion")
 func choose(_ version: TPMLIB_TPMVersion) -> TPM_RESULT {
