@@ -8,6 +8,8 @@ public struct Configuration: Equatable, Sendable {
 
     /// `[state]`: which state a container gets.
     public var state = State()
+    /// `[retention]`: which states are removed that nobody uses any more.
+    public var retention = Retention()
     /// `[device]`: who in a container may use its TPM.
     public var device = Device()
     /// `[key]`: where the master key comes from.
@@ -58,8 +60,29 @@ public struct Configuration: Equatable, Sendable {
         public var source = Source.container
         /// `scope`: what the names of annotations are scoped by.
         public var scope = Scope.none
+        /// What becomes of the state of a container whose ID an engine has made at random, for one run.
+        public enum RandomIDs: Equatable, Sendable {
+            /// It stays until somebody removes it.
+            case persistent
+            /// There is none: the TPM is gone when the container stops.
+            case ephemeral
+            /// `vtpmctl state prune` removes it so many seconds after its last use.
+            case kept(UInt64)
+        }
+
+        /// `random-ids`: what becomes of the states of containers whose ID nobody will use again.
+        public var randomIDs = RandomIDs.persistent
         /// `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
         public var allowsEphemeral = true
+
+        /// What holds where the table is missing.
+        public init() {}
+    }
+
+    /// Which states `vtpmctl state prune` removes that nobody uses any more.
+    public struct Retention: Equatable, Sendable {
+        /// `unused-for`: how long after its last use, in seconds; nil if none is removed for that.
+        public var unusedFor: UInt64?
 
         /// What holds where the table is missing.
         public init() {}

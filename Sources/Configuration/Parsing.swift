@@ -6,13 +6,17 @@ extension Configuration {
         let root = try Section(
             of: Document(parsing: contents, path: path),
             file: path,
-            known: ["state", "device", "key", "host-tpm", "rollback"]
+            known: ["state", "retention", "device", "key", "host-tpm", "rollback"]
         )
         self.init()
-        if let section = try root.section("state", known: ["id", "scope", "ephemeral"]) {
+        if let section = try root.section("state", known: ["id", "scope", "ephemeral", "random-ids"]) {
             state.source = try section.choice("id") ?? state.source
             state.scope = try section.choice("scope") ?? state.scope
             state.allowsEphemeral = try section.boolean("ephemeral") ?? state.allowsEphemeral
+            state.randomIDs = try section.randomIDs("random-ids") ?? state.randomIDs
+        }
+        if let section = try root.section("retention", known: ["unused-for"]) {
+            retention.unusedFor = try section.timeSpan("unused-for")
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")
@@ -106,6 +110,33 @@ extension Configuration.Key {
 }
 
 extension Section {
+    /// A span of time in seconds, or nothing.
+    func timeSpan(_ key: String) throws(Failure) -> UInt64? {
+        guard let text = try string(key) else { return nil }
+        guard let seconds = TimeSpan.seconds(text) else {
+            throw refusal(of: key, "must be a time, not \"\(text.excerpt)\"", remedy: TimeSpan.example)
+        }
+        return seconds
+    }
+
+    /// What becomes of states of random IDs, or nothing.
+    func randomIDs(_ key: String) throws(Failure) -> Configuration.State.RandomIDs? {
+        switch try string(key) {
+        case nil: return nil
+        case "persistent": return .persistent
+        case "ephemeral": return .ephemeral
+        case .some(let text):
+            guard let seconds = TimeSpan.seconds(text) else {
+                throw refusal(
+                    of: key,
+                    "must be \"persistent\", \"ephemeral\" or a time, not \"\(text.excerpt)\"",
+                    remedy: TimeSpan.example
+                )
+            }
+            return .kept(seconds)
+        }
+    }
+
     /// A group's ID or its name, or nothing.
     func group(_ key: String) throws(Failure) -> Configuration.Device.Group? {
         typealias Group = Configuration.Device.Group

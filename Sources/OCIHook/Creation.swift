@@ -62,11 +62,20 @@ public struct Creation {
         }
         let config = file.config
         try BundleOrigin.check(file, of: state, initProcess, startTime: identity.startTime, procfs)
-        let stateIdentity = try StateIdentity.decide(
+        let annotations = try Annotations(state: state.annotations, bundle: config.annotations)
+        let retention = StateIdentity.retention(
             containerID: state.id,
-            annotations: Annotations(state: state.annotations, bundle: config.annotations),
+            annotations: annotations,
             allowed: configuration.state
         )
+        let stateIdentity =
+            retention == .ephemeral
+            ? .ephemeral
+            : try StateIdentity.decide(
+                containerID: state.id,
+                annotations: annotations,
+                allowed: configuration.state
+            )
         let rootPath = try config.rootPath(bundle: state.bundle)
         guard config.mountsOwnDev else {
             throw Failure(
@@ -93,7 +102,15 @@ public struct Creation {
             initProcess: identity
         )
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
-        try begin(supervisor, order, stateIdentity, configuration, initProcess, runDirectory)
+        try begin(
+            supervisor,
+            order,
+            stateIdentity,
+            keptFor: retention.keptFor,
+            configuration,
+            initProcess,
+            runDirectory
+        )
         let (worker, library) = try supervisor.awaitReady()
         _ = consume keysLock
         let registered = try makeDevice(from: control, supervisor, runDirectory)
@@ -151,6 +168,7 @@ public struct Creation {
         _ supervisor: SupervisorLink,
         _ order: StartOrder,
         _ stateIdentity: StateIdentity,
+        keptFor: UInt64?,
         _ configuration: Configuration,
         _ initProcess: borrowing ProcessReference,
         _ runDirectory: borrowing Descriptor
@@ -173,7 +191,8 @@ public struct Creation {
                 statesPath: installation.states,
                 indexPath: installation.index,
                 keyCount: UInt8(host.keys.all.count),
-                counter: host.counter
+                counter: host.counter,
+                keptFor: keptFor
             )
         )
         try supervisor.begin(

@@ -11,7 +11,8 @@ struct StateCommand: ParsableCommand {
         abstract: "Shows, checks, moves and removes the states of TPMs.",
         subcommands: [
             StateList.self, StateShow.self, StateVerify.self, StateExportCommand.self, StateImportCommand.self,
-            StateRename.self, StateAccept.self, StateReset.self, StatePurge.self, QuarantineCommand.self,
+            StateRename.self, StateAccept.self, StateReset.self, StatePurge.self, StatePrune.self,
+            QuarantineCommand.self,
         ]
     )
 }

@@ -26,6 +26,8 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.state.source == .container)
         #expect(configuration.state.scope == .none)
         #expect(configuration.state.allowsEphemeral)
+        #expect(configuration.state.randomIDs == .persistent)
+        #expect(configuration.retention.unusedFor == nil)
         #expect(configuration.key == .file(path: "/var/lib/container-vtpm/keys/master.key"))
         #expect(configuration.nextKey == nil)
         #expect(configuration.device.group == nil)
@@ -35,6 +37,26 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.rollback.nvIndex == 0x0180_7654)
     }
 
+    @Test func aTimeIsANumberAndAUnit() {
+        let times: [(String, UInt64?)] = [
+            ("90s", 90), ("30m", 1800), ("12h", 43_200), ("30d", 2_592_000), ("8w", 4_838_400), ("0s", 0),
+            ("36500d", 36_500 * 86_400), ("36501d", nil), ("", nil), ("d", nil), ("30", nil), ("-1d", nil),
+            ("1 d", nil),
+            ("1.5d", nil), ("30D", nil), ("99999999999w", nil), ("１d", nil),
+        ]
+        for (text, seconds) in times { #expect(TimeSpan.seconds(text) == seconds, "\(text)") }
+    }
+
+    @Test(arguments: [
+        ("persistent", Configuration.State.RandomIDs.persistent), ("ephemeral", .ephemeral), ("30d", .kept(2_592_000)),
+    ])
+    func whatBecomesOfRandomIDsIsAWordOrATime(word: String, policy: Configuration.State.RandomIDs) throws {
+        #expect(try parse("[state]\nrandom-ids = \"\(word)\"").state.randomIDs == policy)
+        let text =
+            "\(#expect(throws: Failure.self) { try parse("[state]\nrandom-ids = \"never\"") }?.description ?? "")"
+        #expect(text.contains("line 2") && text.contains("\"persistent\", \"ephemeral\" or a time"))
+    }
+
     @Test func everyKeyHasItsEffect() throws {
         let configuration = try parse(
             """
@@ -42,6 +64,10 @@ func refusal(_ text: String) throws -> String {
             id = "annotation"
             scope = "cri-o"
             ephemeral = false
+            random-ids = "12h"
+
+            [retention]
+            unused-for = "8w"
 
             [device]
             group = 59
@@ -65,6 +91,8 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.state.source == .annotation)
         #expect(configuration.state.scope == .crio)
         #expect(!configuration.state.allowsEphemeral)
+        #expect(configuration.state.randomIDs == .kept(12 * 3600))
+        #expect(configuration.retention.unusedFor == 8 * 7 * 86_400)
         #expect(configuration.key == .command(["/sbin/vtpm-key", "", "-x y"], timeout: 60))
         #expect(configuration.nextKey == .credential(name: "other", directory: "/run/credentials/x"))
         #expect(configuration.hostTPM.device == "/dev/tpmrm1")
@@ -115,9 +143,18 @@ func refusal(_ text: String) throws -> String {
     }
 
     @Test(arguments: [
-        ("[colour]", "line 1: \"colour\" is not known (known tables: state, device, key, host-tpm, rollback)"),
-        ("\n\nid = 7\n", "line 3: \"id\" is not known (known tables: state, device, key, host-tpm, rollback)"),
-        ("[state]\nname = 1", "line 2: \"name\" is no key of [state] (known keys of [state]: id, scope, ephemeral)"),
+        (
+            "[colour]",
+            "line 1: \"colour\" is not known (known tables: state, retention, device, key, host-tpm, rollback)"
+        ),
+        (
+            "\n\nid = 7\n",
+            "line 3: \"id\" is not known (known tables: state, retention, device, key, host-tpm, rollback)"
+        ),
+        (
+            "[state]\nname = 1",
+            "line 2: \"name\" is no key of [state] (known keys of [state]: id, scope, ephemeral, random-ids)"
+        ),
         (
             "[key.next.more]",
             "line 1: \"more\" is no key of [key.next] (known keys of [key.next]: "

@@ -64,7 +64,7 @@ public struct Quarantine {
             let file = try repository.read(in: directory, name)
             try disk.replace(StateStore.fileName, in: target, with: file, as: "\(place)/\(StateStore.fileName)")
         }
-        try repository.removeDirectory(name)
+        try repository.removeDirectory(name, sweeps: false)
         return place
     }
 

@@ -181,6 +181,35 @@ extension StateRepository {
         }
     }
 
+    /// Removes a state as it was when it was looked at; returns where it is now, if there is a quarantine.
+    ///
+    /// One that was used since stays, and is an error with the code EWOULDBLOCK.
+    func prune(_ seen: IndexEntry, to quarantine: Quarantine?) throws(Failure) -> String? {
+        let name = try StateName.encoded(seen.stateID)
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        defer { withExtendedLifetime(guardian) {} }
+        var lock: StateLock?
+        var isThere = false
+        if let directory = try open(name) {
+            isThere = true
+            lock = try StateLock.forOperator(in: directory, of: seen.stateID)
+        }
+        try index.transact { (records) throws(Failure) in
+            guard try records.entry(name) == seen else {
+                let what = "cannot remove the state \"\(seen.stateID)\""
+                throw Failure(what, because: "it was used meanwhile", code: EWOULDBLOCK)
+            }
+            try records.remove(name)
+        }
+        defer { withExtendedLifetime(lock) {} }
+        guard isThere else { return nil }
+        guard let quarantine else {
+            try removeDirectory(name, sweeps: false)
+            return nil
+        }
+        return try quarantine.take(name, from: self)
+    }
+
     /// Reads and decrypts a state.
     func load(
         _ name: String,

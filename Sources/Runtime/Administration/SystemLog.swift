@@ -107,55 +107,26 @@ public struct SystemLog {
         let number = file.number
         let start = max(Int(status.st_size) - byteLimit, 0)
         try systemCall("lseek", "cannot read \(path)") { lseek(number, off_t(start), SEEK_SET) }
-        return try readLimited(number, path, until: Deadline(milliseconds: timeout))
+        return try ProgramOutput.readLimited(
+            number,
+            path,
+            limit: byteLimit,
+            timeout: timeout
+        )
     }
 
     private func readJournal(_ program: String) throws(Failure) -> [UInt8] {
         let arguments =
             ["--quiet", "--no-pager", "--output=short-iso", "--lines=\(lineLimit)"]
             + LogLine.programs.map { "--identifier=\($0)" }
-        let what = "cannot read the journal with \(program)"
-        var ends: [CInt] = [-1, -1]
-        try systemCall("pipe2", what) { pipe2(&ends, O_CLOEXEC) }
-        let input = Descriptor(owning: ends[0])
-        let output = Descriptor(owning: ends[1])
-        var launch = ProgramLaunch(program, ["journalctl"] + arguments)
-        launch.standardOutput = output.number
-        let child = try launch.start()
-        _ = consume output
-        let deadline = Deadline(milliseconds: timeout)
-        let printed: Result<[UInt8], Failure>
-        do {
-            printed = .success(try readLimited(input.number, "what \(program) prints", until: deadline))
+        do throws(Failure) {
+            return try ProgramOutput.read(program, arguments, limit: byteLimit, timeout: timeout)
         } catch {
-            printed = .failure(error)
-            child.kill()
+            throw Failure(
+                "cannot read the journal",
+                because: error.description,
+                remedy: "run it by hand: journalctl -t vtpm-hook"
+            )
         }
-        // A program that prints more than is read would wait for ever.
-        _ = consume input
-        let status = try child.wait(until: deadline)
-        let content = try printed.get()
-        guard status == .exited(0) || content.count == byteLimit else {
-            throw Failure(what, because: "it ended with \(status)", remedy: "run it by hand: journalctl -t vtpm-hook")
-        }
-        return content
-    }
-
-    /// Reads to the end, or as many bytes as are looked at.
-    private func readLimited(_ number: CInt, _ name: String, until deadline: Deadline) throws(Failure) -> [UInt8] {
-        var content: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65536)
-        while content.count < byteLimit {
-            guard try wait(for: number, until: deadline) != 0 else {
-                throw Failure("cannot read \(name)", because: "it did not end within \(timeout / 1000) s")
-            }
-            let size = min(chunk.count, byteLimit - content.count)
-            let count = try systemCall("read", "cannot read \(name)") {
-                chunk.withUnsafeMutableBytes { Glibc.read(number, $0.baseAddress, size) }
-            }
-            if count == 0 { break }
-            content.append(contentsOf: chunk[..<count])
-        }
-        return content
     }
 }

@@ -93,6 +93,8 @@ public struct PersistentStorage: Equatable, Sendable {
     public var keyCount: UInt8
     /// The counter that the index is bound to; nothing where it is bound to none.
     public var counter: HostCounter?
+    /// How long the state is kept after its last use, in seconds; nil if until somebody removes it.
+    public var keptFor: UInt64?
 
     /// A counter in the host's TPM.
     public struct HostCounter: Equatable, Sendable {
@@ -115,7 +117,8 @@ public struct PersistentStorage: Equatable, Sendable {
         statesPath: String,
         indexPath: String,
         keyCount: UInt8 = 1,
-        counter: HostCounter? = nil
+        counter: HostCounter? = nil,
+        keptFor: UInt64? = nil
     ) {
         self.stateID = stateID
         self.formerStateID = formerStateID
@@ -123,6 +126,7 @@ public struct PersistentStorage: Equatable, Sendable {
         self.indexPath = indexPath
         self.keyCount = keyCount
         self.counter = counter
+        self.keptFor = keptFor
     }
 
     fileprivate func write(to writer: inout ByteWriter) {
@@ -133,13 +137,16 @@ public struct PersistentStorage: Equatable, Sendable {
         writer.write(keyCount)
         writer.write(text: counter?.device ?? "")
         writer.write(counter?.handle ?? 0)
+        writer.write(UInt8(keptFor == nil ? 0 : 1))
+        writer.write(keptFor ?? 0)
     }
 
     fileprivate init?(_ reader: inout ByteReader) {
         guard let stateID = reader.readText(), let formerStateID = reader.readText(),
             let statesPath = reader.readText(), let indexPath = reader.readText(),
             let keyCount = reader.read(UInt8.self), let device = reader.readText(),
-            let handle = reader.read(UInt32.self)
+            let handle = reader.read(UInt32.self), let isLimited = reader.read(UInt8.self), isLimited < 2,
+            let keptFor = reader.read(UInt64.self), isLimited == 1 || keptFor == 0
         else { return nil }
         self.init(
             stateID: stateID,
@@ -147,7 +154,8 @@ public struct PersistentStorage: Equatable, Sendable {
             statesPath: statesPath,
             indexPath: indexPath,
             keyCount: keyCount,
-            counter: device.isEmpty ? nil : HostCounter(device: device, handle: handle)
+            counter: device.isEmpty ? nil : HostCounter(device: device, handle: handle),
+            keptFor: isLimited == 1 ? keptFor : nil
         )
     }
 }

@@ -41,11 +41,13 @@ extension StateRepository {
     }
 
     /// Removes a state's directory: its name goes at once, what is in it after that.
-    package func removeDirectory(_ name: String) throws(Failure) {
+    ///
+    /// What others have left is removed as well, unless a caller does that once for many.
+    package func removeDirectory(_ name: String, sweeps: Bool = true) throws(Failure) {
         let path = path(of: name)
         try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
         try disk.synchronize(directory, as: path)
-        try sweep()
+        if sweeps { try sweep() } else { try removeLeftovers(of: name) }
     }
 
     /// Removes all that an interrupted command has left: states being made or removed.

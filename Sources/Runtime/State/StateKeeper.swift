@@ -6,8 +6,8 @@ public protocol StateKeeper: AnyObject {
     var generation: UInt64 { get }
     /// Takes a new state in; when it returns, the state is as safe as it will ever be.
     func write(_ payload: StatePayload) throws(Failure)
-    /// Remembers that the vTPM was started or stopped.
-    func recordUse() throws(Failure)
+    /// Remembers that the vTPM was started or stopped, and which libtpms served it, as `major.minor.patch`.
+    func recordUse(library: String?) throws(Failure)
     /// Goes over to another master key.
     func rekey(to key: MasterKey) throws(Failure)
 }
@@ -21,7 +21,7 @@ public final class EphemeralStore: StateKeeper {
 
     public func write(_ payload: StatePayload) throws(Failure) { generation += 1 }
 
-    public func recordUse() throws(Failure) {}
+    public func recordUse(library: String?) throws(Failure) {}
 
     public func rekey(to key: MasterKey) throws(Failure) {}
 }

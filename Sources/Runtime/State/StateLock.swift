@@ -108,7 +108,7 @@ package struct StateLock: ~Copyable {
     }
 
     /// Who used the state last, as far as anybody has come to use it.
-    static func lastUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
+    package static func lastUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         do {
             let options = OpenOptions.beneath(O_RDONLY)
             return StateUser(

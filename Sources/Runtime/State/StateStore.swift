@@ -13,12 +13,19 @@ public final class StateStore: StateKeeper {
     let directory: Descriptor
     private let lock: StateLock
     let name: String
-    private let bundle: String
+    private let use: Use
     private(set) var header: StateFile
     /// The instance's keys by the ids of their master keys, which are not kept.
     private var keys: [[UInt8]: SecretBytes]
     /// The one that the next write is made with.
     private var keyID: [UInt8]
+
+    /// What the index remembers of a use.
+    private struct Use {
+        var bundle: String
+        var containerID: String
+        var keptFor: UInt64?
+    }
 
     /// How often the state was written.
     public var generation: UInt64 { header.generation }
@@ -31,6 +38,7 @@ public final class StateStore: StateKeeper {
     ///   - repository: Where the host's states are.
     ///   - user: Who will use the state.
     ///   - bundle: The bundle of the container that will use it.
+    ///   - keptFor: How long the state is kept after its last use, in seconds; nil if until somebody removes it.
     ///   - deadline: How long to wait for a user that is about to let go.
     ///   - goesOn: Called while waiting; throws when there is nothing to wait for any more.
     ///   - making: Called with the new TPM's UUID before anything of a state is made, and with that of one that is not
@@ -44,6 +52,7 @@ public final class StateStore: StateKeeper {
         in repository: StateRepository,
         for user: StateUser,
         bundle: String = "",
+        keptFor: UInt64? = nil,
         until deadline: Deadline,
         checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in },
         making: ([UInt8]) throws(Failure) -> Void = { (_) throws(Failure) in }
@@ -95,7 +104,7 @@ public final class StateStore: StateKeeper {
             directory,
             lock,
             name: name,
-            bundle: bundle,
+            use: Use(bundle: bundle, containerID: user.containerID, keptFor: keptFor),
             header: header,
             keys: keys
         )
@@ -118,8 +127,8 @@ public final class StateStore: StateKeeper {
     }
 
     /// Has the index remember how far the state has come.
-    public func recordUse() throws(Failure) {
-        let (generation, name, bundle) = (header.generation, name, bundle)
+    public func recordUse(library: String? = nil) throws(Failure) {
+        let (generation, name, use) = (header.generation, name, use)
         try index.transact { (records) throws(Failure) in
             guard var entry = try records.entry(name) else {
                 throw Failure(
@@ -129,7 +138,10 @@ public final class StateStore: StateKeeper {
             }
             entry.generation = max(entry.generation, generation)
             entry.lastUse = UInt64(clamping: time(nil))
-            entry.bundle = bundle
+            entry.bundle = use.bundle
+            entry.containerID = use.containerID.utf8.count <= IndexEntry.containerIDLimit ? use.containerID : ""
+            entry.keptFor = use.keptFor
+            if let library { entry.library = library }
             try records.set(entry)
         }
     }
@@ -220,7 +232,7 @@ public final class StateStore: StateKeeper {
         _ directory: consuming Descriptor,
         _ lock: consuming StateLock,
         name: String,
-        bundle: String,
+        use: Use,
         header: StateFile,
         keys: [[UInt8]: SecretBytes]
     ) {
@@ -230,7 +242,7 @@ public final class StateStore: StateKeeper {
         self.directory = directory
         self.lock = lock
         self.name = name
-        self.bundle = bundle
+        self.use = use
         self.header = header
         self.keys = keys
         self.keyID = repository.keys.current.id

@@ -152,6 +152,7 @@ public final class Supervisor {
             in: repository,
             for: user,
             bundle: order.bundle,
+            keptFor: storage.keptFor,
             until: Deadline(milliseconds: lockPatience),
             checking: { () throws(Failure) in try orders.checkThatItGoesOn(hook) },
             making: { (uuid) throws(Failure) in

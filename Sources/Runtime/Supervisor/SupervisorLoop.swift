@@ -27,7 +27,7 @@ extension Supervisor {
     /// Has the host remember the last generation, so that no older one is taken at the next start.
     private func recordStop() {
         do throws(Failure) {
-            try store.recordUse()
+            try store.recordUse(library: nil)
         } catch {
             Log.error("\(name): \(error)")
         }
@@ -109,7 +109,7 @@ extension Supervisor {
             try store.write(.init(permanent: state, isComplete: true))
             manufactured = nil
         }
-        try store.recordUse()
+        try store.recordUse(library: worker?.libraryVersion.map { "\($0)" })
         phase = .ready
         var body = ByteWriter()
         body.write(UInt32(bitPattern: worker?.process ?? 0))

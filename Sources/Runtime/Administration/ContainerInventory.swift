@@ -1,0 +1,89 @@
+import Glibc
+import Platform
+
+/// Which containers the engines of this host know, as far as that can be seen without them.
+///
+/// It errs on the side of a container: one that cannot be told to be gone is known.
+public final class ContainerInventory {
+    private let root: String
+    private let list: (_ program: [String]) -> [String]?
+    private var listed: [String: Set<String>?] = [:]
+
+    /// Where engines keep a directory or a file for each of their containers, until it is removed.
+    ///
+    /// runc(8) and crun(1): `--root`; podman-system-service(1) and CRI-O: containers-storage.conf(5); moby: data-root;
+    /// containerd's CRI plugin: its root.
+    private static let places = [
+        "/run/runc", "/run/crun", "/run/containerd/runc/k8s.io", "/run/docker/runtime-runc/moby",
+        "/run/containerd/io.containerd.runtime.v2.task/k8s.io", "/run/containerd/io.containerd.runtime.v2.task/moby",
+        "/var/lib/docker/containers", "/var/lib/containers/storage/overlay-containers",
+        "/run/containers/storage/overlay-containers",
+        "/var/lib/containerd/io.containerd.grpc.v1.cri/containers",
+        "/var/lib/rancher/k3s/agent/containerd/io.containerd.grpc.v1.cri/containers",
+        "/var/lib/rancher/rke2/agent/containerd/io.containerd.grpc.v1.cri/containers",
+    ]
+
+    /// Where containerd's shims have a bundle, and what names the namespace there.
+    private static let bundles = "/run/containerd/io.containerd.runtime.v2.task/"
+
+    /// An inventory of this host.
+    ///
+    /// `root` stands before all paths. `list` runs a program with its arguments and returns the lines that it prints, or nil
+    /// if there is no such program or it fails.
+    public init(root: String = "", list: @escaping (_ program: [String]) -> [String]?) {
+        self.root = root
+        self.list = list
+    }
+
+    /// Whether an engine knows the container that used a state last, or may know it.
+    public func knows(containerID: String, bundle: String) -> Bool {
+        // Nothing tells whose it was.
+        guard !bundle.isEmpty else { return true }
+        if exists(bundle) { return true }
+        // A state that was last used before the container's ID was remembered.
+        let id = containerID.isEmpty ? lastComponent(of: bundle) : containerID
+        // What is no name of a file is in none of these places.
+        let isName = !id.isEmpty && !id.utf8.contains(UInt8(ascii: "/")) && id != "." && id != ".."
+        if isName, Self.places.contains(where: { exists("\($0)/\(id)") }) { return true }
+        guard let namespace = namespace(of: bundle) else { return false }
+        switch namespace {
+        case "k8s.io": return false
+        case "moby":
+            // Its containers may be in another directory than the usual one.
+            if exists("/var/lib/docker/containers") { return false }
+            return isListed(id, by: ["/usr/bin/docker", "ps", "--all", "--quiet", "--no-trunc"])
+        default:
+            return isListed(id, by: ["/usr/bin/ctr", "--namespace", namespace, "containers", "list", "--quiet"])
+        }
+    }
+
+    private func exists(_ path: String) -> Bool {
+        // What cannot be looked at may be there.
+        if access(root + path, F_OK) == 0 { return true }
+        let code = errno
+        return code != ENOENT && code != ENOTDIR && code != ENAMETOOLONG
+    }
+
+    /// The namespace of a bundle of containerd's; nil for other bundles.
+    private func namespace(of bundle: String) -> String? {
+        guard bundle.hasPrefix(Self.bundles) else { return nil }
+        let rest = bundle.utf8.dropFirst(Self.bundles.utf8.count)
+        return String(rest.prefix { $0 != UInt8(ascii: "/") })
+    }
+
+    private func lastComponent(of path: String) -> String {
+        let bytes = Array(path.utf8)
+        let start = bytes.lastIndex(of: UInt8(ascii: "/")).map { $0 + 1 } ?? 0
+        return String(decoding: bytes[start...], as: UTF8.self)
+    }
+
+    /// Whether a program's list has it; it is asked once.
+    ///
+    /// What cannot be asked may know it.
+    private func isListed(_ id: String, by program: [String]) -> Bool {
+        let key = program.joined(separator: " ")
+        let found = listed[key] ?? list(program).map { Set($0) }
+        listed[key] = .some(found)
+        return found?.contains(id) ?? true
+    }
+}

@@ -1,0 +1,108 @@
+import Glibc
+import Platform
+import RuntimeState
+
+/// Removing the states that nobody will need again.
+///
+/// A state is removed only if nobody uses it, if its container's init is dead, and if it has not been used for some time. A
+/// state of unknown age, or from the future, stays.
+public struct Pruning {
+    /// Which states go.
+    public struct Criteria: Equatable, Sendable {
+        /// Those that have not been used for so many seconds; nil for those that their own time has run out for.
+        public var unusedFor: UInt64?
+        /// Of these, those alone whose container no engine of this host knows.
+        public var orphansOnly: Bool
+
+        /// States that were not used for so many seconds, or whose own time has run out.
+        public init(unusedFor: UInt64?, orphansOnly: Bool = false) {
+            self.unusedFor = unusedFor
+            self.orphansOnly = orphansOnly
+        }
+    }
+
+    /// A state that goes, or went.
+    public struct Candidate: Equatable, Sendable {
+        /// Whose state it is.
+        public var stateID: String
+        /// When it was used last, in seconds since 1970.
+        public var lastUse: UInt64
+        /// Where it is now; nil if it was removed for ever, or was not removed yet.
+        public var quarantined: String?
+    }
+
+    private let repository: StateRepository
+    private let containers: ContainerInventory
+    private let now: UInt64
+
+    /// A look at all states at one moment, in seconds since 1970.
+    public init(_ repository: StateRepository, _ containers: ContainerInventory, now: UInt64) {
+        self.repository = repository
+        self.containers = containers
+        self.now = now
+    }
+
+    /// Calls `body` with each state that meets the criteria, and changes nothing.
+    ///
+    /// `progress` is called with each state that was looked at.
+    public func each(
+        _ criteria: Criteria,
+        progress: () -> Void = {},
+        _ body: (Candidate) throws(Failure) -> Void
+    ) throws(Failure) {
+        try repository.index.each { (entry) throws(Failure) in
+            progress()
+            guard let lastUse = try prunable(entry, criteria) else { return }
+            try body(Candidate(stateID: entry.stateID, lastUse: lastUse, quarantined: nil))
+        }
+    }
+
+    /// Removes a state that was found, to the quarantine or for ever; returns nil if it has to stay.
+    ///
+    /// It is looked at again: meanwhile its container may have been started.
+    public func remove(
+        _ candidate: Candidate,
+        _ criteria: Criteria,
+        to quarantine: Quarantine?
+    ) throws(Failure) -> Candidate? {
+        let name = try StateName.encoded(candidate.stateID)
+        guard let entry = try repository.index.peek(name), try prunable(entry, criteria) != nil else { return nil }
+        var done = candidate
+        do throws(Failure) {
+            done.quarantined = try repository.prune(entry, to: quarantine)
+        } catch let error where error.code == EWOULDBLOCK {
+            return nil
+        }
+        return done
+    }
+
+    /// When a state that meets the criteria was used last; nil for one that does not.
+    private func prunable(_ entry: IndexEntry, _ criteria: Criteria) throws(Failure) -> UInt64? {
+        guard entry.renamedTo.isEmpty, entry.renamedFrom.isEmpty else { return nil }
+        guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
+        let name = try StateName.encoded(entry.stateID)
+        guard let lastUse = entry.lastUse > 0 ? entry.lastUse : try repository.timeOfChange(name),
+            lastUse <= now, now - lastUse >= time
+        else { return nil }
+        if criteria.orphansOnly, containers.knows(containerID: entry.containerID, bundle: entry.bundle) { return nil }
+        return try repository.isInUse(name) ? nil : lastUse
+    }
+}
+
+extension StateRepository {
+    /// When a state's directory was changed last, in seconds since 1970; nil if there is none.
+    fileprivate func timeOfChange(_ name: String) throws(Failure) -> UInt64? {
+        try directory.status(of: name, path(of: name)).map { UInt64(clamping: $0.st_mtim.tv_sec) }
+    }
+
+    /// Whether somebody uses a state, or its last user's init lives; what cannot be looked at is in use.
+    fileprivate func isInUse(_ name: String) throws(Failure) -> Bool {
+        do throws(Failure) {
+            guard let directory = try open(name) else { return false }
+            if try StateLock.user(in: directory) != nil { return true }
+            return try StateLock.lastUser(in: directory)?.initProcess.isAlive() ?? false
+        } catch let error where error.code == ENOTDIR || error.code == EACCES {
+            return true
+        }
+    }
+}

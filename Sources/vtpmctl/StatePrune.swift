@@ -1,0 +1,116 @@
+import ArgumentParser
+import Configuration
+import Glibc
+import Platform
+import RuntimeAdministration
+import RuntimeControl
+import RuntimeState
+
+struct StatePrune: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune",
+        abstract: "Removes the states that nobody will need again.",
+        discussion: """
+            A state in use is never removed, and neither is one whose container's init lives. A state goes to the \
+            quarantine unless --forever is given. Without --unused-for, it is the states whose own time has run out \
+            (state.random-ids) and, if the configuration has one, those that were not used for retention.unused-for. \
+            --orphans leaves those whose container an engine of this host knows, or may know: a bundle or an entry of its \
+            that is still there.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var confirmation: ConfirmationOptions
+    @Option(help: "States that were not used for this time, such as 30d, 12h or 8w.")
+    var unusedFor: String?
+    @Flag(help: "Of these, the ones alone whose container is gone.")
+    var orphans = false
+    @Flag(help: "Remove them for ever: their TPMs' keys, and what is sealed to them, are lost.")
+    var forever = false
+    @Flag(help: "Print the states that would be removed, and change nothing.")
+    var dryRun = false
+
+    func validate() throws {
+        if let unusedFor, TimeSpan.seconds(unusedFor) == nil {
+            throw ValidationError("--unused-for takes a time, \(TimeSpan.example).")
+        }
+    }
+
+    func run() throws {
+        try report { () throws(Failure) in
+            var time = unusedFor.flatMap(TimeSpan.seconds)
+            if time == nil { time = try host.configuration().retention.unusedFor }
+            if !dryRun, unusedFor != nil || forever {
+                let place = forever ? "for ever" : "to the quarantine"
+                try confirmation.require("remove all states that meet this \(place)", typing: "prune")
+            }
+            _ = try host.withRepository { (repository, installation) throws(Failure) in
+                try prune(repository, installation, time)
+            }
+        }
+    }
+
+    private func prune(
+        _ repository: StateRepository,
+        _ installation: Installation,
+        _ time: UInt64?
+    ) throws(Failure) {
+        let containers = ContainerInventory { program in try? lines(of: program) }
+        let pruning = Pruning(repository, containers, now: UInt64(clamping: Glibc.time(nil)))
+        var progress = Progress()
+        var found: [(candidate: Pruning.Candidate, criteria: Pruning.Criteria)] = []
+        // Those whose own time has run out are among the others, or not.
+        for criteria in [nil, time].uniqued.map({ Pruning.Criteria(unusedFor: $0, orphansOnly: orphans) }) {
+            try pruning.each(criteria, progress: { progress.step("looked at") }) { (candidate) throws(Failure) in
+                if dryRun {
+                    let last = timestamp(candidate.lastUse)
+                    try Output.write(line: "\(candidate.stateID.onOneLine): last used \(last)")
+                } else {
+                    found.append((candidate, criteria))
+                }
+            }
+        }
+        guard !dryRun else { return }
+        try repository.sweep()
+        progress = Progress()
+        let quarantine = forever ? nil : Quarantine(installation.quarantine)
+        for (candidate, criteria) in found {
+            defer { progress.step("removed") }
+            guard let gone = try pruning.remove(candidate, criteria, to: quarantine) else { continue }
+            let place = gone.quarantined.map { "is in \($0)" } ?? "was removed for ever"
+            let line = "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
+            Log.notice(line)
+            try Output.write(line: line)
+        }
+    }
+
+    /// The lines that an engine's client prints.
+    private func lines(of program: [String]) throws(Failure) -> [String]? {
+        guard let path = program.first, access(path, X_OK) == 0 else { return nil }
+        let text = try ProgramOutput.read(
+            path,
+            Array(program.dropFirst()),
+            limit: 64 << 20,
+            timeout: 20_000
+        )
+        return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+}
+
+/// Says on standard error how far something is that takes longer than a second.
+private struct Progress {
+    private var count = 0
+    private var next = Deadline(milliseconds: 1000)
+
+    mutating func step(_ what: String) {
+        count += 1
+        guard next.hasPassed else { return }
+        complain("vtpmctl: \(what) \(count) states")
+        next = Deadline(milliseconds: 1000)
+    }
+}
+
+extension [UInt64?] {
+    /// The same, without one that comes twice.
+    fileprivate var uniqued: [UInt64?] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
+}

@@ -1,0 +1,149 @@
+import Glibc
+import Platform
+import RuntimeAdministration
+import Testing
+
+@testable import RuntimeState
+
+/// What `vtpmctl state prune` takes, and what it leaves.
+@Suite struct PruningTests {
+    let host: HostWithStates
+    let keys: KeyRing
+    /// A day after all states were used.
+    let now = UInt64(clamping: time(nil)) + 86_400
+
+    init() throws {
+        host = try HostWithStates()
+        keys = KeyRing(try MasterKey(secret(1)))
+        for stateID in ["web", "db", "cache"] { try host.store("one", stateID, keys) }
+    }
+
+    func repository() throws -> StateRepository { try host.repository(keys) }
+
+    func pruning(
+        _ list: @escaping ([String]) -> [String]? = { _ in nil },
+        now: UInt64? = nil
+    ) throws -> Pruning {
+        Pruning(try repository(), ContainerInventory(root: host.path, list: list), now: now ?? self.now)
+    }
+
+    func found(_ criteria: Pruning.Criteria, _ pruning: Pruning) throws -> [String] {
+        var names: [String] = []
+        try pruning.each(criteria) { (candidate) throws(Failure) in names.append(candidate.stateID) }
+        return names.sorted()
+    }
+
+    func update(_ stateID: String, _ body: (inout IndexEntry) -> Void) throws {
+        try repository().index.transact { (records) throws(Failure) in try records.update(stateID, body) }
+    }
+
+    @Test func goesByTheTimeOfTheLastUse() throws {
+        try update("db") { $0.lastUse = now - 3600 }
+        try update("cache") { $0.lastUse = now + 10 }
+        #expect(try found(.init(unusedFor: 86_000), pruning()) == ["web"])
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["db", "web"])
+        // Of the future, whatever set its clock.
+        #expect(try found(.init(unusedFor: 0), pruning()) == ["db", "web"])
+    }
+
+    @Test func aStateWhoseOwnTimeHasRunOutGoes() throws {
+        try update("db") { $0.keptFor = 3600 }
+        try update("cache") { $0.keptFor = 10 * 86_400 }
+        #expect(try found(.init(unusedFor: nil), pruning()) == ["db"])
+    }
+
+    @Test func aStateInUseStays() throws {
+        let store = try host.open("web", keys)
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db"])
+        withExtendedLifetime(store) {}
+    }
+
+    /// One that was started between the look and the removal.
+    @Test func aStateThatWasUsedMeanwhileStays() throws {
+        let criteria = Pruning.Criteria(unusedFor: 3600)
+        var candidates: [Pruning.Candidate] = []
+        try pruning().each(criteria) { (candidate) throws(Failure) in candidates.append(candidate) }
+        try update("web") { $0.lastUse = now }
+        let store = try host.open("db", keys)
+        var gone: [String] = []
+        for candidate in candidates {
+            if try pruning().remove(candidate, criteria, to: nil) != nil { gone.append(candidate.stateID) }
+        }
+        #expect(gone == ["cache"])
+        #expect(try repository().index.peek("web") != nil)
+        withExtendedLifetime(store) {}
+    }
+
+    @Test(arguments: [true, false]) func whatGoesIsInTheQuarantineOrGone(isForEver: Bool) throws {
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        let criteria = Pruning.Criteria(unusedFor: 3600)
+        var candidates: [Pruning.Candidate] = []
+        try pruning().each(criteria) { (candidate) throws(Failure) in candidates.append(candidate) }
+        for candidate in candidates {
+            let done = try #require(try pruning().remove(candidate, criteria, to: isForEver ? nil : quarantine))
+            #expect((done.quarantined == nil) == isForEver)
+        }
+        #expect(try repository().index.peek() == [:])
+        #expect(try entries(of: host.temporary.directory("states"), "") == [])
+        let aside = try quarantine.list().compactMap(\.stateID).sorted()
+        #expect(aside == (isForEver ? [] : ["cache", "db", "web"]))
+    }
+
+    /// A record of a state that never came to be has no file and no time of its own.
+    @Test func whatNeverCameToBeGoesByItsDirectory() throws {
+        try repository().index.transact { (records) throws(Failure) in
+            try records.set(IndexEntry(stateID: "never", uuid: [UInt8](repeating: 1, count: 16), generation: 0))
+        }
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db", "web"])
+        _ = try host.open("unfinished", keys)
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db", "unfinished", "web"])
+    }
+
+    @Test func anOrphanIsOneThatNoEngineKnows() throws {
+        let id = String(repeating: "a", count: 64)
+        let task = "/run/containerd/io.containerd.runtime.v2.task"
+        let cases: [(bundle: String, place: String?, isOrphan: Bool)] = [
+            // Its bundle is there, or is not.
+            ("/bundles/web", "/bundles/web", false), ("/bundles/web", nil, true),
+            // docker, stopped: no bundle.
+            ("\(task)/moby/\(id)", "/var/lib/docker/containers/\(id)", false),
+            ("\(task)/moby/\(id)", "/var/lib/docker/containers/other", true),
+            // docker with its data elsewhere, which `docker ps` would have to say, and nobody answers.
+            ("\(task)/moby/\(id)", nil, false),
+            ("\(task)/k8s.io/\(id)", "/var/lib/containerd/io.containerd.grpc.v1.cri/containers/\(id)", false),
+            ("\(task)/k8s.io/\(id)", nil, true),
+            // Nothing says whose it was.
+            ("", nil, false),
+        ]
+        for (bundle, place, isOrphan) in cases {
+            try update("web") { ($0.bundle, $0.containerID) = (bundle, id) }
+            if let place { _ = try openOwnDirectory(host.path + place) }
+            let orphans = try found(.init(unusedFor: 3600, orphansOnly: true), pruning())
+            #expect(orphans.contains("web") == isOrphan, "\(bundle), \(place ?? "-")")
+            if let place {
+                let top = place.utf8.dropFirst().prefix { $0 != UInt8(ascii: "/") }
+                let remove = ["sh", "-c", "rm -rf '\(host.path)/\(String(top) ?? "none")'"]
+                #expect(try ProgramLaunch("/bin/sh", remove).start().wait() == .exited(0))
+            }
+        }
+    }
+
+    /// Containers of `ctr` are in containerd's database alone, so containerd is asked, once.
+    @Test func anEngineThatHasToBeAskedIsAsked() throws {
+        for stateID in ["web", "db", "cache"] {
+            try update(stateID) {
+                $0.bundle = "/run/containerd/io.containerd.runtime.v2.task/blue/\(stateID)"
+                $0.containerID = stateID
+            }
+        }
+        var asked: [[String]] = []
+        let answering = try pruning { program in
+            asked.append(program)
+            return ["web", "other"]
+        }
+        #expect(try found(.init(unusedFor: 3600, orphansOnly: true), answering) == ["cache", "db"])
+        #expect(asked == [["/usr/bin/ctr", "--namespace", "blue", "containers", "list", "--quiet"]])
+        // One that does not answer may know them all.
+        #expect(try found(.init(unusedFor: 3600, orphansOnly: true), pruning { _ in nil }) == [])
+    }
+}
