@@ -65,3 +65,21 @@ container_start one
 expect_different "the endorsement key after the reset" "$key" "$(endorsement_key one)"
 container_stop one
 vtpmctl state verify
+
+# States that nobody needs any more: a look changes nothing; what is in use, or has its bundle, stays.
+container_start one
+states=$(state_snapshot)
+expect_equal "orphans, with the bundles there" '' \
+    "$(vtpmctl state prune --orphans --unused-for 0s --dry-run)"
+expect_match "what would go" '^two: last used ' "$(vtpmctl state prune --unused-for 0s --dry-run)"
+expect_equal "what would go, without what is in use" '' \
+    "$(vtpmctl state prune --unused-for 0s --dry-run | grep '^one:' || true)"
+expect_equal "what its own time has run out for" '' "$(vtpmctl state prune)"
+expect_states "$states"
+vtpmctl state prune --unused-for 0s --yes >"$WORK/pruned"
+expect_match "what went" 'state "two" is in .*/quarantine/' "$(<"$WORK/pruned")"
+expect_failure "the state that went" vtpmctl state show two 2>/dev/null
+container_stop one
+vtpmctl state prune --unused-for 0s --forever --yes >"$WORK/pruned"
+expect_match "what went for ever" 'state "one" was removed for ever' "$(<"$WORK/pruned")"
+expect_equal "states in the end" '' "$(vtpmctl state list --json | jq -r '.[].stateID')"
