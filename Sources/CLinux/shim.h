@@ -23,9 +23,11 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
-#include <sys/xattr.h>
 #include <syslog.h>
 #include <unistd.h>
+
+// sys/xattr.h is in no module of Swift's.
+extern ssize_t getxattr(const char *, const char *, void *, size_t);
 
 // Hidden by glibc without _GNU_SOURCE.
 extern int accept4(int, struct sockaddr *, socklen_t *, int);

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 extension Descriptor {
@@ -21,11 +22,12 @@ extension Descriptor {
     public borrowing func requireOwn(files: [String], _ path: String) throws(Failure) {
         let what = "cannot use \(path)"
         let hint = "chown root: \(path) && chmod 0700 \(path)"
-        try status(path).requireOwn(0o700, what, "it", remedy: hint)
+        try Platform.requireOwn(status(path), 0o700, what, "it", remedy: hint)
         for file in files {
             let name = "\(path)/\(file)"
             guard let status = try status(of: file, name) else { continue }
-            try status.requireOwn(
+            try Platform.requireOwn(
+                status,
                 0o600,
                 "cannot use \(name)",
                 "it",
@@ -35,25 +37,24 @@ extension Descriptor {
     }
 }
 
-extension stat {
-    /// Throws unless it belongs to this process's user, who has these permissions as the owner.
-    public func requireOwn(
-        _ permissions: mode_t,
-        _ what: String,
-        _ subject: String,
-        remedy: String
-    ) throws(Failure) {
-        guard st_uid == geteuid() else {
-            throw Failure(what, because: "\(subject) belongs to user \(st_uid)", code: EACCES, remedy: remedy)
-        }
-        guard st_mode & permissions == permissions else {
-            let (mode, needed) = (String(st_mode & 0o7777, radix: 8), String(permissions, radix: 8))
-            throw Failure(
-                what,
-                because: "\(subject) has the mode 0\(mode), without all of 0\(needed)",
-                code: EACCES,
-                remedy: remedy
-            )
-        }
+/// Throws unless something belongs to this process's user, who has these permissions as the owner.
+public func requireOwn(
+    _ status: stat,
+    _ permissions: mode_t,
+    _ what: String,
+    _ subject: String,
+    remedy: String
+) throws(Failure) {
+    guard status.st_uid == geteuid() else {
+        throw Failure(what, because: "\(subject) belongs to user \(status.st_uid)", code: EACCES, remedy: remedy)
+    }
+    guard status.st_mode & permissions == permissions else {
+        let (mode, needed) = (String(status.st_mode & 0o7777, radix: 8), String(permissions, radix: 8))
+        throw Failure(
+            what,
+            because: "\(subject) has the mode 0\(mode), without all of 0\(needed)",
+            code: EACCES,
+            remedy: remedy
+        )
     }
 }

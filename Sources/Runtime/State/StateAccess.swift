@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 
@@ -11,11 +12,11 @@ extension StateRepository {
         let hint = "chown -R root: \(path(of: name)) && chmod 0700 \(path(of: name))"
         guard let status = try directory.status(of: name, path(of: name)) else { return }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(what, because: "it is no directory") }
-        try status.requireOwn(0o700, what, "its directory", remedy: hint)
+        try requireOwn(status, 0o700, what, "its directory", remedy: hint)
         for file in [StateStore.fileName, StateLock.name] {
             let path = "\(path(of: name))/\(file)"
             guard let status = try directory.status(of: "\(name)/\(file)", path) else { continue }
-            try status.requireOwn(0o600, what, "\(path)", remedy: "\(hint) && chmod 0600 \(path)")
+            try requireOwn(status, 0o600, what, "\(path)", remedy: "\(hint) && chmod 0600 \(path)")
         }
         let (parent, entry) = (directory.number, name)
         do {
