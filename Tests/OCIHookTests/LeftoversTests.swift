@@ -196,6 +196,15 @@ import Testing
         try leaveState("web", by: user)
     }
 
+    /// Its supervisor was killed before the state had its name, or while it got it.
+    @Test func `so does one that was only being made`() throws {
+        try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1), isWritten: false)
+        #expect(rename("\(installation.states)/web", "\(installation.states)/.new-web") == 0)
+        try Removal(of: state, on: installation, setting).run()
+        #expect(try leases() == [])
+        #expect(try stateNames == [])
+    }
+
     @Test func `the next creation removes it as well`() throws {
         try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1))
         leftovers.removeAll(in: runDirectory)

@@ -59,6 +59,8 @@ extension StateRepository {
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
+        // It may have been killed before the directory had its name.
+        try removeLeftovers(of: name)
         guard let directory = try open(name) else {
             // The record is written first, and is removed last.
             return try discard.forget()
