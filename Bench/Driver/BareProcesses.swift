@@ -10,8 +10,8 @@ final class BareProcesses {
     static let arguments = (relay: "bare-relay", keeper: "bare-keeper")
 
     let device: Device
-    private let relay: ChildProcess
-    private let keeper: ChildProcess
+    private let relay: RunningProgram
+    private let keeper: RunningProgram
     private var isReaped = false
 
     init(in directory: String) throws(Failure) {
@@ -19,10 +19,10 @@ final class BareProcesses {
         let between = try Device.pair()
         var launch = ProgramLaunch("/proc/self/exe", ["vtpm-bench", Self.arguments.keeper, directory])
         launch.passed = [between.far.number]
-        keeper = try launch.start()
+        keeper = try RunningProgram(launch)
         launch = ProgramLaunch("/proc/self/exe", ["vtpm-bench", Self.arguments.relay])
         launch.passed = [ends.far.number, between.near.number]
-        relay = try launch.start()
+        relay = try RunningProgram(launch)
         device = Device(owning: ends.near)
     }
 

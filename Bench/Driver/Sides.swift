@@ -37,13 +37,13 @@ struct Place {
 
 /// A container's init, as far as it matters here: a process that lives until it is killed.
 final class FakeInit {
-    let process: ChildProcess
+    let process: RunningProgram
     let identity: ProcessIdentity
     let reference: ProcessReference
     private var isReaped = false
 
     init() throws(Failure) {
-        let process = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        let process = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
         self.process = process
         identity = try ProcessIdentity(of: process.process)
         reference = try ProcessReference(process.process)
@@ -85,7 +85,7 @@ extension Side {
 /// A real supervisor and worker; this program does what the hook does.
 final class OurTPM: RunningTPM {
     private let hook: Channel
-    private let supervisor: ChildProcess
+    private let supervisor: RunningProgram
     private let worker: pid_t
     let device: Device
     private let initProcess: FakeInit
@@ -103,7 +103,7 @@ final class OurTPM: RunningTPM {
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
         let hook = pair.near
-        let supervisor = try launch.start()
+        let supervisor = try RunningProgram(launch)
         let storage = PersistentStorage(
             stateID: name,
             statesPath: "\(place.directory)/states",
@@ -169,7 +169,7 @@ final class OurTPM: RunningTPM {
 
 /// `swtpm chardev`, with the same transport, and the options that come nearest to what ours does.
 final class SWTPM: RunningTPM {
-    private let process: ChildProcess
+    private let process: RunningProgram
     let device: Device
     private var isReaped = false
 
@@ -188,7 +188,7 @@ final class SWTPM: RunningTPM {
             ]
         )
         launch.passed = [ends.far.number]
-        process = try launch.start()
+        process = try RunningProgram(launch)
         device = Device(owning: ends.near)
     }
 

@@ -8,7 +8,8 @@ import VTPMProxy
 /// The hook's side of its supervisor, until the container is complete.
 final class SupervisorLink {
     private let channel: Channel
-    private let child: ChildProcess
+    /// Its process, until it is waited for.
+    private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
     private var hasOrders = false
     private var isCommitted = false
@@ -16,7 +17,7 @@ final class SupervisorLink {
     private var lease: Descriptor?
 
     /// The supervisor's process ID.
-    var process: pid_t { child.process }
+    let process: pid_t
 
     /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
     private static let patience = 30_000
@@ -51,8 +52,9 @@ final class SupervisorLink {
     }
 
     /// Takes over a supervisor that was started, and the channel to it.
-    init(to child: ChildProcess, over channel: Channel) {
-        self.child = child
+    init(to child: consuming ChildProcess, over channel: Channel) {
+        self.process = child.process
+        self.child = consume child
         self.channel = channel
     }
 
@@ -130,9 +132,12 @@ final class SupervisorLink {
         isAbandoned = true
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         do throws(Failure) {
-            _ = try child.wait(until: Deadline(milliseconds: 5000))
+            switch child.take() {
+            case .none: break
+            case .some(let child): _ = try child.wait(until: Deadline(milliseconds: 5000))
+            }
         } catch {
-            child.kill()
+            Log.error("\(error)")
         }
     }
 

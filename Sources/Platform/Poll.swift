@@ -4,7 +4,7 @@ import Glibc
 /// A point on the monotonic clock that a wait ends at.
 ///
 /// Of Swift's own clocks each is a part of its concurrency runtime, which none of the programs has a use for.
-public struct Deadline: Sendable {
+public struct Deadline: Comparable, Sendable {
     /// In milliseconds of the clock.
     private let end: Int
 
@@ -22,6 +22,9 @@ public struct Deadline: Sendable {
         clock_gettime(CLOCK_BOOTTIME, &time)
         return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
     }
+
+    /// Whether one deadline comes before another.
+    public static func < (one: Deadline, other: Deadline) -> Bool { one.end < other.end }
 
     /// Whether it has passed.
     public var hasPassed: Bool { remaining == 0 }
@@ -65,16 +68,18 @@ public struct PollSet {
         return entries.count - 1
     }
 
-    /// Waits until something happened, at most so many milliseconds (-1: without end).
+    /// Waits until something happened, or the deadline has passed; with none, without end.
     ///
-    /// Returns false when nothing happened in that time.
+    /// Returns false when nothing happened in that time. A signal does not begin the time anew.
     @discardableResult
-    public mutating func wait(milliseconds: Int = -1) throws(Failure) -> Bool {
-        let count = entries.count
-        let ready = try systemCall("poll", "cannot wait for events") {
-            poll(&entries, nfds_t(count), CInt(clamping: milliseconds))
+    public mutating func wait(until deadline: Deadline? = nil) throws(Failure) -> Bool {
+        while true {
+            let milliseconds = deadline.map { CInt(clamping: $0.remaining) } ?? -1
+            let ready = poll(&entries, nfds_t(entries.count), milliseconds)
+            if ready >= 0 { return ready > 0 }
+            let code = errno
+            guard code == EINTR else { throw Failure("cannot wait for events", call: "poll", code: code) }
         }
-        return ready > 0
     }
 
     /// What happened on the descriptor with this index.
@@ -92,6 +97,6 @@ public struct PollSet {
 public func wait(for number: CInt, _ events: CInt = CInt(POLLIN), until deadline: Deadline) throws(Failure) -> CInt {
     var set = PollSet()
     let index = set.add(number, events)
-    try set.wait(milliseconds: deadline.remaining)
+    try set.wait(until: deadline)
     return set.events(at: index)
 }

@@ -103,7 +103,14 @@ public struct ProgramLaunch {
             posix_spawn(&process, path, &actions, &attributes, argumentVector.pointers, environmentVector.pointers)
         }
         try check(code, "posix_spawn", what)
-        return ChildProcess(process, path)
+        do {
+            return ChildProcess(try ProcessReference(process), path)
+        } catch {
+            // Nobody has reaped it, so that its ID is still its own.
+            Glibc.kill(process, SIGKILL)
+            _ = try? systemCall("waitpid", what) { waitpid(process, nil, 0) }
+            throw error
+        }
     }
 
     /// The posix_spawn family returns the error number and leaves `errno` alone.
@@ -142,34 +149,57 @@ public enum WaitStatus: Equatable, Sendable, CustomStringConvertible {
 }
 
 /// A child that was started and is not yet reaped.
-public struct ChildProcess: Sendable {
-    /// Its process ID, valid until ``wait()`` returned.
-    public let process: pid_t
+///
+/// It is reaped once: its ID may be another process's afterwards. One that nobody waits for lives on.
+public struct ChildProcess: ~Copyable, Sendable {
+    /// The child, by a pidfd.
+    public let reference: ProcessReference
     private let path: String
 
-    init(_ process: pid_t, _ path: String) {
-        self.process = process
+    /// How long a process may take to be gone after SIGKILL, in milliseconds: one that waits for a broken disk or file
+    /// server takes no signal.
+    private static let deathPatience = 5000
+
+    init(_ reference: consuming ProcessReference, _ path: String) {
+        self.reference = reference
         self.path = path
     }
 
-    /// Waits until it has ended, and reaps it. waitpid(2)
-    public func wait() throws(Failure) -> WaitStatus {
+    /// Its process ID, its own until it is reaped.
+    public var process: pid_t { reference.process }
+
+    /// Waits until it has ended, and reaps it: for a program that is sure to end. waitpid(2)
+    public consuming func wait() throws(Failure) -> WaitStatus {
         var status: CInt = 0
+        let (process, path) = (reference.process, path)
         try systemCall("waitpid", "cannot wait for \(path)") { waitpid(process, &status, 0) }
         // wait(2): WIFEXITED, WEXITSTATUS and WTERMSIG are macros.
         let signal = status & 0x7f
         return signal == 0 ? .exited((status >> 8) & 0xff) : .killed(signal)
     }
 
-    /// Waits until it has ended, and kills it at the deadline; it is reaped in any case.
-    public func wait(until deadline: Deadline) throws(Failure) -> WaitStatus {
-        let reference = try ProcessReference(process)
-        if try Platform.wait(for: reference.descriptor.number, until: deadline) == 0 { kill() }
+    /// Waits until it has ended, kills it at the deadline, and reaps it.
+    ///
+    /// - Throws: ``Failure`` where not even SIGKILL has ended it in time; then it is left to whoever reaps orphans.
+    public consuming func wait(until deadline: Deadline) throws(Failure) -> WaitStatus {
+        let number = reference.descriptor.number
+        if try Platform.wait(for: number, until: deadline) == 0 {
+            kill()
+            guard try Platform.wait(for: number, until: Deadline(milliseconds: Self.deathPatience)) != 0 else {
+                throw Failure("cannot end \(path)", because: "process \(process) did not die of SIGKILL")
+            }
+        }
         return try wait()
     }
 
+    /// Kills it, and reaps it.
+    public consuming func end() throws(Failure) -> WaitStatus {
+        kill()
+        return try wait(until: Deadline(milliseconds: 0))
+    }
+
     /// Kills it at once; it has to be reaped all the same.
-    public func kill() {
-        Glibc.kill(process, SIGKILL)
+    public borrowing func kill() {
+        reference.kill()
     }
 }

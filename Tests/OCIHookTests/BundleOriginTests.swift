@@ -33,11 +33,13 @@ import Testing
         let pipe = try Channel.pair(near: "test", far: "init")
         launch.passed = [pipe.far.descriptor.number] + descriptors
         let child = try launch.start()
-        defer {
-            child.kill()
-            _ = try? child.wait()
+        do {
+            try body(child.reference, ProcessIdentity(of: child.process).startTime)
+        } catch {
+            _ = try? child.end()
+            throw error
         }
-        try body(ProcessReference(child.process), ProcessIdentity(of: child.process).startTime)
+        _ = try child.end()
     }
 
     private func check(

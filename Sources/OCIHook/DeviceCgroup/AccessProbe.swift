@@ -18,7 +18,8 @@ public final class AccessProbe {
     /// The one argument that makes the hook's program call ``runChild()``.
     public static let argument = "probe"
 
-    private let child: ChildProcess
+    /// The child, until it is waited for.
+    private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
     private var channel: Channel?
     /// How many cgroups it has to enter before it is asked; 0 once it has.
@@ -67,18 +68,23 @@ public final class AccessProbe {
         let pair = try Channel.pair(near: "hook", far: "probe")
         var launch = ProgramLaunch(program, [program, Self.argument])
         launch.passed = [pair.far.descriptor.number] + entrances
-        child = try launch.start()
+        let started = try launch.start()
+        process = started.process
+        child = consume started
         channel = pair.near
         self.entrances = entrances.count
     }
 
     deinit {
         end()
-        _ = try? child.wait(until: Deadline(milliseconds: Self.patience))
+        switch child.take() {
+        case .none: break
+        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.patience))
+        }
     }
 
     /// Its process ID.
-    var process: pid_t { child.process }
+    let process: pid_t
 
     /// Lets the child leave the cgroups; it is waited for when nobody holds this any more.
     func end() {
@@ -98,7 +104,10 @@ public final class AccessProbe {
             return codes.map(Verdict.init(code:))
         } catch {
             // It is not waited for once more when nobody holds this any longer.
-            child.kill()
+            switch child {
+            case .none: break
+            case .some(let child): child.kill()
+            }
             throw error
         }
     }

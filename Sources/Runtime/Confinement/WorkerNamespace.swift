@@ -22,8 +22,7 @@ public enum WorkerNamespace {
         do {
             try systemCall("setns", what) { setns(own.number, clinux_clone_newpid) }
         } catch {
-            child.kill()
-            _ = try? child.wait()
+            _ = try? child.end()
             throw error
         }
         return child

@@ -36,8 +36,7 @@ struct KeyCommand {
         do {
             printed = try read(input, of: child, until: deadline, what)
         } catch {
-            child.kill()
-            _ = try? child.wait()
+            _ = try? child.end()
             throw error
         }
         let status = try child.wait(until: deadline)
@@ -50,7 +49,7 @@ struct KeyCommand {
 
     private func read(
         _ input: borrowing Descriptor,
-        of child: ChildProcess,
+        of child: borrowing ChildProcess,
         until deadline: Deadline,
         _ what: String
     ) throws(Failure) -> SecretBytes {
@@ -81,8 +80,8 @@ struct KeyCommand {
     /// Why the end of its output did not come.
     ///
     /// A process that it has left behind, such as an agent, may have its standard output still.
-    private func endless(_ child: ChildProcess, _ what: String) throws(Failure) -> Failure {
-        guard try !ProcessReference(child.process).isAlive() else { return tooSlow(what) }
+    private func endless(_ child: borrowing ChildProcess, _ what: String) throws(Failure) -> Failure {
+        guard try !child.reference.isAlive() else { return tooSlow(what) }
         return Failure(
             what,
             because: "it has ended, but a process that it started keeps its standard output open",

@@ -7,10 +7,13 @@ extension Supervisor {
     private static let clientLimit = 16
 
     func acceptClient() {
-        guard let channel = try? ControlSocket.accept(from: lease.listener), clients.count < Self.clientLimit else {
-            return
+        switch lease {
+        case .none: break
+        case .some(let lease):
+            guard let channel = try? ControlSocket.accept(from: lease.listener), clients.count < Self.clientLimit
+            else { return }
+            clients.append(channel)
         }
-        clients.append(channel)
     }
 
     func hearClients(_ indices: [Int], in set: borrowing PollSet) {

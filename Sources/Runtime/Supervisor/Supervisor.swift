@@ -25,12 +25,13 @@ public final class Supervisor {
     let order: StartOrder
     let initProcess: ProcessReference
     let signals: Descriptor
-    let lease: LeaseDirectory
+    /// Until the end.
+    var lease: LeaseDirectory?
     let buffer: ScratchBuffer
     /// Whether the state is incomplete, so that this TPM is being made.
     let manufactures: Bool
 
-    let store: any StateKeeper
+    var store: any StateKeeper
     /// The state, where this creation makes it, until the container is complete.
     var uncommitted: UncommittedState?
     var hook: Channel?
@@ -54,12 +55,16 @@ public final class Supervisor {
     var failure: Failure?
     /// When a worker that is shutting down is killed.
     var shutdownDeadline: Deadline?
+    /// When a worker that was killed is no longer waited for.
+    var deathDeadline: Deadline?
     /// When a SIGTERM is obeyed although the init lives.
     var terminationDeadline: Deadline?
     var isFinished = false
 
     /// How long a TPM may take to shut down, in milliseconds: it may be in the midst of making a key.
     static let shutdownPatience = 10_000
+    /// How long a worker may take to be gone after SIGKILL, in milliseconds.
+    static let deathPatience = 5000
     /// How long after SIGTERM the init may live on, in milliseconds: an engine's service may be stopped with all its
     /// processes at once, and the container still uses its TPM while it stops.
     static let terminationPatience = 30_000
@@ -78,6 +83,7 @@ public final class Supervisor {
             guard let orders = try Orders(from: hook, unless: signals) else { return }
             container = "container \"\(orders.order.containerID)\""
             let supervisor = try begin(orders, hook, signals, consume worker)
+            defer { supervisor.letGo() }
             try supervisor.live()
         } catch {
             Log.error("\(container): \(error)")
@@ -183,12 +189,26 @@ public final class Supervisor {
         self.hook = hook
         self.initProcess = initProcess
         self.signals = signals
-        self.lease = lease
+        self.lease = consume lease
         self.store = store
         self.uncommitted = uncommitted
         self.worker = worker
         self.manufactures = manufactures
         self.buffer = buffer
+    }
+
+    /// Lets go of everything, in an order that others rely on.
+    ///
+    /// The device's number is free, no lease names it, and the state's lock is free, before the connections of those who
+    /// asked for the stop are closed, which tells them that all is done (``ControlMessage/stop``).
+    private func letGo() {
+        worker = nil
+        server = nil
+        responder = FailureResponder()
+        lease = nil
+        uncommitted = nil
+        store = EphemeralStore()
+        clients = []
     }
 
     private static func prepareProcess() throws(Failure) -> Descriptor {
@@ -207,6 +227,14 @@ public final class Supervisor {
         return Descriptor(
             owning: try systemCall("signalfd", "cannot watch signals") { signalfd(-1, &set, CInt(SFD_CLOEXEC)) }
         )
+    }
+
+    /// The control socket's number; -1, which poll(2) passes over, at the end.
+    var listener: CInt {
+        switch lease {
+        case .none: -1
+        case .some(let lease): lease.listener.number
+        }
     }
 
     var stateName: String {

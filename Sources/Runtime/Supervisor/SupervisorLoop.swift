@@ -40,11 +40,11 @@ extension Supervisor {
         let initIndex = phase == .stopping ? nil : set.add(initProcess.descriptor.number)
         let hookIndex = hook.map { set.add($0.descriptor.number) }
         let workerIndex = worker.flatMap { $0.isSilent ? nil : set.add($0.channel.descriptor.number) }
-        let exitIndex = worker.map { set.add($0.reference.descriptor.number) }
-        let listenerIndex = set.add(lease.listener.number)
+        let exitIndex = worker.map { set.add($0.exit) }
+        let listenerIndex = set.add(listener)
         let clientIndices = clients.map { set.add($0.descriptor.number) }
         let watched = responder.watch(in: &set)
-        try set.wait(milliseconds: [shutdownDeadline, terminationDeadline].compactMap { $0?.remaining }.min() ?? -1)
+        try set.wait(until: [shutdownDeadline, terminationDeadline, deathDeadline].compactMap(\.self).min())
 
         if let workerIndex, set.isReady(workerIndex) { try hearWorker() }
         // A worker that has ended may have left messages, which are heard first.
@@ -114,12 +114,15 @@ extension Supervisor {
         var body = ByteWriter()
         body.write(UInt32(bitPattern: worker?.process ?? 0))
         body.write(worker?.libraryVersion?.number ?? 0)
-        try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
+        switch lease {
+        case .none: break
+        case .some(let lease): try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
+        }
     }
 
     private func workerEnded() throws(Failure) {
         guard let ended = worker.take() else { return }
-        let status = try ended.reap()
+        guard let status = try ended.end() else { return }
         switch phase {
         case .stopping:
             finish(status)
@@ -134,10 +137,7 @@ extension Supervisor {
     ///
     /// A new worker would be a TPM with other PCRs, which is what measured boot is meant to notice.
     func fail(_ reason: Failure) {
-        if let worker = worker.take() {
-            worker.kill()
-            _ = try? worker.reap()
-        }
+        endWorker()
         if let server = server.take() { responder.adopt(server) }
         if failure == nil {
             failure = reason
@@ -164,7 +164,7 @@ extension Supervisor {
             if let device = message.descriptors.take() { responder.adopt(device) }
         case (HookMessage.commit, .serving):
             // Before the hook can end well: what the container has used is never undone.
-            try lease.remove(LeaseFiles.madeState)
+            try lease?.remove(LeaseFiles.madeState)
             try hook?.send(HookMessage.committed)
             phase = .committed
             uncommitted = nil
@@ -178,13 +178,19 @@ extension Supervisor {
 
     /// Undoes what was done for a container that does not come to be.
     private func abandon() {
-        if let worker = worker.take() {
-            worker.kill()
-            _ = try? worker.reap()
-        }
+        endWorker()
         server = nil
         uncommitted?.discard()
         uncommitted = nil
+    }
+
+    private func endWorker() {
+        guard let worker = worker.take() else { return }
+        do throws(Failure) {
+            _ = try worker.end()
+        } catch {
+            Log.error("\(name): \(error)")
+        }
     }
 
     // MARK: - The end
@@ -234,6 +240,13 @@ extension Supervisor {
         if let shutdownDeadline, shutdownDeadline.hasPassed {
             worker?.kill()
             self.shutdownDeadline = nil
+            deathDeadline = Deadline(milliseconds: Self.deathPatience)
+        }
+        if let deathDeadline, deathDeadline.hasPassed {
+            self.deathDeadline = nil
+            if worker != nil {
+                fail(Failure("cannot shut the TPM down", because: "its worker did not die of SIGKILL"))
+            }
         }
         if let terminationDeadline, terminationDeadline.hasPassed {
             // Shut down in order, so that the next start counts no failed authorization; the number stays taken.

@@ -7,13 +7,13 @@ import RuntimeControl
 package final class WorkerLink {
     /// The channel to it.
     package let channel: Channel
-    /// Its pidfd.
-    let reference: ProcessReference
+    /// The worker's process ID.
+    let process: pid_t
     /// Whether it has closed its end: there is nothing to hear any more.
     var isSilent = false
-    private let child: ChildProcess
+    /// The process, until it is reaped.
+    private var child: ChildProcess?
     private let user: WorkerUser
-    private var isReaped = false
     /// The version of its libtpms, which it has told with the word that it is confined: it is the worker's program, and no
     /// longer on its way to it.
     package private(set) var libraryVersion: LibraryVersion?
@@ -25,24 +25,16 @@ package final class WorkerLink {
     /// How long it may take to give up its privileges, in milliseconds.
     private static let confinementPatience = 15_000
 
-    private init(_ channel: Channel, _ child: ChildProcess) throws(Failure) {
+    private init(_ channel: Channel, _ child: consuming ChildProcess, _ user: WorkerUser) {
         self.channel = channel
-        self.child = child
-        do {
-            self.user = try WorkerUser(of: child.process)
-            self.reference = try ProcessReference(child.process)
-        } catch {
-            child.kill()
-            _ = try? child.wait()
-            throw error
-        }
+        self.process = child.process
+        self.child = consume child
+        self.user = user
     }
 
     deinit {
-        guard !isReaped else { return }
-        if libraryVersion == nil { endBeforeConfinement() }
-        kill()
-        _ = try? child.wait()
+        if child != nil, libraryVersion == nil { endBeforeConfinement() }
+        _ = try? end()
     }
 
     /// Starts the worker, which loads its libraries while the caller goes on.
@@ -50,7 +42,15 @@ package final class WorkerLink {
         let pair = try Channel.pair(near: "supervisor", far: "worker")
         var launch = ProgramLaunch(program, ["vtpm-worker"])
         launch.passed = [pair.far.descriptor.number]
-        let link = try WorkerLink(pair.near, try WorkerNamespace.start(launch))
+        let child = try WorkerNamespace.start(launch)
+        let user: WorkerUser
+        do {
+            user = try WorkerUser(of: child.process)
+        } catch {
+            _ = try? child.end()
+            throw error
+        }
+        let link = WorkerLink(pair.near, consume child, user)
         // What the tenant can make big goes before what keeps its state.
         try Hardening.setOutOfMemoryScore(0, of: link.process)
         return link
@@ -122,8 +122,8 @@ package final class WorkerLink {
             throw Failure(what, because: "its worker does not confine itself")
         }
         guard let message = try channel.receive(into: buffer) else {
-            kill()
-            throw Failure(what, because: "its worker ended with \(try reap())")
+            guard let status = try end() else { throw Failure(what, because: "its worker ended") }
+            throw Failure(what, because: "its worker ended with \(status)")
         }
         switch message.kind {
         case WorkerMessage.confined:
@@ -143,11 +143,16 @@ package final class WorkerLink {
     /// a supervisor, which the profile forbids.
     private func endBeforeConfinement() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
-        _ = try? wait(for: reference.descriptor.number, until: Deadline(milliseconds: Self.patience))
+        _ = try? wait(for: exit, until: Deadline(milliseconds: Self.patience))
     }
 
-    /// The worker's process ID.
-    var process: pid_t { reference.process }
+    /// The descriptor that is readable once the worker has ended; -1, which poll(2) passes over, once it is reaped.
+    var exit: CInt {
+        switch child {
+        case .none: -1
+        case .some(let child): child.reference.descriptor.number
+        }
+    }
 
     /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
     package func tell(_ kind: UInt8, descriptors: [CInt] = []) throws(Failure) {
@@ -156,12 +161,17 @@ package final class WorkerLink {
 
     /// Kills the worker at once.
     package func kill() {
-        reference.kill()
+        switch child {
+        case .none: break
+        case .some(let child): child.kill()
+        }
     }
 
-    /// Waits for its end, and reaps it.
-    package func reap() throws(Failure) -> WaitStatus {
-        isReaped = true
-        return try child.wait()
+    /// Kills it, and reaps it; nothing where that was done already.
+    package func end() throws(Failure) -> WaitStatus? {
+        switch child.take() {
+        case .none: nil
+        case .some(let child): try child.end()
+        }
     }
 }

@@ -153,6 +153,6 @@ struct Inmate: ~Copyable {
 
     deinit {
         child.kill()
-        _ = try? child.wait()
+        waitpid(child.process, nil, 0)
     }
 }

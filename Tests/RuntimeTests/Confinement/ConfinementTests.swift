@@ -58,7 +58,7 @@ import Testing
 
     /// A process that has given nothing up is found; each check by itself was tried by taking its step out.
     @Test func aWorkerThatIsNotConfinedIsFound() throws {
-        let child = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        let child = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
         defer {
             child.kill()
             _ = try? child.wait()

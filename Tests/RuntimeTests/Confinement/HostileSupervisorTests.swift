@@ -49,6 +49,11 @@ struct HostileSupervisorTests {
         #expect(try end(of: attempt) == .killed(SIGSYS))
     }
 
+    /// A child without a descriptor of its own is not left behind.
+    @Test func aProgramThatCannotBeWatchedIsNotStarted() throws {
+        #expect(try end(of: "starts a program without a descriptor") == .exited(EMFILE))
+    }
+
     private func end(of attempt: String, environment: [String] = []) throws -> WaitStatus {
         let temporary = try TemporaryDirectory()
         for directory in ["state", "index", "run", "run/lease", "run/other"] { _ = try temporary.directory(directory) }

@@ -33,7 +33,7 @@ import Testing
         guard pipe(&ends) == 0 else { return [] }
         var launch = ProgramLaunch(program, ["HostileWorker", "--list"])
         launch.standardOutput = ends[1]
-        let child = try? launch.start()
+        let child = try? RunningProgram(launch)
         close(ends[1])
         let list = try? Descriptor(owning: ends[0]).readAll(limit: 65536, "the list of attacks")
         _ = try? child?.wait()

@@ -113,7 +113,7 @@ extension SystemCallTrace.Call {
 
 /// strace(1) on a process that runs already.
 final class AttachedTracer {
-    private let child: ChildProcess
+    private let child: RunningProgram
     private let reference: ProcessReference
     private var isReaped = false
 
@@ -123,7 +123,7 @@ final class AttachedTracer {
         unlink(messages)
         let quoted = options.map { "'\($0)'" }.joined(separator: " ")
         let command = "exec strace -y -o '\(file)' \(quoted) -p \(process) 2>'\(messages)'"
-        child = try ProgramLaunch("/bin/sh", ["sh", "-c", command]).start()
+        child = try RunningProgram(ProgramLaunch("/bin/sh", ["sh", "-c", command]))
         reference = try ProcessReference(child.process)
         let deadline = Deadline(milliseconds: 60_000)
         while true {

@@ -10,7 +10,7 @@ final class SoftwareTPM: TPMTransport {
     static let program = "/usr/bin/swtpm"
 
     private let directory: String
-    private var process: ChildProcess?
+    private var process: RunningProgram?
     private var connection: Descriptor?
 
     /// Starts one on a state directory; an empty one becomes a new TPM.
@@ -27,15 +27,18 @@ final class SoftwareTPM: TPMTransport {
         try #require(access(Self.program, X_OK) == 0, "swtpm is missing: run Tests/dependencies")
         let socket = "\(directory)/data"
         unlink(socket)
-        process = try ProgramLaunch(
-            Self.program,
-            [
-                "swtpm", "socket", "--tpm2", "--tpmstate", "dir=\(directory)", "--server", "type=unixio,path=\(socket)",
-                "--ctrl", "type=unixio,path=\(directory)/control", "--flags", "not-need-init,startup-clear",
-                // It ends with the connection, also where a test ends without clean-up.
-                "--terminate",
-            ]
-        ).start()
+        process = try RunningProgram(
+            ProgramLaunch(
+                Self.program,
+                [
+                    "swtpm", "socket", "--tpm2", "--tpmstate", "dir=\(directory)", "--server",
+                    "type=unixio,path=\(socket)",
+                    "--ctrl", "type=unixio,path=\(directory)/control", "--flags", "not-need-init,startup-clear",
+                    // It ends with the connection, also where a test ends without clean-up.
+                    "--terminate",
+                ]
+            )
+        )
         let deadline = Deadline(milliseconds: 60_000)
         while connection == nil {
             connection = try? Self.connect(to: socket)

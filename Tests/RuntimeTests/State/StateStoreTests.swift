@@ -317,7 +317,7 @@ import Testing
     }
 
     @Test func aUserWhoseContainerIsDeadIsWaitedFor() throws {
-        let child = try ProgramLaunch("/bin/true", ["true"]).start()
+        let child = try RunningProgram(ProgramLaunch("/bin/true", ["true"]))
         let identity = try ProcessIdentity(of: child.process)
         _ = try child.wait()
         let dead = StateUser(containerID: "first", initProcess: identity, supervisor: 1)

@@ -7,7 +7,7 @@ import Testing
 /// A real swtpm with a state directory of its own, connected by a socket in place of a network.
 final class SWTPMUnderTest {
     let temporary: TemporaryDirectory
-    private let process: ChildProcess
+    private let process: RunningProgram
     private var device: CInt
     private var isReaped = false
 
@@ -31,7 +31,7 @@ final class SWTPMUnderTest {
         if let key { arguments += ["--key", key] }
         var launch = ProgramLaunch(program, arguments)
         launch.passed = [ends[1]]
-        process = try launch.start()
+        process = try RunningProgram(launch)
     }
 
     deinit {

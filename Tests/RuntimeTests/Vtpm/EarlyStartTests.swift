@@ -15,7 +15,7 @@ struct EarlyStartTests {
     /// A supervisor without orders, the hook's end of its channel, and its worker.
     private struct Waiting: ~Copyable {
         let hook: Channel
-        let supervisor: ChildProcess
+        let supervisor: RunningProgram
         let worker: ProcessReference
 
         init() throws {
@@ -23,7 +23,7 @@ struct EarlyStartTests {
             let path = VTPMUnderTest.program("vtpm-supervisor")
             var launch = ProgramLaunch(path, [path, VTPMUnderTest.program("vtpm-worker")])
             launch.passed = [pair.far.descriptor.number]
-            let supervisor = try launch.start()
+            let supervisor = try RunningProgram(launch)
             let worker = try ProcessReference(try Self.child(of: supervisor.process))
             self.supervisor = supervisor
             self.hook = pair.near

@@ -10,8 +10,8 @@ import Testing
 /// for the vTPM proxy's descriptor.
 final class VTPMUnderTest {
     let hook: Channel
-    let supervisor: ChildProcess
-    let initProcess: ChildProcess
+    let supervisor: RunningProgram
+    let initProcess: RunningProgram
     let temporary: TemporaryDirectory
     let buffer = Channel.makeBuffer()
     private let leaseName: String
@@ -25,7 +25,7 @@ final class VTPMUnderTest {
     ///
     /// With keys [2, 1], 2 is the current one and 1 the one before it. An ephemeral vTPM gets no directories but the run
     /// directory. With a trace, strace(1) writes into that file what supervisor and worker ask of the kernel, from the
-    /// start to the end.
+    /// start to the end. A starter is a program with arguments that starts the supervisor in its own place.
     init(
         in temporary: TemporaryDirectory,
         stateID: String = "web",
@@ -35,21 +35,23 @@ final class VTPMUnderTest {
         ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
-        environment: [String] = ProgramLaunch.plainEnvironment
+        environment: [String] = ProgramLaunch.plainEnvironment,
+        starter: [String] = []
     ) throws {
         self.temporary = temporary
         leaseName = try "lease-\(StateName.encoded(stateID))"
         let runDirectory = try temporary.directory("run")
-        initProcess = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        initProcess = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
         let reference = try ProcessReference(initProcess.process)
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let program = Self.program("vtpm-supervisor")
         let arguments = [worker ?? Self.program("vtpm-worker")]
         var launch = ProgramLaunch(program, ["vtpm-supervisor"] + arguments, environment: environment)
         if let trace { launch = SystemCallTrace.launch([program] + arguments, traced, into: trace) }
+        if let first = starter.first { launch = ProgramLaunch(first, starter + [program] + arguments) }
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
-        supervisor = try launch.start()
+        supervisor = try RunningProgram(launch)
         hook = pair.near
         usleep(milliseconds * 1000)
         let place = PersistentStorage(

@@ -8,7 +8,7 @@ import Testing
 /// A real worker; the test is its supervisor, and a socket stands in for the vTPM proxy's descriptor.
 @Suite(.serialized) struct WorkerTests {
     let channel: Channel
-    let worker: ChildProcess
+    let worker: RunningProgram
     let buffer = Channel.makeBuffer()
 
     /// TPM2_NV_DefineSpace of 8 bytes at an index, by the owner with an empty password.
@@ -23,7 +23,7 @@ import Testing
         let pair = try Channel.pair(near: "supervisor", far: "worker")
         var launch = ProgramLaunch(VTPMUnderTest.program("vtpm-worker"), ["vtpm-worker"])
         launch.passed = [pair.far.descriptor.number]
-        worker = try WorkerNamespace.start(launch)
+        worker = RunningProgram(try WorkerNamespace.start(launch))
         channel = pair.near
         let itself = try ProcessReference(getpid())
         var user = ByteWriter()

@@ -157,7 +157,7 @@ struct Race: ~Copyable {
 }
 
 /// A racer, from outside.
-struct RacerProcess {
+final class RacerProcess {
     private let child: ChildProcess
     private let orders: CInt
     private let answers: CInt

@@ -20,6 +20,7 @@ struct Main {
             try Landlock(denying: .abstractSocketsAndSignals)?.enforce()
             exit(code(open("\(root)/state", O_RDONLY | O_DIRECTORY)))
         }
+        if attempt == "starts a program without a descriptor" { exit(startWithoutDescriptor()) }
         let confinement = try SupervisorConfinement()
         try confinement.allowState(.open("\(root)/state", .directory))
         try confinement.allowIndex(.open("\(root)/index", .directory))
@@ -27,6 +28,21 @@ struct Main {
         try confinement.allowRemoval(in: .open("\(root)/run", .directory))
         try confinement.enforce()
         exit(files(attempt, root) ?? calls(attempt) ?? 127)
+    }
+
+    /// With no descriptor free for the child's own, nothing of it is left; ends with why it was not started.
+    private static func startWithoutDescriptor() -> CInt {
+        // The child's own may begin at 3, and none is left here.
+        var limit = rlimit(rlim_cur: 4, rlim_max: 4)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        while open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0 {}
+        do throws(Failure) {
+            _ = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start().end()
+            return 0
+        } catch {
+            // ECHILD: there is no child, dead or alive.
+            return waitpid(-1, nil, WNOHANG) == -1 && errno == ECHILD ? error.code ?? 127 : 126
+        }
     }
 
     private static func files(_ attempt: String, _ root: String) -> CInt? {
