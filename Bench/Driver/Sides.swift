@@ -128,7 +128,7 @@ final class OurTPM: RunningTPM {
                 throw Failure("cannot start a vTPM", because: "the supervisor ended")
             }
             if message.kind == HookMessage.failure {
-                throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+                throw message.failure
             }
             guard message.kind == kind else {
                 throw Failure("cannot start a vTPM", because: "its supervisor sent message \(message.kind)")

@@ -58,13 +58,13 @@ public struct Removal {
         let deadline = Deadline(milliseconds: Self.patience)
         let buffer = Channel.makeBuffer()
         do {
-            let channel = try ControlSocket.connect(in: directory)
+            let channel = try ControlSocket.connect(in: directory, until: deadline)
             try channel.send(ControlMessage.stop, until: deadline)
             while try wait(for: channel.descriptor.number, until: deadline) != 0 {
                 guard try channel.receive(into: buffer) != nil else { return }
             }
-        } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET].contains(error.code) {
-            // There is none any more.
+        } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {
+            // There is none any more, or it stands still.
         }
     }
 }

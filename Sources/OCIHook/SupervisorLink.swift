@@ -159,7 +159,7 @@ final class SupervisorLink {
             )
         }
         guard message.kind != HookMessage.failure else {
-            throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            throw message.failure
         }
         return message
     }

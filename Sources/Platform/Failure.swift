@@ -37,8 +37,19 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         self.remedy = remedy
     }
 
+    /// The most of another process's words that is taken over, in bytes.
+    public static let relayedLimit = 4096
+
     /// A failure that another process of ours has put into words.
-    public init(relayed text: String) {
+    ///
+    /// The process may be in somebody else's hands: of what it says a bounded part is kept, whatever bytes it is made of.
+    public init(relayed bytes: some Collection<UInt8>) {
+        // A byte that is no UTF-8 becomes three.
+        let text = String(decoding: bytes.prefix(Self.relayedLimit), as: UTF8.self).cut(toBytes: Self.relayedLimit)
+        self.init(relayed: text)
+    }
+
+    init(relayed text: String) {
         guard let colon = text.indices.first(where: { text[$0...].hasPrefix(": ") }) else {
             self.init("cannot keep the vTPM", because: text.isEmpty ? "no reason" : text)
             return
@@ -60,6 +71,18 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
 extension String {
     /// Its first 64 characters, for an error about something that may be long.
     public var excerpt: String { String(unicodeScalars.prefix(64)) }
+
+    /// The whole characters among its first so many bytes.
+    public func cut(toBytes limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        var (size, end) = (0, unicodeScalars.startIndex)
+        while end < unicodeScalars.endIndex {
+            size += UTF8.width(unicodeScalars[end])
+            guard size <= limit else { break }
+            unicodeScalars.formIndex(after: &end)
+        }
+        return String(unicodeScalars[..<end])
+    }
 
     /// The text with every control character and line separator replaced by `?`, so that what an image or an
     /// annotation wrote can neither break a log line in two nor drive a terminal.

@@ -173,7 +173,7 @@ public struct KeyRotation {
         guard let message = try channel.receive(into: buffer) else { return false }
         switch message.kind {
         case ControlMessage.rekeyed: return true
-        case ControlMessage.failure: throw Failure(what, because: String(decoding: message.body, as: UTF8.self))
+        case ControlMessage.failure: throw Failure(what, because: message.failure.description)
         default: throw Failure(what, because: "its supervisor's answer makes no sense")
         }
     }

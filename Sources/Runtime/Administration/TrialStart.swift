@@ -56,7 +56,7 @@ public struct TrialStart {
                 buffer.wipe()
                 guard let stored, stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
                 return stored
-            case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            case WorkerMessage.failure: throw message.failure
             default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
             }
         }

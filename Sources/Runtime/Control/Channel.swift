@@ -47,7 +47,13 @@ public final class Channel: Sendable {
         descriptors: [CInt] = [],
         until deadline: Deadline? = nil
     ) throws(Failure) {
-        precondition(body.count < Self.messageLimit && descriptors.count <= Self.descriptorLimit)
+        guard body.count < Self.messageLimit, descriptors.count <= Self.descriptorLimit else {
+            throw Failure(
+                "cannot send to the \(peer)",
+                because: "the message has \(body.count + 1) bytes, and \(Self.messageLimit) are the most",
+                code: EMSGSIZE
+            )
+        }
         let number = descriptor.number
         while true {
             do {
@@ -74,6 +80,13 @@ public final class Channel: Sendable {
             let used = UnsafeRawBufferPointer(rebasing: bytes[..<body.bytes.count])
             try send(kind, used, descriptors: descriptors, until: deadline)
         }
+    }
+
+    /// Sends why something failed, in as many words as one takes over (``Failure/relayedLimit``).
+    public func send(_ kind: UInt8, _ failure: Failure) throws(Failure) {
+        var text = ByteWriter()
+        text.write(failure.description.cut(toBytes: Failure.relayedLimit).utf8)
+        try send(kind, text)
     }
 
     /// Sends a secret in one message.
@@ -163,6 +176,9 @@ public struct Message: ~Copyable {
     public var body: [UInt8] {
         buffer.withBytes { Array($0[1..<1 + count]) }
     }
+
+    /// What it says where it tells of a failure.
+    public var failure: Failure { Failure(relayed: body.prefix(Failure.relayedLimit)) }
 
     /// Appends what it says to a secret; where it does not fit, appends nothing and returns false.
     public func append(to secret: SecretBytes) -> Bool {

@@ -25,13 +25,33 @@ public enum ControlSocket {
     }
 
     /// Connects to the supervisor of the lease with this directory.
-    public static func connect(in directory: borrowing Descriptor) throws(Failure) -> Channel {
+    ///
+    /// One that stands still accepts nobody, and soon there is no more room to wait in (listen(2)): then it is waited for
+    /// until the deadline, 2 s from now unless another is given.
+    public static func connect(
+        in directory: borrowing Descriptor,
+        until deadline: Deadline = Deadline(milliseconds: 2000)
+    ) throws(Failure) -> Channel {
+        let what = "cannot reach the supervisor"
         let socket = try makeSocket()
         var address = try address(in: directory)
         let number = socket.number
-        try withAddress(&address) { (pointer, length) throws(Failure) in
-            try systemCall("connect", "cannot reach the supervisor") { Glibc.connect(number, pointer, length) }
+        try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, O_NONBLOCK) }
+        var pauses = Pauses()
+        while true {
+            do {
+                try withAddress(&address) { (pointer, length) throws(Failure) in
+                    try systemCall("connect", what) { Glibc.connect(number, pointer, length) }
+                }
+                break
+            } catch let error where error.code == EAGAIN {
+                guard !deadline.hasPassed else {
+                    throw Failure(what, because: "it accepts no connection", code: EAGAIN)
+                }
+                pauses.sleep()
+            }
         }
+        try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, 0) }
         return Channel(owning: socket, peer: "supervisor")
     }
 

@@ -139,7 +139,8 @@ enum Cryptography {
         nonce: [UInt8],
         associatedData: [UInt8]
     ) throws(Failure) -> SecretBytes? {
-        precondition(key.count == keySize && nonce.count == nonceSize && sealed.count >= tagSize)
+        precondition(key.count == keySize && nonce.count == nonceSize)
+        guard sealed.count >= tagSize else { return nil }
         let context = EVP_CIPHER_CTX_new()
         defer { EVP_CIPHER_CTX_free(context) }
         let ciphertext = Array(sealed.dropLast(tagSize))

@@ -46,9 +46,7 @@ extension Supervisor {
                 return (try? client.send(ControlMessage.rekeyed)) != nil
             } catch {
                 Log.error("\(name): \(error)")
-                var text = ByteWriter()
-                text.write(error.description.utf8.prefix(4096))
-                return (try? client.send(ControlMessage.failure, text)) != nil
+                return (try? client.send(ControlMessage.failure, error)) != nil
             }
         default:
             return false
@@ -58,6 +56,7 @@ extension Supervisor {
     private var status: VTPMStatus {
         let health: VTPMStatus.Health =
             if failure != nil { .failed } else if phase == .stopping { .stopping } else { .serving }
-        return VTPMStatus(health: health, generation: store.generation, reason: failure?.description ?? "")
+        let reason = failure?.description.cut(toBytes: Failure.relayedLimit) ?? ""
+        return VTPMStatus(health: health, generation: store.generation, reason: reason)
     }
 }

@@ -87,9 +87,7 @@ public final class Supervisor {
             try supervisor.live()
         } catch {
             Log.error("\(container): \(error)")
-            var text = ByteWriter()
-            text.write(error.description.utf8.prefix(4096))
-            try? hook.send(HookMessage.failure, text)
+            try? hook.send(HookMessage.failure, error)
             throw error
         }
     }

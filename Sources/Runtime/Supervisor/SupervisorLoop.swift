@@ -76,7 +76,7 @@ extension Supervisor {
             phase = .serving
             try hook?.send(HookMessage.serving)
         case (WorkerMessage.failure, _):
-            throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            throw message.failure
         case (WorkerMessage.stopped, _) where mustShutDown: isShutDown = true
         default:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")

@@ -109,7 +109,7 @@ package final class WorkerLink {
         for _ in 0..<2 {
             guard let message = try? channel.receive(into: buffer) else { continue }
             guard message.kind == WorkerMessage.failure else { return nil }
-            return Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            return message.failure
         }
         return nil
     }
@@ -132,7 +132,7 @@ package final class WorkerLink {
                 throw Failure(what, because: "its worker does not say which libtpms it has")
             }
             libraryVersion = LibraryVersion(number: version)
-        case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+        case WorkerMessage.failure: throw message.failure
         default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }
     }

@@ -53,9 +53,7 @@ public final class Worker {
     }
 
     private static func report(_ failure: Failure, to channel: Channel) {
-        var text = ByteWriter()
-        text.write(failure.description.utf8.prefix(4096))
-        try? channel.send(WorkerMessage.failure, text)
+        try? channel.send(WorkerMessage.failure, failure)
     }
 
     // MARK: - Start
@@ -178,14 +176,25 @@ public final class Worker {
 
     // MARK: - Storing
 
+    /// How long the supervisor may take to store a state, in milliseconds.
+    ///
+    /// Longer than any disk that still works; whoever sent the command has given up by then (the kernel waits 5 min at
+    /// most, TPM2_DURATION_LONG_LONG).
+    private static let storePatience = 300_000
+
     /// Sends the state to the supervisor and waits until it is on stable storage.
     private func store(_ state: UnsafeRawBufferPointer) throws(Failure) {
         let what = "cannot store the TPM's state"
         guard state.count <= WorkerMessage.stateLimit else {
             throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerMessage.stateLimit) is the most")
         }
-        try channel.sendChunks(WorkerMessage.store, of: state, until: Deadline(milliseconds: 60_000))
-        while let answer = try channel.receive(into: buffer) {
+        let deadline = Deadline(milliseconds: Self.storePatience)
+        try channel.sendChunks(WorkerMessage.store, of: state, until: deadline)
+        while true {
+            guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
+                throw Failure(what, because: "the supervisor has not written it in \(Self.storePatience / 1000) s")
+            }
+            guard let answer = try channel.receive(into: buffer) else { break }
             switch answer.kind {
             case WorkerMessage.stored: return
             case WorkerMessage.shutdown: mustShutDown = true

@@ -78,7 +78,7 @@ private func hearWorker(_ worker: Channel) {
             case WorkerMessage.store:
                 guard let state = try incoming.take(message) else { continue }
                 require(state.count <= WorkerMessage.stateLimit, "a state larger than any")
-            case WorkerMessage.failure: throw Failure(relayed: String(decoding: message.body, as: UTF8.self))
+            case WorkerMessage.failure: throw message.failure
             default: continue
             }
         }

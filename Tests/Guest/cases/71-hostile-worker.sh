@@ -27,7 +27,7 @@ mount --bind "$FIXTURES/hostile-worker" "$worker"
 host=$(host_snapshot)
 
 tried=0
-while read -r order attack; do
+while IFS=$'\t' read -r order attack _; do
     ((order < 0xa100)) || continue
     echo "attack: $attack"
     : >"$SYSLOG"
@@ -42,7 +42,7 @@ while read -r order attack; do
     container_stop hostile
     expect_host "$host"
     tried=$((tried + 1))
-done < <("$FIXTURES/hostile-worker" --list | grep -E "^[0-9]+ (${some//$'\n'/|})")
+done < <("$FIXTURES/hostile-worker" --list | grep -E "^[0-9]+"$'\t'"(${some//$'\n'/|})")
 ((tried >= 9)) || fail "expected nine attacks or more, tried $tried"
 
 umount "$worker"

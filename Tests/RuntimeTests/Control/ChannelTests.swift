@@ -84,7 +84,62 @@ import Testing
         let size = 2 * Channel.messageLimit
         let bytes = [UInt8](repeating: 1, count: size)
         try #require(send(near.descriptor.number, bytes, size, 0) == size)
-        #expect(throws: Failure.self) { _ = try far.receive(into: buffer) }
+        let error = #expect(throws: Failure.self) { _ = try far.receive(into: buffer) }
+        #expect(
+            error?.description == "cannot receive from the one: a message is longer than any that it may send"
+        )
+    }
+
+    /// What is sent may come from somebody else: one that is too long is an error, and sends nothing.
+    @Test func doesNotSendAMessageThatIsTooLong() throws {
+        let longest = [UInt8](repeating: 1, count: Channel.messageLimit - 1)
+        try longest.withUnsafeBytes { try near.send(3, $0) }
+        #expect(try far.receive(into: buffer)?.count == longest.count)
+        var writer = ByteWriter()
+        writer.write(longest + [1])
+        let error = #expect(throws: Failure.self) { try near.send(3, writer) }
+        #expect(
+            error?.description == "cannot send to the other: the message has 32769 bytes, and 32768 are the most"
+        )
+        #expect(try wait(for: far.descriptor.number, until: Deadline(milliseconds: 0)) == 0)
+    }
+
+    /// Of another process's words a bounded part is kept, whatever bytes they are of.
+    @Test(arguments: [[0x41], [0xff], Array("\u{1F600}".utf8), [0xe2, 0x82]] as [[UInt8]])
+    func takesOverABoundedPartOfWords(pattern: [UInt8]) throws {
+        let words = [UInt8]("cannot do: ".utf8) + (0..<30_000).map { pattern[$0 % pattern.count] }
+        try words.withUnsafeBytes { try near.send(3, $0) }
+        guard let failure = try far.receive(into: buffer)?.failure else { throw Failure("no", because: "message") }
+        #expect(failure.what == "cannot do")
+        #expect((4000...Failure.relayedLimit).contains(failure.description.utf8.count))
+        var status = VTPMStatus(health: .failed, generation: 1, reason: failure.description)
+        #expect(VTPMStatus(status.encoded.bytes) == status)
+        status.reason = ""
+        try near.send(3, failure)
+        #expect(try far.receive(into: buffer)?.failure == failure)
+    }
+}
+
+/// The control socket of a supervisor that stands still.
+@Suite struct ControlSocketTests {
+    @Test func oneThatAcceptsNobodyIsNotWaitedForWithoutEnd() throws {
+        let temporary = try TemporaryDirectory()
+        let directory = try temporary.directory("lease")
+        let listener = try ControlSocket.listen(in: directory)
+        var waiting: [Channel] = []
+        let error = #expect(throws: Failure.self) {
+            for _ in 0..<1000 {
+                waiting.append(try ControlSocket.connect(in: directory, until: Deadline(milliseconds: 100)))
+            }
+        }
+        #expect(error?.description == "cannot reach the supervisor: it accepts no connection")
+        #expect(waiting.count >= 8)
+        // Who came in time is heard, by a socket that waits.
+        let first = try ControlSocket.accept(from: listener)
+        #expect(first != nil)
+        #expect(fcntl(waiting[0].descriptor.number, F_GETFL) & O_NONBLOCK == 0)
+        try waiting[0].send(ControlMessage.status)
+        #expect(try first?.receive(into: Channel.makeBuffer())?.kind == ControlMessage.status)
     }
 }
 

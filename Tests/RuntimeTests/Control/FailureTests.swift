@@ -3,7 +3,7 @@ import Testing
 
 struct FailureTests {
     @Test func anotherProcessesWordsAreTakenApart() {
-        let failure = Failure(relayed: "cannot read /a:b: open: No such file or directory")
+        let failure = Failure(relayed: Array("cannot read /a:b: open: No such file or directory".utf8))
         #expect(failure.what == "cannot read /a:b")
         #expect(failure.why == "open: No such file or directory")
         #expect(failure.description == "cannot read /a:b: open: No such file or directory")
@@ -11,7 +11,7 @@ struct FailureTests {
 
     @Test(arguments: ["", "killed", ":", "a:b"])
     func wordsThatAreNoFailureAreTheReason(text: String) {
-        let failure = Failure(relayed: text)
+        let failure = Failure(relayed: Array(text.utf8))
         #expect(failure.what == "cannot keep the vTPM")
         #expect(failure.why == (text.isEmpty ? "no reason" : text))
     }

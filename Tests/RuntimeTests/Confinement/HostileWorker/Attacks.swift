@@ -6,10 +6,17 @@ import RuntimeControl
 /// What a worker does that its tenant has taken over.
 struct Attack {
     let name: String
+    /// What the supervisor has to say of it; what it says of a forbidden system call where nothing else is named.
+    let reason: String
     let run: @Sendable () -> Void
 
-    init(_ name: String, _ run: @escaping @Sendable () -> Void) {
+    init(
+        _ name: String,
+        reason: String = "its worker ended with signal \(SIGSYS)",
+        _ run: @escaping @Sendable () -> Void
+    ) {
         self.name = name
+        self.reason = reason
         self.run = run
     }
 
@@ -80,19 +87,47 @@ struct Attack {
         Attack("aborts") { abort() },
     ]
 
-    /// Each of these makes the supervisor end the worker.
+    /// Each of these makes the supervisor end the worker, which waits for that.
     static let insolent: [Attack] = [
-        Attack("stores a state without end") {
+        insolence("stores a state without end", "the worker sent more than \(WorkerMessage.stateLimit) bytes") {
             let chunk = [UInt8](repeating: 0x55, count: Channel.chunkSize)
             for _ in 0..<64 { tell(WorkerMessage.store, chunk) }
         },
-        Attack("speaks out of turn") { tell(WorkerMessage.confined, []) },
-        Attack("says something unknown") { tell(0xff, [1, 2, 3]) },
-        Attack("sends more than a message may have") {
+        insolence("speaks out of turn", "its worker sent message \(WorkerMessage.confined) out of turn") {
+            tell(WorkerMessage.confined, [])
+        },
+        insolence("says something unknown", "its worker sent message 255 out of turn") { tell(0xff, [1, 2, 3]) },
+        insolence("sends more than a message may have", "a message is longer than any that it may send") {
             tell(WorkerMessage.store, [UInt8](repeating: 0, count: 100_000))
         },
-        Attack("hangs up") { close(channel) },
+        insolence("sends a message without a kind", "its worker ended with signal \(SIGKILL)") { transmit([]) },
+        insolence("sends descriptors", "its worker sent message 255 out of turn") {
+            tell(0xff, [], descriptors: [channel, channel, channel, channel])
+        },
+        insolence("sends more descriptors than a message may have", "a message is longer than any that it may send") {
+            tell(0xff, [], descriptors: [CInt](repeating: channel, count: 64))
+        },
+        insolence("says at length that it failed", "cannot serve: AAAA") {
+            tell(WorkerMessage.failure, Array("cannot serve: ".utf8) + [UInt8](repeating: 65, count: 32_000))
+        },
+        insolence("says that it failed in bytes that are no text", "cannot keep the vTPM: \u{fffd}\u{fffd}") {
+            tell(WorkerMessage.failure, [UInt8](repeating: 0xff, count: 32_000))
+        },
+        insolence("says that it failed in one character", "cannot keep the vTPM: e\u{301}\u{301}") {
+            tell(WorkerMessage.failure, Array(("e" + String(repeating: "\u{301}", count: 16_000)).utf8))
+        },
+        insolence("says that it failed in lines", "cannot keep the vTPM: one?two?") {
+            tell(WorkerMessage.failure, Array("one\ntwo\u{1b}".utf8))
+        },
+        insolence("hangs up", "its worker ended with signal \(SIGKILL)") { close(channel) },
     ]
+
+    private static func insolence(_ name: String, _ reason: String, _ run: @escaping @Sendable () -> Void) -> Attack {
+        Attack(name, reason: reason) {
+            run()
+            while true { poll(nil, 0, -1) }
+        }
+    }
 
     /// Each of these is not worth an answer, and harms nobody else.
     static let greedy: [Attack] = [
@@ -110,8 +145,37 @@ struct Attack {
     /// Never returns.
     static let spin = Attack("does nothing, for ever") { while true { poll(nil, 0, -1) } }
 
-    private static func tell(_ kind: UInt8, _ body: [UInt8]) {
-        let message = [kind] + body
-        _ = send(channel, message, message.count, CInt(MSG_NOSIGNAL))
+    private static func tell(_ kind: UInt8, _ body: [UInt8], descriptors: [CInt] = []) {
+        transmit([kind] + body, descriptors)
+    }
+
+    /// By sendmsg(2): the filter ends a worker for send(2), which is the system call sendto.
+    private static func transmit(_ message: [UInt8], _ descriptors: [CInt] = []) {
+        var message = message
+        let size = MemoryLayout<CInt>.stride * descriptors.count
+        var control = [UInt8](repeating: 0, count: clinux_cmsg_space(size))
+        message.withUnsafeMutableBytes { bytes in
+            control.withUnsafeMutableBytes { control in
+                var part = iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
+                withUnsafeMutablePointer(to: &part) { part in
+                    var header = msghdr()
+                    header.msg_iov = part
+                    header.msg_iovlen = 1
+                    if !descriptors.isEmpty {
+                        header.msg_control = control.baseAddress
+                        header.msg_controllen = control.count
+                        if let first = clinux_cmsg_firsthdr(&header) {
+                            first.pointee.cmsg_level = SOL_SOCKET
+                            first.pointee.cmsg_type = CInt(SCM_RIGHTS)
+                            first.pointee.cmsg_len = clinux_cmsg_len(size)
+                            descriptors.withUnsafeBytes {
+                                if let source = $0.baseAddress { memcpy(clinux_cmsg_data(first), source, size) }
+                            }
+                        }
+                    }
+                    _ = sendmsg(channel, &header, CInt(MSG_NOSIGNAL))
+                }
+            }
+        }
     }
 }

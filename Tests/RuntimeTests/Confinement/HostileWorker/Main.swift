@@ -8,7 +8,8 @@ import RuntimeWorker
 ///
 /// Everything but `TPMLIB_Process` is the real worker's. That function is this program's own, which the linker takes
 /// before the library's: it attacks when a TPM2_GetRandom asks for a number of bytes that no TPM gives, and else does
-/// what the library's does. `--list` prints the attacks.
+/// what the library's does. `--list` prints the attacks, each with the reason that the supervisor
+/// has to give.
 @main
 struct Main {
     /// TPM2_GetRandom of so many bytes and more is an order to attack.
@@ -25,9 +26,13 @@ struct Main {
     static func main() {
         if CommandLine.arguments.dropFirst().first == "--list" {
             for (first, attacks) in orders {
-                for (index, attack) in attacks.enumerated() { print(first + index, attack.name) }
+                for (index, attack) in attacks.enumerated() {
+                    print(first + index, attack.name, attack.reason, separator: "\t")
+                }
             }
-            for (index, attempt) in Attempt.all.enumerated() { print(firstAttempt + index, attempt.name) }
+            for (index, attempt) in Attempt.all.enumerated() {
+                print(firstAttempt + index, attempt.name, separator: "\t")
+            }
             return
         }
         // Found and made while that can still be done.
