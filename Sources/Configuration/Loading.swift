@@ -16,14 +16,12 @@ extension Configuration {
     ) throws(Failure) -> Configuration {
         let file: Descriptor
         do {
-            // Not to be held up by a pipe, should there be one in its place.
-            file = try .open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+            file = try .openFile(path, .read)
         } catch let error where error.code == ENOENT && mayBeMissing && !exists(path) {
             return Configuration()
         }
         let what = "cannot read \(path)"
         let status = try file.status(path)
-        guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(what, because: "it is no regular file") }
         guard status.st_uid == 0 || status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
             throw Failure(
                 what,

@@ -71,18 +71,14 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     /// Reads `config.json` of a bundle.
     static func load(bundle: String) throws(Failure) -> BundleFile {
         let path = "\(bundle)/config.json"
-        // Not to be held up by a pipe, should there be one in its place.
         let file: Descriptor
         do {
-            file = try .open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+            file = try .openFile(path, .read)
         } catch let error where error.code == ENOENT && bundle == "/" {
             // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
             throw error.helped(by: "the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
         }
         let status = try file.status(path)
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(path)", because: "it is no regular file")
-        }
         let content = try file.readAll(limit: sizeLimit, path)
         return BundleFile(
             path: path,

@@ -91,8 +91,7 @@ extension MadeState {
         let name = "\(LeaseFiles.madeState) of the lease \(lease)"
         let content: [UInt8]
         do {
-            let options = OpenOptions.beneath(O_RDONLY | O_NONBLOCK)
-            content = try Descriptor.open(LeaseFiles.madeState, options, at: directory.number, as: name)
+            content = try Descriptor.openFile(LeaseFiles.madeState, .beneath(O_RDONLY), at: directory.number, as: name)
                 .readAll(limit: 65536, name)
         } catch let error where error.code == ENOENT {
             return nil

@@ -101,6 +101,13 @@ public struct OpenOptions: Sendable {
         return options
     }
 
+    /// The same, and no pipe or terminal is waited for.
+    var withoutWaiting: OpenOptions {
+        var options = self
+        options.flags |= O_NONBLOCK | O_NOCTTY
+        return options
+    }
+
     /// Reading; links in the path are followed.
     public static let read = OpenOptions(O_RDONLY)
     /// A directory, as an anchor for further calls.

@@ -2,18 +2,44 @@ import CLinux
 import Glibc
 
 extension Descriptor {
-    /// Reads a file from its position to its end; more than `limit` bytes are an error.
-    public borrowing func readAll(limit: Int, _ name: String) throws(Failure) -> [UInt8] {
+    /// Opens a plain file, and nothing else that may be in its place.
+    ///
+    /// A pipe would be waited for, and a device can be anything. open(2), O_NONBLOCK
+    public static func openFile(
+        _ path: String,
+        _ options: OpenOptions,
+        at directory: CInt = AT_FDCWD,
+        as name: String? = nil
+    ) throws(Failure) -> Descriptor {
+        let file = try Descriptor.open(path, options.withoutWaiting, at: directory, as: name)
+        let name = name ?? path
+        guard try file.status(name).st_mode & S_IFMT == S_IFREG else {
+            throw Failure("cannot read \(name)", because: "it is no regular file")
+        }
+        return file
+    }
+
+    /// Reads a file from its position to its end; more than `limit` bytes are an error, and so is an end that has not come
+    /// by the deadline (ETIMEDOUT).
+    public borrowing func readAll(
+        limit: Int,
+        _ name: String,
+        until deadline: Deadline? = nil
+    ) throws(Failure) -> [UInt8] {
         let number = self.number
+        let what = "cannot read \(name)"
         var content: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 16384)
         while true {
-            let count = try systemCall("read", "cannot read \(name)") {
+            if let deadline, try wait(for: number, until: deadline) == 0 {
+                throw Failure(what, because: "its end does not come", code: ETIMEDOUT)
+            }
+            let count = try systemCall("read", what) {
                 chunk.withUnsafeMutableBytes { read(number, $0.baseAddress, $0.count) }
             }
             if count == 0 { return content }
             guard content.count + count <= limit else {
-                throw Failure("cannot read \(name)", because: "it is larger than \(limit) bytes")
+                throw Failure(what, because: "it is larger than \(limit) bytes")
             }
             content.append(contentsOf: chunk[..<count])
         }
@@ -24,7 +50,7 @@ extension Descriptor {
         let number = self.number
         var rest = bytes
         while !rest.isEmpty {
-            let count = try systemCall("write", "cannot write \(name)") { write(number, rest.baseAddress, rest.count) }
+            let count = try writing(name) { write(number, rest.baseAddress, rest.count) }
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
     }
@@ -34,7 +60,7 @@ extension Descriptor {
         let number = self.number
         var offset = 0
         while offset < bytes.count {
-            offset += try systemCall("write", "cannot write \(name)") {
+            offset += try writing(name) {
                 bytes.withUnsafeBytes { write(number, $0.baseAddress.map { $0 + offset }, $0.count - offset) }
             }
         }
@@ -63,7 +89,7 @@ extension Descriptor {
         let number = self.number
         var written = 0
         while written < bytes.count {
-            written += try systemCall("pwrite", "cannot write \(name)") {
+            written += try writing(name, "pwrite") {
                 bytes.withUnsafeBytes {
                     pwrite(number, $0.baseAddress.map { $0 + written }, $0.count - written, off_t(offset + written))
                 }
@@ -75,6 +101,18 @@ extension Descriptor {
     public borrowing func synchronizeData(_ name: @autoclosure () -> String) throws(Failure) {
         let number = self.number
         try systemCall("fdatasync", "cannot sync \(name())") { fdatasync(number) }
+    }
+
+    private borrowing func writing(
+        _ name: String,
+        _ call: String = "write",
+        _ body: () -> Int
+    ) throws(Failure) -> Int {
+        do {
+            return try systemCall(call, "cannot write \(name)", body)
+        } catch let error where error.code == EFBIG {
+            throw error.helped(by: "raise RLIMIT_FSIZE: ulimit -f, or LimitFSIZE= of the engine's service")
+        }
     }
 
     /// Waits until the file's content, or the directory's entries, are on stable storage. fsync(2)

@@ -13,8 +13,14 @@ func requireOneReader(of paths: [String?]) throws {
     }
 }
 
+/// How long whoever is at the other end of a pipe may take, in milliseconds: perhaps a person who types.
+private let patience = 300_000
+
 /// Reads a file that may hold a secret; `-` is standard input.
+///
+/// A pipe, as a shell's `<(...)` is, is waited for, but not without end.
 func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
+    // open(2) itself would wait for a pipe's other end.
     let file =
         path == stream
         ? Descriptor(
@@ -22,16 +28,24 @@ func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
                 fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
             }
         )
-        : try Descriptor.open(path, .read)
+        : try Descriptor.open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
     let name = path == stream ? "standard input" : path
     let status = try file.status(name)
     // No more locked memory than it takes: the limit of some is megabytes. Files of procfs say that they are empty.
     let hasSize = status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
     let content = try SecretBytes(capacity: hasSize ? min(Int(status.st_size), limit) + 1 : limit + 1)
     let number = file.number
-    while content.count < content.capacity,
-        try systemCall("read", "cannot read \(name)", { content.append { read(number, $0.baseAddress, $0.count) } }) > 0
-    {}
+    let deadline = Deadline(milliseconds: patience)
+    while content.count < content.capacity {
+        guard try wait(for: number, until: deadline) != 0 else {
+            let seconds = patience / 1000
+            throw Failure("cannot read \(name)", because: "nobody writes to it, or closes it, within \(seconds) s")
+        }
+        let count = try systemCall("read", "cannot read \(name)") {
+            content.append { read(number, $0.baseAddress, $0.count) }
+        }
+        if count == 0 { break }
+    }
     guard content.count <= limit else {
         throw Failure("cannot read \(name)", because: "it is larger than \(limit) bytes")
     }

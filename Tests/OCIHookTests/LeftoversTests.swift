@@ -146,8 +146,8 @@ import Testing
                 "cannot read the lease junk: it is damaged (remove its directory once its container is gone)",
                 "cannot open the lease link: openat2: Not a directory "
                     + "(it is none of ours: remove it from /run/container-vtpm)",
-                "cannot read the lease list: read: Is a directory",
-                "cannot read the lease pipe: it is damaged (remove its directory once its container is gone)",
+                "cannot read the lease list: it is no regular file",
+                "cannot read the lease pipe: it is no regular file",
             ]
         )
         leftovers.removeAll(in: runDirectory)

@@ -21,7 +21,7 @@ final class TemporaryDirectory {
     }
 
     func read(_ name: String) throws -> [UInt8] {
-        try Descriptor.open("\(path)/\(name)", .read).readAll(limit: 1 << 24, name)
+        try Descriptor.openFile("\(path)/\(name)", .read).readAll(limit: 1 << 24, name)
     }
 
     func write(_ name: String, _ bytes: [UInt8]) throws {

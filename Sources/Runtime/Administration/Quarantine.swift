@@ -132,7 +132,7 @@ public struct Quarantine {
     }
 
     private func read(in directory: borrowing Descriptor) throws(Failure) -> [UInt8] {
-        try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: "a state in \(path)")
+        try Descriptor.openFile(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: "a state in \(path)")
             .readAll(limit: StateFile.sizeLimit, path)
     }
 

@@ -98,12 +98,8 @@ public struct SystemLog {
     }
 
     private func readEnd(of path: String) throws(Failure) -> [UInt8] {
-        // Whatever is there under this name, opening it waits for nobody.
-        let file = try Descriptor.open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+        let file = try Descriptor.openFile(path, .read)
         let status = try file.status(path)
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw Failure("cannot read \(path)", because: "it is no regular file")
-        }
         let number = file.number
         let start = max(Int(status.st_size) - byteLimit, 0)
         try systemCall("lseek", "cannot read \(path)") { lseek(number, off_t(start), SEEK_SET) }

@@ -84,9 +84,7 @@ public struct Lease: Codable, Equatable, Sendable {
     public static func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> Lease? {
         let file: Descriptor
         do {
-            // Something else than a file, which somebody has put there, is not waited for.
-            let options = OpenOptions.beneath(O_RDONLY | O_NONBLOCK)
-            file = try .open(LeaseFiles.lease, options, at: directory.number, as: "the lease \(name)")
+            file = try .openFile(LeaseFiles.lease, .beneath(O_RDONLY), at: directory.number, as: "the lease \(name)")
         } catch let error where error.code == ENOENT {
             return nil
         }
@@ -109,7 +107,7 @@ public struct Lease: Codable, Equatable, Sendable {
     public func write(in directory: borrowing Descriptor) throws(Failure) {
         let what = "cannot write the lease of \"\(containerID)\""
         let number = directory.number
-        let file = try Descriptor.open(
+        let file = try Descriptor.openFile(
             LeaseFiles.unfinishedLease,
             .beneath(O_WRONLY | O_CREAT, mode: 0o600),
             at: number,

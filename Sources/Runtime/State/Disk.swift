@@ -90,7 +90,7 @@ public struct LocalDisk: Disk {
         as path: String
     ) throws(Failure) -> Descriptor {
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
-        return try .open(name, options, at: directory.number, as: path)
+        return try .openFile(name, options, at: directory.number, as: path)
     }
 
     public func write(

@@ -55,7 +55,7 @@ public struct FileLock: ~Copyable {
         _ object: String
     ) throws(Failure) {
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
-        let file = try Descriptor.open(name, options, at: directory.number, as: "the lock of \(object)")
+        let file = try Descriptor.openFile(name, options, at: directory.number, as: "the lock of \(object)")
         try self.init(of: file, until: deadline, object)
     }
 

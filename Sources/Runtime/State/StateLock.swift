@@ -56,7 +56,7 @@ package struct StateLock: ~Copyable {
     ) throws(Failure) {
         let what = "cannot use the state \"\(stateID)\""
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
-        let file = try Descriptor.open(Self.name, options, at: directory.number, as: "the state's lock")
+        let file = try Descriptor.openFile(Self.name, options, at: directory.number, as: "the state's lock")
         let number = file.number
         while true {
             do {
@@ -92,7 +92,7 @@ package struct StateLock: ~Copyable {
     package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         let file: Descriptor
         do {
-            file = try .open(name, .beneath(O_RDONLY), at: directory.number, as: "the state's lock")
+            file = try .openFile(name, .beneath(O_RDONLY), at: directory.number, as: "the state's lock")
         } catch let error where error.code == ENOENT {
             return nil
         }

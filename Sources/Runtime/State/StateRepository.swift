@@ -92,7 +92,7 @@ public final class StateRepository {
 
     static func readFile(in directory: borrowing Descriptor, path: String) throws(Failure) -> [UInt8] {
         do {
-            return try Descriptor.open(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
+            return try Descriptor.openFile(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
                 .readAll(limit: StateFile.sizeLimit, path)
         } catch let error where error.code == ENOENT {
             throw Failure(

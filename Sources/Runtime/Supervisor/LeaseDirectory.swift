@@ -104,6 +104,6 @@ struct LeaseDirectory: ~Copyable {
     ) throws(Failure) {
         let what = "\(file) of the lease \(name)"
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
-        try Descriptor.open(file, options, at: directory.number, as: what).writeAll(content, what)
+        try Descriptor.openFile(file, options, at: directory.number, as: what).writeAll(content, what)
     }
 }

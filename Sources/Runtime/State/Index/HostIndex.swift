@@ -248,7 +248,7 @@ public final class HostIndex {
 
     func load() throws(Failure) -> IndexFile? {
         do {
-            let file = try Descriptor.open(Self.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
+            let file = try Descriptor.openFile(Self.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
             return try IndexFile(parsing: file.readAll(limit: IndexFile.sizeLimit, path), keys: keys, path: path)
         } catch let error where error.code == ENOENT {
             return nil

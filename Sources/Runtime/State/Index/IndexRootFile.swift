@@ -115,7 +115,7 @@ extension HostIndex {
     /// Whether a root is known to be on stable storage: whoever replaced it may have been killed before that.
     func isDurable(_ root: IndexRoot) throws(Failure) -> Bool {
         do {
-            let file = try Descriptor.open(Self.rootLockName, .beneath(O_RDONLY), at: directory.number, as: path)
+            let file = try Descriptor.openFile(Self.rootLockName, .beneath(O_RDONLY), at: directory.number, as: path)
             let tag = try file.readAll(count: IndexKey.tagSize, at: 0, path)
             return tag == Array(try encoded(root).suffix(IndexKey.tagSize))
         } catch let error where error.code == ENOENT {
@@ -135,7 +135,7 @@ extension HostIndex {
     /// It is a hint that saves a flush: without it, there is one more.
     private func noteDurable(_ content: [UInt8]) {
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT, mode: 0o600)
-        guard let file = try? Descriptor.open(Self.rootLockName, options, at: directory.number, as: path) else {
+        guard let file = try? Descriptor.openFile(Self.rootLockName, options, at: directory.number, as: path) else {
             return
         }
         try? file.writeAll(Array(content.suffix(IndexKey.tagSize)), at: 0, path)

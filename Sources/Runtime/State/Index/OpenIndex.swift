@@ -38,7 +38,7 @@ final class OpenIndex {
         _ path: String
     ) throws(Failure) -> Descriptor {
         do {
-            return try .open(name, .beneath(O_RDWR), at: directory.number, as: "\(path)'s \(name)")
+            return try .openFile(name, .beneath(O_RDWR), at: directory.number, as: "\(path)'s \(name)")
         } catch let error where error.code == ENOENT {
             throw Failure(
                 "cannot load the index \(path)",
