@@ -134,8 +134,6 @@ static inline int clinux_landlock_allow(int ruleset, const struct landlock_path_
 }
 static inline int clinux_landlock_restrict(int ruleset) { return (int)syscall(SYS_landlock_restrict_self, ruleset, 0); }
 
-static inline void clinux_syslog(int priority, const char *text) { syslog(priority, "%s", text); }
-
 // The program's own file, from its first byte to the end of its code: end(3), and GNU ld's name for the start.
 extern const char __executable_start[];
 extern const char etext[];

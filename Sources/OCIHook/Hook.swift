@@ -22,7 +22,7 @@ public enum Hook {
         let (stage, setting) = try parse(arguments)
         try Hardening.closeInheritedDescriptors(from: 3)
         try Hardening.resetInheritance()
-        Log.open("vtpm-hook")
+        Log.open("vtpm-hook", reconnects: false)
         try Hardening.protectMemory()
         guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
         let input = Descriptor(owning: STDIN_FILENO)

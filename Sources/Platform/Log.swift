@@ -1,23 +1,113 @@
 import CLinux
 import Glibc
 
-/// The system log: syslog(3), which systemd's journal takes in as well.
+/// The system log, as syslog(3) writes to it, but never waited for.
+///
+/// syslog(3) itself blocks for as long as the daemon behind `/dev/log` reads nothing (unix(7), `max_dgram_qlen`): a
+/// stalled journal would stop every store, creation and stop. Here a line that the daemon does not take at once is lost,
+/// and the next one that gets through says how many were.
 public enum Log {
-    /// Sets the program's name, which lines carry; to be called once, at the start of a program.
-    public static func open(_ program: StaticString) {
-        // openlog keeps the pointer; a StaticString's lives as long as the program.
-        program.utf8Start.withMemoryRebound(to: CChar.self, capacity: program.utf8CodeUnitCount + 1) {
-            openlog($0, LOG_PID | LOG_NDELAY, LOG_DAEMON)
-        }
+    private nonisolated(unsafe) static var connection: LogConnection?
+
+    /// Sets the program's name, which lines carry, and connects; to be called once, at the start of a program that logs.
+    ///
+    /// A program that enters a container's mount namespace does not connect again: `/dev/log` could be the container's.
+    public static func open(_ program: String, reconnects: Bool = true) {
+        connection = LogConnection(program, reconnects: reconnects)
     }
 
     /// One event of a vTPM's life.
     public static func notice(_ text: String) {
-        clinux_syslog(LOG_NOTICE, text.onOneLine)
+        connection?.send(LOG_NOTICE, text)
     }
 
     /// Something that an operator has to look at.
     public static func error(_ text: String) {
-        clinux_syslog(LOG_ERR, text.onOneLine)
+        connection?.send(LOG_ERR, text)
+    }
+}
+
+/// A socket of our own to the system log. RFC 3164, in the form of syslog(3)
+package struct LogConnection: ~Copyable {
+    /// The longest text of a line, in bytes: rsyslog cuts at 8 KiB unless it is told otherwise ($MaxMessageSize).
+    package static let textLimit = 7 * 1024
+
+    private let program: String
+    private let path: String
+    private let reconnects: Bool
+    private var socket: Descriptor?
+    /// How many lines were lost since the last one that got through.
+    private var lost = 0
+
+    /// Connects, if anybody listens yet.
+    package init(_ program: String, path: String = "/dev/log", reconnects: Bool = true) {
+        self.program = program
+        self.path = path
+        self.reconnects = reconnects
+        // The time zone's file is read now: later it may be out of reach.
+        tzset()
+        socket = Self.connect(to: path)
+    }
+
+    /// Sends one line, or counts it as lost.
+    package mutating func send(_ severity: CInt, _ text: String) {
+        let text = text.onOneLine.cut(toBytes: Self.textLimit)
+        let note = lost == 0 ? "" : " (lines that the system log did not take before it: \(lost))"
+        let line = Array("<\(LOG_DAEMON | severity)>\(Self.now()) \(program)[\(getpid())]: \(text)\(note)".utf8)
+        lost = deliver(line) ? 0 : lost + 1
+    }
+
+    /// Gives the socket up, as when the daemon was restarted.
+    package mutating func disconnect() { socket = nil }
+
+    private mutating func deliver(_ line: [UInt8]) -> Bool {
+        var code = transmit(line)
+        // A full queue is EAGAIN. Anything else says that the daemon is gone, or is another one by now.
+        if code != 0, code != EAGAIN, code != ENOBUFS, reconnects {
+            socket = Self.connect(to: path)
+            code = transmit(line)
+        }
+        return code == 0
+    }
+
+    /// Returns 0, or the `errno`.
+    private borrowing func transmit(_ line: [UInt8]) -> CInt {
+        let number: CInt
+        switch socket {
+        case .none: return ENOTCONN
+        case .some(let socket): number = socket.number
+        }
+        let sent = line.withUnsafeBytes {
+            Glibc.send(number, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT) | CInt(MSG_NOSIGNAL))
+        }
+        return sent < 0 ? errno : 0
+    }
+
+    private static func connect(to path: String) -> Descriptor? {
+        let number = Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard number >= 0 else { return nil }
+        let socket = Descriptor(owning: number)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard result == 0 else { return nil }
+        return socket
+    }
+
+    /// The local time, without a year: `Nov  3 07:08:09`.
+    private static func now() -> String {
+        var seconds = time(nil)
+        var parts = tm()
+        localtime_r(&seconds, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        strftime(&text, text.count, "%b %e %H:%M:%S", &parts)
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

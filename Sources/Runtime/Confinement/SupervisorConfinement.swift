@@ -72,8 +72,6 @@ public struct SupervisorConfinement: ~Copyable {
     /// (security/apparmor/domain.c, `apparmor_bprm_creds_for_exec`).
     public borrowing func enforce() throws(Failure) {
         try Hardening.forbidNewPrivileges()
-        // syslog(3) reads the time zone when it is first needed.
-        tzset()
         try joinGroups()
         try Capabilities.bound(to: Self.capabilities)
         try Capabilities.keep(Self.capabilities)

@@ -14,6 +14,7 @@ struct HostileSupervisorTests {
         ("changes the index", 0),
         ("lists the index", 0),
         ("removes its lease", 0),
+        ("writes to the log", 0),
         ("takes 4 MiB in one piece", 0),
         ("advises huge pages", ENOSYS),
         ("asks for a terminal", ENOTTY),

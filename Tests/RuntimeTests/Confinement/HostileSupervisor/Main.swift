@@ -21,13 +21,43 @@ struct Main {
             exit(code(open("\(root)/state", O_RDONLY | O_DIRECTORY)))
         }
         if attempt == "starts a program without a descriptor" { exit(startWithoutDescriptor()) }
+        let log = try listen(as: "\(root)/log")
+        var connection = LogConnection("hostile", path: "\(root)/log")
         let confinement = try SupervisorConfinement()
         try confinement.allowState(.open("\(root)/state", .directory))
         try confinement.allowIndex(.open("\(root)/index", .directory))
         try confinement.allowLease(.open("\(root)/run/lease", .directory))
         try confinement.allowRemoval(in: .open("\(root)/run", .directory))
         try confinement.enforce()
+        if attempt == "writes to the log" { exit(hasLog(&connection, log)) }
         exit(files(attempt, root) ?? calls(attempt) ?? 127)
+    }
+
+    private static func listen(as path: String) throws -> Descriptor {
+        let log = Descriptor(owning: socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
+        let number = log.number
+        try systemCall("bind", "cannot listen") {
+            withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            }
+        }
+        return log
+    }
+
+    /// Writes before and after the log daemon has hung up on it.
+    private static func hasLog(_ connection: inout LogConnection, _ log: borrowing Descriptor) -> CInt {
+        var line = [UInt8](repeating: 0, count: 100)
+        for _ in 0..<2 {
+            connection.send(LOG_NOTICE, "a line")
+            guard read(log.number, &line, line.count) > 0 else { return errno }
+            connection.disconnect()
+        }
+        return 0
     }
 
     /// With no descriptor free for the child's own, nothing of it is left; ends with why it was not started.
