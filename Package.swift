@@ -138,7 +138,8 @@ let package = Package(
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
+                "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-hook", "vtpm-supervisor", "vtpm-worker",
+                "vtpmctl",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
@@ -31,6 +32,7 @@ extern ssize_t getxattr(const char *, const char *, void *, size_t);
 
 // Hidden by glibc without _GNU_SOURCE.
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
+extern int personality(unsigned long);
 extern int close_range(unsigned int, unsigned int, int);
 extern int pidfd_open(pid_t, unsigned int);
 extern int pidfd_send_signal(int, int, siginfo_t *, unsigned int);
@@ -103,6 +105,12 @@ static inline int clinux_bpf(int command, union bpf_attr *attributes, unsigned i
 static inline int clinux_prctl(int option, unsigned long argument) {
     return prctl(option, argument, 0UL, 0UL, 0UL);
 }
+static inline int clinux_personality(unsigned long persona) { return personality(persona); }
+static inline int clinux_nice_value(void) { return getpriority(PRIO_PROCESS, 0); }
+static inline int clinux_set_nice_value(int value) { return setpriority(PRIO_PROCESS, 0, value); }
+// IOPRIO_WHO_PROCESS is 1; linux/ioprio.h came with Linux 5.15.
+static inline int clinux_ioprio(pid_t process) { return (int)syscall(SYS_ioprio_get, 1, process); }
+static inline int clinux_reset_ioprio(void) { return (int)syscall(SYS_ioprio_set, 1, 0, 0); }
 static inline int clinux_pivot_root(const char *new_root, const char *put_old) {
     return (int)syscall(SYS_pivot_root, new_root, put_old);
 }

@@ -24,14 +24,29 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     /// The longest container ID, in bytes.
     static let identifierLimit = 4096
 
+    /// How long the runtime may take to write a state and to close its end of the pipe, in milliseconds.
+    public static let patience = 10_000
+
     /// Reads and checks a state.
-    public init(reading input: borrowing Descriptor) throws(Failure) {
-        try self.init(parsing: input.readAll(limit: Self.sizeLimit, "the container's state"))
+    ///
+    /// Its end is what tells that it is whole, and a runtime that leaves the pipe open is not waited for without end.
+    public init(reading input: borrowing Descriptor, patience: Int = ContainerState.patience) throws(Failure) {
+        let what = "the container's state"
+        do {
+            try self.init(parsing: input.readAll(limit: Self.sizeLimit, what, until: Deadline(milliseconds: patience)))
+        } catch let error where error.code == ETIMEDOUT {
+            throw Failure(
+                "cannot read \(what)",
+                because: "standard input was not closed within \(patience / 1000) s",
+                remedy: "the runtime has to close it after the state; see that no other process has its end of the pipe"
+            )
+        }
     }
 
     /// Parses and checks a state.
     public init(parsing json: [UInt8]) throws(Failure) {
         let what = "cannot read the container's state"
+        guard !json.isEmpty else { throw Failure(what, because: "standard input is empty or closed") }
         do {
             self = try JSONDecoder().decode(ContainerState.self, from: Data(json))
         } catch {

@@ -19,10 +19,13 @@ public enum Hook {
     ///
     /// An error has been written to the log when this returns.
     public static func run(_ arguments: [String]) throws(Failure) {
-        let (stage, setting) = try parse(arguments)
+        var setting = HookSetting()
+        let notReset = try Inheritance.reset(from: .engine)
         try Hardening.closeInheritedDescriptors(from: 3)
-        try Hardening.resetInheritance()
+        try Hardening.clearEnvironment()
+        let stage = try parse(arguments, &setting)
         Log.open("vtpm-hook", reconnects: false)
+        for failure in notReset { Log.notice("\(failure)") }
         try Hardening.protectMemory()
         guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
         let input = Descriptor(owning: STDIN_FILENO)
@@ -45,14 +48,13 @@ public enum Hook {
         }
     }
 
-    /// The stage, and what the engine has set for it; before the environment is cleared.
-    private static func parse(_ arguments: [String]) throws(Failure) -> (Stage, HookSetting) {
-        var setting = HookSetting()
+    /// The stage, and what the engine has set for it.
+    private static func parse(_ arguments: [String], _ setting: inout HookSetting) throws(Failure) -> Stage {
         switch (arguments.first.flatMap { Stage(rawValue: $0) }, arguments.count) {
-        case (let stage?, 1): return (stage, setting)
+        case (let stage?, 1): return stage
         case (let stage?, 3) where arguments[1] == "--config":
             setting.configurationPath = arguments[2]
-            return (stage, setting)
+            return stage
         default:
             let stages = Stage.allCases.map(\.rawValue).joined(separator: ", ")
             throw Failure(
@@ -64,7 +66,7 @@ public enum Hook {
     }
 }
 
-/// What the engine's configuration sets for the hook.
+/// What the engine's configuration sets for the hook; to be made before the environment is cleared.
 public struct HookSetting: Sendable {
     /// The configuration file that an argument names; the standard one, which may be missing, where none does.
     var configurationPath: String?

@@ -28,18 +28,9 @@ public enum Hardening {
         try systemCall("close_range", "cannot close inherited descriptors") { close_range(first, UInt32.max, 0) }
     }
 
-    /// Sets to a known value what a program inherits from an engine and can be harmed by.
-    ///
-    /// An environment that leads libcrypto to another configuration; blocked signals (crun's); an ignored SIGCHLD, with
-    /// which no child can be waited for; a umask that lets others read. clearenv(3), sigprocmask(2), umask(2)
-    public static func resetInheritance() throws(Failure) {
+    /// Removes the environment, which leads libraries to other files. clearenv(3)
+    public static func clearEnvironment() throws(Failure) {
         guard clearenv() == 0 else { throw Failure("cannot clear the environment", call: "clearenv", code: ENOMEM) }
-        Glibc.signal(SIGCHLD, SIG_DFL)
-        var none = sigset_t()
-        sigemptyset(&none)
-        try systemCall("sigprocmask", "cannot unblock signals") { sigprocmask(SIG_SETMASK, &none, nil) }
-        umask(0o077)
-        try systemCall("chdir", "cannot leave the working directory") { chdir("/") }
     }
 
     /// Gives back the pages of the program's file that its start has touched.

@@ -11,8 +11,7 @@ struct Main {
         do throws(Failure) {
             try Hook.run(arguments)
         } catch {
-            let line = Array("vtpm-hook: \(error)\n".utf8)
-            _ = write(STDERR_FILENO, line, line.count)
+            StandardError.write("vtpm-hook: \(error)")
             exit(1)
         }
     }

@@ -8,7 +8,15 @@ import RuntimeSupervisor
 @main
 struct Main {
     static func main() {
-        Log.open("vtpm-supervisor")
+        do throws(Failure) {
+            let notReset = try Inheritance.reset(from: .ours)
+            Log.open("vtpm-supervisor")
+            for failure in notReset { Log.notice("\(failure)") }
+        } catch {
+            Log.open("vtpm-supervisor")
+            Log.error("\(error)")
+            exit(1)
+        }
         guard CommandLine.arguments.count == 2 else {
             Log.error("cannot start the supervisor: the hook names no worker's program")
             exit(64)

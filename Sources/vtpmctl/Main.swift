@@ -15,6 +15,9 @@ struct VTPMControl: ParsableCommand {
         // It holds keys and states: no core dump, no other configuration of libcrypto than the host's.
         HostOptions.credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
         do throws(Failure) {
+            let notReset = try Inheritance.reset(from: .person)
+            Log.open("vtpmctl")
+            for failure in notReset { Log.notice("\(failure)") }
             try Hardening.protectMemory()
             for name in ["OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES"] {
                 unsetenv(name)

@@ -19,13 +19,29 @@ import Testing
         #expect(state.bundle == "/b")
     }
 
+    /// A runtime that leaves its end of the pipe open, with all of the state written or nothing.
+    @Test(arguments: [#"{"id":"a","bundle":"/b"}"#, ""]) func anInputWithoutEndIsNotWaitedFor(text: String) throws {
+        var ends: [CInt] = [-1, -1]
+        try #require(pipe(&ends) == 0)
+        let input = Descriptor(owning: ends[0])
+        let runtime = Descriptor(owning: ends[1])
+        try runtime.writeAll(Array(text.utf8), "the state")
+        let error = #expect(throws: Failure.self) { try ContainerState(reading: input, patience: 100) }
+        #expect(
+            error?.description.hasPrefix("cannot read the container's state: standard input was not closed within")
+                == true
+        )
+        withExtendedLifetime(runtime) {}
+    }
+
     @Test func readsAStoppedContainer() throws {
         let state = try ContainerState(parsing: Array(#"{"id":"a","bundle":"/b","status":"stopped"}"#.utf8))
         #expect(state.pid == nil)
     }
 
     @Test(arguments: [
-        ("", "not an OCI state"), ("{", "not an OCI state"), ("[]", "not an OCI state"), ("null", "not an OCI state"),
+        ("", "standard input is empty or closed"), ("{", "not an OCI state"), ("[]", "not an OCI state"),
+        ("null", "not an OCI state"),
         (#"{"id":"a"}"#, "\"bundle\" is missing"), (#"{"bundle":"/b"}"#, "\"id\" is missing"),
         (#"{"id":7,"bundle":"/b"}"#, "\"id\" is of the wrong type"),
         (#"{"id":"a","bundle":"/b","pid":"7"}"#, "\"pid\" is of the wrong type"),
