@@ -59,6 +59,14 @@ expect_failure() { # WHAT COMMAND...
     fi
 }
 
+# A command that has to fail for a reason.
+expect_error() { # WHAT REGEX COMMAND...
+    local what=$1 regex=$2 error
+    shift 2
+    ! error=$("$@" 2>&1 </dev/null) || fail "$what: expected a failure"
+    expect_match "$what" "$regex" "$error"
+}
+
 # Repeats a command until it succeeds. The deadline is only there to end a case that has gone wrong.
 wait_until() { # WHAT COMMAND...
     local what=$1 deadline=$((SECONDS + 60))

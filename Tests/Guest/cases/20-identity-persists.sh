@@ -31,5 +31,5 @@ done
 
 container_start other
 expect_different "endorsement keys of two IDs" "$first_endorsement_key" "$(endorsement_key other)"
-expect_failure "the first TPM's key in another TPM" persistent_key other
+expect_error "the first TPM's key in another TPM" 'the handle is not correct' persistent_key other
 container_stop other

@@ -78,6 +78,8 @@ for device in /dev/tpm0 /dev/tpmrm0; do
     expect_match "the answer at $device" '^8001000000140000000000' "$(raw_command hostile "$device" "$get_random")"
 done
 expect_equal "the endorsement key" "$key" "$(endorsement_key hostile)"
+# The log has what the supervisor says at all.
+grep --quiet 'vtpm-supervisor.*"hostile" is tpm' "$SYSLOG" || fail "the log has no line of the supervisor's"
 expect_equal "failures in the log" '' "$(grep 'vtpm-supervisor.*failed' "$SYSLOG" || true)"
 container_stop hostile
 expect_host "$before"

@@ -21,7 +21,7 @@ cmp --silent "$WORK/ours/keys/master.key" "$MASTER_KEY" && fail "two stores have
 
 container_wrap_hooks mine
 host=$(host_snapshot)
-expect_creation_refused mine key
+expect_creation_refused mine 'needs the master key'
 expect_host "$host"
 expect_states "$foreign"
 

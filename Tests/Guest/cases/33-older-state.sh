@@ -16,14 +16,14 @@ cp --archive "$STATES/mine" "$WORK/current"
 container_wrap_hooks mine
 host=$(host_snapshot)
 
-refused() { # WHAT REGEX
+refused() { # WHAT REGEX [WHAT-VERIFY-SAYS]
     local states
     states=$(state_snapshot)
     expect_creation_refused mine "$2"
     expect_host "$host"
     expect_states "$states"
     cat "$BUNDLES/mine/hook.createRuntime.error"
-    expect_failure "$1: vtpmctl state verify" vtpmctl state verify mine
+    expect_error "$1: vtpmctl state verify" "${3:-${2%% .\**}}" vtpmctl state verify mine
 }
 
 put() { # FOLDER
@@ -41,7 +41,7 @@ expect_equal "NV indexes of an older state" '' "$(container_exec mine tpm2_getca
 container_stop mine
 
 rm -rf "$STATES/mine"
-refused "a lost state" 'it existed and is missing .*vtpmctl state reset'
+refused "a lost state" 'it existed and is missing .*vtpmctl state reset' 'cannot find the state "mine": there is none'
 put current
 vtpmctl state accept mine --yes
 
@@ -55,7 +55,7 @@ vtpmctl state verify
 
 mv /var/lib/container-vtpm/index/index "$WORK/index"
 refused "a host without its index" 'it is missing, and there are states that it should know .*vtpmctl state accept --all'
-expect_failure "accepting without a confirmation" vtpmctl state accept --all
+expect_error "accepting without a confirmation" 'nobody has confirmed it' vtpmctl state accept --all
 vtpmctl state accept --all --yes
 vtpmctl state verify
 container_start mine

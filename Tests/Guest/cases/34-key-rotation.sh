@@ -3,14 +3,15 @@
 
 for id in running stopped; do
     container_start "$id"
-    printf -v "key_$id" %s "$(endorsement_key "$id")"
 done
+key_running=$(endorsement_key running)
+key_stopped=$(endorsement_key stopped)
 container_stop stopped
 container_shell running 'tpm2_nvdefine 0x1500001 -C o -s 7 -a "ownerread|ownerwrite"' >/dev/null
 cp "$MASTER_KEY" "$WORK/old.key"
 old=$(vtpmctl key show)
 
-expect_failure "rotating without a confirmation" vtpmctl key rotate
+expect_error "rotating without a confirmation" 'nobody has confirmed it' vtpmctl key rotate
 expect_equal "the master key" "$old" "$(vtpmctl key show)"
 expect_match "what vtpmctl says" '1 states at rest, 1 of running containers' "$(vtpmctl key rotate --yes)"
 new=$(vtpmctl key show)

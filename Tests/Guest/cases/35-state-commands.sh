@@ -34,7 +34,7 @@ done
 expect_states "$states"
 
 vtpmctl state rename web db
-expect_failure "the old name" vtpmctl state show web 2>/dev/null
+expect_error "the old name" 'cannot find the state "web": there is none' vtpmctl state show web
 container_start db
 expect_equal "the endorsement key under the new name" "$key" "$(endorsement_key db)"
 container_stop db
@@ -45,14 +45,14 @@ openssl pkey -in "$WORK/identity.pem" -pubout -out "$WORK/recipient.pem"
 vtpmctl state export db "$WORK/for-recipient" --recipient "$WORK/recipient.pem"
 echo 'a long passphrase' >"$WORK/passphrase"
 vtpmctl state export db "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase"
-expect_failure "overwriting an export" vtpmctl state export db "$WORK/for-passphrase" --swtpm 2>/dev/null
+expect_error "overwriting an export" 'File exists' vtpmctl state export db "$WORK/for-passphrase" --swtpm
 expect_equal "the export's mode" 600 "$(stat --format %a "$WORK/for-passphrase")"
 vtpmctl state purge db --yes
-expect_failure "importing without a key" vtpmctl state import one "$WORK/for-recipient" 2>/dev/null
+expect_error "importing without a key" 'Give one of --passphrase-file, --identity, --swtpm' vtpmctl state import one "$WORK/for-recipient"
 vtpmctl state import one "$WORK/for-recipient" --identity "$WORK/identity.pem"
 vtpmctl state import two "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase"
-expect_failure "importing over a state" \
-    vtpmctl state import two "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase" 2>/dev/null
+expect_error "importing over a state" 'there is one' \
+    vtpmctl state import two "$WORK/for-passphrase" --passphrase-file "$WORK/passphrase"
 container_start one
 expect_equal "the endorsement key after the import" "$key" "$(endorsement_key one)"
 container_stop one

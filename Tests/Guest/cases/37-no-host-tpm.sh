@@ -32,7 +32,7 @@ counter = "host-tpm"
 [host-tpm]
 device = "/dev/tpmrm0"
 END
-refused "a container's TPM in place of the host's" 'virtual|no hardware|vTPM'
+refused "a container's TPM in place of the host's" 'it is tpm0, a vTPM, and no hardware'
 container_stop guest
 
 rm -r /etc/container-vtpm

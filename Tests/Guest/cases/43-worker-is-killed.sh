@@ -16,7 +16,7 @@ for device in /dev/tpm0 /dev/tpmrm0; do
     expect_equal "the answer at $device" "$rc_failure" "$(raw_command broken "$device" "$get_random")"
 done
 expect_failure "tpm2_getrandom" container_exec broken tpm2_getrandom --hex 8
-wait_until "the log to tell of it" grep 'vtpm-supervisor.*broken' "$SYSLOG"
+wait_until "the log to tell of it" grep 'vtpm-supervisor.*"broken" failed .*signal 9' "$SYSLOG"
 
 container_start other
 expect_different "the numbers of the failed TPM and of the next" "$number" "$(lease_field other tpmNumber)"

@@ -16,7 +16,7 @@ umount "$worker"
 # After there is one: the first node can be put into the container, the second cannot.
 container_edit unlucky '.mounts += [{destination: "/dev/tpmrm0", type: "tmpfs", source: "tmpfs"}]'
 before=$(host_snapshot)
-expect_creation_refused unlucky tpmrm0
+expect_creation_refused unlucky 'put /dev/tpmrm0 into the container: something is mounted there'
 expect_host "$before"
 
 container_edit unlucky '.mounts |= map(select(.destination != "/dev/tpmrm0"))'

@@ -24,19 +24,19 @@ wait "$gone"
 host=$(host_snapshot)
 states=$(state_snapshot)
 
-refused "no input" state ''
-refused "broken JSON" state '{"ociVersion": "1.0.2", "id": '
-refused "JSON of another kind" state '["plain"]'
-refused "a state without an ID" id "$(state_json plain "$living" | jq 'del(.id)')"
-refused "a state without a pid" pid "$(state_json plain "$living" | jq 'del(.pid)')"
-refused "a pid that is gone" "$gone" "$(state_json plain "$gone")"
+refused "no input" 'standard input is not an OCI state|standard input is empty' ''
+refused "broken JSON" 'not an OCI state in JSON: it is malformed' '{"ociVersion": "1.0.2", "id": '
+refused "JSON of another kind" 'not an OCI state in JSON' '["plain"]'
+refused "a state without an ID" '"id" is missing' "$(state_json plain "$living" | jq 'del(.id)')"
+refused "a state without a pid" 'its state has no pid' "$(state_json plain "$living" | jq 'del(.pid)')"
+refused "a pid that is gone" "find process $gone: pidfd_open: No such process" "$(state_json plain "$gone")"
 refused "an init in the host's mount namespace" 'mount namespace' "$(state_json plain "$outside")"
 mv "$BUNDLES/plain/config.json" "$WORK/config.json"
-refused "a bundle without config.json" config.json "$(state_json plain "$living")"
+refused "a bundle without config.json" 'config\.json: open: No such file' "$(state_json plain "$living")"
 echo '{"ociVersion": ' >"$BUNDLES/plain/config.json"
-refused "a broken config.json" config.json "$(state_json plain "$living")"
+refused "a broken config.json" 'config\.json: it is malformed' "$(state_json plain "$living")"
 mv "$WORK/config.json" "$BUNDLES/plain/config.json"
-refused "a relative bundle" bundle "$(state_json plain "$living" | jq '.bundle = "bundles/plain"')"
+refused "a relative bundle" 'its bundle is not an absolute path' "$(state_json plain "$living" | jq '.bundle = "bundles/plain"')"
 kill "$living" "$outside"
 
 hook frobnicate "$(state_json plain 1)"

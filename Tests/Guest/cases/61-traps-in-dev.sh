@@ -21,23 +21,23 @@ refused() { # ID REGEX
 # A link that is in the image, where nothing is mounted at /dev; and the same /dev without a link.
 container_bundle image 'del(.mounts[] | select(.destination == "/dev"))'
 ln -s "$WORK/victim" "$BUNDLES/image/rootfs/dev/tpm0"
-refused image /dev
+refused image 'no tmpfs of its own'
 container_bundle no-dev 'del(.mounts[] | select(.destination == "/dev"))'
-refused no-dev /dev
+refused no-dev 'no tmpfs of its own'
 
 # A link that is in the image and that the runtime copies into the tmpfs.
 container_bundle copied '(.mounts[] | select(.destination == "/dev") | .options) += ["tmpcopyup"]'
 ln -s "$WORK/victim" "$BUNDLES/copied/rootfs/dev/tpm0"
-refused copied tpm0
+refused copied 'put /dev/tpm0 into the container: the image has a symbolic link there'
 
 # A link that someone has put into the tmpfs before us.
 for node in tpm0 tpmrm0; do
     container_bundle "hook-$node"
     container_hook_first "hook-$node" "nsenter --target \$pid --mount ln -s $WORK/victim \$rootfs/dev/$node"
-    refused "hook-$node" "$node"
+    refused "hook-$node" "put /dev/$node into the container: the image has a symbolic link there"
 done
 
 # The host's own /dev.
 container_bundle host-dev \
     '(.mounts[] | select(.destination == "/dev")) |= {destination: "/dev", type: "bind", source: "/dev", options: ["bind"]}'
-refused host-dev /dev
+refused host-dev 'no tmpfs of its own'

@@ -29,8 +29,8 @@ states=$(state_snapshot)
 host_pcr_extend 9 "another kernel"
 expect_creation_refused web 'PCRs.*sha256:0-4,6-14.*vtpmctl key import'
 expect_states "$states"
-expect_failure "importing without a confirmation" \
-    vtpmctl key import "$WORK/saved" --passphrase-file "$WORK/passphrase" 2>/dev/null
+expect_error "importing without a confirmation" 'nobody has confirmed it' \
+    vtpmctl key import "$WORK/saved" --passphrase-file "$WORK/passphrase"
 vtpmctl key import "$WORK/saved" --passphrase-file "$WORK/passphrase" --yes
 container_start web
 expect_equal "the endorsement key after the import" "$key" "$(endorsement_key web)"
