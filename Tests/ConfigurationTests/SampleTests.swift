@@ -46,7 +46,8 @@ import Testing
 
     @Test func itShowsTheDefaults() throws {
         var expected = Configuration()
-        // The keys without a default: the group of the process, and what is found on the host.
+        // The keys without a default: the group of the process, how long states are kept, and what is found on the host.
+        expected.retention.unusedFor = 90 * 86_400
         expected.device.group = .name("tss")
         expected.hostTPM.device = "/dev/tpmrm0"
         #expect(try parse(uncommented(source: "file")) == expected)
@@ -64,7 +65,10 @@ import Testing
 
     @Test func itShowsEveryKey() throws {
         let known =
-            ["id", "scope", "ephemeral", "group", "device", "pcrs", "counter", "nv-index"] + Configuration.Key.names
+            [
+                "id", "scope", "ephemeral", "random-ids", "unused-for", "group", "device", "pcrs", "counter",
+                "nv-index",
+            ] + Configuration.Key.names
         let end = try #require(sample.firstIndex(of: "#[key.next]"))
         let resume = try #require(sample.firstIndex(of: "[host-tpm]"))
         #expect((sample[..<end] + sample[resume...]).compactMap(key).sorted() == known.sorted())
