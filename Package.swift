@@ -182,7 +182,7 @@ let package = Package(
         // `make bench`: the same program measures this project and what it is compared with.
         .executableTarget(
             name: "vtpm-bench",
-            dependencies: ["Platform", "RuntimeControl", "RuntimeState", "CLinux"],
+            dependencies: ["Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeState", "CLinux"],
             path: "Bench/Driver",
             swiftSettings: strict
         ),

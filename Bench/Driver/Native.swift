@@ -20,7 +20,7 @@ struct Native {
         try memory.prepare()
         let parts: [(String, () throws(Failure) -> Void)] = [
             ("round trips", roundTrips), ("writes", writes), ("starts", starts), ("manufacture", manufacture),
-            ("fleet", fleet), ("index", index), ("idle", idle),
+            ("fleet", fleet), ("index", index), ("among many", amongMany), ("idle", idle),
         ]
         for (name, part) in parts where only.isEmpty || only.contains(name) {
             Output.say(name)
@@ -112,6 +112,8 @@ struct Native {
     }
 
     private func manufacture() throws(Failure) { try Manufacture(place: disk).measure(max(10 / scale, 2)) }
+
+    private func amongMany() throws(Failure) { try AmongMany(memory: memory, scale: scale).run() }
 
     /// Sizes of a fleet at which its memory is looked at.
     private static let sizes = [1, 2, 5, 10, 20, 50, 100, 150, 200, 300, 400, 500]

@@ -135,7 +135,7 @@ final class OurTPM: RunningTPM {
             }
             return message.body
         }
-        worker = pid_t(try expect(HookMessage.ready).reduce(0) { $0 << 8 | Int32($1) })
+        worker = pid_t(try expect(HookMessage.ready).prefix(4).reduce(0) { $0 << 8 | Int32($1) })
         let ends = try Device.pair()
         var number = ByteWriter()
         number.write(UInt32(0))

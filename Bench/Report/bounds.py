@@ -43,6 +43,7 @@ def verdicts(samples):
     ]
     result.extend(writes(samples))
     result.extend(memory(samples))
+    result.extend(among_many(samples))
     result.append(first_start(samples))
     result.append(none_failed(samples))
     hook = samples.of("hook", "hook, existing state", "ours")
@@ -84,6 +85,15 @@ def memory(samples):
     if pss["floor"] and pss["swtpm"]:
         beside_swtpm.note = f"two bare processes take {pss['floor'] / pss['swtpm']:.2f}"
     return [beside_swtpm, ratio_verdict("PSS at 100 instances, to two bare processes'", ratio("floor"), 1.5)]
+
+
+def among_many(samples):
+    """No cost grows with what is not in use: on a host with 100,000 states, beside one with ten."""
+    names = [f"{what}, {state} state" for what in ("start", "stop", "PSS") for state in ("new", "existing")]
+    return [
+        ratio_verdict(f"among 100,000 states, {name}", samples.ratios("among many", name, "many", "few"), 1.5)
+        for name in names
+    ]
 
 
 AT_ONCE = (1, 16, 64)
