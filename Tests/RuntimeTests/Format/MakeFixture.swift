@@ -82,7 +82,7 @@ import Testing
         let target = try #require(Self.folder)
         try shell(
             "cd \(temporary.path) && mkdir -p \(target) && rm -rf run output ek.ctx ek.pub host-tpm/data"
-                + " host-tpm/control host-tpm/.lock states/*/lock index/lock index-bound/lock"
+                + " host-tpm/control host-tpm/.lock states/*/lock index/lock index/root index-bound/lock index-bound/root"
                 + " && cp -r keys states index index-bound host-tpm exports expected.json \(target)/"
         )
     }
