@@ -125,6 +125,7 @@ extension StateRepository {
     public func verify(_ stateID: String) throws(Failure) {
         let name = try StateName.encoded(stateID)
         // First: a container that stops meanwhile makes the file newer than the entry, not older.
+        guard try index.keyID() != nil else { throw index.missing }
         let entry = try index.peek(name)
         try requireAccess(to: name)
         guard let directory = try open(name) else { throw missing(stateID) }

@@ -97,6 +97,14 @@ import Testing
         #expect(try repository().index.peek() == [:])
     }
 
+    @Test func aMissingIndexIsWhatIsSaidOfEachState() throws {
+        unlink("\(host.path)/index/index")
+        let why = "it is missing, and there are states that it should know"
+        #expect(refusal { try repository().verify("web") }.contains(why))
+        #expect(try repository().verifyAll().allSatisfy { $0.problem != nil })
+        #expect(host.refusal("web", keys).contains(why))
+    }
+
     @Test func whatAnImportLeftGoesWithTheNextChange() throws {
         _ = try openOwnDirectory("\(host.path)/states/.new-other")
         try host.temporary.write("states/.new-other/state", host.temporary.read("states/web/state"))

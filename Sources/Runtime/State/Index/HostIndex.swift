@@ -262,7 +262,8 @@ public final class HostIndex {
         return try OpenIndex(root, key: key, in: directory, disk: disk, path: path)
     }
 
-    private var missing: Failure {
+    /// What is said if there is no index.
+    package var missing: Failure {
         Failure(
             "cannot load the index \(path)",
             because: "it is missing, and there are states that it should know",
