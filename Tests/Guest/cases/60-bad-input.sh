@@ -15,9 +15,13 @@ refused() { # WHAT REGEX STATE
 container_bundle plain
 sleep infinity &
 outside=$!
-# What is refused for its configuration has a mount namespace of its own: that is looked at first.
-unshare --mount sleep infinity &
-living=$!
+# What is refused for its configuration has a mount and a PID namespace of its own: they are looked at first.
+unshare --mount --pid --fork --kill-child sleep infinity &
+holder=$!
+find_init() {
+    living=$(<"/proc/$holder/task/$holder/children") && living=${living% } && [[ -n $living ]]
+}
+wait_until "an init" find_init
 sleep 0 &
 gone=$!
 wait "$gone"
@@ -37,7 +41,7 @@ echo '{"ociVersion": ' >"$BUNDLES/plain/config.json"
 refused "a broken config.json" 'config\.json: it is malformed' "$(state_json plain "$living")"
 mv "$WORK/config.json" "$BUNDLES/plain/config.json"
 refused "a relative bundle" 'its bundle is not an absolute path' "$(state_json plain "$living" | jq '.bundle = "bundles/plain"')"
-kill "$living" "$outside"
+kill "$holder" "$outside"
 
 hook frobnicate "$(state_json plain 1)"
 expect_refusal "an unknown stage" frobnicate "$HOOK_STATUS" "$HOOK_ERROR"
