@@ -1,35 +1,71 @@
-# `kill -9` of the hook in the middle of its work: the container is not created, nothing is left, and the next
-# creation succeeds.
+# `kill -9` of the hook, its supervisor, the worker, or several of them at once, in the midst of a creation: the container
+# is not created, nothing is left of it, its state included, and the next creation succeeds.
 . "$GUEST/lib.sh"
 
 container_bundle again
+container_bundle neighbour
+# The host's key and index are made once, and stay.
+container_start neighbour
+container_stop neighbour
 before=$(host_snapshot)
 
-# False when the hook had ended before it could be killed.
-kill_at() { # MOMENT
-    local hook
+states() { vtpmctl state list --json | jq -c 'map(.stateID) | sort'; }
+directories() { find "$STATES" -mindepth 1 -maxdepth 1 -printf '%f ' | tr ' ' '\n' | sort | tr '\n' ' '; }
+times_complete() { grep -c 'container "again" is tpm' "$SYSLOG" || true; }
+
+# False when it was too late: the container was complete.
+cut_short_at() { # MOMENT NAME...
+    local moment=$1 name complete status=0 victims=()
+    shift
+    complete=$(times_complete)
     container_create_in_background again
-    wait_closely "the hook to run" hook_runs
-    hook=$process
-    wait_closely "$1" "$1"
-    if ! kill -KILL "$hook" 2>/dev/null; then
-        wait "$creator"
-        runtime delete --force again
-        return 1
-    fi
-    expect_failure "creation" wait "$creator"
-    expect_host "$before"
-    # What the runtime itself has left.
+    # They are looked for in time: the moment is soon over.
+    for name; do
+        wait_closely "the $name to run" process_runs "vtpm-$name"
+        victims+=("$process")
+    done
+    wait_closely "$moment" "$moment"
+    kill -KILL "${victims[@]}" 2>/dev/null || true
+    wait "$creator" || status=$?
+    # What the runtime itself has left; and what an engine calls then, if the runtime does not.
     runtime delete --force again >/dev/null 2>&1 || true
+    hook poststop "$(state_json again 0)"
+    expect_equal "poststop ($HOOK_ERROR)" 0 "$HOOK_STATUS"
+    expect_host "$before"
+    ((status != 0 && $(times_complete) == complete)) || return 1
 }
 
-for moment in supervisor_runs lease_begins tpm_exists; do
-    echo "moment: $moment"
+expect_nothing_left() { # MOMENT NAME...
+    local attempt known there
+    known=$(states) there=$(directories)
+    echo "moment: $*"
     for ((attempt = 1; attempt <= 5; attempt++)); do
-        ! kill_at "$moment" || break
+        if cut_short_at "$@"; then
+            expect_equal "$*: states that are listed" "$known" "$(states)"
+            expect_equal "$*: states" "$there" "$(directories)"
+            return
+        fi
+        [[ $known == *again* ]] || vtpmctl state purge --yes again >/dev/null 2>&1 || true
     done
-    ((attempt <= 5)) || fail "the hook had always ended before it could be killed"
+    fail "$*: it was always too late"
+}
+
+expect_nothing_left supervisor_runs hook
+expect_nothing_left lease_begins hook
+expect_nothing_left tpm_exists hook
+expect_nothing_left lease_exists hook
+for moment in lease_begins tpm_exists; do
+    expect_nothing_left "$moment" supervisor
+    expect_nothing_left "$moment" worker
+    expect_nothing_left "$moment" hook supervisor
+    expect_nothing_left "$moment" hook supervisor worker
 done
+
 container_start again
-container_exec again tpm2_getrandom --hex 8
+key=$(endorsement_key again)
+container_stop again
+# What was there before is nobody's to undo.
+expect_nothing_left tpm_exists hook supervisor worker
+container_start again
+expect_equal "endorsement key" "$key" "$(endorsement_key again)"
 container_stop again
