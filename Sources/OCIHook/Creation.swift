@@ -68,14 +68,16 @@ public struct Creation {
             annotations: annotations,
             allowed: configuration.state
         )
-        let stateIdentity =
-            retention == .ephemeral
-            ? .ephemeral
-            : try StateIdentity.decide(
+        let stateIdentity: StateIdentity
+        if retention == .ephemeral, try !hasState(state.id) {
+            stateIdentity = .ephemeral
+        } else {
+            stateIdentity = try .decide(
                 containerID: state.id,
                 annotations: annotations,
                 allowed: configuration.state
             )
+        }
         let rootPath = try config.rootPath(bundle: state.bundle)
         guard config.mountsOwnDev else {
             throw Failure(
@@ -202,6 +204,13 @@ public struct Creation {
             initProcess: initProcess,
             directories: [host.states.number, host.indexDirectory.number]
         )
+    }
+
+    /// Whether a container has a state already, from before the operator decided that such containers need none.
+    ///
+    /// Its next start must not give it another TPM.
+    private func hasState(_ containerID: String) throws(Failure) -> Bool {
+        access("\(installation.states)/\(try StateName.encoded(containerID))", F_OK) == 0
     }
 
     /// A container that lives keeps its lease: a second hook call for it would give it a second TPM.

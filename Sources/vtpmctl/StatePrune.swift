@@ -59,9 +59,12 @@ struct StatePrune: ParsableCommand {
         let pruning = Pruning(repository, containers, now: UInt64(clamping: Glibc.time(nil)))
         var progress = Progress()
         var found: [(candidate: Pruning.Candidate, criteria: Pruning.Criteria)] = []
-        // Those whose own time has run out are among the others, or not.
-        for criteria in [nil, time].uniqued.map({ Pruning.Criteria(unusedFor: $0, orphansOnly: orphans) }) {
+        var seen: Set<String> = []
+        // Without a time of the command's it is each state's own, and then the configuration's.
+        let times = unusedFor == nil && time != nil ? [nil, time] : [time]
+        for criteria in times.map({ Pruning.Criteria(unusedFor: $0, orphansOnly: orphans) }) {
             try pruning.each(criteria, progress: { progress.step("looked at") }) { (candidate) throws(Failure) in
+                if times.count > 1, !seen.insert(candidate.stateID).inserted { return }
                 if dryRun {
                     let last = timestamp(candidate.lastUse)
                     try Output.write(line: "\(candidate.stateID.onOneLine): last used \(last)")
@@ -71,18 +74,39 @@ struct StatePrune: ParsableCommand {
             }
         }
         guard !dryRun else { return }
-        try repository.sweep()
-        progress = Progress()
-        let quarantine = forever ? nil : Quarantine(installation.quarantine)
+        try remove(found, pruning, repository, forever ? nil : Quarantine(installation.quarantine))
+    }
+
+    /// Removes what was found; one that cannot be removed is named, and keeps no other from it.
+    private func remove(
+        _ found: [(candidate: Pruning.Candidate, criteria: Pruning.Criteria)],
+        _ pruning: Pruning,
+        _ repository: StateRepository,
+        _ quarantine: Quarantine?
+    ) throws(Failure) {
+        try repository.removeLeftovers()
+        var progress = Progress()
+        var refused = 0
         for (candidate, criteria) in found {
             defer { progress.step("removed") }
-            guard let gone = try pruning.remove(candidate, criteria, to: quarantine) else { continue }
-            let place = gone.quarantined.map { "is in \($0)" } ?? "was removed for ever"
-            let line = "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
-            Log.notice(line)
-            try Output.write(line: line)
+            do throws(Failure) {
+                guard let gone = try pruning.remove(candidate, criteria, to: quarantine) else { continue }
+                let place = gone.quarantined.map { "is in \($0)" } ?? "was removed for ever"
+                let line =
+                    "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
+                Log.notice(line)
+                try Output.write(line: line)
+            } catch {
+                guard !Output.isClosed else { throw error }
+                refused += 1
+                complain("vtpmctl: \(error)")
+            }
         }
+        guard refused == 0 else { throw Failure("cannot remove \(refused) states", because: "see above") }
     }
+
+    /// The longest list that an engine's client may print, in bytes.
+    private static let listLimit = 64 << 20
 
     /// The lines that an engine's client prints.
     private func lines(of program: [String]) throws(Failure) -> [String]? {
@@ -90,9 +114,11 @@ struct StatePrune: ParsableCommand {
         let text = try ProgramOutput.read(
             path,
             Array(program.dropFirst()),
-            limit: 64 << 20,
+            limit: Self.listLimit,
             timeout: 20_000
         )
+        // Half a list would make an orphan of what stands in the other half.
+        guard text.count < Self.listLimit else { return nil }
         return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
     }
 }
@@ -108,9 +134,4 @@ private struct Progress {
         complain("vtpmctl: \(what) \(count) states")
         next = Deadline(milliseconds: 1000)
     }
-}
-
-extension [UInt64?] {
-    /// The same, without one that comes twice.
-    fileprivate var uniqued: [UInt64?] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
 }

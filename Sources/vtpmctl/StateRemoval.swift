@@ -54,7 +54,7 @@ struct StatePurge: ParsableCommand {
 struct QuarantineCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "quarantine",
-        abstract: "What was put aside by `vtpmctl state reset`.",
+        abstract: "What was put aside by `vtpmctl state reset` and `prune`.",
         subcommands: [QuarantineList.self]
     )
 }

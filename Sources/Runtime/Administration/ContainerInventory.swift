@@ -23,8 +23,8 @@ public final class ContainerInventory {
         "/var/lib/rancher/rke2/agent/containerd/io.containerd.grpc.v1.cri/containers",
     ]
 
-    /// Where containerd's shims have a bundle, and what names the namespace there.
-    private static let bundles = "/run/containerd/io.containerd.runtime.v2.task/"
+    /// What a bundle's path has before its namespace if a shim of containerd's made it.
+    private static let tasks = "io.containerd.runtime.v2.task"
 
     /// An inventory of this host.
     ///
@@ -45,15 +45,12 @@ public final class ContainerInventory {
         // What is no name of a file is in none of these places.
         let isName = !id.isEmpty && !id.utf8.contains(UInt8(ascii: "/")) && id != "." && id != ".."
         if isName, Self.places.contains(where: { exists("\($0)/\(id)") }) { return true }
-        guard let namespace = namespace(of: bundle) else { return false }
-        switch namespace {
-        case "k8s.io": return false
-        case "moby":
-            // Its containers may be in another directory than the usual one.
-            if exists("/var/lib/docker/containers") { return false }
-            return isListed(id, by: ["/usr/bin/docker", "ps", "--all", "--quiet", "--no-trunc"])
-        default:
+        switch namespace(of: bundle) {
+        case "moby": return isListed(id, by: ["/usr/bin/docker", "ps", "--all", "--quiet", "--no-trunc"])
+        case .some(let namespace):
             return isListed(id, by: ["/usr/bin/ctr", "--namespace", namespace, "containers", "list", "--quiet"])
+        // What lies in /run is made anew with each start, by an engine that is not known here.
+        case nil: return bundle.hasPrefix("/run/") || bundle.hasPrefix("/var/run/")
         }
     }
 
@@ -64,11 +61,13 @@ public final class ContainerInventory {
         return code != ENOENT && code != ENOTDIR && code != ENAMETOOLONG
     }
 
-    /// The namespace of a bundle of containerd's; nil for other bundles.
+    /// The namespace of a bundle of containerd's, wherever that has its state; nil for other bundles.
     private func namespace(of bundle: String) -> String? {
-        guard bundle.hasPrefix(Self.bundles) else { return nil }
-        let rest = bundle.utf8.dropFirst(Self.bundles.utf8.count)
-        return String(rest.prefix { $0 != UInt8(ascii: "/") })
+        let parts = bundle.utf8.split(separator: UInt8(ascii: "/"))
+        guard let index = parts.firstIndex(where: { $0.elementsEqual(Self.tasks.utf8) }), index + 2 < parts.count else {
+            return nil
+        }
+        return String(parts[index + 1])
     }
 
     private func lastComponent(of path: String) -> String {

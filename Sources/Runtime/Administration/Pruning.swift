@@ -30,6 +30,13 @@ public struct Pruning {
         public var lastUse: UInt64
         /// Where it is now; nil if it was removed for ever, or was not removed yet.
         public var quarantined: String?
+
+        /// Names a state.
+        public init(stateID: String, lastUse: UInt64, quarantined: String? = nil) {
+            self.stateID = stateID
+            self.lastUse = lastUse
+            self.quarantined = quarantined
+        }
     }
 
     private let repository: StateRepository
@@ -82,6 +89,8 @@ public struct Pruning {
         guard entry.renamedTo.isEmpty, entry.renamedFrom.isEmpty else { return nil }
         guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
         let name = try StateName.encoded(entry.stateID)
+        // One that was lost stays known as that, so that its container is refused.
+        guard try repository.isThereOrInterrupted(name, entry) else { return nil }
         guard let lastUse = entry.lastUse > 0 ? entry.lastUse : try repository.timeOfChange(name),
             lastUse <= now, now - lastUse >= time
         else { return nil }
@@ -102,8 +111,15 @@ extension StateRepository {
             guard let directory = try open(name) else { return false }
             if try StateLock.user(in: directory) != nil { return true }
             return try StateLock.lastUser(in: directory)?.initProcess.isAlive() ?? false
-        } catch let error where error.code == ENOTDIR || error.code == EACCES {
+        } catch {
             return true
         }
+    }
+
+    /// Whether a state is there, never came to be, or is one whose removal was interrupted.
+    fileprivate func isThereOrInterrupted(_ name: String, _ entry: IndexEntry) throws(Failure) -> Bool {
+        if entry.generation == 0 { return true }
+        if try directory.status(of: name, path(of: name)) != nil { return true }
+        return try isRetired(name)
     }
 }

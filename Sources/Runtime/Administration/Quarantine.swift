@@ -45,11 +45,11 @@ public struct Quarantine {
         return found
     }
 
-    /// Copies a state's file here and removes its directory; returns where it is now.
+    /// Copies a state's file here; returns where it is now.
     ///
     /// A copy and no rename(2): who is killed between a rename from one directory to another and the syncs of both leaves
     /// what the next one sees, and what a power failure can then take from both.
-    func take(_ name: String, from repository: StateRepository) throws(Failure) -> String {
+    func copy(_ name: String, from repository: StateRepository) throws(Failure) -> String {
         let disk = repository.disk
         let time = try Self.now()
         let root = try openOwnDirectory(path)
@@ -64,7 +64,6 @@ public struct Quarantine {
             let file = try repository.read(in: directory, name)
             try disk.replace(StateStore.fileName, in: target, with: file, as: "\(place)/\(StateStore.fileName)")
         }
-        try repository.removeDirectory(name, sweeps: false)
         return place
     }
 

@@ -33,7 +33,7 @@ extension StateRepository {
     public func acceptAll() throws(Failure) -> [Failure] {
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
-        var accepted = (try? index.peek()) ?? [:]
+        var accepted = try rememberedAsFarAsReadable()
         var refused: [Failure] = []
         var seen: [[UInt8]: String] = [:]
         let names = try names()
@@ -83,6 +83,18 @@ extension StateRepository {
         }
         try index.remake(accepted.values.map { $0 })
         return refused
+    }
+
+    /// What the index knows, as far as it is not damaged or missing: nothing else is a reason to forget what is missing.
+    private func rememberedAsFarAsReadable() throws(Failure) -> [String: IndexEntry] {
+        var found: [String: IndexEntry] = [:]
+        do throws(Failure) {
+            try index.each { (entry) throws(Failure) in found[try StateName.encoded(entry.stateID)] = entry }
+        } catch {
+            let isUnreadable = ["damaged", "truncated", "missing", "it is no index"].contains { error.why.contains($0) }
+            guard error.code == nil, isUnreadable else { throw error }
+        }
+        return found
     }
 
     /// Gives a state another ID; one that was interrupted is completed.
@@ -144,20 +156,29 @@ extension StateRepository {
 
     /// Removes a state for ever.
     public func purge(_ stateID: String) throws(Failure) {
-        try forget(stateID) { (name) throws(Failure) in try removeDirectory(name) }
+        try forget(stateID, then: { (name) throws(Failure) in try removeDirectory(name) })
     }
 
     /// Puts a state aside, so that the next start makes a new TPM; returns where the old one is now.
     public func reset(_ stateID: String, to quarantine: Quarantine) throws(Failure) -> String? {
         var place: String?
-        try forget(stateID) { (name) throws(Failure) in place = try quarantine.take(name, from: self) }
+        // The copy is there before the host forgets the state: whatever fails, the state is not lost.
+        try forget(
+            stateID,
+            first: { (name) throws(Failure) in place = try quarantine.copy(name, from: self) },
+            then: { (name) throws(Failure) in try removeDirectory(name) }
+        )
         return place
     }
 
     /// Has the index forget a state and then does something to its directory, if there is one.
     ///
     /// Not while it is being renamed: its TPM may be under the other name by then.
-    private func forget(_ stateID: String, _ body: (String) throws(Failure) -> Void) throws(Failure) {
+    private func forget(
+        _ stateID: String,
+        first: (String) throws(Failure) -> Void = { (_) throws(Failure) in },
+        then body: (String) throws(Failure) -> Void
+    ) throws(Failure) {
         let name = try StateName.encoded(stateID)
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
         defer { withExtendedLifetime(guardian) {} }
@@ -167,6 +188,8 @@ extension StateRepository {
         if let directory {
             // Held until it is gone. A state whose lock cannot be taken is in use.
             let lock = try StateLock.forOperator(in: directory, of: stateID)
+            try requireNotBeingRenamed(index.peek(name), what)
+            try first(name)
             try index.transact { (records) throws(Failure) in
                 try requireNotBeingRenamed(records.entry(name), what)
                 try records.remove(name)
@@ -181,9 +204,17 @@ extension StateRepository {
         }
     }
 
+    /// Removes what interrupted commands have left, of all states.
+    public func removeLeftovers() throws(Failure) {
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        defer { withExtendedLifetime(guardian) {} }
+        try sweep()
+    }
+
     /// Removes a state as it was when it was looked at; returns where it is now, if there is a quarantine.
     ///
-    /// One that was used since stays, and is an error with the code EWOULDBLOCK.
+    /// Its record goes after its directory, so that whoever looks next finds what an interruption left undone. One that was
+    /// used since stays, and is an error with the code EWOULDBLOCK.
     func prune(_ seen: IndexEntry, to quarantine: Quarantine?) throws(Failure) -> String? {
         let name = try StateName.encoded(seen.stateID)
         let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
@@ -194,20 +225,22 @@ extension StateRepository {
             isThere = true
             lock = try StateLock.forOperator(in: directory, of: seen.stateID)
         }
+        defer { withExtendedLifetime(lock) {} }
+        let used = Failure(
+            "cannot remove the state \"\(seen.stateID)\"",
+            because: "it was used meanwhile",
+            code: EWOULDBLOCK
+        )
+        // Nobody can use it from here on: the state is locked.
+        guard try index.peek(name) == seen else { throw used }
+        let place = isThere ? try quarantine?.copy(name, from: self) : nil
+        if isThere { try retire(name) }
         try index.transact { (records) throws(Failure) in
-            guard try records.entry(name) == seen else {
-                let what = "cannot remove the state \"\(seen.stateID)\""
-                throw Failure(what, because: "it was used meanwhile", code: EWOULDBLOCK)
-            }
+            guard try records.entry(name) == seen else { throw used }
             try records.remove(name)
         }
-        defer { withExtendedLifetime(lock) {} }
-        guard isThere else { return nil }
-        guard let quarantine else {
-            try removeDirectory(name, sweeps: false)
-            return nil
-        }
-        return try quarantine.take(name, from: self)
+        try removeLeftovers(of: name)
+        return place
     }
 
     /// Reads and decrypts a state.

@@ -39,13 +39,13 @@ extension StateRepository {
             generation: 1,
             stateID: stateID
         )
-        try removeLeftovers(of: name)
         try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
             let entry = try records.entry(name)
             try requireNotBeingRenamed(entry, "cannot import the state \"\(stateID)\"")
             guard entry?.generation ?? 0 == 0 else { throw taken }
             try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
         }
+        try removeLeftovers(of: name)
         _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
         // A container may have started already.
         try index.transact { (records) throws(Failure) in

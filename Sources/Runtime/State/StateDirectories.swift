@@ -44,10 +44,20 @@ extension StateRepository {
     ///
     /// What others have left is removed as well, unless a caller does that once for many.
     package func removeDirectory(_ name: String, sweeps: Bool = true) throws(Failure) {
+        try retire(name)
+        if sweeps { try sweep() } else { try removeLeftovers(of: name) }
+    }
+
+    /// Takes a state's directory out of the way: nothing starts from it any more, and it goes with the next sweep.
+    package func retire(_ name: String) throws(Failure) {
         let path = path(of: name)
         try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
         try disk.synchronize(directory, as: path)
-        if sweeps { try sweep() } else { try removeLeftovers(of: name) }
+    }
+
+    /// Whether the removal of a state was interrupted.
+    package func isRetired(_ name: String) throws(Failure) -> Bool {
+        try directory.status(of: "\(Self.removedPrefix)\(name)", path(of: name)) != nil
     }
 
     /// Removes all that an interrupted command has left: states being made or removed.
@@ -58,7 +68,11 @@ extension StateRepository {
     package func sweep() throws(Failure) {
         for name in try entries(of: directory, path)
         where name.hasPrefix(Self.removedPrefix) || name.hasPrefix(Self.newPrefix) {
-            try removeLeftover(name)
+            do {
+                try removeLeftover(name)
+            } catch let error where [ENOTDIR, EISDIR, ENOTEMPTY, ELOOP].contains(error.code) {
+                // Nothing of this program's looks so, and it keeps nobody from removing states.
+            }
         }
     }
 

@@ -73,6 +73,7 @@ public final class StateStore: StateKeeper {
                 in: repository,
                 for: user,
                 bundle: bundle,
+                keptFor: keptFor,
                 until: deadline,
                 checking: goesOn,
                 making: making
@@ -201,7 +202,6 @@ public final class StateStore: StateKeeper {
         let guardian = try repository.lockForCreation(until: deadline, goesOn)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
-        try repository.removeLeftovers(of: name)
         let header = try StateFile(
             keyID: repository.keys.current.id,
             uuid: try Cryptography.random(count: StateFile.uuidSize),
@@ -223,6 +223,8 @@ public final class StateStore: StateKeeper {
             }
             try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
         }
+        // Not before the index has said that there is nothing to lose.
+        try repository.removeLeftovers(of: name)
         let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
         return try repository.makeDirectory(name, header, nothing)
     }

@@ -89,6 +89,37 @@ import Testing
         #expect(aside == (isForEver ? [] : ["cache", "db", "web"]))
     }
 
+    /// What was killed between two steps is found by the next one, which completes it; and what was lost stays refused.
+    @Test func anInterruptedRemovalIsCompleted() throws {
+        let criteria = Pruning.Criteria(unusedFor: 3600)
+        try repository().retire("web")
+        #expect(host.refusal("web", keys).contains("it existed and is missing"))
+        #expect(try found(criteria, pruning()) == ["cache", "db", "web"])
+        let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400)
+        #expect(try pruning().remove(candidate, criteria, to: nil) != nil)
+        #expect(try repository().index.peek("web") == nil)
+        #expect(try entries(of: host.temporary.directory("states"), "").sorted() == ["cache", "db"])
+        // Lost, by whomever.
+        try host.temporary.shell("rm -r states/db")
+        #expect(try found(criteria, pruning()) == ["cache"])
+        #expect(host.refusal("db", keys).contains("it existed and is missing"))
+    }
+
+    /// A quarantine that cannot take it loses nothing.
+    @Test func aStateThatCannotBePutAsideStays() throws {
+        try host.temporary.write("quarantine", [1])
+        let criteria = Pruning.Criteria(unusedFor: 3600)
+        let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400)
+        #expect(throws: Failure.self) {
+            try pruning().remove(candidate, criteria, to: Quarantine("\(host.path)/quarantine"))
+        }
+        #expect(try host.load("web", keys) == "one")
+        #expect(throws: Failure.self) {
+            try repository().reset("web", to: Quarantine("\(host.path)/quarantine"))
+        }
+        #expect(try host.load("web", keys) == "one")
+    }
+
     /// A record of a state that never came to be has no file and no time of its own.
     @Test func whatNeverCameToBeGoesByItsDirectory() throws {
         try repository().index.transact { (records) throws(Failure) in
@@ -108,17 +139,20 @@ import Testing
             // docker, stopped: no bundle.
             ("\(task)/moby/\(id)", "/var/lib/docker/containers/\(id)", false),
             ("\(task)/moby/\(id)", "/var/lib/docker/containers/other", true),
-            // docker with its data elsewhere, which `docker ps` would have to say, and nobody answers.
-            ("\(task)/moby/\(id)", nil, false),
+            ("\(task)/moby/\(id)", nil, true),
             ("\(task)/k8s.io/\(id)", "/var/lib/containerd/io.containerd.grpc.v1.cri/containers/\(id)", false),
             ("\(task)/k8s.io/\(id)", nil, true),
+            // containerd with another root, and an engine that nobody knows.
+            ("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/\(id)", nil, true),
+            ("/run/engine/\(id)", nil, false),
             // Nothing says whose it was.
             ("", nil, false),
         ]
         for (bundle, place, isOrphan) in cases {
             try update("web") { ($0.bundle, $0.containerID) = (bundle, id) }
             if let place { _ = try openOwnDirectory(host.path + place) }
-            let orphans = try found(.init(unusedFor: 3600, orphansOnly: true), pruning())
+            // Engines that are asked know another container.
+            let orphans = try found(.init(unusedFor: 3600, orphansOnly: true), pruning { _ in ["other"] })
             #expect(orphans.contains("web") == isOrphan, "\(bundle), \(place ?? "-")")
             if let place {
                 let top = place.utf8.dropFirst().prefix { $0 != UInt8(ascii: "/") }

@@ -188,6 +188,57 @@ final class MemoryCounter: MonotonicCounter {
         #expect(try generation(in: index(counter: counter)) == 5)
     }
 
+    /// Somebody else has written a root between the look at the counter and the write, and was killed before it raised it.
+    @Test func nobodyIsASecondStepAhead() throws {
+        try set(3, in: index(counter: counter))
+        let second = try index(counter: counter)
+        let confirmed = try second.confirmCounter()
+        let value = try #require(counter.value)
+        #expect(confirmed.value == value && !confirmed.mustBind)
+        counter.isBroken = true
+        #expect(throws: Failure.self) { try set(4, in: index(counter: counter)) }
+        counter.isBroken = false
+        #expect(try #require(try second.load()).counter == value + 1)
+        guard case .root(let root) = try second.load() else {
+            throw Failure("cannot test", because: "there is no root")
+        }
+        // Its change is in that root already, and is promised only when the counter knows it.
+        try second.commit((root.epoch, root.sequence), confirmed)
+        #expect(counter.value == value + 1)
+        // The same with a change that is not in it.
+        counter.isBroken = true
+        #expect(throws: Failure.self) { try set(5, in: index(counter: counter)) }
+        counter.isBroken = false
+        try second.commit((root.epoch, root.sequence), confirmed)
+        #expect(try #require(try second.load()).counter == counter.value)
+        #expect(try generation(in: index(counter: counter)) == 5)
+    }
+
+    /// A change that came between an index and the one that was made in its place is no success.
+    @Test func aChangeThatIsNotInTheIndexIsAnError() throws {
+        try set(3, in: index())
+        let second = try index()
+        guard case .root(let root) = try second.load() else {
+            throw Failure("cannot test", because: "there is no root")
+        }
+        try index().remake([IndexEntry(stateID: "web", uuid: uuid, generation: 2)])
+        let error = #expect(throws: Failure.self) { try second.commit((root.epoch, root.sequence), .init()) }
+        #expect(error?.why.contains("made it anew meanwhile") == true)
+        unlink("\(temporary.path)/index/index")
+        #expect(throws: Failure.self) { try second.commit((root.epoch, root.sequence), .init()) }
+    }
+
+    /// What has the name of a tree and is none keeps nobody from anything.
+    @Test func whatIsNoneOfItsFilesIsPassedOver() throws {
+        try set(3, in: index())
+        for name in ["tree.9", "tree.18446744073709551615", "journal.007", "tree.+5"] {
+            mkdir("\(temporary.path)/index/\(name)", 0o700)
+        }
+        try index().rewrap()
+        try index().remake([IndexEntry(stateID: "web", uuid: uuid, generation: 4)])
+        #expect(try generation(in: index()) == 4)
+    }
+
     @Test func anotherHostsIsRefused() throws {
         try set(3, in: index(counter: counter))
         let other = MemoryCounter()

@@ -80,7 +80,7 @@ public final class HostIndex {
         isFirstUse: () throws(Failure) -> Bool = { () throws(Failure) in false },
         _ body: (inout IndexTransaction) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let mustBind = try confirmCounter()
+        let confirmed = try confirmCounter()
         while true {
             let lock = try lockContents()
             guard case .root(let root) = try load() else {
@@ -92,15 +92,19 @@ public final class HostIndex {
             // Room for any change, so that `body` is called once.
             guard index.journal.end <= IndexJournal.target else {
                 lock.release()
-                try commit(upTo: .max)
+                try commit(nil, confirmed)
                 continue
             }
             var transaction = IndexTransaction { (name) throws(Failure) in try index.entry(name) }
             let result = try body(&transaction)
-            if transaction.changes.isEmpty, !mustBind, try isStable(transaction.names, in: index) { return result }
+            if transaction.changes.isEmpty, !confirmed.mustBind, root.counter == confirmed.value,
+                try isStable(transaction.names, in: index)
+            {
+                return result
+            }
             let sequence = try append(transaction.changes, to: index)
             lock.release()
-            try commit(upTo: sequence, binds: mustBind)
+            try commit((root.epoch, sequence), confirmed)
             return result
         }
     }
@@ -129,21 +133,32 @@ public final class HostIndex {
         return index.journal.sequence
     }
 
-    /// Has the root vouch for the journal up to this change, or all of it, and waits until that is on stable storage.
-    private func commit(upTo sequence: UInt64, binds: Bool = false) throws(Failure) {
+    /// Has the root vouch for the journal, up to a change in it if one is given, and waits until that is on stable storage.
+    func commit(
+        _ change: (epoch: UInt64, sequence: UInt64)?,
+        _ confirmed: ConfirmedCounter
+    ) throws(Failure) {
         let rootLock = try lockRoot()
         defer { withExtendedLifetime(rootLock) {} }
         let lock = try lockContents()
-        guard case .root(let root) = try load() else { return }
+        guard case .root(let root) = try load() else { throw remade }
         let index = try open(root)
+        // `vtpmctl state accept --all` may have made it anew, without the change.
+        if let change, root.epoch != change.epoch || index.journal.sequence < change.sequence { throw remade }
+        try confirmAgain(root, confirmed)
         guard index.journal.end <= IndexJournal.target else {
             try fold(index)
             return withExtendedLifetime(lock) {}
         }
         lock.release()
-        if root.sequence >= min(sequence, index.journal.sequence), !binds || !root.counterIdentity.isEmpty {
+        if let change, root.sequence >= change.sequence, !confirmed.mustBind || !root.counterIdentity.isEmpty {
             return try makeDurable(root)
         }
+        // The kernel keeps what it could not write as if it had: a flush that failed for another one is told once
+        // (fsync(2), NOTES), so what is to be vouched for is written again.
+        let unvouched = index.journal.vouchedEnd
+        let bytes = try index.journalFile.readAll(count: index.journal.end - unvouched, at: unvouched, path)
+        try disk.write(bytes, to: index.journalFile, at: unvouched, as: path)
         try disk.synchronizeData(index.journalFile, as: path)
         index.root.sequence = index.journal.sequence
         index.root.lastTag = index.journal.tag
@@ -166,12 +181,13 @@ public final class HostIndex {
 
     /// Writes it anew under the current key.
     public func rewrap() throws(Failure) {
-        _ = try confirmCounter()
+        let confirmed = try confirmCounter()
         let rootLock = try lockRoot()
         let lock = try lockContents()
         switch try load() {
         case .root(let root):
             let index = try open(root)
+            try confirmAgain(root, confirmed)
             try fold(index, keyID: newKeyID)
         case .first(let first, _):
             try build(first, keyID: newKeyID)
@@ -260,6 +276,14 @@ public final class HostIndex {
             throw Failure("cannot load the index \(path)", because: "its key is not here")
         }
         return try OpenIndex(root, key: key, in: directory, disk: disk, path: path)
+    }
+
+    private var remade: Failure {
+        Failure(
+            "cannot write the index \(path)",
+            because: "somebody has made it anew meanwhile, without this change",
+            remedy: "vtpmctl state verify"
+        )
     }
 
     /// What is said if there is no index.

@@ -22,7 +22,8 @@ enum IndexFile {
         guard version <= IndexRoot.version else {
             throw refuse("it has format \(version), newer than this version's \(IndexRoot.version)", "upgrade")
         }
-        guard version > 0, Int(size) <= Self.sizeLimit else { throw refuse("it is damaged") }
+        let limit = version == IndexRoot.version ? IndexRoot.sizeLimit : Self.sizeLimit
+        guard version > 0, Int(size) <= limit, file.count <= limit else { throw refuse("it is damaged") }
         guard file.count >= Int(size) else { throw refuse("it is truncated") }
         guard file.count == Int(size), file.count > reader.offset + MasterKey.idSize + IndexKey.tagSize,
             let keyID = reader.read(count: MasterKey.idSize)

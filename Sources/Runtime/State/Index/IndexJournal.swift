@@ -29,6 +29,8 @@ struct IndexJournal {
     private(set) var changes: [IndexChange] = []
     /// How many of them the root vouches for.
     private(set) var vouched = 0
+    /// Where the entries end that the root vouches for, in bytes from the start.
+    private(set) var vouchedEnd = 0
     /// The sequence of the last entry.
     private(set) var sequence: UInt64
     /// Its tag.
@@ -55,7 +57,7 @@ struct IndexJournal {
             guard sequence != root.sequence || tag == root.lastTag else { throw damaged() }
             guard let changes = try Self.changes(entry.body) else { throw damaged() }
             self.changes += changes
-            if sequence <= root.sequence { vouched = self.changes.count }
+            if sequence <= root.sequence { (vouched, vouchedEnd) = (self.changes.count, end) }
         }
         guard sequence >= root.sequence else { throw damaged() }
         guard root.sequence > root.base || root.lastTag == root.baseTag else { throw damaged() }
@@ -121,6 +123,7 @@ struct IndexJournal {
                 body.write(text: change.name)
             }
         }
+        guard sequence < UInt64.max else { return nil }
         let head = Self.head(sequence + 1, body.bytes)
         let own = try key.tag(of: tag + head + body.bytes)
         let bytes = head + body.bytes + own

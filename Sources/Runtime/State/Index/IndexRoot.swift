@@ -77,7 +77,8 @@ struct IndexRoot: Equatable {
             let epoch = reader.read(UInt64.self), let salt = reader.read(count: Self.saltSize),
             let base = reader.read(UInt64.self), let baseTag = reader.read(count: IndexKey.tagSize),
             let lastTag = reader.read(count: IndexKey.tagSize), let nodes = reader.read(UInt64.self),
-            let top = IndexNode.Reference(&reader), base <= sequence
+            let top = IndexNode.Reference(&reader), base <= sequence, sequence < UInt64.max, counter < UInt64.max,
+            nodes < IndexNode.countLimit
         else { return nil }
         self.init(
             keyID: keyID,

@@ -82,9 +82,6 @@ extension HostIndex {
     private func nextEpoch() throws(Failure) -> UInt64 {
         var last: UInt64 = 0
         for name in try entries(of: directory, path) { last = max(last, Self.epoch(of: name) ?? 0) }
-        guard last < UInt64.max else {
-            throw Failure("cannot write the index \(path)", because: "it has no numbers left")
-        }
         return last + 1
     }
 
@@ -92,13 +89,19 @@ extension HostIndex {
     func removeOthers(than epoch: UInt64) throws(Failure) {
         for name in try entries(of: directory, path) {
             guard let other = Self.epoch(of: name), other != epoch else { continue }
-            try disk.removeFile(name, in: directory, as: path)
+            do {
+                try disk.removeFile(name, in: directory, as: path)
+            } catch let error where error.code == EISDIR {
+                // Nothing of this program's has this name and is a directory.
+            }
         }
     }
 
     static func epoch(of name: String) -> UInt64? {
         for prefix in ["tree.", "journal."] where name.hasPrefix(prefix) {
-            return UInt64(name.dropFirst(prefix.utf8.count))
+            let suffix = name.dropFirst(prefix.utf8.count)
+            guard let epoch = UInt64(suffix), epoch < UInt64.max, String(epoch) == suffix else { return nil }
+            return epoch
         }
         return nil
     }
@@ -143,17 +146,34 @@ extension HostIndex {
 
     // MARK: - The counter
 
-    /// Compares the root with the host TPM's counter; returns true if it has to be bound to it.
+    /// What the comparison with the host TPM's counter came to.
+    struct ConfirmedCounter {
+        /// Whether the index has to be bound to the counter.
+        var mustBind = false
+        /// The value that both had; 0 without a counter.
+        var value: UInt64 = 0
+    }
+
+    /// Compares the root with the host TPM's counter.
     ///
     /// The lock of the root is taken for it: between a root and its counter's next value there is somebody who has it.
-    func confirmCounter() throws(Failure) -> Bool {
+    func confirmCounter() throws(Failure) -> ConfirmedCounter {
         let file = try load()
         let isBound = !(file?.counterIdentity.isEmpty ?? true)
-        guard counter != nil || isBound else { return false }
+        guard counter != nil || isBound else { return ConfirmedCounter() }
         let lock = try lockRoot()
         defer { withExtendedLifetime(lock) {} }
-        guard let file = try load() else { return try confirm([], 0) }
-        return try confirm(file.counterIdentity, file.counter)
+        guard let file = try load() else { return ConfirmedCounter(mustBind: try confirm([], 0)) }
+        return ConfirmedCounter(mustBind: try confirm(file.counterIdentity, file.counter), value: file.counter)
+    }
+
+    /// Compares once more if somebody has written a root since: it may have been killed before it raised the counter.
+    ///
+    /// The lock of the root is held. Nobody is a second step ahead, and nobody is told that the counter knows what it does
+    /// not know.
+    func confirmAgain(_ root: IndexRoot, _ confirmed: ConfirmedCounter) throws(Failure) {
+        guard counter != nil || !root.counterIdentity.isEmpty, root.counter != confirmed.value else { return }
+        _ = try confirm(root.counterIdentity, root.counter)
     }
 
     private func confirm(_ identity: [UInt8], _ expected: UInt64) throws(Failure) -> Bool {
