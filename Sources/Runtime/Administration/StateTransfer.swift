@@ -33,6 +33,7 @@ extension StateRepository {
             remedy: "vtpmctl state rename or reset"
         )
         guard try open(name) == nil else { throw taken }
+        try settleRemoval(of: name)
         let header = try StateFile(
             keyID: keys.current.id,
             uuid: try MasterKey.random(count: StateFile.uuidSize),

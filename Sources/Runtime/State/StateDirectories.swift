@@ -55,6 +55,13 @@ extension StateRepository {
         try disk.synchronize(directory, as: path)
     }
 
+    /// Makes sure that a state whose removal was interrupted does not come back under its name after a power failure.
+    ///
+    /// Who gave it another name may have been killed before that was synced.
+    package func settleRemoval(of name: String) throws(Failure) {
+        if try isRetired(name) { try disk.synchronize(directory, as: path(of: name)) }
+    }
+
     /// Whether the removal of a state was interrupted.
     package func isRetired(_ name: String) throws(Failure) -> Bool {
         try directory.status(of: "\(Self.removedPrefix)\(name)", path(of: name)) != nil

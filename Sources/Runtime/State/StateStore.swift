@@ -202,6 +202,7 @@ public final class StateStore: StateKeeper {
         let guardian = try repository.lockForCreation(until: deadline, goesOn)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
+        try repository.settleRemoval(of: name)
         let header = try StateFile(
             keyID: repository.keys.current.id,
             uuid: try Cryptography.random(count: StateFile.uuidSize),
