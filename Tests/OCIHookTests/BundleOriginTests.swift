@@ -29,11 +29,13 @@ import Testing
     ) throws {
         // Longer than the clocks' steps.
         usleep(60_000)
-        var launch = ProgramLaunch("/bin/sh", [name, "-c", "read line <&3", "sh"] + arguments)
+        var launch = ProgramLaunch("/bin/sh", [name, "-c", "echo ready >&3; read line <&3", "sh"] + arguments)
         let pipe = try Channel.pair(near: "test", far: "init")
         launch.passed = [pipe.far.descriptor.number] + descriptors
         let child = try launch.start()
         do {
+            // posix_spawn(3) returns before the kernel has the new command line.
+            _ = try pipe.near.receive(into: Channel.makeBuffer())
             try body(child.reference, ProcessIdentity(of: child.process).startTime)
         } catch {
             _ = try? child.end()
