@@ -84,72 +84,22 @@ import Testing
         #expect(try index().peek(StateName.encoded(tooLong.stateID)) == entries[0])
     }
 
-    /// A fixture: counts what a change costs.
-    final class CountingDisk: Disk {
-        private let disk = LocalDisk()
-        private(set) var written = 0
-        private(set) var flushes = 0
-
-        func reset() { (written, flushes) = (0, 0) }
-
-        func create(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) -> Descriptor {
-            try disk.create(name, in: directory, as: path)
-        }
-        func write(
-            _ bytes: UnsafeRawBufferPointer,
-            to file: borrowing Descriptor,
-            as path: String
-        ) throws(Failure) {
-            written += bytes.count
-            try disk.write(bytes, to: file, as: path)
-        }
-        func write(_ bytes: [UInt8], to file: borrowing Descriptor, at offset: Int, as path: String) throws(Failure) {
-            written += bytes.count
-            try disk.write(bytes, to: file, at: offset, as: path)
-        }
-        func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure) { flushes += 1 }
-        func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure) { flushes += 1 }
-        func rename(
-            _ name: String,
-            in source: borrowing Descriptor,
-            to newName: String,
-            in target: borrowing Descriptor,
-            as path: String
-        ) throws(Failure) {
-            try disk.rename(name, in: source, to: newName, in: target, as: path)
-        }
-        func link(
-            _ name: String,
-            in directory: borrowing Descriptor,
-            as newName: String,
-            path: String
-        ) throws(Failure) {
-            try disk.link(name, in: directory, as: newName, path: path)
-        }
-        func makeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
-            try disk.makeDirectory(name, in: directory, as: path)
-        }
-        func removeFile(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
-            try disk.removeFile(name, in: directory, as: path)
-        }
-        func removeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) {
-            try disk.removeDirectory(name, in: directory, as: path)
-        }
-    }
-
     /// Bytes and flushes of one change, and of what comes now and then, do not grow with what is not changed.
     @Test func aChangeCostsTheSameAmongMany() throws {
         var cost: [Int: (flushes: Int, written: Int, most: Int)] = [:]
         for size in [10, 20_000] {
-            let disk = CountingDisk()
+            _ = try openOwnDirectory("\(temporary.path)/index")
+            let disk = try RecordingDisk(in: temporary.path)
             let index = try index(disk: disk)
             try index.remake((0..<size).map { Self.entry($0) })
             func change(_ number: Int) throws -> (flushes: Int, written: Int) {
-                disk.reset()
+                let start = disk.recording.events.count
                 try index.transact { (records) throws(Failure) in
                     try records.update("state-\(number % size)") { $0.generation += 1 }
                 }
-                return (disk.flushes, disk.written)
+                let events = disk.recording.events[start...]
+                let flushes = events.count { if case .synchronize = $0 { true } else { false } }
+                return (flushes, events.reduce(0) { $0 + ($1.written?.count ?? 0) })
             }
             let first = try change(0)
             var most = 0

@@ -240,28 +240,6 @@ public final class HostIndex {
 
     // MARK: - Reading
 
-    /// Which master key it needs; nil if there is no index.
-    public func keyID() throws(Failure) -> [UInt8]? {
-        switch try load() {
-        case .root(let root): root.keyID
-        case .first(_, let keyID): keyID
-        case nil: nil
-        }
-    }
-
-    /// What is remembered of one state, without a look at the counter: for lists.
-    ///
-    /// Returns nil if nothing is.
-    public func peek(_ name: String) throws(Failure) -> IndexEntry? {
-        let lock = try lockContents()
-        defer { withExtendedLifetime(lock) {} }
-        switch try load() {
-        case .root(let root): return try open(root).entry(name)
-        case .first(let first, _): return first.entries[name]
-        case nil: return nil
-        }
-    }
-
     func load() throws(Failure) -> IndexFile? {
         do {
             let file = try Descriptor.openFile(Self.fileName, .beneath(O_RDONLY), at: directory.number, as: path)

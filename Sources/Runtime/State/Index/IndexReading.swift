@@ -1,7 +1,29 @@
 import Platform
 
-/// All that the host's index remembers, for lists and for what an operator has done to all states.
+/// Looking at what the host's index remembers, for lists and for what an operator has done to all states.
 extension HostIndex {
+    /// Which master key it needs; nil if there is no index.
+    public func keyID() throws(Failure) -> [UInt8]? {
+        switch try load() {
+        case .root(let root): root.keyID
+        case .first(_, let keyID): keyID
+        case nil: nil
+        }
+    }
+
+    /// What is remembered of one state, without a look at the counter: for lists.
+    ///
+    /// Returns nil if nothing is.
+    public func peek(_ name: String) throws(Failure) -> IndexEntry? {
+        let lock = try lockContents()
+        defer { withExtendedLifetime(lock) {} }
+        switch try load() {
+        case .root(let root): return try open(root).entry(name)
+        case .first(let first, _): return first.entries[name]
+        case nil: return nil
+        }
+    }
+
     /// Calls `body` with each record as it is, without a look at the counter, in no order.
     ///
     /// It needs no more memory for many records than for few, and keeps nobody from starting or stopping meanwhile. What is
