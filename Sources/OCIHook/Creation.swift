@@ -95,6 +95,7 @@ public struct Creation {
             cgroupsPath: config.linux?.cgroupsPath,
             probe: installation.program("vtpm-hook")
         )
+        try deviceCgroup.examine(mountingOn: installation.leases)
 
         let order = StartOrder(
             storage: .ephemeral,

@@ -71,6 +71,37 @@ public enum Registration {
         }
     }
 
+    /// The numbers that the kernel would give the next vTPM; nil if it has no TPM driver.
+    ///
+    /// It takes the lowest free number. Another TPM may get it first.
+    public static func next(sysfs: String = "/sys") throws(Failure) -> RegisteredTPM? {
+        guard let major = try majorNumber(inDevices: Procfs().read("devices")) else { return nil }
+        let taken = try names(below: .open(sysfs, .directory))
+        let number = (0...UInt32(taken.count)).first { !taken.contains("tpm\($0)") } ?? 0
+        return RegisteredTPM(
+            number: number,
+            tpm: number == 0 ? firstDevice : DeviceNumber(major: major, minor: number),
+            tpmrm: DeviceNumber(major: major, minor: firstManagedMinor + number)
+        )
+    }
+
+    /// The TPM driver's own major number, in the text of `/proc/devices`, where its name is `tpm`. proc(5)
+    static func majorNumber(inDevices text: [UInt8]) -> UInt32? {
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+            // Block devices come after the character devices.
+            if line.elementsEqual("Block devices:".utf8) { return nil }
+            let fields = line.split(separator: UInt8(ascii: " "))
+            guard fields.count == 2, fields[1].elementsEqual("tpm".utf8) else { continue }
+            return UInt32(String(decoding: fields[0], as: UTF8.self))
+        }
+        return nil
+    }
+
+    /// The miscellaneous device that `/dev/tpm0` is. include/linux/miscdevice.h, TPM_MINOR
+    private static let firstDevice = DeviceNumber(major: 10, minor: 224)
+    /// The minor number of `/dev/tpmrm0`. include/linux/tpm.h, TPM_NUM_DEVICES
+    private static let firstManagedMinor: UInt32 = 65536
+
     /// The TPMs that there are.
     private static func names(below root: borrowing Descriptor) throws(Failure) -> Set<String> {
         do {

@@ -79,4 +79,16 @@ import Testing
         #expect(error.why == "/proc is not sysfs")
         #expect(checks == 0)
     }
+
+    /// The driver's own major number is no other's, and no block device's.
+    @Test(
+        arguments: [
+            ("Character devices:\n  1 mem\n254 tpm\n255 tpmx\n\nBlock devices:\n  7 loop\n", 254),
+            ("Character devices:\n  1 mem\n\nBlock devices:\n254 tpm\n", nil),
+            ("Character devices:\nx tpm\n", nil),
+            ("", nil),
+        ] as [(String, UInt32?)]
+    ) func theDriversNumberIsFound(text: String, major: UInt32?) {
+        #expect(Registration.majorNumber(inDevices: Array(text.utf8)) == major)
+    }
 }

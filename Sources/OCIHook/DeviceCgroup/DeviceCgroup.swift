@@ -38,6 +38,23 @@ public struct DeviceCgroup: ~Copyable {
         self.groups = groups
     }
 
+    /// Refuses a container whose device cgroup cannot be changed, before anything is made for it.
+    ///
+    /// Whether it has to be changed is asked with nodes of the numbers that the kernel would give next, on a tmpfs that is
+    /// mounted on a directory in a mount namespace of the hook's own. Where the kernel gives others, ``allow(_:nodes:)``
+    /// finds that out.
+    ///
+    /// - Parameter directory: The path of the directory.
+    /// - Throws: ``Failure`` when the container could not use its TPM.
+    public borrowing func examine(mountingOn directory: String) throws(Failure) {
+        guard case .systemd(let unit) = subtree, let next = try Registration.next() else { return }
+        let nodes = try DeviceNodes.unseen(of: next, mountedOn: directory)
+        let devices = [next.tpm, next.tpmrm]
+        guard try isAllowed([nodes.tpm.number, nodes.tpmrm.number], Self.what(devices)) else {
+            throw Self.refusal(devices, unit: unit)
+        }
+    }
+
     /// Lets the container read and write character devices, and makes sure that it can.
     ///
     /// Nothing is changed where it can already: a privileged container, or one whose configuration has the rule.
@@ -47,18 +64,13 @@ public struct DeviceCgroup: ~Copyable {
     /// use all of them.
     public borrowing func allow(_ devices: [DeviceNumber], nodes: [CInt]) throws(Failure) {
         defer { probe.end() }
-        let what = "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
+        let what = Self.what(devices)
         guard try Set(AccessProbe.devices(of: nodes)) == Set(devices) else {
             throw Failure(what, because: "the nodes to try it on are of other devices")
         }
         if case .systemd(let unit) = subtree {
             if try isAllowed(nodes, what) { return }
-            // Its DeviceAllow would have to be set first: systemd builds its filter from that at each daemon-reload.
-            throw Failure(
-                what,
-                because: "its control group is systemd's unit \(unit), which this version does not support",
-                remedy: Self.systemdRemedy
-            )
+            throw Self.refusal(devices, unit: unit)
         }
         // A filter that allows the devices is left as it is, so there is no need to ask first.
         let obstacles: [LocatedObstacle]
@@ -90,6 +102,19 @@ public struct DeviceCgroup: ~Copyable {
         use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, \
         SystemdCgroup = false for containerd's runtime; or leave the hook out of this container's configuration
         """
+
+    private static func what(_ devices: [DeviceNumber]) -> String {
+        "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
+    }
+
+    /// Its DeviceAllow would have to be set first: systemd builds its filter from that at each daemon-reload.
+    private static func refusal(_ devices: [DeviceNumber], unit: String) -> Failure {
+        Failure(
+            what(devices),
+            because: "its control group is systemd's unit \(unit), which this version does not support",
+            remedy: systemdRemedy
+        )
+    }
 
     private borrowing func isAllowed(_ nodes: [CInt], _ what: String) throws(Failure) -> Bool {
         let verdicts = try probe.ask(nodes)

@@ -52,6 +52,14 @@ struct DeviceNodes: ~Copyable {
         self.tpmrm = tpmrm
     }
 
+    /// Makes nodes that are the host's root's and are mounted nowhere, to ask with whether they could be used.
+    static func unseen(of devices: RegisteredTPM, mountedOn path: String) throws(Failure) -> DeviceNodes {
+        let excursion = try PrivateNamespace()
+        defer { withExtendedLifetime(excursion) {} }
+        let owner = DeviceOwner(uid: 0, gid: 0, mode: 0o600)
+        return try DeviceNodes(of: devices, owner: owner, label: nil, mountedOn: path)
+    }
+
     private static func make(
         _ name: String,
         _ device: DeviceNumber,

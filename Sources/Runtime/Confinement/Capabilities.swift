@@ -19,6 +19,13 @@ enum Capabilities {
         try systemCall("prctl PR_CAP_AMBIENT", what) { clinux_prctl(PR_CAP_AMBIENT, UInt(PR_CAP_AMBIENT_CLEAR_ALL)) }
     }
 
+    /// Whether this process has a capability in effect. capget(2)
+    static func has(_ capability: CInt) throws(Failure) -> Bool {
+        var sets = [__user_cap_data_struct](repeating: .init(effective: 0, permitted: 0, inheritable: 0), count: 2)
+        try systemCall("capget", "cannot read this process's capabilities") { clinux_capget(&sets) }
+        return sets[Int(capability) / 32].effective & 1 << UInt32(capability % 32) != 0
+    }
+
     /// Gives up every capability but these, for good once they are out of the bounding set as well. capset(2)
     static func keep(_ kept: Set<CInt> = []) throws(Failure) {
         let what = "cannot give up capabilities"

@@ -15,6 +15,28 @@ public enum WorkerConfinement {
     /// Standard descriptors, the channel, the init's pidfd, the device; one more while one is received.
     private static let descriptorLimit = 8
 
+    /// How much locked memory a worker with a new TPM takes at least, in bytes.
+    private static let leastLockedMemory = 64 << 10
+
+    /// Refuses to start a worker that could not lock even the memory that holds a new TPM's state.
+    ///
+    /// Called in the supervisor, from which the worker inherits its limit and the right to raise it; before a state is
+    /// made, which would have to be removed again. getrlimit(2), RLIMIT_MEMLOCK
+    public static func requireLockableMemory() throws(Failure) {
+        if try Capabilities.has(CAP_SYS_RESOURCE) { return }
+        var limit = rlimit()
+        let what = "cannot keep the TPM's state out of swap"
+        try systemCall("getrlimit RLIMIT_MEMLOCK", what) {
+            getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit)
+        }
+        guard limit.rlim_max < rlim_t(leastLockedMemory) else { return }
+        throw Failure(
+            what,
+            because: "\(limit.rlim_max) bytes of memory may be locked, and a new TPM takes \(leastLockedMemory)",
+            remedy: "raise RLIMIT_MEMLOCK"
+        )
+    }
+
     /// Closes what was inherited after the channel, and makes sure that there is nothing before it but `/dev/null`.
     ///
     /// The first thing that a worker does.

@@ -102,6 +102,7 @@ public final class Supervisor {
         let order = orders.order
         try worker.confine(for: orders.initProcess.descriptor)
         // Before a state is made, for which there would be no container.
+        try WorkerConfinement.requireLockableMemory()
         let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
         var confinement = try SupervisorConfinement()
         let states = try orders.allowFiles(in: &confinement)

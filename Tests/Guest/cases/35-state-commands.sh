@@ -78,7 +78,7 @@ expect_equal "what its own time has run out for" '' "$(vtpmctl state prune)"
 expect_states "$states"
 vtpmctl state prune --unused-for 0s --yes >"$WORK/pruned"
 expect_match "what went" 'state "two" is in .*/quarantine/' "$(<"$WORK/pruned")"
-expect_failure "the state that went" vtpmctl state show two 2>/dev/null
+expect_error "the state that went" 'cannot find the state "two": there is none' vtpmctl state show two
 container_stop one
 vtpmctl state prune --unused-for 0s --forever --yes >"$WORK/pruned"
 expect_match "what went for ever" 'state "one" was removed for ever' "$(<"$WORK/pruned")"

@@ -53,8 +53,21 @@ expect_creation_refused plain 'org\.container-vtpm\.nonsense'
 expect_host "$host"
 expect_states "$states"
 
+# A control group that systemd owns, unless the container may use its TPM without a change. Found out before a state is
+# made: the undo of one would show in the index.
+container_edit plain 'del(.annotations) | .linux.cgroupsPath = "system.slice:engine:" + $id'
+expect_creation_refused plain "use [0-9:]+, [0-9:]+: its control group is systemd's unit engine-plain\.scope"
+expect_host "$host"
+expect_states "$states"
+container_edit plain '.linux.resources.devices += [{allow: true, access: "rwm"}]'
+container_start plain
+container_exec plain tpm2_getrandom --hex 8
+container_stop plain
+container_edit plain '.linux.resources.devices |= .[:-1] | .linux.cgroupsPath = "/container-vtpm-tests/" + $id'
+host=$(host_snapshot)
+states=$(state_snapshot)
+
 # A configuration that is not the container's: crun can be given another than the bundle's, and any can change meanwhile.
-container_edit plain 'del(.annotations)'
 if [[ $RUNTIME == crun ]]; then
     jq '.process.user = {uid: 1000, gid: 1000}' <"$BUNDLES/plain/config.json" >"$WORK/other.json"
     record=$BUNDLES/plain/hook.createRuntime

@@ -46,9 +46,8 @@ sleep infinity &
 victim=$!
 
 expect_denied() { # PROGRAM SCRIPT
-    expect_failure "$2, as $1" takes_the_place_of "$@"
-    grep --quiet --extended-regexp 'Permission denied|Operation not permitted' "$WORK/error" ||
-        fail "$2, as $1: another error: $(<"$WORK/error")"
+    ! takes_the_place_of "$@" || fail "$2, as $1: expected a failure"
+    expect_match "$2, as $1" 'Permission denied|Operation not permitted' "$(<"$WORK/error")"
     echo "denied to ${1##*/}: $2"
 }
 

@@ -33,4 +33,4 @@ expect_match "vtpmctl log of the one that was refused" 'host vtpm-hook\[[0-9]+\]
 expect_match "vtpmctl log of the other" 'vTPM of container "shown" stopped' "$(vtpmctl log shown)"
 expect_equal "lines of one container that vtpmctl log shows of the other" '' \
     "$(vtpmctl log shown | grep refused || true)"
-expect_failure "vtpmctl log of a container that nobody knows" vtpmctl log nobody
+expect_error "vtpmctl log of a container that nobody knows" 'cannot find lines about "nobody" in the system log' vtpmctl log nobody

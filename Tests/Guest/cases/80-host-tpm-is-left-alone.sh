@@ -29,7 +29,7 @@ container_start guest
 expect_host_tpm "after the container's start"
 host_tpm_device
 expect_equal "the vTPM's number" 1 "$(lease_field guest tpmNumber)"
-expect_failure "a device behind the vTPM" test -e /sys/class/tpm/tpm1/device
+[[ ! -e /sys/class/tpm/tpm1/device ]] || fail "there is a device behind the vTPM"
 for class in tpm tpmrm; do
     number=$(device_number "$class" 1)
     expect_equal "the number of $class in the lease" "$number" "$(lease_field guest "$class")"

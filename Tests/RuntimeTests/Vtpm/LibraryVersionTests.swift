@@ -115,4 +115,21 @@ import Testing
             #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")
         }
     }
+
+    /// The same of a supervisor, which a worker inherits its limit from: found out before a state is made.
+    @Test(arguments: [0, 16]) func tooLittleLockedMemoryMakesNoState(kilobytes: Int) throws {
+        let limited = """
+            ulimit -l \(kilobytes)
+            exec /usr/bin/setpriv --bounding-set -sys_resource --inh-caps -sys_resource "$@"
+            """
+        let tpm = try VTPMUnderTest(in: temporary, starter: ["/bin/sh", "-c", limited, "sh"])
+        let heard = try tpm.hear()
+        #expect(heard.kind == HookMessage.failure)
+        let text = String(decoding: heard.body, as: UTF8.self)
+        #expect(text.contains("out of swap: \(kilobytes << 10) bytes of memory may be locked"), "\(text)")
+        #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")
+        for name in ["states", "index"] {
+            #expect(try entries(of: temporary.directory(name), name).isEmpty)
+        }
+    }
 }
