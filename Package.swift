@@ -137,8 +137,9 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
-                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-hook", "vtpm-supervisor", "vtpm-worker",
+                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeSupervisor",
+                "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-hook", "vtpm-supervisor",
+                "vtpm-worker",
                 "vtpmctl",
             ],
             exclude: [

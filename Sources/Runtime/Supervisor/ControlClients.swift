@@ -54,9 +54,13 @@ extension Supervisor {
     }
 
     private var status: VTPMStatus {
-        let health: VTPMStatus.Health =
-            if failure != nil { .failed } else if phase == .stopping { .stopping } else { .serving }
-        let reason = failure?.description.cut(toBytes: Failure.relayedLimit) ?? ""
+        let health: VTPMStatus.Health
+        switch lifecycle.phase {
+        case .committed(.failed): health = .failed
+        case .committed(.shuttingDown), .stopping, .ended: health = .stopping
+        case .starting, .ready, .connecting, .serving, .committed: health = .serving
+        }
+        let reason = lifecycle.failure?.description.cut(toBytes: Failure.relayedLimit) ?? ""
         return VTPMStatus(health: health, generation: store.generation, reason: reason)
     }
 }

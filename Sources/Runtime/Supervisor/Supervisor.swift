@@ -9,19 +9,6 @@ import RuntimeState
 ///
 /// It holds the key and the state, and never looks at what the tenant sends. One thread, one poll set.
 public final class Supervisor {
-    enum Phase {
-        /// The worker is starting its TPM up.
-        case starting
-        /// The hook knows that the TPM is ready, and makes the device.
-        case ready
-        /// The worker serves the device; the container is not complete yet.
-        case serving
-        /// The container has its TPM, and the hook is gone.
-        case committed
-        /// The TPM is being shut down.
-        case stopping
-    }
-
     let order: StartOrder
     let initProcess: ProcessReference
     let signals: Descriptor
@@ -42,32 +29,16 @@ public final class Supervisor {
     var server: Descriptor?
     var responder = FailureResponder()
     var clients: [Channel] = []
-    var phase = Phase.starting
+    var lifecycle = Lifecycle()
+    /// When ``Lifecycle/Event/timedOut`` comes.
+    var deadline: Deadline?
     /// What the kernel calls the device, for the log.
     var deviceNumber: UInt32 = 0
     /// What a manufacture stored so far.
     var manufactured: SecretBytes?
-    /// Whether the worker was told to execute TPM2_Shutdown.
-    var mustShutDown = false
-    /// Whether it has done so.
-    var isShutDown = false
-    /// Why the TPM failed, once it has.
-    var failure: Failure?
-    /// When a worker that is shutting down is killed.
-    var shutdownDeadline: Deadline?
-    /// When a worker that was killed is no longer waited for.
-    var deathDeadline: Deadline?
-    /// When a SIGTERM is obeyed although the init lives.
-    var terminationDeadline: Deadline?
-    var isFinished = false
+    /// Why the container's creation was undone.
+    var abandonment: Failure?
 
-    /// How long a TPM may take to shut down, in milliseconds: it may be in the midst of making a key.
-    static let shutdownPatience = 10_000
-    /// How long a worker may take to be gone after SIGKILL, in milliseconds.
-    static let deathPatience = 5000
-    /// How long after SIGTERM the init may live on, in milliseconds: an engine's service may be stopped with all its
-    /// processes at once, and the container still uses its TPM while it stops.
-    static let terminationPatience = 30_000
     /// How long to wait for the previous user of the same state to let go, in milliseconds.
     static let lockPatience = 10_000
 

@@ -4,23 +4,22 @@ import Platform
 import RuntimeControl
 import RuntimeState
 
+// What a supervisor hears, as events of its vTPM's life.
 extension Supervisor {
     /// Waits for events and acts on them until everything is over.
+    ///
+    /// - Throws: ``Failure`` when the container was not created, after everything was undone.
     func live() throws(Failure) {
-        while !isFinished {
+        while lifecycle.phase != .ended {
             do {
-                try turn()
+                try pollOnce()
             } catch {
-                // A container that is complete may use its TPM for as long as its init lives, and so its number.
-                guard phase == .committed || phase == .stopping else {
-                    abandon()
-                    throw error
-                }
-                fail(error)
+                handle(.failed(error))
                 // Not as fast as it goes, where even poll(2) fails.
                 poll(nil, 0, 100)
             }
         }
+        if let abandonment { throw abandonment }
         recordStop()
     }
 
@@ -33,51 +32,63 @@ extension Supervisor {
         }
     }
 
-    private func turn() throws(Failure) {
+    /// Goes on with an event, and with those that come of what it leads to.
+    private func handle(_ event: Lifecycle.Event) {
+        var next: Lifecycle.Event? = event
+        while let event = next {
+            next = nil
+            for action in lifecycle.handle(event) {
+                do {
+                    next = try perform(action) ?? next
+                } catch {
+                    next = .failed(error)
+                    break
+                }
+            }
+        }
+    }
+
+    private func pollOnce() throws(Failure) {
         var set = PollSet()
         let signalIndex = set.add(signals.number)
         // Once the init is dead its pidfd stays readable.
-        let initIndex = phase == .stopping ? nil : set.add(initProcess.descriptor.number)
+        let initIndex = lifecycle.isStopping ? nil : set.add(initProcess.descriptor.number)
         let hookIndex = hook.map { set.add($0.descriptor.number) }
         let workerIndex = worker.flatMap { $0.isSilent ? nil : set.add($0.channel.descriptor.number) }
         let exitIndex = worker.map { set.add($0.exit) }
         let listenerIndex = set.add(listener)
         let clientIndices = clients.map { set.add($0.descriptor.number) }
         let watched = responder.watch(in: &set)
-        try set.wait(until: [shutdownDeadline, terminationDeadline, deathDeadline].compactMap(\.self).min())
+        try set.wait(until: deadline)
 
         if let workerIndex, set.isReady(workerIndex) { try hearWorker() }
         // A worker that has ended may have left messages, which are heard first.
         if let exitIndex, set.isReady(exitIndex), workerIndex.map({ !set.isReady($0) }) ?? true {
-            try workerEnded()
+            if let status = try worker.take()?.end() { handle(.workerEnded("\(status)")) }
         }
         if let hookIndex, set.isReady(hookIndex) { try hearHook() }
-        if let initIndex, set.isReady(initIndex) { try initEnded() }
+        if let initIndex, set.isReady(initIndex) { handle(.initEnded) }
         if set.isReady(signalIndex) { try hearSignal() }
         hearClients(clientIndices, in: set)
         if set.isReady(listenerIndex) { acceptClient() }
         responder.respond(watched, in: set)
-        checkDeadlines()
+        if let deadline, deadline.hasPassed {
+            self.deadline = nil
+            handle(.timedOut)
+        }
     }
-
-    // MARK: - The worker
 
     private func hearWorker() throws(Failure) {
         guard let message = try worker?.channel.receive(into: buffer) else {
-            // It has said all: its end follows, and is told with its exit status.
             worker?.isSilent = true
-            if phase != .stopping { worker?.kill() }
-            return
+            return handle(.workerHungUp)
         }
-        switch (message.kind, phase) {
-        case (WorkerMessage.store, _): try storeChunk(message)
-        case (WorkerMessage.ready, .starting): try becomeReady()
-        case (WorkerMessage.serving, .ready):
-            phase = .serving
-            try hook?.send(HookMessage.serving)
-        case (WorkerMessage.failure, _):
-            throw message.failure
-        case (WorkerMessage.stopped, _) where mustShutDown: isShutDown = true
+        switch message.kind {
+        case WorkerMessage.store: try storeChunk(message)
+        case WorkerMessage.ready: handle(.workerReady)
+        case WorkerMessage.serving: handle(.workerServing)
+        case WorkerMessage.stopped: handle(.workerShutDown)
+        case WorkerMessage.failure: handle(.failed(message.failure))
         default:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
@@ -89,7 +100,7 @@ extension Supervisor {
         guard let state = try worker?.incoming.take(chunk) else { return }
         do {
             // What a manufacture stores on its way was promised to nobody: it is written once it is complete.
-            if manufactures && phase == .starting {
+            if manufactures && lifecycle.phase == .starting {
                 manufactured = state
             } else {
                 try store.write(.init(permanent: state, isComplete: true))
@@ -101,161 +112,28 @@ extension Supervisor {
         try worker?.tell(WorkerMessage.stored)
     }
 
-    private func becomeReady() throws(Failure) {
-        if manufactures {
-            guard let state = manufactured else {
-                throw Failure("cannot manufacture the TPM", because: "its worker stored no state")
-            }
-            try store.write(.init(permanent: state, isComplete: true))
-            manufactured = nil
-        }
-        try store.recordUse(library: worker?.libraryVersion.map { "\($0)" })
-        phase = .ready
-        var body = ByteWriter()
-        body.write(UInt32(bitPattern: worker?.process ?? 0))
-        body.write(worker?.libraryVersion?.number ?? 0)
-        switch lease {
-        case .none: break
-        case .some(let lease): try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
-        }
-    }
-
-    private func workerEnded() throws(Failure) {
-        guard let ended = worker.take() else { return }
-        guard let status = try ended.end() else { return }
-        switch phase {
-        case .stopping:
-            finish(status)
-        case .committed:
-            fail(Failure("cannot keep the vTPM", because: "its worker ended with \(status)"))
-        case .starting, .ready, .serving:
-            throw Failure("cannot start the TPM", because: "its worker ended with \(status)")
-        }
-    }
-
-    /// From now on every command gets TPM_RC_FAILURE, until the container is gone.
-    ///
-    /// A new worker would be a TPM with other PCRs, which is what measured boot is meant to notice.
-    func fail(_ reason: Failure) {
-        endWorker()
-        if let server = server.take() { responder.adopt(server) }
-        if failure == nil {
-            failure = reason
-            Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)")
-        }
-        if phase == .stopping { isFinished = true }
-    }
-
-    // MARK: - The hook
-
     private func hearHook() throws(Failure) {
-        guard var message = try hook?.receive(into: buffer) else {
-            throw Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
-        }
-        switch (message.kind, phase) {
-        case (HookMessage.device, .ready):
+        guard var message = try hook?.receive(into: buffer) else { return handle(.hookHungUp) }
+        switch message.kind {
+        case HookMessage.device:
             guard let device = message.descriptors.take(), message.count == 4 else {
                 throw Failure("cannot start the vTPM", because: "the hook sent no device")
             }
             deviceNumber = message.body.reduce(0) { $0 << 8 | UInt32($1) }
-            try worker?.tell(WorkerMessage.serve, descriptors: [device.number])
             server = consume device
-        case (HookMessage.occupy, _):
+            handle(.deviceReceived)
+        case HookMessage.occupy:
             if let device = message.descriptors.take() { responder.adopt(device) }
-        case (HookMessage.commit, .serving):
-            // Before the hook can end well: what the container has used is never undone.
-            try lease?.remove(LeaseFiles.madeState)
-            try hook?.send(HookMessage.committed)
-            phase = .committed
-            uncommitted = nil
-            hook = nil
-            Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)")
-            Hardening.releaseStartupPages()
+        case HookMessage.commit: handle(.commitRequested)
         default:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
-    }
-
-    /// Undoes what was done for a container that does not come to be.
-    private func abandon() {
-        endWorker()
-        server = nil
-        uncommitted?.discard()
-        uncommitted = nil
-    }
-
-    private func endWorker() {
-        guard let worker = worker.take() else { return }
-        do throws(Failure) {
-            _ = try worker.end()
-        } catch {
-            Log.error("\(name): \(error)")
-        }
-    }
-
-    // MARK: - The end
-
-    private func initEnded() throws(Failure) {
-        guard phase == .committed else {
-            throw Failure("cannot start the vTPM", because: "the container's init ended")
-        }
-        phase = .stopping
-        terminationDeadline = nil
-        beginShutdown()
-    }
-
-    /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
-    private func beginShutdown() {
-        shutdownDeadline = Deadline(milliseconds: Self.shutdownPatience)
-        mustShutDown = true
-        do throws(Failure) {
-            try worker?.tell(WorkerMessage.shutdown)
-        } catch {
-            worker?.kill()
-        }
-        if worker == nil { isFinished = true }
-    }
-
-    private func finish(_ status: WaitStatus) {
-        if isShutDown {
-            Log.notice("\(name) stopped, generation \(store.generation)")
-        } else {
-            Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)")
-        }
-        isFinished = true
     }
 
     private func hearSignal() throws(Failure) {
         var info = signalfd_siginfo()
         let number = signals.number
         try systemCall("read", "cannot read a signal") { read(number, &info, MemoryLayout<signalfd_siginfo>.size) }
-        guard phase == .committed else {
-            if phase == .stopping { return }
-            throw Failure("cannot start the vTPM", because: "SIGTERM came")
-        }
-        if terminationDeadline == nil { terminationDeadline = Deadline(milliseconds: Self.terminationPatience) }
-    }
-
-    private func checkDeadlines() {
-        if let shutdownDeadline, shutdownDeadline.hasPassed {
-            worker?.kill()
-            self.shutdownDeadline = nil
-            deathDeadline = Deadline(milliseconds: Self.deathPatience)
-        }
-        if let deathDeadline, deathDeadline.hasPassed {
-            self.deathDeadline = nil
-            if worker != nil {
-                fail(Failure("cannot shut the TPM down", because: "its worker did not die of SIGKILL"))
-            }
-        }
-        if let terminationDeadline, terminationDeadline.hasPassed {
-            // Shut down in order, so that the next start counts no failed authorization; the number stays taken.
-            self.terminationDeadline = nil
-            if worker != nil {
-                mustShutDown = true
-                try? worker?.tell(WorkerMessage.shutdown)
-                shutdownDeadline = Deadline(milliseconds: Self.shutdownPatience)
-            }
-        }
+        handle(.terminationRequested)
     }
 }

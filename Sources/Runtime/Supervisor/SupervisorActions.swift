@@ -1,0 +1,96 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+// What a supervisor does for its vTPM's life.
+extension Supervisor {
+    /// Carries an action out; returns the event that it leads to by itself.
+    func perform(_ action: Lifecycle.Action) throws(Failure) -> Lifecycle.Event? {
+        switch action {
+        case .announceReady: try announceReady()
+        case .forwardDevice: try forwardDevice()
+        case .announceServing: try hook?.send(HookMessage.serving)
+        case .commit:
+            // Before the hook can end well: what the container has used is never undone.
+            try lease?.remove(LeaseFiles.madeState)
+            try hook?.send(HookMessage.committed)
+            return .commitAcknowledged
+        case .settle: settle()
+        case .requestShutdown: requestShutdown()
+        case .killWorker: worker?.kill()
+        case .answerFailure(let reason): answerFailure(reason)
+        case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)")
+        case .logStop(false, let status):
+            Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)")
+        case .abandon(let reason): abandon(reason)
+        case .setTimeout(let milliseconds): deadline = Deadline(milliseconds: milliseconds)
+        case .clearTimeout: deadline = nil
+        }
+        return nil
+    }
+
+    private func announceReady() throws(Failure) {
+        if manufactures {
+            guard let state = manufactured else {
+                throw Failure("cannot manufacture the TPM", because: "its worker stored no state")
+            }
+            try store.write(.init(permanent: state, isComplete: true))
+            manufactured = nil
+        }
+        try store.recordUse(library: worker?.libraryVersion.map { "\($0)" })
+        var body = ByteWriter()
+        body.write(UInt32(bitPattern: worker?.process ?? 0))
+        body.write(worker?.libraryVersion?.number ?? 0)
+        switch lease {
+        case .none: break
+        case .some(let lease): try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
+        }
+    }
+
+    private func forwardDevice() throws(Failure) {
+        switch server {
+        case .none: break
+        case .some(let server): try worker?.tell(WorkerMessage.serve, descriptors: [server.number])
+        }
+    }
+
+    private func settle() {
+        uncommitted = nil
+        hook = nil
+        Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)")
+        Hardening.releaseStartupPages()
+    }
+
+    /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
+    private func requestShutdown() {
+        do throws(Failure) {
+            try worker?.tell(WorkerMessage.shutdown)
+        } catch {
+            worker?.kill()
+        }
+    }
+
+    private func answerFailure(_ reason: Failure) {
+        endWorker()
+        if let server = server.take() { responder.adopt(server) }
+        Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)")
+    }
+
+    private func abandon(_ reason: Failure) {
+        abandonment = reason
+        endWorker()
+        server = nil
+        uncommitted?.discard()
+        uncommitted = nil
+    }
+
+    private func endWorker() {
+        guard let worker = worker.take() else { return }
+        do throws(Failure) {
+            _ = try worker.end()
+        } catch {
+            Log.error("\(name): \(error)")
+        }
+    }
+}
