@@ -109,7 +109,7 @@ final class OurTPM: RunningTPM {
             statesPath: "\(place.directory)/states",
             indexPath: "\(place.directory)/index"
         )
-        let order = StartOrder(
+        let request = StartRequest(
             storage: .persistent(storage),
             containerID: name,
             bundle: place.directory,
@@ -117,32 +117,28 @@ final class OurTPM: RunningTPM {
             initProcess: initProcess.identity
         )
         let given = [run.number, initProcess.reference.descriptor.number, states.number, index.number]
-        try hook.send(HookMessage.start, order.encoded, descriptors: given)
+        try hook.send(HookRequest.start(request), descriptors: given)
         let key = try SecretBytes(capacity: Place.key.count)
         _ = key.append(copying: Place.key)
-        try hook.send(HookMessage.key, key)
+        try hook.send(HookRequest.key, key)
 
         let buffer = Channel.makeBuffer()
-        func expect(_ kind: UInt8) throws(Failure) -> [UInt8] {
+        func reply() throws(Failure) -> HookReply? {
             guard let message = try hook.receive(into: buffer) else {
                 throw Failure("cannot start a vTPM", because: "the supervisor ended")
             }
-            if message.kind == HookMessage.failure {
-                throw message.failure
-            }
-            guard message.kind == kind else {
-                throw Failure("cannot start a vTPM", because: "its supervisor sent message \(message.kind)")
-            }
-            return message.body
+            let reply = HookReply(message)
+            if case .failure(let failure)? = reply { throw failure }
+            return reply
         }
-        worker = pid_t(try expect(HookMessage.ready).prefix(4).reduce(0) { $0 << 8 | Int32($1) })
+        let outOfTurn = Failure("cannot start a vTPM", because: "its supervisor's reply makes no sense")
+        guard case .ready(let worker, _)? = try reply() else { throw outOfTurn }
+        self.worker = worker
         let ends = try Device.pair()
-        var number = ByteWriter()
-        number.write(UInt32(0))
-        try hook.send(HookMessage.device, number, descriptors: [ends.far.number])
-        _ = try expect(HookMessage.serving)
-        try hook.send(HookMessage.commit)
-        _ = try expect(HookMessage.committed)
+        try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])
+        guard case .serving? = try reply() else { throw outOfTurn }
+        try hook.send(HookRequest.commit)
+        guard case .committed? = try reply() else { throw outOfTurn }
         device = Device(owning: ends.near)
         self.hook = hook
         self.supervisor = supervisor

@@ -97,7 +97,7 @@ public struct Creation {
         )
         try deviceCgroup.examine(mountingOn: installation.leases)
 
-        let order = StartOrder(
+        let request = StartRequest(
             storage: .ephemeral,
             containerID: state.id,
             bundle: state.bundle,
@@ -107,7 +107,7 @@ public struct Creation {
         defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
         try begin(
             supervisor,
-            order,
+            request,
             stateIdentity,
             keptFor: retention.keptFor,
             configuration,
@@ -169,7 +169,7 @@ public struct Creation {
     /// Gives the supervisor its orders and what the state takes: directories and keys where it is persistent, else nothing.
     private func begin(
         _ supervisor: SupervisorLink,
-        _ order: StartOrder,
+        _ request: StartRequest,
         _ stateIdentity: StateIdentity,
         keptFor: UInt64?,
         _ configuration: Configuration,
@@ -178,7 +178,7 @@ public struct Creation {
     ) throws(Failure) {
         guard case .persistent(let stateID, let formerID) = stateIdentity else {
             return try supervisor.begin(
-                order,
+                request,
                 keys: [],
                 runDirectory: runDirectory,
                 initProcess: initProcess,
@@ -186,8 +186,8 @@ public struct Creation {
             )
         }
         let host = try HostStore(installation, configuration, credentialsDirectory: setting.credentialsDirectory)
-        var order = order
-        order.storage = .persistent(
+        var request = request
+        request.storage = .persistent(
             PersistentStorage(
                 stateID: stateID,
                 formerStateID: formerID,
@@ -199,7 +199,7 @@ public struct Creation {
             )
         )
         try supervisor.begin(
-            order,
+            request,
             keys: host.keys.all,
             runDirectory: runDirectory,
             initProcess: initProcess,
@@ -246,7 +246,7 @@ public struct Creation {
         while true {
             let device = try ProxyDevice(from: control)
             if try isReserved(device.number, in: runDirectory) {
-                try supervisor.occupy(device)
+                try supervisor.reserve(device)
                 continue
             }
             try supervisor.serve(device)

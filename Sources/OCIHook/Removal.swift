@@ -59,7 +59,7 @@ public struct Removal {
         let buffer = Channel.makeBuffer()
         do {
             let channel = try ControlSocket.connect(in: directory, until: deadline)
-            try channel.send(ControlMessage.stop, until: deadline)
+            try channel.send(ControlRequest.stop, until: deadline)
             while try wait(for: channel.descriptor.number, until: deadline) != 0 {
                 guard try channel.receive(into: buffer) != nil else { return }
             }

@@ -11,7 +11,7 @@ final class SupervisorLink {
     /// Its process, until it is waited for.
     private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
-    private var hasOrders = false
+    private var hasRequest = false
     private var isCommitted = false
     private var isAbandoned = false
     private var lease: Descriptor?
@@ -31,7 +31,7 @@ final class SupervisorLink {
         guard !isCommitted else { return }
         abandon()
         // Before, whatever lease there is is not its.
-        guard hasOrders else { return }
+        guard hasRequest else { return }
         do throws(Failure) {
             switch lease.take() {
             case .some(let own): try leftovers.undo(leaseName, own, in: runDirectory)
@@ -58,11 +58,11 @@ final class SupervisorLink {
         self.channel = channel
     }
 
-    /// Gives the supervisor its orders.
+    /// Asks the supervisor for the vTPM.
     ///
     /// The keys, and the directories of the states and the index, are for a persistent state.
     func begin(
-        _ order: StartOrder,
+        _ request: StartRequest,
         keys: [MasterKey],
         runDirectory: borrowing Descriptor,
         initProcess: borrowing ProcessReference,
@@ -70,9 +70,9 @@ final class SupervisorLink {
     ) throws(Failure) {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
         do {
-            try channel.send(HookMessage.start, order.encoded, descriptors: descriptors)
-            hasOrders = true
-            for key in keys { try channel.send(HookMessage.key, key.key) }
+            try channel.send(HookRequest.start(request), descriptors: descriptors)
+            hasRequest = true
+            for key in keys { try channel.send(HookRequest.key, key.key) }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. What it had said before is still there.
             _ = try receive()
@@ -82,13 +82,12 @@ final class SupervisorLink {
 
     /// Waits until the TPM has started up; returns its worker's process ID, and the libtpms that it runs.
     func awaitReady() throws(Failure) -> (worker: pid_t, library: LibraryVersion) {
-        var message = try expect(HookMessage.ready)
-        var body = ByteReader(Array(message.body))
-        guard let process = body.read(UInt32.self), let version = body.read(UInt32.self), body.remaining == 0,
-            let lease = message.descriptors.take()
-        else { throw confused }
+        var message = try nextMessage()
+        guard case .ready(let worker, let library)? = HookReply(message), let lease = message.descriptors.take() else {
+            throw confused
+        }
         self.lease = consume lease
-        return (pid_t(bitPattern: process), LibraryVersion(number: version))
+        return (worker, library)
     }
 
     /// Writes the lease into the directory that the supervisor has made for it, whatever its name leads to by now.
@@ -101,15 +100,13 @@ final class SupervisorLink {
 
     /// Has the worker serve a device.
     func serve(_ device: borrowing ProxyDevice) throws(Failure) {
-        var body = ByteWriter()
-        body.write(device.number)
-        try channel.send(HookMessage.device, body, descriptors: [device.server.number])
-        _ = try expect(HookMessage.serving)
+        try channel.send(HookRequest.device(number: device.number), descriptors: [device.server.number])
+        guard case .serving? = HookReply(try nextMessage()) else { throw confused }
     }
 
     /// Has the supervisor keep a device, unused, so that its number stays taken.
-    func occupy(_ device: borrowing ProxyDevice) throws(Failure) {
-        try channel.send(HookMessage.occupy, descriptors: [device.server.number])
+    func reserve(_ device: borrowing ProxyDevice) throws(Failure) {
+        try channel.send(HookRequest.reserve, descriptors: [device.server.number])
     }
 
     /// Throws if the supervisor has failed in the meantime.
@@ -121,8 +118,8 @@ final class SupervisorLink {
 
     /// Leaves the vTPM to the supervisor.
     func commit() throws(Failure) {
-        try channel.send(HookMessage.commit)
-        _ = try expect(HookMessage.committed)
+        try channel.send(HookRequest.commit)
+        guard case .committed? = HookReply(try nextMessage()) else { throw confused }
         isCommitted = true
     }
 
@@ -141,13 +138,11 @@ final class SupervisorLink {
         }
     }
 
-    private func expect(_ kind: UInt8) throws(Failure) -> Message {
+    private func nextMessage() throws(Failure) -> Message {
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) != 0 else {
             throw Failure("cannot start the vTPM", because: "the supervisor does not answer")
         }
-        let message = try receive()
-        guard message.kind == kind else { throw confused }
-        return message
+        return try receive()
     }
 
     private func receive() throws(Failure) -> Message {
@@ -158,9 +153,7 @@ final class SupervisorLink {
                 remedy: "see its lines in the system log"
             )
         }
-        guard message.kind != HookMessage.failure else {
-            throw message.failure
-        }
+        if case .failure(let failure)? = HookReply(message) { throw failure }
         return message
     }
 

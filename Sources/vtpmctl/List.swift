@@ -92,11 +92,11 @@ struct List: ParsableCommand {
             let channel = try ControlSocket.connect(in: directory)
             let buffer = Channel.makeBuffer()
             let deadline = Deadline(milliseconds: 2000)
-            try channel.send(ControlMessage.status, until: deadline)
+            try channel.send(ControlRequest.status, until: deadline)
             guard try wait(for: channel.descriptor.number, until: deadline) != 0,
-                let message = try channel.receive(into: buffer)
+                let message = try channel.receive(into: buffer), case .status(let status)? = ControlReply(message)
             else { return nil }
-            return VTPMStatus(message.body)
+            return status
         } catch {
             return nil
         }

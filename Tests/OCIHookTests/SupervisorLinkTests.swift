@@ -44,11 +44,11 @@ import Testing
     /// A channel whose far end has said these words, and is closed.
     private func deserted(saying words: String?, leavingUnread: Bool = false) throws -> Channel {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
-        if leavingUnread { try pair.near.send(HookMessage.commit) }
+        if leavingUnread { try pair.near.send(HookRequest.commit) }
         if let words {
-            var text = ByteWriter()
-            text.write(words.utf8)
-            try pair.far.send(HookMessage.failure, text)
+            try Array(words.utf8).withUnsafeBytes {
+                try pair.far.send(kind: HookReply.Kind.failure.rawValue, $0)
+            }
         }
         // At once, also where a program that another test starts has a copy of it.
         if !leavingUnread { #expect(shutdown(pair.far.descriptor.number, CInt(SHUT_RDWR)) == 0) }
@@ -57,7 +57,7 @@ import Testing
 
     private func begin(_ link: SupervisorLink) throws(Failure) {
         let me = try ProcessIdentity(of: getpid())
-        let order = StartOrder(
+        let request = StartRequest(
             storage: .ephemeral,
             containerID: "web",
             bundle: path,
@@ -67,7 +67,7 @@ import Testing
         let key = try SecretBytes(capacity: MasterKey.size)
         try MasterKey.fillRandom(key)
         try link.begin(
-            order,
+            request,
             keys: [MasterKey(key)],
             runDirectory: runDirectory,
             initProcess: ProcessReference(getpid()),
@@ -75,7 +75,7 @@ import Testing
         )
     }
 
-    @Test func `a predecessor's lease stays where there were no orders`() throws {
+    @Test func `a predecessor's lease stays where there was no request`() throws {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         try link(over: pair.near).abandonUnlessCommitted("lease", in: runDirectory, leftovers)
         #expect(hasLease)
@@ -108,10 +108,8 @@ import Testing
         let link = try link(over: pair.near)
         try begin(link)
         let own = try openLease()
-        var ready = ByteWriter()
-        ready.write(UInt32(getpid()))
-        ready.write(LibraryVersion(0, 9, 2).number)
-        try pair.far.send(HookMessage.ready, ready, descriptors: [own.number])
+        let ready = HookReply.ready(worker: getpid(), library: LibraryVersion(0, 9, 2))
+        try pair.far.send(ready, descriptors: [own.number])
         let (worker, library) = try link.awaitReady()
         #expect(worker == getpid())
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)

@@ -29,16 +29,6 @@ public final class AccessProbe {
     private static let patience = 5000
     private static let what = "cannot ask the device cgroup as the container would"
 
-    /// What is said over the channel, each with one result for each descriptor.
-    enum ProbeMessage {
-        /// It has tried to enter the cgroups.
-        static let entered: UInt8 = 1
-        /// A question, with nodes.
-        static let ask: UInt8 = 2
-        /// The answer.
-        static let verdicts: UInt8 = 3
-    }
-
     /// What the probe says of one node.
     enum Verdict: Equatable, Sendable {
         /// The container can read and write it.
@@ -100,7 +90,8 @@ public final class AccessProbe {
             let deadline = Deadline(milliseconds: Self.patience)
             try awaitEntrance(channel, until: deadline)
             try channel.send(ProbeMessage.ask, descriptors: nodes)
-            let codes = try receive(ProbeMessage.verdicts, nodes.count, on: channel, until: deadline)
+            guard case .verdicts(let codes) = try receive(on: channel, until: deadline), codes.count == nodes.count
+            else { throw Failure(Self.what, because: "the probe did not answer each question") }
             return codes.map(Verdict.init(code:))
         } catch {
             // It is not waited for once more when nobody holds this any longer.
@@ -114,7 +105,9 @@ public final class AccessProbe {
 
     private func awaitEntrance(_ channel: Channel, until deadline: Deadline) throws(Failure) {
         guard entrances > 0 else { return }
-        let codes = try receive(ProbeMessage.entered, entrances, on: channel, until: deadline)
+        guard case .entered(let codes) = try receive(on: channel, until: deadline), codes.count == entrances else {
+            throw Failure(Self.what, because: "the probe did not enter each control group")
+        }
         if let code = codes.first(where: { $0 != 0 }) {
             throw Failure("cannot enter the control groups of the container", call: "write cgroup.procs", code: code)
         }
@@ -155,26 +148,63 @@ public final class AccessProbe {
         }
     }
 
-    private func receive(
-        _ kind: UInt8,
-        _ count: Int,
-        on channel: Channel,
-        until deadline: Deadline
-    ) throws(Failure) -> [CInt] {
+    private func receive(on channel: Channel, until deadline: Deadline) throws(Failure) -> ProbeMessage {
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
             let seconds = Self.patience / 1000
             throw Failure(Self.what, because: "no answer within \(seconds) seconds; is the container frozen?")
         }
-        guard let message = try channel.receive(into: buffer), message.kind == kind else {
+        guard let received = try channel.receive(into: buffer), let message = ProbeMessage(received) else {
             throw Failure(Self.what, because: "the probe failed")
         }
-        var reader = ByteReader(message.body)
+        return message
+    }
+}
+
+/// What hook and probe say to each other; results are 0 or an `errno`, in the order of the descriptors.
+enum ProbeMessage: ChannelMessage {
+    /// The probe has tried to enter the cgroups.
+    case entered([CInt])
+    /// Whether it may use nodes, which are the descriptors.
+    case ask
+    /// Whether it may.
+    case verdicts([CInt])
+
+    /// The numbers of the messages.
+    enum Kind: UInt8, Sendable {
+        case entered = 1
+        case ask = 2
+        case verdicts = 3
+    }
+
+    /// A message brings at most ``Channel/descriptorLimit`` descriptors, and a host has two hierarchies of cgroups.
+    static let maximumSize = Channel.descriptorLimit * MemoryLayout<CInt>.size
+
+    var kind: Kind {
+        switch self {
+        case .entered: .entered
+        case .ask: .ask
+        case .verdicts: .verdicts
+        }
+    }
+
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .entered(let codes), .verdicts(let codes):
+            for code in codes { writer.write(code) }
+        case .ask: break
+        }
+    }
+
+    init?(_ kind: Kind, _ contents: borrowing Message) {
+        var reader = ByteReader(contents.body)
         var codes: [CInt] = []
         while let code = reader.read(CInt.self) { codes.append(code) }
-        guard codes.count == count, reader.remaining == 0 else {
-            throw Failure(Self.what, because: "the probe answered \(codes.count) of \(count) questions")
+        guard reader.remaining == 0 else { return nil }
+        switch kind {
+        case .entered: self = .entered(codes)
+        case .ask: self = .ask
+        case .verdicts: self = .verdicts(codes)
         }
-        return codes
     }
 }
 
@@ -189,25 +219,25 @@ extension AccessProbe {
         do throws(Failure) {
             // Of a process in the container's cgroups, whose other members are the container's.
             try Hardening.protectMemory()
-            var results = ByteWriter()
+            var results: [CInt] = []
             var entrance: CInt = 4
             while fcntl(entrance, F_GETFD) != -1 {
                 // 0 stands for the process that writes. cgroups(7)
                 let number = entrance
-                results.write(code { write(number, "0", 1) })
+                results.append(code { write(number, "0", 1) })
                 entrance += 1
             }
             for number in 4..<entrance { close(number) }
-            if entrance > 4 { try channel.send(ProbeMessage.entered, results) }
+            if entrance > 4 { try channel.send(ProbeMessage.entered(results)) }
             while var question = try channel.receive(into: buffer) {
-                results = ByteWriter()
+                results = []
                 while let node = question.descriptors.take() {
                     let number = node.number
-                    results.write(
+                    results.append(
                         code { Int(clinux_faccessat2(number, "", R_OK | W_OK, clinux_at_empty_path | AT_EACCESS)) }
                     )
                 }
-                try channel.send(ProbeMessage.verdicts, results)
+                try channel.send(ProbeMessage.verdicts(results))
             }
             return 0
         } catch {

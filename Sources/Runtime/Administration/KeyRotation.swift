@@ -164,16 +164,16 @@ public struct KeyRotation {
 
     private func ask(_ channel: Channel, _ user: StateUser) throws(Failure) -> Bool {
         let what = "cannot change the key of the vTPM of container \"\(user.containerID)\""
-        try channel.send(ControlMessage.rekey, repository.keys.current.key)
+        try channel.send(ControlRequest.rekey, repository.keys.current.key)
         let buffer = Channel.makeBuffer()
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.answerPatience)) != 0 else {
             throw Failure(what, because: "its supervisor does not answer")
         }
         // It may be stopping: then its state is at rest soon.
         guard let message = try channel.receive(into: buffer) else { return false }
-        switch message.kind {
-        case ControlMessage.rekeyed: return true
-        case ControlMessage.failure: throw Failure(what, because: message.failure.description)
+        switch ControlReply(message) {
+        case .rekeyed: return true
+        case .failure(let failure): throw Failure(what, because: failure.description)
         default: throw Failure(what, because: "its supervisor's answer makes no sense")
         }
     }

@@ -23,6 +23,7 @@ public struct TrialStart {
         let itself = try ProcessReference(getpid())
         do {
             let link = try WorkerLink.start(program: worker)
+            defer { link.close() }
             try link.confine(for: itself.descriptor)
             try link.initialize(state)
             return try converse(link)
@@ -45,18 +46,18 @@ public struct TrialStart {
             guard let message = try link.channel.receive(into: buffer) else {
                 throw Failure(what, because: "its worker ended")
             }
-            switch message.kind {
-            case WorkerMessage.store:
+            switch WorkerReply(message) {
+            case .state:
                 if let state = try incoming.take(message) {
                     stored = state
-                    try link.tell(WorkerMessage.stored)
+                    try link.tell(.stored)
                 }
-            case WorkerMessage.ready: try link.tell(WorkerMessage.shutdown)
-            case WorkerMessage.stopped:
+            case .ready: try link.tell(.shutdown)
+            case .stopped:
                 buffer.wipe()
                 guard let stored, stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
                 return stored
-            case WorkerMessage.failure: throw message.failure
+            case .failure(let failure): throw failure
             default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
             }
         }

@@ -13,7 +13,7 @@ public final class Channel: Sendable {
 
     /// The largest message, in bytes.
     ///
-    /// Larger contents go in several (``sendChunks(_:of:)``): the kernel needs the memory for a message in few pieces,
+    /// Larger contents go in several (``sendChunks(_:of:until:)``): the kernel needs the memory for a message in few pieces,
     /// and a TPM's write must not fail because memory is fragmented.
     public static let messageLimit = 32 * 1024
     /// The most descriptors in one message.
@@ -38,21 +38,15 @@ public final class Channel: Sendable {
         )
     }
 
-    /// Sends one message.
-    ///
-    /// It waits for room until the deadline; with none, it does not wait at all.
-    public func send(
-        _ kind: UInt8,
-        _ body: UnsafeRawBufferPointer,
+    /// Sends one message as bytes, as ``send(_:descriptors:until:)`` does.
+    package func send(
+        kind: UInt8,
+        _ body: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
         descriptors: [CInt] = [],
         until deadline: Deadline? = nil
     ) throws(Failure) {
         guard body.count < Self.messageLimit, descriptors.count <= Self.descriptorLimit else {
-            throw Failure(
-                "cannot send to the \(peer)",
-                because: "the message has \(body.count + 1) bytes, and \(Self.messageLimit) are the most",
-                code: EMSGSIZE
-            )
+            throw tooLong(body.count + 1, most: Self.messageLimit)
         }
         let number = descriptor.number
         while true {
@@ -67,36 +61,43 @@ public final class Channel: Sendable {
         }
     }
 
-    /// Sends one message, written by ``ByteWriter``.
-    public func send(
-        _ kind: UInt8,
-        _ body: ByteWriter = ByteWriter(),
+    /// Sends one message, which says no more than its protocol allows.
+    ///
+    /// It waits for room until the deadline; with none, it does not wait at all.
+    ///
+    /// - Throws: ``Failure`` with EMSGSIZE when it says more, and nothing was sent.
+    public func send<Outgoing: ChannelMessage>(
+        _ message: Outgoing,
         descriptors: [CInt] = [],
         until deadline: Deadline? = nil
     ) throws(Failure) {
-        let copy = ScratchBuffer(size: max(body.bytes.count, 1))
-        copy.withBytes { $0.copyBytes(from: body.bytes) }
+        var writer = ByteWriter()
+        message.encode(into: &writer)
+        guard writer.bytes.count <= Outgoing.maximumSize else {
+            throw tooLong(writer.bytes.count, most: Outgoing.maximumSize)
+        }
+        let copy = ScratchBuffer(size: max(writer.bytes.count, 1))
+        copy.withBytes { $0.copyBytes(from: writer.bytes) }
         try copy.withBytes { (bytes) throws(Failure) in
-            let used = UnsafeRawBufferPointer(rebasing: bytes[..<body.bytes.count])
-            try send(kind, used, descriptors: descriptors, until: deadline)
+            let used = UnsafeRawBufferPointer(rebasing: bytes[..<writer.bytes.count])
+            try send(kind: message.kind.rawValue, used, descriptors: descriptors, until: deadline)
         }
     }
 
-    /// Sends why something failed, in as many words as one takes over (``Failure/relayedLimit``).
-    public func send(_ kind: UInt8, _ failure: Failure) throws(Failure) {
-        var text = ByteWriter()
-        text.write(failure.description.cut(toBytes: Failure.relayedLimit).utf8)
-        try send(kind, text)
-    }
-
-    /// Sends a secret in one message.
-    public func send(_ kind: UInt8, _ secret: SecretBytes) throws(Failure) {
-        try secret.withBytes { (bytes) throws(Failure) in try send(kind, bytes) }
+    /// Sends one message with a secret behind it.
+    public func send(
+        _ message: some ChannelMessage,
+        _ secret: SecretBytes,
+        until deadline: Deadline? = nil
+    ) throws(Failure) {
+        try secret.withBytes { (bytes) throws(Failure) in
+            try send(kind: message.kind.rawValue, bytes, until: deadline)
+        }
     }
 
     /// Sends contents of any size as messages of one kind, the last of which is shorter than the others' size.
     public func sendChunks(
-        _ kind: UInt8,
+        _ message: some ChannelMessage,
         of contents: UnsafeRawBufferPointer,
         until deadline: Deadline? = nil
     ) throws(Failure) {
@@ -104,10 +105,19 @@ public final class Channel: Sendable {
         var offset = 0
         while true {
             let end = min(offset + size, contents.count)
-            try send(kind, UnsafeRawBufferPointer(rebasing: contents[offset..<end]), until: deadline)
+            let chunk = UnsafeRawBufferPointer(rebasing: contents[offset..<end])
+            try send(kind: message.kind.rawValue, chunk, until: deadline)
             if end - offset < size { return }
             offset = end
         }
+    }
+
+    private func tooLong(_ size: Int, most: Int) -> Failure {
+        Failure(
+            "cannot send to the \(peer)",
+            because: "the message has \(size) bytes, and \(most) are the most",
+            code: EMSGSIZE
+        )
     }
 
     /// How many bytes of contents one message of ``sendChunks(_:of:until:)`` carries, the last excepted.
@@ -153,55 +163,6 @@ public struct ChannelPair: Sendable {
     public let near: Channel
     /// The end to hand to the other process.
     public let far: Channel
-}
-
-/// A message that was received; what it says is in the receiver's buffer until the next one is received.
-public struct Message: ~Copyable {
-    /// What it is.
-    public let kind: UInt8
-    /// How many bytes it has beside its kind.
-    public let count: Int
-    /// What came with it.
-    public var descriptors: ReceivedDescriptors
-    private let buffer: ScratchBuffer
-
-    init(count: Int, descriptors: consuming ReceivedDescriptors, in buffer: ScratchBuffer) {
-        self.kind = buffer.withBytes { $0[0] }
-        self.count = count
-        self.descriptors = descriptors
-        self.buffer = buffer
-    }
-
-    /// A copy of what it says, for what is no secret.
-    public var body: [UInt8] {
-        buffer.withBytes { Array($0[1..<1 + count]) }
-    }
-
-    /// What it says where it tells of a failure.
-    public var failure: Failure { Failure(relayed: body.prefix(Failure.relayedLimit)) }
-
-    /// Appends what it says to a secret; where it does not fit, appends nothing and returns false.
-    public func append(to secret: SecretBytes) -> Bool {
-        buffer.withBytes { secret.append(copying: UnsafeRawBufferPointer(rebasing: $0[1..<1 + count])) }
-    }
-}
-
-/// Descriptors that came with a message: those that nobody takes are closed.
-public struct ReceivedDescriptors: ~Copyable {
-    private var numbers: [CInt]
-
-    init(_ numbers: [CInt]) {
-        self.numbers = numbers
-    }
-
-    deinit {
-        for number in numbers { close(number) }
-    }
-
-    /// Takes the next one, in the order in which they were sent.
-    public mutating func take() -> Descriptor? {
-        numbers.isEmpty ? nil : Descriptor(owning: numbers.removeFirst())
-    }
 }
 
 private func transmit(

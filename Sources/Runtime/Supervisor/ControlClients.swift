@@ -30,12 +30,12 @@ extension Supervisor {
     private func answer(_ client: Channel) -> Bool {
         defer { buffer.wipe() }
         guard let message = try? client.receive(into: buffer) else { return false }
-        switch message.kind {
-        case ControlMessage.status:
-            return (try? client.send(ControlMessage.status, status.encoded)) != nil
-        case ControlMessage.stop:
+        switch ControlRequest(message) {
+        case .status:
+            return (try? client.send(ControlReply.status(status))) != nil
+        case .stop:
             return true
-        case ControlMessage.rekey:
+        case .rekey:
             do throws(Failure) {
                 let key = try SecretBytes(capacity: MasterKey.size)
                 guard message.append(to: key) else {
@@ -43,12 +43,12 @@ extension Supervisor {
                 }
                 try store.rekey(to: MasterKey(key))
                 Log.notice("\(name) goes on with another master key, generation \(store.generation)")
-                return (try? client.send(ControlMessage.rekeyed)) != nil
+                return (try? client.send(ControlReply.rekeyed)) != nil
             } catch {
                 Log.error("\(name): \(error)")
-                return (try? client.send(ControlMessage.failure, error)) != nil
+                return (try? client.send(ControlReply.failure(error))) != nil
             }
-        default:
+        case .none:
             return false
         }
     }
@@ -60,7 +60,7 @@ extension Supervisor {
         case .committed(.shuttingDown), .stopping, .ended: health = .stopping
         case .starting, .ready, .connecting, .serving, .committed: health = .serving
         }
-        let reason = lifecycle.failure?.description.cut(toBytes: Failure.relayedLimit) ?? ""
+        let reason = lifecycle.failure?.description ?? ""
         return VTPMStatus(health: health, generation: store.generation, reason: reason)
     }
 }

@@ -11,7 +11,7 @@ package struct IncomingState {
 
     /// Takes one chunk in, and returns the whole state once its last one came; nothing of it is kept.
     ///
-    /// - Throws: ``Failure`` where there is more than ``WorkerMessage/stateLimit``, and where memory cannot be locked.
+    /// - Throws: ``Failure`` where there is more than ``WorkerReply/stateLimit``, and where memory cannot be locked.
     package mutating func take(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
         let isLast = chunk.count < Channel.chunkSize
         let state: SecretBytes
@@ -19,14 +19,14 @@ package struct IncomingState {
             state = part
         } else {
             // Nearly every state fits into one chunk, and locked memory is made page by page before it is used.
-            state = try SecretBytes(capacity: isLast ? max(chunk.count, 1) : WorkerMessage.stateLimit)
+            state = try SecretBytes(capacity: isLast ? max(chunk.count, 1) : WorkerReply.stateLimit)
         }
         part = isLast ? nil : state
         guard chunk.append(to: state) else {
             part = nil
             throw Failure(
                 "cannot store the TPM's state",
-                because: "the worker sent more than \(WorkerMessage.stateLimit) bytes"
+                because: "the worker sent more than \(WorkerReply.stateLimit) bytes"
             )
         }
         return isLast ? state : nil

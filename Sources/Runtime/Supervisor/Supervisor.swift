@@ -9,7 +9,7 @@ import RuntimeState
 ///
 /// It holds the key and the state, and never looks at what the tenant sends. One thread, one poll set.
 public final class Supervisor {
-    let order: StartOrder
+    let request: StartRequest
     let initProcess: ProcessReference
     let signals: Descriptor
     /// Until the end.
@@ -49,102 +49,18 @@ public final class Supervisor {
     public static func run(hook: Channel, worker program: String) throws(Failure) {
         var container = "an unknown container"
         do {
-            let signals = try prepareProcess()
-            let worker = try WorkerLink.start(program: program)
-            guard let orders = try Orders(from: hook, unless: signals) else { return }
-            container = "container \"\(orders.order.containerID)\""
-            let supervisor = try begin(orders, hook, signals, consume worker)
-            defer { supervisor.letGo() }
+            guard let supervisor = try start(hook, worker: program, naming: &container) else { return }
+            defer { supervisor.close() }
             try supervisor.live()
         } catch {
             Log.error("\(container): \(error)")
-            try? hook.send(HookMessage.failure, error)
+            try? hook.send(HookReply.failure(error))
             throw error
         }
     }
 
-    /// Locks and loads the state, and has the worker start its TPM up.
-    private static func begin(
-        _ orders: consuming Orders,
-        _ hook: Channel,
-        _ signals: consuming Descriptor,
-        _ worker: consuming WorkerLink
-    ) throws(Failure) -> Supervisor {
-        let order = orders.order
-        try worker.confine(for: orders.initProcess.descriptor)
-        // Before a state is made, for which there would be no container.
-        try WorkerConfinement.requireLockableMemory()
-        let lease = try LeaseDirectory(order.leaseName, in: orders.runDirectory.duplicate())
-        var confinement = try SupervisorConfinement()
-        let states = try orders.allowFiles(in: &confinement)
-        let (store, uncommitted, state) = try openState(&orders, hook, lease, states)
-        do {
-            if let states, case .persistent(let storage) = order.storage {
-                let name = try StateName.encoded(storage.stateID)
-                let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
-                try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
-                if uncommitted != nil { try confinement.allowRemoval(in: states) }
-            }
-            try confinement.allowLease(lease.directory)
-            try worker.initialize(state)
-            if !confinement.restrictsFiles {
-                Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
-            }
-            try confinement.enforce()
-            return Supervisor(
-                order: order,
-                hook: hook,
-                initProcess: ProcessReference(
-                    owning: try orders.initProcess.descriptor.duplicate(),
-                    process: order.initProcess.process
-                ),
-                signals: signals,
-                lease: lease,
-                store: store,
-                uncommitted: uncommitted,
-                worker: worker,
-                manufactures: state == nil,
-                buffer: try Channel.makeSecretBuffer()
-            )
-        } catch {
-            uncommitted?.discard()
-            throw error
-        }
-    }
-
-    /// Opens what the state is kept in; with no state, a TPM is to be manufactured.
-    private static func openState(
-        _ orders: inout Orders,
-        _ hook: Channel,
-        _ lease: borrowing LeaseDirectory,
-        _ states: borrowing Descriptor?
-    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, state: SecretBytes?) {
-        let order = orders.order
-        guard let (repository, storage) = try orders.takeRepository() else { return (EphemeralStore(), nil, nil) }
-        let user = StateUser(containerID: order.containerID, initProcess: order.initProcess, supervisor: getpid())
-        let (store, payload) = try StateStore.open(
-            storage.stateID,
-            formerly: storage.formerStateID,
-            in: repository,
-            for: user,
-            bundle: order.bundle,
-            keptFor: storage.keptFor,
-            until: Deadline(milliseconds: lockPatience),
-            checking: { () throws(Failure) in try orders.checkThatItGoesOn(hook) },
-            making: { (uuid) throws(Failure) in
-                let made = MadeState(stateID: storage.stateID, uuid: uuid, user: user)
-                try lease.write(LeaseFiles.madeState, made.encoded)
-            }
-        )
-        guard !payload.isComplete else { return (store, nil, payload.permanent) }
-        switch states {
-        case .none: return (store, nil, nil)
-        case .some(let states): return (store, UncommittedState(store, in: try states.duplicate()), nil)
-        }
-    }
-
-    private init(
-        order: StartOrder,
+    init(
+        request: StartRequest,
         hook: Channel,
         initProcess: consuming ProcessReference,
         signals: consuming Descriptor,
@@ -155,7 +71,7 @@ public final class Supervisor {
         manufactures: Bool,
         buffer: ScratchBuffer
     ) {
-        self.order = order
+        self.request = request
         self.hook = hook
         self.initProcess = initProcess
         self.signals = signals
@@ -170,8 +86,9 @@ public final class Supervisor {
     /// Lets go of everything, in an order that others rely on.
     ///
     /// The device's number is free, no lease names it, and the state's lock is free, before the connections of those who
-    /// asked for the stop are closed, which tells them that all is done (``ControlMessage/stop``).
-    private func letGo() {
+    /// asked for the stop are closed, which tells them that all is done (``ControlRequest/stop``).
+    private func close() {
+        worker?.close()
         worker = nil
         server = nil
         responder = FailureResponder()
@@ -179,24 +96,6 @@ public final class Supervisor {
         uncommitted = nil
         store = EphemeralStore()
         clients = []
-    }
-
-    private static func prepareProcess() throws(Failure) -> Descriptor {
-        try Hardening.protectMemory()
-        // Far below an ordinary process: memory is not won by taking a container's identity.
-        if try !Hardening.setOutOfMemoryScore(-900) {
-            Log.notice("cannot lower the supervisor's out-of-memory score: it has no CAP_SYS_RESOURCE")
-        }
-        // Those that a terminal sends to all of an engine's children.
-        Glibc.signal(SIGHUP, SIG_IGN)
-        Glibc.signal(SIGINT, SIG_IGN)
-        var set = sigset_t()
-        sigemptyset(&set)
-        sigaddset(&set, SIGTERM)
-        try systemCall("sigprocmask", "cannot block signals") { sigprocmask(SIG_BLOCK, &set, nil) }
-        return Descriptor(
-            owning: try systemCall("signalfd", "cannot watch signals") { signalfd(-1, &set, CInt(SFD_CLOEXEC)) }
-        )
     }
 
     /// The control socket's number; -1, which poll(2) passes over, at the end.
@@ -208,11 +107,11 @@ public final class Supervisor {
     }
 
     var stateName: String {
-        switch order.storage {
+        switch request.storage {
         case .ephemeral: "ephemeral"
         case .persistent(let storage): "state \"\(storage.stateID)\""
         }
     }
 
-    var name: String { "vTPM of container \"\(order.containerID)\"" }
+    var name: String { "vTPM of container \"\(request.containerID)\"" }
 }

@@ -10,11 +10,11 @@ extension Supervisor {
         switch action {
         case .announceReady: try announceReady()
         case .forwardDevice: try forwardDevice()
-        case .announceServing: try hook?.send(HookMessage.serving)
+        case .announceServing: try hook?.send(HookReply.serving)
         case .commit:
             // Before the hook can end well: what the container has used is never undone.
             try lease?.remove(LeaseFiles.madeState)
-            try hook?.send(HookMessage.committed)
+            try hook?.send(HookReply.committed)
             return .commitAcknowledged
         case .settle: settle()
         case .requestShutdown: requestShutdown()
@@ -38,20 +38,20 @@ extension Supervisor {
             try store.write(.init(permanent: state, isComplete: true))
             manufactured = nil
         }
-        try store.recordUse(library: worker?.libraryVersion.map { "\($0)" })
-        var body = ByteWriter()
-        body.write(UInt32(bitPattern: worker?.process ?? 0))
-        body.write(worker?.libraryVersion?.number ?? 0)
+        guard let worker, let library = worker.libraryVersion else { return }
+        try store.recordUse(library: "\(library)")
         switch lease {
         case .none: break
-        case .some(let lease): try hook?.send(HookMessage.ready, body, descriptors: [lease.directory.number])
+        case .some(let lease):
+            let reply = HookReply.ready(worker: worker.process, library: library)
+            try hook?.send(reply, descriptors: [lease.directory.number])
         }
     }
 
     private func forwardDevice() throws(Failure) {
         switch server {
         case .none: break
-        case .some(let server): try worker?.tell(WorkerMessage.serve, descriptors: [server.number])
+        case .some(let server): try worker?.tell(.serve, descriptors: [server.number])
         }
     }
 
@@ -65,7 +65,7 @@ extension Supervisor {
     /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
     private func requestShutdown() {
         do throws(Failure) {
-            try worker?.tell(WorkerMessage.shutdown)
+            try worker?.tell(.shutdown)
         } catch {
             worker?.kill()
         }

@@ -83,13 +83,13 @@ extension Supervisor {
             worker?.isSilent = true
             return handle(.workerHungUp)
         }
-        switch message.kind {
-        case WorkerMessage.store: try storeChunk(message)
-        case WorkerMessage.ready: handle(.workerReady)
-        case WorkerMessage.serving: handle(.workerServing)
-        case WorkerMessage.stopped: handle(.workerShutDown)
-        case WorkerMessage.failure: handle(.failed(message.failure))
-        default:
+        switch WorkerReply(message) {
+        case .state: try storeChunk(message)
+        case .ready: handle(.workerReady)
+        case .serving: handle(.workerServing)
+        case .stopped: handle(.workerShutDown)
+        case .failure(let failure): handle(.failed(failure))
+        case .confined, .none:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
     }
@@ -106,26 +106,26 @@ extension Supervisor {
                 try store.write(.init(permanent: state, isComplete: true))
             }
         } catch {
-            try? worker?.tell(WorkerMessage.refused)
+            try? worker?.tell(.refused)
             throw error
         }
-        try worker?.tell(WorkerMessage.stored)
+        try worker?.tell(.stored)
     }
 
     private func hearHook() throws(Failure) {
         guard var message = try hook?.receive(into: buffer) else { return handle(.hookHungUp) }
-        switch message.kind {
-        case HookMessage.device:
-            guard let device = message.descriptors.take(), message.count == 4 else {
+        switch HookRequest(message) {
+        case .device(let number):
+            guard let device = message.descriptors.take() else {
                 throw Failure("cannot start the vTPM", because: "the hook sent no device")
             }
-            deviceNumber = message.body.reduce(0) { $0 << 8 | UInt32($1) }
+            deviceNumber = number
             server = consume device
             handle(.deviceReceived)
-        case HookMessage.occupy:
+        case .reserve:
             if let device = message.descriptors.take() { responder.adopt(device) }
-        case HookMessage.commit: handle(.commitRequested)
-        default:
+        case .commit: handle(.commitRequested)
+        case .start, .key, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
     }

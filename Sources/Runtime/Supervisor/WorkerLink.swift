@@ -32,8 +32,10 @@ package final class WorkerLink {
         self.user = user
     }
 
-    deinit {
-        if child != nil, libraryVersion == nil { endBeforeConfinement() }
+    /// Ends the worker, unless that was done already.
+    package func close() {
+        guard child != nil else { return }
+        if libraryVersion == nil { endBeforeConfinement() }
         _ = try? end()
     }
 
@@ -60,16 +62,10 @@ package final class WorkerLink {
     ///
     /// The pidfd is that of the init for whose sake it lives.
     package func confine(for initProcess: borrowing Descriptor) throws(Failure) {
-        var order = ByteWriter()
-        order.write(user.number)
-        let descriptors = [initProcess.number]
+        let request = WorkerRequest.confine(user: user.number)
+        let deadline = Deadline(milliseconds: Self.patience)
         do {
-            try channel.send(
-                WorkerMessage.confine,
-                order,
-                descriptors: descriptors,
-                until: Deadline(milliseconds: Self.patience)
-            )
+            try channel.send(request, descriptors: [initProcess.number], until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended already. Why is in what it had sent before, or in its exit status.
             try awaitConfinement()
@@ -94,11 +90,9 @@ package final class WorkerLink {
 
     private func begin(with state: SecretBytes?) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.patience)
-        var order = ByteWriter()
-        order.write(UInt8(state == nil ? 0 : 1))
-        try channel.send(WorkerMessage.initialize, order, until: deadline)
+        try channel.send(WorkerRequest.initialize(hasState: state != nil), until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
-            try channel.sendChunks(WorkerMessage.state, of: bytes, until: deadline)
+            try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)
         }
     }
 
@@ -108,8 +102,8 @@ package final class WorkerLink {
         // What it had not read is told once, before what it had sent. unix(7), ECONNRESET
         for _ in 0..<2 {
             guard let message = try? channel.receive(into: buffer) else { continue }
-            guard message.kind == WorkerMessage.failure else { return nil }
-            return message.failure
+            guard case .failure(let failure)? = WorkerReply(message) else { return nil }
+            return failure
         }
         return nil
     }
@@ -125,14 +119,9 @@ package final class WorkerLink {
             guard let status = try end() else { throw Failure(what, because: "its worker ended") }
             throw Failure(what, because: "its worker ended with \(status)")
         }
-        switch message.kind {
-        case WorkerMessage.confined:
-            var body = ByteReader(Array(message.body))
-            guard let version = body.read(UInt32.self), body.remaining == 0 else {
-                throw Failure(what, because: "its worker does not say which libtpms it has")
-            }
-            libraryVersion = LibraryVersion(number: version)
-        case WorkerMessage.failure: throw message.failure
+        switch WorkerReply(message) {
+        case .confined(let library): libraryVersion = library
+        case .failure(let failure): throw failure
         default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }
     }
@@ -155,8 +144,8 @@ package final class WorkerLink {
     }
 
     /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
-    package func tell(_ kind: UInt8, descriptors: [CInt] = []) throws(Failure) {
-        try channel.send(kind, descriptors: descriptors)
+    package func tell(_ request: WorkerRequest, descriptors: [CInt] = []) throws(Failure) {
+        try channel.send(request, descriptors: descriptors)
     }
 
     /// Kills the worker at once.

@@ -41,9 +41,9 @@ public final class Worker {
             var state = try receiveState()
             let engine = try TPMEngine(state: state) { [self] (state) throws(Failure) in try store(state) }
             state = nil
-            try channel.send(WorkerMessage.ready)
+            try channel.send(WorkerReply.ready)
             guard let server = try receiveDevice(engine) else { return }
-            try channel.send(WorkerMessage.serving)
+            try channel.send(WorkerReply.serving)
             Hardening.releaseStartupPages()
             try serve(engine, server, initProcess)
         } catch {
@@ -53,7 +53,7 @@ public final class Worker {
     }
 
     private static func report(_ failure: Failure, to channel: Channel) {
-        try? channel.send(WorkerMessage.failure, failure)
+        try? channel.send(WorkerReply.failure(failure))
     }
 
     // MARK: - Start
@@ -65,34 +65,31 @@ public final class Worker {
         let what = "cannot confine the worker"
         try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
         TPMEngine.prepareLibraries()
-        guard var message = try channel.receive(into: buffer), message.kind == WorkerMessage.confine,
+        guard var message = try channel.receive(into: buffer), case .confine(let number)? = WorkerRequest(message),
             let initProcess = message.descriptors.take()
         else {
-            throw Failure(what, because: "the supervisor gave no orders")
+            throw Failure(what, because: "the supervisor did not ask for it")
         }
-        var body = ByteReader(message.body)
-        guard let number = body.read(UInt32.self), body.remaining == 0, let user = WorkerUser(number) else {
+        guard let user = WorkerUser(number) else {
             throw Failure(what, because: "the supervisor named no user for it")
         }
         try WorkerConfinement.enforce(as: user)
-        var version = ByteWriter()
-        version.write(TPMLibrary.version.number)
-        try channel.send(WorkerMessage.confined, version)
+        try channel.send(WorkerReply.confined(TPMLibrary.version))
         return initProcess
     }
 
     /// Receives the state of an existing TPM; nothing where one is to be manufactured.
     private func receiveState() throws(Failure) -> SecretBytes? {
         let what = "cannot start the TPM"
-        guard let message = try channel.receive(into: buffer), message.kind == WorkerMessage.initialize,
-            message.count == 1
+        guard let message = try channel.receive(into: buffer),
+            case .initialize(let hasState)? = WorkerRequest(message)
         else {
-            throw Failure(what, because: "the supervisor gave no orders")
+            throw Failure(what, because: "the supervisor did not ask for it")
         }
-        guard message.body[0] == 1 else { return nil }
-        let state = try SecretBytes(capacity: WorkerMessage.stateLimit)
+        guard hasState else { return nil }
+        let state = try SecretBytes(capacity: WorkerReply.stateLimit)
         while true {
-            guard let message = try channel.receive(into: buffer), message.kind == WorkerMessage.state,
+            guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message),
                 message.append(to: state)
             else {
                 throw Failure(what, because: "the supervisor sent no whole state")
@@ -107,9 +104,9 @@ public final class Worker {
     /// a state that is imported is tried out so.
     private func receiveDevice(_ engine: TPMEngine) throws(Failure) -> Descriptor? {
         guard var message = try channel.receive(into: buffer) else { return nil }
-        switch message.kind {
-        case WorkerMessage.serve: return message.descriptors.take()
-        case WorkerMessage.shutdown:
+        switch WorkerRequest(message) {
+        case .serve: return message.descriptors.take()
+        case .shutdown:
             try shutDown(engine)
             return nil
         default: return nil
@@ -137,7 +134,7 @@ public final class Worker {
                     isOrphan = true
                     continue
                 }
-                if message.kind == WorkerMessage.shutdown { return try shutDown(engine) }
+                if case .shutdown? = WorkerRequest(message) { return try shutDown(engine) }
             }
             if set.events(at: device) & CInt(POLLIN) != 0 {
                 guard try answerOne(engine, server, failing: isOrphan) else { return }
@@ -151,7 +148,7 @@ public final class Worker {
         guard engine.shutDown() else {
             throw Failure("cannot shut the TPM down", because: "it has failed")
         }
-        try channel.send(WorkerMessage.stopped)
+        try channel.send(WorkerReply.stopped)
     }
 
     /// Reads, executes and answers one command; false when the device is gone.
@@ -185,20 +182,20 @@ public final class Worker {
     /// Sends the state to the supervisor and waits until it is on stable storage.
     private func store(_ state: UnsafeRawBufferPointer) throws(Failure) {
         let what = "cannot store the TPM's state"
-        guard state.count <= WorkerMessage.stateLimit else {
-            throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerMessage.stateLimit) is the most")
+        guard state.count <= WorkerReply.stateLimit else {
+            throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerReply.stateLimit) is the most")
         }
         let deadline = Deadline(milliseconds: Self.storePatience)
-        try channel.sendChunks(WorkerMessage.store, of: state, until: deadline)
+        try channel.sendChunks(WorkerReply.state, of: state, until: deadline)
         while true {
             guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
                 throw Failure(what, because: "the supervisor has not written it in \(Self.storePatience / 1000) s")
             }
             guard let answer = try channel.receive(into: buffer) else { break }
-            switch answer.kind {
-            case WorkerMessage.stored: return
-            case WorkerMessage.shutdown: mustShutDown = true
-            case WorkerMessage.refused: throw Failure(what, because: "the supervisor could not write it")
+            switch WorkerRequest(answer) {
+            case .stored: return
+            case .shutdown: mustShutDown = true
+            case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(answer.kind) out of turn")
             }
         }

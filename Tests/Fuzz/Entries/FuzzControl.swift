@@ -19,7 +19,7 @@ func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
     // The sender has said all: nobody waits for more.
     shutdown(pair.near.descriptor.number, CInt(SHUT_WR))
     switch first & 0x0f {
-    case 0: hearOrders(pair.far)
+    case 0: hearHook(pair.far)
     case 1: hearWorker(pair.far)
     default: hearClient(pair.far)
     }
@@ -27,11 +27,18 @@ func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
 
 /// Whole bodies that are read at one go come back as they were.
 private func bodies(_ body: [UInt8]) {
-    if let order = StartOrder(body) {
-        require(StartOrder(order.encoded.bytes) == order, "an order does not come back as it was")
+    var reader = ByteReader(body)
+    if let request = StartRequest(&reader) {
+        var writer = ByteWriter()
+        request.encode(into: &writer)
+        var written = ByteReader(writer.bytes)
+        require(StartRequest(&written) == request, "a request does not come back as it was")
     }
-    if let status = VTPMStatus(body) {
-        require(status.encoded.bytes == body, "a status does not come back as it was")
+    reader = ByteReader(body)
+    if let status = VTPMStatus(&reader), status.reason.utf8.count <= Failure.relayedLimit {
+        var writer = ByteWriter()
+        status.encode(into: &writer)
+        require(body.starts(with: writer.bytes), "a status does not come back as it was")
     }
 }
 
@@ -44,9 +51,10 @@ private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Cha
                 open("/dev/null", O_RDONLY | O_CLOEXEC)
             }
             defer { for device in devices { close(device) } }
-            var body = ByteWriter()
-            body.write(message.dropFirst().prefix(Channel.messageLimit - 1))
-            guard (try? channel.send(kind, body, descriptors: devices)) != nil else { return }
+            let body = Array(message.dropFirst().prefix(Channel.messageLimit - 1))
+            guard (try? body.withUnsafeBytes { try channel.send(kind: kind, $0, descriptors: devices) }) != nil else {
+                return
+            }
         } else {
             let flags = CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT)
             guard Glibc.send(number, message, message.count, flags) >= 0 else { return }
@@ -57,11 +65,10 @@ private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Cha
 /// Never readable.
 private let noSignals = must { () throws(Failure) in try Channel.pair(near: "", far: "") }
 
-private func hearOrders(_ hook: Channel) {
+private func hearHook(_ hook: Channel) {
     _ = accepted { () throws(Failure) in
-        guard var orders = try Orders(from: hook, unless: noSignals.near.descriptor) else { return }
-        require(orders.order.encoded.bytes.count < Channel.messageLimit, "an order longer than a message")
-        if let (repository, storage) = try orders.takeRepository() {
+        guard var start = try ReceivedStart(from: hook, unless: noSignals.near.descriptor) else { return }
+        if let (repository, storage) = try start.takeRepository() {
             _ = repository
             _ = try StateName.encoded(storage.stateID)
         }
@@ -74,11 +81,12 @@ private func hearWorker(_ worker: Channel) {
     var incoming = IncomingState()
     _ = accepted { () throws(Failure) in
         while let message = try worker.receive(into: buffer) {
-            switch message.kind {
-            case WorkerMessage.store:
+            _ = WorkerRequest(message)
+            switch WorkerReply(message) {
+            case .state:
                 guard let state = try incoming.take(message) else { continue }
-                require(state.count <= WorkerMessage.stateLimit, "a state larger than any")
-            case WorkerMessage.failure: throw message.failure
+                require(state.count <= WorkerReply.stateLimit, "a state larger than any")
+            case .failure(let failure): throw failure
             default: continue
             }
         }
@@ -91,7 +99,9 @@ private func hearClient(_ client: Channel) {
             let body = message.body
             require(body.count == message.count, "a body of another size than its message")
             let key = try SecretBytes(capacity: MasterKey.size)
-            if message.kind == ControlMessage.rekey, message.append(to: key) {
+            _ = ControlReply(message)
+            _ = HookReply(message)
+            if case .rekey? = ControlRequest(message), message.append(to: key) {
                 require(key.count == body.count, "a key that is not what came")
                 _ = try MasterKey(key)
             }

@@ -42,7 +42,7 @@ private final class TPMUnderTest {
         worker = must { () throws(Failure) in try Worker(channel: pair.near) }
         let engine = must { () throws(Failure) in
             try TPMEngine(state: Self.state()) { state in
-                require(!state.isEmpty && state.count <= WorkerMessage.stateLimit, "a state that cannot be stored")
+                require(!state.isEmpty && state.count <= WorkerReply.stateLimit, "a state that cannot be stored")
             }
         }
         self.engine = engine

@@ -79,7 +79,7 @@ import Testing
         chmod(script, 0o755)
         let tpm = try VTPMUnderTest(in: temporary, worker: script)
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(String(decoding: answer.body, as: UTF8.self).hasPrefix("cannot trust the worker: "))
         #expect(try tpm.reap() == .exited(1))
         #expect((try? temporary.read("got"))?.isEmpty ?? true)

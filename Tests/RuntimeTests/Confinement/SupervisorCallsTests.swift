@@ -85,10 +85,10 @@ import Testing
     private func rekey(_ tpm: VTPMUnderTest) throws {
         let directory = try temporary.directory("run/lease-web")
         let channel = try ControlSocket.connect(in: directory)
-        try channel.send(ControlMessage.rekey, secret(1))
+        try channel.send(ControlRequest.rekey, secret(1))
         let answer = try channel.receive(into: tpm.buffer)
         switch consume answer {
-        case .some(let message): #expect(message.kind == ControlMessage.rekeyed)
+        case .some(let message): #expect(message.kind == ControlReply.Kind.rekeyed.rawValue)
         case .none: Issue.record("the supervisor says nothing")
         }
     }

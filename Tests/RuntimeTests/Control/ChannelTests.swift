@@ -19,7 +19,7 @@ import Testing
         try #require(pipe(&pipes) == 0)
         let reading = Descriptor(owning: pipes[0])
         let writing = Descriptor(owning: pipes[1])
-        try near.send(5, descriptors: [reading.number, writing.number])
+        try near.send(kind: 5, descriptors: [reading.number, writing.number])
         guard var message = try far.receive(into: buffer) else { throw Failure("no", because: "message") }
         #expect(message.kind == 5)
         #expect(message.body.isEmpty)
@@ -39,7 +39,7 @@ import Testing
         var pipes: [CInt] = [-1, -1]
         try #require(pipe(&pipes) == 0)
         let reading = Descriptor(owning: pipes[0])
-        try near.send(5, descriptors: [pipes[1]])
+        try near.send(kind: 5, descriptors: [pipes[1]])
         close(pipes[1])
         _ = try far.receive(into: buffer)
         var byte: UInt8 = 0
@@ -53,7 +53,7 @@ import Testing
         // More than a socket holds would wait for the reader, who is the same thread here: read in between.
         for start in stride(from: 0, through: size, by: Channel.chunkSize) {
             let chunk = contents[start..<min(start + Channel.chunkSize, size)]
-            try Array(chunk).withUnsafeBytes { try near.send(3, $0) }
+            try Array(chunk).withUnsafeBytes { try near.send(kind: 3, $0) }
             guard let message = try far.receive(into: buffer) else { break }
             received += message.body
             if message.body.count < Channel.chunkSize { break }
@@ -63,7 +63,7 @@ import Testing
 
     @Test func chunksEndWithAShorterOne() throws {
         let contents = [UInt8](repeating: 7, count: 2 * Channel.chunkSize)
-        try contents.withUnsafeBytes { try near.sendChunks(3, of: $0) }
+        try contents.withUnsafeBytes { try near.sendChunks(WorkerReply.state, of: $0) }
         var sizes: [Int] = []
         for _ in 0..<3 {
             guard let message = try far.receive(into: buffer) else { break }
@@ -75,7 +75,7 @@ import Testing
     @Test func doesNotWaitForAReader() throws {
         let contents = [UInt8](repeating: 7, count: Channel.chunkSize)
         let error = #expect(throws: Failure.self) {
-            for _ in 0..<1000 { try contents.withUnsafeBytes { try near.send(3, $0) } }
+            for _ in 0..<1000 { try contents.withUnsafeBytes { try near.send(kind: 3, $0) } }
         }
         #expect(error?.code == EAGAIN)
     }
@@ -93,11 +93,11 @@ import Testing
     /// What is sent may come from somebody else: one that is too long is an error, and sends nothing.
     @Test func doesNotSendAMessageThatIsTooLong() throws {
         let longest = [UInt8](repeating: 1, count: Channel.messageLimit - 1)
-        try longest.withUnsafeBytes { try near.send(3, $0) }
+        try longest.withUnsafeBytes { try near.send(kind: 3, $0) }
         #expect(try far.receive(into: buffer)?.count == longest.count)
-        var writer = ByteWriter()
-        writer.write(longest + [1])
-        let error = #expect(throws: Failure.self) { try near.send(3, writer) }
+        let error = #expect(throws: Failure.self) {
+            try (longest + [1]).withUnsafeBytes { try near.send(kind: 3, $0) }
+        }
         #expect(
             error?.description == "cannot send to the other: the message has 32769 bytes, and 32768 are the most"
         )
@@ -108,14 +108,11 @@ import Testing
     @Test(arguments: [[0x41], [0xff], Array("\u{1F600}".utf8), [0xe2, 0x82]] as [[UInt8]])
     func takesOverABoundedPartOfWords(pattern: [UInt8]) throws {
         let words = [UInt8]("cannot do: ".utf8) + (0..<30_000).map { pattern[$0 % pattern.count] }
-        try words.withUnsafeBytes { try near.send(3, $0) }
+        try words.withUnsafeBytes { try near.send(kind: 3, $0) }
         guard let failure = try far.receive(into: buffer)?.failure else { throw Failure("no", because: "message") }
         #expect(failure.what == "cannot do")
         #expect((4000...Failure.relayedLimit).contains(failure.description.utf8.count))
-        var status = VTPMStatus(health: .failed, generation: 1, reason: failure.description)
-        #expect(VTPMStatus(status.encoded.bytes) == status)
-        status.reason = ""
-        try near.send(3, failure)
+        try near.send(ControlReply.failure(failure))
         #expect(try far.receive(into: buffer)?.failure == failure)
     }
 }
@@ -138,40 +135,7 @@ import Testing
         let first = try ControlSocket.accept(from: listener)
         #expect(first != nil)
         #expect(fcntl(waiting[0].descriptor.number, F_GETFL) & O_NONBLOCK == 0)
-        try waiting[0].send(ControlMessage.status)
-        #expect(try first?.receive(into: Channel.makeBuffer())?.kind == ControlMessage.status)
-    }
-}
-
-@Suite struct OrderTests {
-    let order = StartOrder(
-        storage: .persistent(
-            PersistentStorage(
-                stateID: "web",
-                statesPath: "/s",
-                indexPath: "/i",
-                keyCount: 2,
-                counter: .init(device: "/dev/tpmrm0", handle: 0x0180_7654)
-            )
-        ),
-        containerID: "ü",
-        bundle: "/b",
-        leaseName: "l",
-        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40)
-    )
-
-    @Test func comesBackAsItWas() {
-        #expect(StartOrder(order.encoded.bytes) == order)
-        var ephemeral = order
-        ephemeral.storage = .ephemeral
-        #expect(StartOrder(ephemeral.encoded.bytes) == ephemeral)
-        let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: "it is")
-        #expect(VTPMStatus(status.encoded.bytes) == status)
-    }
-
-    @Test func refusesEveryTruncationAndWhatFollows() {
-        let bytes = order.encoded.bytes
-        for count in 0..<bytes.count { #expect(StartOrder(Array(bytes[..<count])) == nil) }
-        #expect(StartOrder(bytes + [0]) == nil)
+        try waiting[0].send(ControlRequest.status)
+        #expect(try first?.receive(into: Channel.makeBuffer())?.kind == ControlRequest.Kind.status.rawValue)
     }
 }

@@ -154,7 +154,7 @@ import Testing
             let text = String(decoding: answer.body, as: UTF8.self)
             let what = "\(isState ? "state" : "index") \(number), \(kind): \(text) (\(Soak.hint))"
             let reasons = isState ? Self.stateReasons : Self.indexReasons
-            #expect(answer.kind == HookMessage.failure, "\(what)")
+            #expect(answer.kind == .failure, "\(what)")
             #expect(reasons.contains(where: text.contains), "\(what)")
             #expect(try tpm.reap() == .exited(1), "\(what)")
             #expect(try entries(of: temporary.directory("run"), "") == [], "\(what)")

@@ -73,7 +73,7 @@ import Testing
             """
         let tpm = try VTPMUnderTest(in: temporary, starter: ["/usr/bin/python3", "-c", script])
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         let text = String(decoding: answer.body, as: UTF8.self)
         #expect(text.hasPrefix("cannot write ") && text.hasSuffix(": write: \(Self.advice)"), "\(text)")
         #expect(try tpm.reap() == .exited(1))

@@ -58,7 +58,7 @@ import Testing
         try put(other, at: file)
         let tpm = try VTPMUnderTest(in: temporary)
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         let text = String(decoding: answer.body, as: UTF8.self)
         #expect(text.hasSuffix(": it is no regular file"), "\(text)")
         #expect(try tpm.reap() == .exited(1))

@@ -61,7 +61,7 @@ struct EarlyStartTests {
         let waiting = try Waiting()
         Glibc.kill(waiting.supervisor.process, SIGTERM)
         #expect(try waiting.end() == .exited(1))
-        #expect(try Self.kind(of: waiting.hook.receive(into: Channel.makeBuffer())) == HookMessage.failure)
+        #expect(try Self.kind(of: waiting.hook.receive(into: Channel.makeBuffer())) == HookReply.Kind.failure.rawValue)
         #expect(try waiting.workerHasEnded())
     }
 
@@ -80,7 +80,7 @@ struct EarlyStartTests {
         chmod(script, 0o755)
         let tpm = try VTPMUnderTest(in: temporary, worker: script, ordersAfter: 1000)
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(String(decoding: answer.body, as: UTF8.self) == "cannot confine the worker: no")
         #expect(try tpm.reap() == .exited(1))
     }

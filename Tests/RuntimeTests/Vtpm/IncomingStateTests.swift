@@ -23,7 +23,9 @@ import Testing
         var offset = 0
         while true {
             let end = min(offset + Channel.chunkSize, bytes.count)
-            try Array(bytes[offset..<end]).withUnsafeBytes { try worker.send(WorkerMessage.store, $0) }
+            try Array(bytes[offset..<end]).withUnsafeBytes {
+                try worker.send(kind: WorkerReply.Kind.state.rawValue, $0)
+            }
             guard let message = try supervisor.receive(into: buffer) else { return nil }
             let whole = try incoming.take(message)
             if end - offset < Channel.chunkSize { return whole?.withBytes { Array($0) } }
@@ -35,7 +37,7 @@ import Testing
     @Test func eachStateComesWholeWhateverCameBefore() throws {
         var incoming = IncomingState()
         let chunk = Channel.chunkSize
-        for size in [1, chunk - 1, chunk, chunk + 1, 2 * chunk, WorkerMessage.stateLimit, 0, 1, 3 * chunk - 1, 5] {
+        for size in [1, chunk - 1, chunk, chunk + 1, 2 * chunk, WorkerReply.stateLimit, 0, 1, 3 * chunk - 1, 5] {
             let bytes = state(size)
             #expect(try transfer(bytes, into: &incoming) == bytes, "\(size) bytes")
         }
@@ -44,9 +46,9 @@ import Testing
     @Test func oneThatIsTooLargeIsRefusedAndForgotten() throws {
         var incoming = IncomingState()
         let error = #expect(throws: Failure.self) {
-            try transfer(state(WorkerMessage.stateLimit + 1), into: &incoming)
+            try transfer(state(WorkerReply.stateLimit + 1), into: &incoming)
         }
-        #expect(error?.description.contains("more than \(WorkerMessage.stateLimit) bytes") == true)
+        #expect(error?.description.contains("more than \(WorkerReply.stateLimit) bytes") == true)
         #expect(try transfer(state(7), into: &incoming) == state(7))
     }
 }

@@ -35,7 +35,7 @@ import Testing
         try OwnStates.write(secretCopy(of: state), "web", in: temporary)
         let tpm = try VTPMUnderTest(in: temporary, worker: worker)
         let heard = try tpm.hear()
-        #expect(heard.kind == HookMessage.failure)
+        #expect(heard.kind == .failure)
         #expect(try tpm.reap() == .exited(1))
         // It is there as it was, for the library that can read it.
         #expect(plain(try OwnStates.read("web", in: temporary)) == state)
@@ -106,10 +106,10 @@ import Testing
             let heard = try tpm.hear()
             // A new TPM has little to keep.
             guard stateID == "large" || limit == "0" else {
-                #expect(heard.kind == HookMessage.ready)
+                #expect(heard.kind == .ready)
                 continue
             }
-            #expect(heard.kind == HookMessage.failure)
+            #expect(heard.kind == .failure)
             let text = String(decoding: heard.body, as: UTF8.self)
             #expect(text.contains(" bytes of locked memory: mlock: "), "\(text)")
             #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")
@@ -124,7 +124,7 @@ import Testing
             """
         let tpm = try VTPMUnderTest(in: temporary, starter: ["/bin/sh", "-c", limited, "sh"])
         let heard = try tpm.hear()
-        #expect(heard.kind == HookMessage.failure)
+        #expect(heard.kind == .failure)
         let text = String(decoding: heard.body, as: UTF8.self)
         #expect(text.contains("out of swap: \(kilobytes << 10) bytes of memory may be locked"), "\(text)")
         #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")

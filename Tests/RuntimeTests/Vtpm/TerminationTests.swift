@@ -66,10 +66,10 @@ import Testing
 
     @Test func aContainerThatIsNotCompleteIsUndone() throws {
         let tpm = try VTPMUnderTest(in: temporary)
-        try #require(try tpm.hear().kind == HookMessage.ready)
+        try #require(try tpm.hear().kind == .ready)
         kill(tpm.supervisor.process, SIGTERM)
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(String(decoding: answer.body, as: UTF8.self).contains("SIGTERM came"))
         #expect(try tpm.reap() == .exited(1))
         #expect(try entries(of: temporary.directory("run"), "") == [])

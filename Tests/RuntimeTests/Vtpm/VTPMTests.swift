@@ -155,7 +155,7 @@ import Testing
     @Test func theConnectionClosesWhenAllIsDone() throws {
         let tpm = try start()
         let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
-        try channel.send(ControlMessage.stop)
+        try channel.send(ControlRequest.stop)
         let lock = try Descriptor.open("\(temporary.path)/states/web/lock", .read)
         #expect(flock(lock.number, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK)
         tpm.initProcess.kill()
@@ -170,7 +170,7 @@ import Testing
     @Test func nothingIsLeftWhenTheHookGoesAway() throws {
         for step in 0..<3 {
             let tpm = try VTPMUnderTest(in: temporary)
-            if step > 0 { #expect(try tpm.hear().kind == HookMessage.ready) }
+            if step > 0 { #expect(try tpm.hear().kind == .ready) }
             if step > 1 { try tpm.serve() }
             shutdown(tpm.hook.descriptor.number, CInt(SHUT_RDWR))
             #expect(try tpm.reap() == .exited(1))
@@ -183,7 +183,7 @@ import Testing
         try first.stop()
         // What was there before is nobody's to undo.
         let tpm = try VTPMUnderTest(in: temporary)
-        #expect(try tpm.hear().kind == HookMessage.ready)
+        #expect(try tpm.hear().kind == .ready)
         try tpm.serve()
         shutdown(tpm.hook.descriptor.number, CInt(SHUT_RDWR))
         #expect(try tpm.reap() == .exited(1))
@@ -231,7 +231,7 @@ import Testing
     /// used it since.
     @Test func aKilledCreationNamesItsState() throws {
         let tpm = try VTPMUnderTest(in: temporary)
-        #expect(try tpm.hear().kind == HookMessage.ready)
+        #expect(try tpm.hear().kind == .ready)
         let made = try #require(try MadeState(temporary.read("run/lease-web/\(LeaseFiles.madeState)")))
         tpm.supervisor.kill()
         _ = try tpm.reap()
@@ -242,7 +242,7 @@ import Testing
         #expect(temporary.exists("states/web/state"))
 
         let other = try VTPMUnderTest(in: temporary, stateID: "db")
-        #expect(try other.hear().kind == HookMessage.ready)
+        #expect(try other.hear().kind == .ready)
         let second = try #require(try MadeState(temporary.read("run/lease-db/\(LeaseFiles.madeState)")))
         other.supervisor.kill()
         _ = try other.reap()
@@ -273,10 +273,10 @@ import Testing
 
     @Test func anInitThatDiesEarlyEndsTheCreation() throws {
         let tpm = try VTPMUnderTest(in: temporary)
-        #expect(try tpm.hear().kind == HookMessage.ready)
+        #expect(try tpm.hear().kind == .ready)
         tpm.initProcess.kill()
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(String(decoding: answer.body, as: UTF8.self).contains("the container's init ended"))
         #expect(try tpm.reap() == .exited(1))
         #expect(try entries(of: temporary.directory("states"), "") == [])
@@ -287,7 +287,7 @@ import Testing
         let before = try temporary.read("states/web/state")
         let tpm = try VTPMUnderTest(in: temporary, keys: [2])
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(String(decoding: answer.body, as: UTF8.self).contains("needs the master key"))
         #expect(try tpm.reap() == .exited(1))
         #expect(try temporary.read("states/web/state") == before)
@@ -314,8 +314,8 @@ import Testing
         let header = { try StateFile(parsing: temporary.read("states/web/state"), path: "") }
         let generation = try header().generation
         let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
-        try channel.send(ControlMessage.rekey, secret(2))
-        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.rekeyed)
+        try channel.send(ControlRequest.rekey, secret(2))
+        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlReply.Kind.rekeyed.rawValue)
         #expect(try header().keyID == MasterKey(secret(2)).id)
         #expect(try header().generation == generation + 1)
         try tpm.run("tpm2_nvdefine -Q 0x1500001 -C o -s 7 -a 'ownerread|ownerwrite'")
@@ -334,8 +334,8 @@ import Testing
         let tpm = try start()
         let before = try temporary.read("states/web/state")
         let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
-        try channel.send(ControlMessage.rekey, secretCopy(of: [1, 2, 3]))
-        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.failure)
+        try channel.send(ControlRequest.rekey, secretCopy(of: [1, 2, 3]))
+        #expect(try channel.receive(into: tpm.buffer)?.kind == ControlReply.Kind.failure.rawValue)
         #expect(try temporary.read("states/web/state") == before)
         #expect(try tpm.status().health == .serving)
     }
@@ -343,7 +343,7 @@ import Testing
     func refusal() throws -> String {
         let tpm = try VTPMUnderTest(in: temporary)
         let answer = try tpm.hear()
-        try #require(answer.kind == HookMessage.failure)
+        try #require(answer.kind == .failure)
         #expect(try tpm.reap() == .exited(1))
         return String(decoding: answer.body, as: UTF8.self)
     }
@@ -384,8 +384,8 @@ import Testing
         for file in [older, others, Array(own.dropLast())] {
             try temporary.write("states/web/state", file)
             let channel = try ControlSocket.connect(in: temporary.directory("run/lease-web"))
-            try channel.send(ControlMessage.rekey, secret(2))
-            #expect(try channel.receive(into: tpm.buffer)?.kind == ControlMessage.failure)
+            try channel.send(ControlRequest.rekey, secret(2))
+            #expect(try channel.receive(into: tpm.buffer)?.kind == ControlReply.Kind.failure.rawValue)
             #expect(try temporary.read("states/web/state") == file)
         }
     }
@@ -403,7 +403,7 @@ import Testing
     @Test func aWorkerThatCannotStartIsTold() throws {
         let tpm = try VTPMUnderTest(in: temporary, worker: "/bin/false")
         let answer = try tpm.hear()
-        #expect(answer.kind == HookMessage.failure)
+        #expect(answer.kind == .failure)
         #expect(
             String(decoding: answer.body, as: UTF8.self) == "cannot start the TPM: its worker ended with exit code 1"
         )
@@ -427,10 +427,10 @@ import Testing
 
     @Test func anOccupiedDeviceAnswersFailure() throws {
         let tpm = try VTPMUnderTest(in: temporary)
-        #expect(try tpm.hear().kind == HookMessage.ready)
+        #expect(try tpm.hear().kind == .ready)
         var ends: [CInt] = [-1, -1]
         try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
-        try tpm.hook.send(HookMessage.occupy, descriptors: [ends[0]])
+        try tpm.hook.send(HookRequest.reserve, descriptors: [ends[0]])
         close(ends[0])
         let other = Descriptor(owning: ends[1])
         try other.writeAll([0x80, 0x02, 0, 0, 0, 11, 0x20, 0, 0x10, 0, 0], "the occupied device")

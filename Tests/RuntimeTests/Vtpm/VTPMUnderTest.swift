@@ -60,7 +60,7 @@ final class VTPMUnderTest {
             indexPath: "\(temporary.path)/index",
             keyCount: UInt8(keys.count)
         )
-        let order = StartOrder(
+        let request = StartRequest(
             storage: isEphemeral ? .ephemeral : .persistent(place),
             containerID: "container-\(stateID)",
             bundle: temporary.path,
@@ -69,13 +69,13 @@ final class VTPMUnderTest {
         )
         let given = [runDirectory.number, reference.descriptor.number]
         if isEphemeral {
-            try hook.send(HookMessage.start, order.encoded, descriptors: given)
+            try hook.send(HookRequest.start(request), descriptors: given)
             return
         }
         let states = try temporary.directory("states")
         let index = try temporary.directory("index")
-        try hook.send(HookMessage.start, order.encoded, descriptors: given + [states.number, index.number])
-        for key in keys { try hook.send(HookMessage.key, secret(key)) }
+        try hook.send(HookRequest.start(request), descriptors: given + [states.number, index.number])
+        for key in keys { try hook.send(HookRequest.key, secret(key)) }
     }
 
     deinit {
@@ -95,37 +95,35 @@ final class VTPMUnderTest {
     }
 
     /// The supervisor's next message: its kind, and its body.
-    func hear() throws -> (kind: UInt8, body: [UInt8]) {
+    func hear() throws -> (kind: HookReply.Kind?, body: [UInt8]) {
         try #require(try wait(for: hook.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
         let received = try hook.receive(into: buffer)
         switch consume received {
-        case .none: return (0, [])
-        case .some(let message): return (message.kind, message.body)
+        case .none: return (nil, [])
+        case .some(let message): return (HookReply.Kind(rawValue: message.kind), message.body)
         }
     }
 
     /// Goes through a creation as the hook does.
     func create() throws {
         let ready = try hear()
-        try #require(ready.kind == HookMessage.ready, "\(String(decoding: ready.body, as: UTF8.self))")
+        try #require(ready.kind == .ready, "\(String(decoding: ready.body, as: UTF8.self))")
         var body = ByteReader(ready.body)
         worker = pid_t(bitPattern: body.read(UInt32.self) ?? 0)
         library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
         try #require(worker > 0 && library != nil && body.remaining == 0)
         try serve()
-        try hook.send(HookMessage.commit)
-        try #require(try hear().kind == HookMessage.committed)
+        try hook.send(HookRequest.commit)
+        try #require(try hear().kind == .committed)
     }
 
     func serve() throws {
         var ends: [CInt] = [-1, -1]
         try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
         device = ends[1]
-        var number = ByteWriter()
-        number.write(UInt32(7))
-        try hook.send(HookMessage.device, number, descriptors: [ends[0]])
+        try hook.send(HookRequest.device(number: 7), descriptors: [ends[0]])
         close(ends[0])
-        try #require(try hear().kind == HookMessage.serving)
+        try #require(try hear().kind == .serving)
     }
 
     /// One command, one answer.
@@ -182,9 +180,11 @@ final class VTPMUnderTest {
     func status() throws -> VTPMStatus {
         let directory = try temporary.directory("run/\(leaseName)")
         let channel = try ControlSocket.connect(in: directory)
-        try channel.send(ControlMessage.status)
-        guard let message = try channel.receive(into: buffer) else { throw Failure("no", because: "status") }
-        return try #require(VTPMStatus(message.body))
+        try channel.send(ControlRequest.status)
+        guard let message = try channel.receive(into: buffer), case .status(let status)? = ControlReply(message) else {
+            throw Failure("no", because: "status")
+        }
+        return status
     }
 }
 

@@ -26,33 +26,31 @@ import Testing
         worker = RunningProgram(try WorkerNamespace.start(launch))
         channel = pair.near
         let itself = try ProcessReference(getpid())
-        var user = ByteWriter()
-        user.write(try WorkerUser(of: worker.process).number)
-        try channel.send(WorkerMessage.confine, user, descriptors: [itself.descriptor.number])
-        try #require(try hear() == WorkerMessage.confined)
-        var order = ByteWriter()
-        order.write(UInt8(0))
-        try channel.send(WorkerMessage.initialize, order)
+        let user = try WorkerUser(of: worker.process).number
+        try channel.send(WorkerRequest.confine(user: user), descriptors: [itself.descriptor.number])
+        try #require(try hear() == .confined)
+        try channel.send(WorkerRequest.initialize(hasState: false))
     }
 
     /// The worker's next message that is no part of a state, each of which is acknowledged.
-    func hear(acknowledging answer: UInt8 = WorkerMessage.stored) throws -> UInt8 {
+    func hear(acknowledging answer: WorkerRequest = .stored) throws -> WorkerReply.Kind? {
         while true {
             try #require(try wait(for: channel.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
-            guard let message = try channel.receive(into: buffer) else { return 0 }
-            guard message.kind == WorkerMessage.store else { return message.kind }
+            guard let message = try channel.receive(into: buffer) else { return nil }
+            let kind = WorkerReply.Kind(rawValue: message.kind)
+            guard kind == .state else { return kind }
             if message.count < Channel.chunkSize { try channel.send(answer) }
         }
     }
 
     /// Has the worker serve a socket; returns the other end.
     func serve() throws -> CInt {
-        try #require(try hear() == WorkerMessage.ready)
+        try #require(try hear() == .ready)
         var ends: [CInt] = [-1, -1]
         try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
-        try channel.send(WorkerMessage.serve, descriptors: [ends[0]])
+        try channel.send(WorkerRequest.serve, descriptors: [ends[0]])
         close(ends[0])
-        try #require(try hear() == WorkerMessage.serving)
+        try #require(try hear() == .serving)
         return ends[1]
     }
 
@@ -67,10 +65,10 @@ import Testing
         let command = Self.defineSpace(1)
         try #require(send(device, command, command.count, 0) == command.count)
         guard let message = try channel.receive(into: buffer) else { throw Failure("no", because: "store") }
-        #expect(message.kind == WorkerMessage.store)
+        #expect(message.kind == WorkerReply.Kind.state.rawValue)
         // Nothing is answered while nothing is stored. A wrong worker would answer within this time, a right one never.
         #expect(try wait(for: device, until: Deadline(milliseconds: 300)) == 0)
-        try channel.send(WorkerMessage.stored)
+        try channel.send(WorkerRequest.stored)
         #expect(answer(on: device).prefix(10).suffix(4).elementsEqual([0, 0, 0, 0]))
         close(device)
         _ = try worker.wait()
@@ -81,7 +79,7 @@ import Testing
         let command = Self.defineSpace(1)
         try #require(send(device, command, command.count, 0) == command.count)
         guard try channel.receive(into: buffer) != nil else { throw Failure("no", because: "store") }
-        try channel.send(WorkerMessage.refused)
+        try channel.send(WorkerRequest.refused)
         #expect(answer(on: device) == failureAnswer)
         try #require(send(device, getRandom, getRandom.count, 0) == getRandom.count)
         #expect(answer(on: device) == failureAnswer)
@@ -95,10 +93,10 @@ import Testing
         let command = Self.defineSpace(1)
         try #require(send(device, command, command.count, 0) == command.count)
         guard try channel.receive(into: buffer) != nil else { throw Failure("no", because: "store") }
-        try channel.send(WorkerMessage.shutdown)
-        try channel.send(WorkerMessage.stored)
+        try channel.send(WorkerRequest.shutdown)
+        try channel.send(WorkerRequest.stored)
         #expect(answer(on: device).prefix(10).suffix(4).elementsEqual([0, 0, 0, 0]))
-        #expect(try hear() == WorkerMessage.stopped)
+        #expect(try hear() == .stopped)
         #expect(try worker.wait() == .exited(0))
         close(device)
     }
@@ -106,10 +104,10 @@ import Testing
     /// The kernel gives a new TPM 2 s for TPM2_SelfTest, which a slow one would not meet.
     @Test func aSlowTPMHasTestedItselfBeforeItIsReady() throws {
         let first = try channel.receive(into: buffer)?.kind
-        try #require(first == WorkerMessage.store)
+        try #require(first == WorkerReply.Kind.state.rawValue)
         // A slow host's TPM waits as long for something.
         usleep(100_000)
-        try channel.send(WorkerMessage.stored)
+        try channel.send(WorkerRequest.stored)
         let device = try serve()
         // TPM2_IncrementalSelfTest of nothing tells what is still to be tested. Part 3, 10.3
         let command: [UInt8] = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x42, 0, 0, 0, 0]
@@ -121,8 +119,8 @@ import Testing
 
     @Test func aFailedTPMDoesNotSayThatItIsShutDown() throws {
         let device = try serve()
-        try channel.send(WorkerMessage.shutdown)
-        #expect(try hear(acknowledging: WorkerMessage.refused) == WorkerMessage.failure)
+        try channel.send(WorkerRequest.shutdown)
+        #expect(try hear(acknowledging: .refused) == .failure)
         #expect(try worker.wait() == .exited(1))
         close(device)
     }

@@ -89,16 +89,16 @@ struct Attack {
 
     /// Each of these makes the supervisor end the worker, which waits for that.
     static let insolent: [Attack] = [
-        insolence("stores a state without end", "the worker sent more than \(WorkerMessage.stateLimit) bytes") {
+        insolence("stores a state without end", "the worker sent more than \(WorkerReply.stateLimit) bytes") {
             let chunk = [UInt8](repeating: 0x55, count: Channel.chunkSize)
-            for _ in 0..<64 { tell(WorkerMessage.store, chunk) }
+            for _ in 0..<64 { tell(WorkerReply.Kind.state.rawValue, chunk) }
         },
-        insolence("speaks out of turn", "its worker sent message \(WorkerMessage.confined) out of turn") {
-            tell(WorkerMessage.confined, [])
+        insolence("speaks out of turn", "its worker sent message \(WorkerReply.Kind.confined.rawValue) out of turn") {
+            tell(WorkerReply.Kind.confined.rawValue, [])
         },
         insolence("says something unknown", "its worker sent message 255 out of turn") { tell(0xff, [1, 2, 3]) },
         insolence("sends more than a message may have", "a message is longer than any that it may send") {
-            tell(WorkerMessage.store, [UInt8](repeating: 0, count: 100_000))
+            tell(WorkerReply.Kind.state.rawValue, [UInt8](repeating: 0, count: 100_000))
         },
         insolence("sends a message without a kind", "its worker ended with signal \(SIGKILL)") { transmit([]) },
         insolence("sends descriptors", "its worker sent message 255 out of turn") {
@@ -108,16 +108,17 @@ struct Attack {
             tell(0xff, [], descriptors: [CInt](repeating: channel, count: 64))
         },
         insolence("says at length that it failed", "cannot serve: AAAA") {
-            tell(WorkerMessage.failure, Array("cannot serve: ".utf8) + [UInt8](repeating: 65, count: 32_000))
+            let words = Array("cannot serve: ".utf8) + [UInt8](repeating: 65, count: 32_000)
+            tell(WorkerReply.Kind.failure.rawValue, words)
         },
         insolence("says that it failed in bytes that are no text", "cannot keep the vTPM: \u{fffd}\u{fffd}") {
-            tell(WorkerMessage.failure, [UInt8](repeating: 0xff, count: 32_000))
+            tell(WorkerReply.Kind.failure.rawValue, [UInt8](repeating: 0xff, count: 32_000))
         },
         insolence("says that it failed in one character", "cannot keep the vTPM: e\u{301}\u{301}") {
-            tell(WorkerMessage.failure, Array(("e" + String(repeating: "\u{301}", count: 16_000)).utf8))
+            tell(WorkerReply.Kind.failure.rawValue, Array(("e" + String(repeating: "\u{301}", count: 16_000)).utf8))
         },
         insolence("says that it failed in lines", "cannot keep the vTPM: one?two?") {
-            tell(WorkerMessage.failure, Array("one\ntwo\u{1b}".utf8))
+            tell(WorkerReply.Kind.failure.rawValue, Array("one\ntwo\u{1b}".utf8))
         },
         insolence("hangs up", "its worker ended with signal \(SIGKILL)") { close(channel) },
     ]

@@ -1,8 +1,8 @@
 import Glibc
 import Platform
 
-/// What the hook hands to a new supervisor, beside descriptors and keys.
-public struct StartOrder: Equatable, Sendable {
+/// What the hook asks of a new supervisor: ``HookRequest/start(_:)``, which brings descriptors with it and keys after it.
+public struct StartRequest: Equatable, Sendable {
     /// Where the TPM's state is kept.
     public enum Storage: Equatable, Sendable {
         /// In memory alone, gone at the stop.
@@ -22,7 +22,7 @@ public struct StartOrder: Equatable, Sendable {
     /// The container's init.
     public var initProcess: ProcessIdentity
 
-    /// Collects them.
+    /// A request for a container's vTPM.
     public init(
         storage: Storage,
         containerID: String,
@@ -37,9 +37,8 @@ public struct StartOrder: Equatable, Sendable {
         self.initProcess = initProcess
     }
 
-    /// As a message's body.
-    public var encoded: ByteWriter {
-        var writer = ByteWriter()
+    /// Writes it as a message's contents.
+    package func encode(into writer: inout ByteWriter) {
         switch storage {
         case .ephemeral: writer.write(UInt8(0))
         case .persistent(let place):
@@ -51,12 +50,10 @@ public struct StartOrder: Equatable, Sendable {
         writer.write(text: leaseName)
         writer.write(UInt32(bitPattern: initProcess.process))
         writer.write(initProcess.startTime)
-        return writer
     }
 
-    /// From a message's body; nothing where it is not one.
-    public init?(_ bytes: [UInt8]) {
-        var reader = ByteReader(bytes)
+    /// Reads it from a message's contents; returns nil if they are something else.
+    package init?(_ reader: inout ByteReader) {
         let storage: Storage
         switch reader.read(UInt8.self) {
         case 0: storage = .ephemeral
@@ -66,8 +63,7 @@ public struct StartOrder: Equatable, Sendable {
         default: return nil
         }
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
-            let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self),
-            reader.remaining == 0
+            let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self)
         else { return nil }
         self.init(
             storage: storage,
@@ -110,7 +106,7 @@ public struct PersistentStorage: Equatable, Sendable {
         }
     }
 
-    /// Collects them.
+    /// Names a state.
     public init(
         stateID: String,
         formerStateID: String? = nil,
@@ -157,50 +153,5 @@ public struct PersistentStorage: Equatable, Sendable {
             counter: device.isEmpty ? nil : HostCounter(device: device, handle: handle),
             keptFor: isLimited == 1 ? keptFor : nil
         )
-    }
-}
-
-/// How a vTPM is, as its supervisor answers.
-public struct VTPMStatus: Equatable, Sendable {
-    /// What answers the container's commands.
-    public enum Health: UInt8, Sendable {
-        /// The TPM.
-        case serving = 0
-        /// TPM_RC_FAILURE, until the container stops.
-        case failed = 1
-        /// The TPM is being shut down.
-        case stopping = 2
-    }
-
-    /// What answers the container's commands.
-    public var health: Health
-    /// How often the state was stored since the TPM was manufactured.
-    public var generation: UInt64
-    /// Why it failed; empty when it did not.
-    public var reason: String
-
-    /// Collects them.
-    public init(health: Health, generation: UInt64, reason: String) {
-        self.health = health
-        self.generation = generation
-        self.reason = reason
-    }
-
-    /// As a message's body.
-    public var encoded: ByteWriter {
-        var writer = ByteWriter()
-        writer.write(health.rawValue)
-        writer.write(generation)
-        writer.write(text: reason)
-        return writer
-    }
-
-    /// From a message's body; nothing where it is not one.
-    public init?(_ bytes: [UInt8]) {
-        var reader = ByteReader(bytes)
-        guard let raw = reader.read(UInt8.self), let health = Health(rawValue: raw),
-            let generation = reader.read(UInt64.self), let reason = reader.readText(), reader.remaining == 0
-        else { return nil }
-        self.init(health: health, generation: generation, reason: reason)
     }
 }

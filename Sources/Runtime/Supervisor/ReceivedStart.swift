@@ -5,9 +5,9 @@ import RuntimeControl
 import RuntimeHostTPM
 import RuntimeState
 
-/// What the hook sends first.
-struct Orders: ~Copyable {
-    let order: StartOrder
+/// A hook's request to start a vTPM, with the descriptors and keys that came with it.
+struct ReceivedStart: ~Copyable {
+    let request: StartRequest
     let runDirectory: Descriptor
     let initProcess: ProcessReference
     private let keys: [MasterKey]
@@ -17,26 +17,26 @@ struct Orders: ~Copyable {
     /// How long the hook may take for the keys, in milliseconds.
     private static let patience = 10_000
 
-    /// Receives them; there are none where the hook ended first.
+    /// Receives it; returns nil if the hook ended first.
     ///
     /// It waits without end: what the hook does until then takes as long as it takes, and its end would show.
     init?(from hook: Channel, unless signals: borrowing Descriptor) throws(Failure) {
         let buffer = try Channel.makeSecretBuffer()
         var set = PollSet()
-        let (orders, signal) = (set.add(hook.descriptor.number), set.add(signals.number))
+        let (request, signal) = (set.add(hook.descriptor.number), set.add(signals.number))
         try set.wait()
-        guard set.isReady(orders) || !set.isReady(signal) else {
-            throw Failure("cannot start the supervisor", because: "SIGTERM came before the hook's orders")
+        guard set.isReady(request) || !set.isReady(signal) else {
+            throw Failure("cannot start the supervisor", because: "SIGTERM came before the hook's request")
         }
         guard var message = try hook.receive(into: buffer) else { return nil }
-        guard message.kind == HookMessage.start, let order = StartOrder(message.body),
-            let runDirectory = message.descriptors.take(), let initDescriptor = message.descriptors.take()
+        guard case .start(let request)? = HookRequest(message), let runDirectory = message.descriptors.take(),
+            let initDescriptor = message.descriptors.take()
         else {
-            throw Failure("cannot start the supervisor", because: "the hook gave no orders")
+            throw Failure("cannot start the supervisor", because: "the hook sent no request")
         }
         let deadline = Deadline(milliseconds: Self.patience)
         var keys: [MasterKey] = []
-        if case .persistent(let storage) = order.storage {
+        if case .persistent(let storage) = request.storage {
             self.states = message.descriptors.take()
             self.indexDirectory = message.descriptors.take()
             for _ in 0..<storage.keyCount { keys.append(try Self.receiveKey(hook, buffer, until: deadline)) }
@@ -45,14 +45,14 @@ struct Orders: ~Copyable {
             self.indexDirectory = nil
         }
         self.keys = keys
-        self.order = order
+        self.request = request
         self.runDirectory = runDirectory
-        self.initProcess = ProcessReference(owning: initDescriptor, process: order.initProcess.process)
+        self.initProcess = ProcessReference(owning: initDescriptor, process: request.initProcess.process)
     }
 
     /// Makes of the keys and directories what they are for; nothing for an ephemeral state.
     mutating func takeRepository() throws(Failure) -> (repository: StateRepository, storage: PersistentStorage)? {
-        guard case .persistent(let storage) = order.storage else { return nil }
+        guard case .persistent(let storage) = request.storage else { return nil }
         guard let states = states.take(), let indexDirectory = indexDirectory.take(),
             let current = keys.first, keys.count <= 2
         else {
@@ -74,7 +74,7 @@ struct Orders: ~Copyable {
     /// Returns the directory of the states; nothing for an ephemeral state.
     borrowing func allowFiles(in confinement: inout SupervisorConfinement) throws(Failure) -> Descriptor? {
         try confinement.allowRemoval(in: runDirectory)
-        if case .persistent(let storage) = order.storage, let counter = storage.counter {
+        if case .persistent(let storage) = request.storage, let counter = storage.counter {
             try confinement.allowDevice(counter.device)
         }
         switch indexDirectory {
@@ -106,7 +106,7 @@ struct Orders: ~Copyable {
         defer { buffer.wipe() }
         let key = try SecretBytes(capacity: MasterKey.size)
         guard try wait(for: hook.descriptor.number, until: deadline) != 0,
-            let message = try hook.receive(into: buffer), message.kind == HookMessage.key, message.append(to: key)
+            let message = try hook.receive(into: buffer), case .key? = HookRequest(message), message.append(to: key)
         else {
             throw Failure("cannot start the supervisor", because: "the hook gave no key")
         }

@@ -1,0 +1,144 @@
+import Platform
+
+/// What a supervisor sends to its worker.
+///
+/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
+/// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`; at
+/// the end supervisor: `shutdown`, worker: `stopped`.
+public enum WorkerRequest: ChannelMessage {
+    /// Give up all privileges and become this user. Descriptor: pidfd of the init.
+    case confine(user: UInt32)
+    /// Begin: with the state that follows, or by manufacturing a TPM.
+    case initialize(hasState: Bool)
+    /// A chunk of an existing TPM's state follows in the same message, a secret of at most ``Channel/chunkSize`` bytes.
+    case state
+    /// The state is on stable storage.
+    case stored
+    /// The state is not, and never will be: the TPM must fail.
+    case refused
+    /// Serve the device. Descriptor: the proxy's.
+    case serve
+    /// Execute TPM2_Shutdown(CLEAR) and end.
+    case shutdown
+
+    /// The numbers of the messages.
+    public enum Kind: UInt8, Sendable {
+        case initialize = 1
+        case state = 2
+        case stored = 4
+        case refused = 5
+        case serve = 8
+        case shutdown = 10
+        case confine = 12
+    }
+
+    public static let maximumSize = 4
+
+    public var kind: Kind {
+        switch self {
+        case .confine: .confine
+        case .initialize: .initialize
+        case .state: .state
+        case .stored: .stored
+        case .refused: .refused
+        case .serve: .serve
+        case .shutdown: .shutdown
+        }
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .confine(let user): writer.write(user)
+        case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
+        case .state, .stored, .refused, .serve, .shutdown: break
+        }
+    }
+
+    public init?(_ kind: Kind, _ contents: borrowing Message) {
+        switch kind {
+        case .confine:
+            var reader = ByteReader(contents.body)
+            guard let user = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .confine(user: user)
+        case .initialize:
+            var reader = ByteReader(contents.body)
+            guard let hasState = reader.read(UInt8.self), hasState < 2, reader.remaining == 0 else { return nil }
+            self = .initialize(hasState: hasState == 1)
+        case .state:
+            // A secret, of which no copy is made here.
+            self = .state
+        case .stored: self = .stored
+        case .refused: self = .refused
+        case .serve: self = .serve
+        case .shutdown: self = .shutdown
+        }
+    }
+}
+
+/// What a worker sends to its supervisor, which may be in a tenant's hands.
+public enum WorkerReply: ChannelMessage {
+    /// All privileges are given up, for good; this is the version of its libtpms.
+    case confined(LibraryVersion)
+    /// A chunk of the TPM's whole non-volatile state follows in the same message, as in ``WorkerRequest/state``.
+    ///
+    /// The TPM waits until the state is stored.
+    case state
+    /// The TPM has started up.
+    case ready
+    /// The worker reads from the device.
+    case serving
+    /// TPM2_Shutdown was executed and its state is stored.
+    case stopped
+    /// The worker could not do what it was asked for, and ends.
+    case failure(Failure)
+
+    /// The numbers of the messages.
+    public enum Kind: UInt8, Sendable {
+        case state = 3
+        case ready = 6
+        case failure = 7
+        case serving = 9
+        case stopped = 11
+        case confined = 13
+    }
+
+    public static let maximumSize = Failure.relayedLimit
+
+    /// The largest state, in bytes: libtpms' NV memory is 176,832 bytes, its blob little more.
+    public static let stateLimit = 256 * 1024
+
+    public var kind: Kind {
+        switch self {
+        case .confined: .confined
+        case .state: .state
+        case .ready: .ready
+        case .serving: .serving
+        case .stopped: .stopped
+        case .failure: .failure
+        }
+    }
+
+    public func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .confined(let library): writer.write(library.number)
+        case .failure(let failure): failure.encode(into: &writer)
+        case .state, .ready, .serving, .stopped: break
+        }
+    }
+
+    public init?(_ kind: Kind, _ contents: borrowing Message) {
+        switch kind {
+        case .confined:
+            var reader = ByteReader(contents.body)
+            guard let library = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .confined(LibraryVersion(number: library))
+        case .state:
+            // A secret, of which no copy is made here.
+            self = .state
+        case .ready: self = .ready
+        case .serving: self = .serving
+        case .stopped: self = .stopped
+        case .failure: self = .failure(contents.failure)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+import CLinux
+import Glibc
+import Platform
+import RuntimeConfinement
+import RuntimeControl
+import RuntimeState
+
+// How a supervisor comes to be: its process, its state, its confinement, its worker's TPM.
+extension Supervisor {
+    /// Starts a worker, hears the hook's request, and begins with it; returns nil if the hook ended first.
+    static func start(
+        _ hook: Channel,
+        worker program: String,
+        naming container: inout String
+    ) throws(Failure) -> Supervisor? {
+        let signals = try prepareProcess()
+        let worker = try WorkerLink.start(program: program)
+        do {
+            guard let start = try ReceivedStart(from: hook, unless: signals) else {
+                worker.close()
+                return nil
+            }
+            container = "container \"\(start.request.containerID)\""
+            return try begin(start, hook, signals, worker)
+        } catch {
+            worker.close()
+            throw error
+        }
+    }
+
+    private static func prepareProcess() throws(Failure) -> Descriptor {
+        try Hardening.protectMemory()
+        // Far below an ordinary process: memory is not won by taking a container's identity.
+        if try !Hardening.setOutOfMemoryScore(-900) {
+            Log.notice("cannot lower the supervisor's out-of-memory score: it has no CAP_SYS_RESOURCE")
+        }
+        // Those that a terminal sends to all of an engine's children.
+        Glibc.signal(SIGHUP, SIG_IGN)
+        Glibc.signal(SIGINT, SIG_IGN)
+        var set = sigset_t()
+        sigemptyset(&set)
+        sigaddset(&set, SIGTERM)
+        try systemCall("sigprocmask", "cannot block signals") { sigprocmask(SIG_BLOCK, &set, nil) }
+        return Descriptor(
+            owning: try systemCall("signalfd", "cannot watch signals") { signalfd(-1, &set, CInt(SFD_CLOEXEC)) }
+        )
+    }
+
+    /// Locks and loads the state, and has the worker start its TPM up.
+    private static func begin(
+        _ start: consuming ReceivedStart,
+        _ hook: Channel,
+        _ signals: consuming Descriptor,
+        _ worker: WorkerLink
+    ) throws(Failure) -> Supervisor {
+        let request = start.request
+        try worker.confine(for: start.initProcess.descriptor)
+        // Before a state is made, for which there would be no container.
+        try WorkerConfinement.requireLockableMemory()
+        let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
+        var confinement = try SupervisorConfinement()
+        let states = try start.allowFiles(in: &confinement)
+        let (store, uncommitted, state) = try openState(&start, hook, lease, states)
+        do {
+            if let states, case .persistent(let storage) = request.storage {
+                let name = try StateName.encoded(storage.stateID)
+                let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+                try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
+                if uncommitted != nil { try confinement.allowRemoval(in: states) }
+            }
+            try confinement.allowLease(lease.directory)
+            try worker.initialize(state)
+            if !confinement.restrictsFiles {
+                Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
+            }
+            try confinement.enforce()
+            return Supervisor(
+                request: request,
+                hook: hook,
+                initProcess: ProcessReference(
+                    owning: try start.initProcess.descriptor.duplicate(),
+                    process: request.initProcess.process
+                ),
+                signals: signals,
+                lease: lease,
+                store: store,
+                uncommitted: uncommitted,
+                worker: worker,
+                manufactures: state == nil,
+                buffer: try Channel.makeSecretBuffer()
+            )
+        } catch {
+            uncommitted?.discard()
+            throw error
+        }
+    }
+
+    /// Opens what the state is kept in; with no state, a TPM is to be manufactured.
+    private static func openState(
+        _ start: inout ReceivedStart,
+        _ hook: Channel,
+        _ lease: borrowing LeaseDirectory,
+        _ states: borrowing Descriptor?
+    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, state: SecretBytes?) {
+        let request = start.request
+        guard let (repository, storage) = try start.takeRepository() else { return (EphemeralStore(), nil, nil) }
+        let user = StateUser(containerID: request.containerID, initProcess: request.initProcess, supervisor: getpid())
+        let (store, payload) = try StateStore.open(
+            storage.stateID,
+            formerly: storage.formerStateID,
+            in: repository,
+            for: user,
+            bundle: request.bundle,
+            keptFor: storage.keptFor,
+            until: Deadline(milliseconds: lockPatience),
+            checking: { () throws(Failure) in try start.checkThatItGoesOn(hook) },
+            making: { (uuid) throws(Failure) in
+                let made = MadeState(stateID: storage.stateID, uuid: uuid, user: user)
+                try lease.write(LeaseFiles.madeState, made.encoded)
+            }
+        )
+        guard !payload.isComplete else { return (store, nil, payload.permanent) }
+        switch states {
+        case .none: return (store, nil, nil)
+        case .some(let states): return (store, UncommittedState(store, in: try states.duplicate()), nil)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import Platform
+import RuntimeControl
+import Testing
+
+/// Each message of each protocol, with the longest that it can say.
+@Suite struct MessageTests {
+    let near: Channel
+    let far: Channel
+    let buffer = Channel.makeBuffer()
+
+    init() throws {
+        let pair = try Channel.pair(near: "one", far: "other")
+        near = pair.near
+        far = pair.far
+    }
+
+    static let request = StartRequest(
+        storage: .persistent(
+            PersistentStorage(
+                stateID: "web",
+                formerStateID: "w",
+                statesPath: "/s",
+                indexPath: "/i",
+                keyCount: 2,
+                counter: .init(device: "/dev/tpmrm0", handle: 0x0180_7654),
+                keptFor: 7
+            )
+        ),
+        containerID: "ü",
+        bundle: "/b",
+        leaseName: "l",
+        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40)
+    )
+    static var ephemeral: StartRequest {
+        var ephemeral = request
+        ephemeral.storage = .ephemeral
+        return ephemeral
+    }
+    static let failure = Failure("cannot do it", because: String(repeating: "ü", count: 40_000))
+
+    /// What a message says.
+    private func contents(_ message: some ChannelMessage) -> [UInt8] {
+        var writer = ByteWriter()
+        message.encode(into: &writer)
+        return writer.bytes
+    }
+
+    /// What comes of a kind and these contents; nil if it is none of the protocol's.
+    private func receive<Received: ChannelMessage>(
+        _ kind: UInt8,
+        _ bytes: [UInt8],
+        as type: Received.Type
+    ) throws -> Received? {
+        try bytes.withUnsafeBytes { try near.send(kind: kind, $0) }
+        guard let message = try far.receive(into: buffer) else { throw Failure("no", because: "message") }
+        return Received(message)
+    }
+
+    /// It comes back as it was, is never too long, and what is cut or followed by more is refused unless it is words.
+    private func check<Checked: ChannelMessage>(_ message: Checked, isText: Bool = false) throws {
+        let bytes = contents(message)
+        #expect(bytes.count <= Checked.maximumSize, "\(message)")
+        try near.send(message)
+        guard let received = try far.receive(into: buffer) else { throw Failure("no", because: "message") }
+        let decoded = Checked(received)
+        let again = try #require(decoded, "\(message)")
+        #expect(again.kind.rawValue == message.kind.rawValue)
+        #expect(contents(again) == bytes, "\(message)")
+        guard !isText, !bytes.isEmpty else { return }
+        for count in 0..<bytes.count {
+            #expect(try receive(message.kind.rawValue, Array(bytes[..<count]), as: Checked.self) == nil, "\(message)")
+        }
+        #expect(try receive(message.kind.rawValue, bytes + [0], as: Checked.self) == nil, "\(message)")
+    }
+
+    @Test func everyMessageComesBackAsItWas() throws {
+        let library = LibraryVersion(0, 9, 2)
+        for message: HookRequest in [
+            .start(Self.request), .start(Self.ephemeral), .key, .device(number: 7), .reserve, .commit,
+        ] { try check(message) }
+        for message: HookReply in [.ready(worker: 77, library: library), .serving, .committed] { try check(message) }
+        try check(HookReply.failure(Self.failure), isText: true)
+        for message: WorkerRequest in [
+            .confine(user: 7), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
+            .serve, .shutdown,
+        ] { try check(message) }
+        for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
+        try check(WorkerReply.failure(Self.failure), isText: true)
+        for message: ControlRequest in [.status, .stop, .rekey] { try check(message) }
+        let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: Self.failure.description)
+        for message: ControlReply in [.status(status), .rekeyed] { try check(message) }
+        try check(ControlReply.failure(Self.failure), isText: true)
+    }
+
+    @Test func aRequestComesBackWithAllThatItSays() throws {
+        for request in [Self.request, Self.ephemeral] {
+            try near.send(HookRequest.start(request))
+            guard let message = try far.receive(into: buffer), case .start(let received)? = HookRequest(message) else {
+                throw Failure("no", because: "request")
+            }
+            #expect(received == request)
+        }
+    }
+
+    /// A kind that a protocol does not have, or has in the other direction alone, is none of its messages.
+    @Test func anotherKindIsNoMessage() throws {
+        let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13]
+        for kind in UInt8.min...UInt8.max {
+            #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == answers.subtracting([13]).contains(kind))
+        }
+        #expect(try receive(8, [], as: HookReply.self) == nil)
+        #expect(try receive(9, [], as: HookRequest.self) == nil)
+        #expect(try receive(1, [2], as: WorkerRequest.self) == nil)
+    }
+
+    /// Names come from a container's configuration: ones that are too long are an error, and nothing is sent.
+    @Test func aRequestThatIsTooLongIsNotSent() throws {
+        var request = Self.request
+        request.bundle = String(repeating: "b", count: HookRequest.maximumSize)
+        let error = #expect(throws: Failure.self) { try near.send(HookRequest.start(request)) }
+        #expect(error?.description.contains("bytes, and 32767 are the most") == true)
+        #expect(try wait(for: far.descriptor.number, until: Deadline(milliseconds: 0)) == 0)
+    }
+}
