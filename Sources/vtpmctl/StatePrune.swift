@@ -58,7 +58,7 @@ struct StatePrune: ParsableCommand {
         let containers = ContainerInventory { program in try? lines(of: program) }
         let pruning = Pruning(repository, containers, now: UInt64(clamping: Glibc.time(nil)))
         var progress = Progress()
-        var found: [(candidate: Pruning.Candidate, criteria: Pruning.Criteria)] = []
+        var found: [Pruning.Candidate] = []
         var seen: Set<String> = []
         // Without a time of the command's it is each state's own, and then the configuration's.
         let times = unusedFor == nil && time != nil ? [nil, time] : [time]
@@ -69,7 +69,7 @@ struct StatePrune: ParsableCommand {
                     let last = timestamp(candidate.lastUse)
                     try Output.write(line: "\(candidate.stateID.onOneLine): last used \(last)")
                 } else {
-                    found.append((candidate, criteria))
+                    found.append(candidate)
                 }
             }
         }
@@ -79,7 +79,7 @@ struct StatePrune: ParsableCommand {
 
     /// Removes what was found; one that cannot be removed is named, and keeps no other from it.
     private func remove(
-        _ found: [(candidate: Pruning.Candidate, criteria: Pruning.Criteria)],
+        _ found: [Pruning.Candidate],
         _ pruning: Pruning,
         _ repository: StateRepository,
         _ quarantine: Quarantine?
@@ -87,22 +87,24 @@ struct StatePrune: ParsableCommand {
         try repository.removeLeftovers()
         var progress = Progress()
         var refused = 0
-        for (candidate, criteria) in found {
-            defer { progress.step("removed") }
-            do throws(Failure) {
-                guard let gone = try pruning.remove(candidate, criteria, to: quarantine) else { continue }
-                let place = gone.quarantined.map { "is in \($0)" } ?? "was removed for ever"
-                let line =
-                    "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
-                Log.notice(line)
-                try Output.write(line: line)
-            } catch {
-                guard !Output.isClosed else { throw error }
+        try pruning.remove(found, to: quarantine) { (candidate, outcome) throws(Failure) in
+            progress.step("removed")
+            switch outcome {
+            case .removed: try tell(candidate, "was removed for ever")
+            case .quarantined(let place): try tell(candidate, "is in \(place)")
+            case .stays: break
+            case .failed(let failure):
                 refused += 1
-                complain("vtpmctl: \(error)")
+                complain("vtpmctl: \(failure)")
             }
         }
         guard refused == 0 else { throw Failure("cannot remove \(refused) states", because: "see above") }
+    }
+
+    private func tell(_ gone: Pruning.Candidate, _ place: String) throws(Failure) {
+        let line = "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
+        Log.notice(line)
+        try Output.write(line: line)
     }
 
     /// The longest list that an engine's client may print, in bytes.

@@ -22,20 +22,20 @@ public struct Pruning {
         }
     }
 
-    /// A state that goes, or went.
+    /// A state that meets the criteria.
     public struct Candidate: Equatable, Sendable {
         /// Whose state it is.
         public var stateID: String
         /// When it was used last, in seconds since 1970.
         public var lastUse: UInt64
-        /// Where it is now; nil if it was removed for ever, or was not removed yet.
-        public var quarantined: String?
+        /// Why it may go.
+        public var criteria: Criteria
 
         /// Names a state.
-        public init(stateID: String, lastUse: UInt64, quarantined: String? = nil) {
+        public init(stateID: String, lastUse: UInt64, criteria: Criteria) {
             self.stateID = stateID
             self.lastUse = lastUse
-            self.quarantined = quarantined
+            self.criteria = criteria
         }
     }
 
@@ -61,27 +61,39 @@ public struct Pruning {
         try repository.index.each { (entry) throws(Failure) in
             progress()
             guard let lastUse = try prunable(entry, criteria) else { return }
-            try body(Candidate(stateID: entry.stateID, lastUse: lastUse, quarantined: nil))
+            try body(Candidate(stateID: entry.stateID, lastUse: lastUse, criteria: criteria))
         }
     }
 
-    /// Removes a state that was found, to the quarantine or for ever; returns nil if it has to stay.
+    /// Removes states that were found, to the quarantine or for ever, and tells what became of each.
     ///
-    /// It is looked at again: meanwhile its container may have been started.
+    /// Each is looked at again: meanwhile its container may have been started. Several go with one change of the index; on
+    /// an error it is known of none of these whether they went, and the next look at them completes what was begun.
     public func remove(
-        _ candidate: Candidate,
-        _ criteria: Criteria,
-        to quarantine: Quarantine?
-    ) throws(Failure) -> Candidate? {
-        let name = try StateName.encoded(candidate.stateID)
-        guard let entry = try repository.index.peek(name), try prunable(entry, criteria) != nil else { return nil }
-        var done = candidate
-        do throws(Failure) {
-            done.quarantined = try repository.prune(entry, to: quarantine)
-        } catch let error where error.code == EWOULDBLOCK {
-            return nil
+        _ candidates: [Candidate],
+        to quarantine: Quarantine?,
+        _ body: (Candidate, PruneOutcome) throws(Failure) -> Void
+    ) throws(Failure) {
+        var rest = candidates[...]
+        while !rest.isEmpty {
+            let batch = rest.prefix(StateRepository.pruneBatch)
+            var entries: [(candidate: Candidate, entry: IndexEntry)] = []
+            for candidate in batch {
+                let name = try StateName.encoded(candidate.stateID)
+                if let entry = try repository.index.peek(name), try prunable(entry, candidate.criteria) != nil {
+                    entries.append((candidate, entry))
+                } else {
+                    try body(candidate, .stays)
+                }
+            }
+            var left = entries[...]
+            while !left.isEmpty {
+                let outcomes = try repository.prune(left.map(\.entry)[...], to: quarantine)
+                for ((candidate, _), outcome) in zip(left, outcomes) { try body(candidate, outcome) }
+                left = left.dropFirst(outcomes.count)
+            }
+            rest = rest.dropFirst(batch.count)
         }
-        return done
     }
 
     /// When a state that meets the criteria was used last; nil for one that does not.

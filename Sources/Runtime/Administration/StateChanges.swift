@@ -211,38 +211,6 @@ extension StateRepository {
         try sweep()
     }
 
-    /// Removes a state as it was when it was looked at; returns where it is now, if there is a quarantine.
-    ///
-    /// Its record goes after its directory, so that whoever looks next finds what an interruption left undone. One that was
-    /// used since stays, and is an error with the code EWOULDBLOCK.
-    func prune(_ seen: IndexEntry, to quarantine: Quarantine?) throws(Failure) -> String? {
-        let name = try StateName.encoded(seen.stateID)
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
-        defer { withExtendedLifetime(guardian) {} }
-        var lock: StateLock?
-        var isThere = false
-        if let directory = try open(name) {
-            isThere = true
-            lock = try StateLock.forOperator(in: directory, of: seen.stateID)
-        }
-        defer { withExtendedLifetime(lock) {} }
-        let used = Failure(
-            "cannot remove the state \"\(seen.stateID)\"",
-            because: "it was used meanwhile",
-            code: EWOULDBLOCK
-        )
-        // Nobody can use it from here on: the state is locked.
-        guard try index.peek(name) == seen else { throw used }
-        let place = isThere ? try quarantine?.copy(name, from: self) : nil
-        if isThere { try retire(name) }
-        try index.transact { (records) throws(Failure) in
-            guard try records.entry(name) == seen else { throw used }
-            try records.remove(name)
-        }
-        try removeLeftovers(of: name)
-        return place
-    }
-
     /// Reads and decrypts a state.
     func load(
         _ name: String,

@@ -16,8 +16,14 @@ final class HostWithStates {
 
     var path: String { temporary.path }
 
-    func repository(_ keys: KeyRing) throws(Failure) -> StateRepository {
-        let index = try HostIndex(in: openOwnDirectory("\(path)/index"), path: "\(path)/index", keys: keys, disk: disk)
+    func repository(_ keys: KeyRing, counter: (any MonotonicCounter)? = nil) throws(Failure) -> StateRepository {
+        let index = try HostIndex(
+            in: openOwnDirectory("\(path)/index"),
+            path: "\(path)/index",
+            keys: keys,
+            counter: counter,
+            disk: disk
+        )
         let states = try openOwnDirectory("\(path)/states")
         return StateRepository(in: states, path: "\(path)/states", keys: keys, index: index, disk: disk)
     }

@@ -33,6 +33,22 @@ import Testing
         return names.sorted()
     }
 
+    /// All that meets the criteria.
+    func candidates(_ criteria: Pruning.Criteria) throws -> [Pruning.Candidate] {
+        var candidates: [Pruning.Candidate] = []
+        try pruning().each(criteria) { (candidate) throws(Failure) in candidates.append(candidate) }
+        return candidates
+    }
+
+    /// What becomes of each that is to be removed.
+    func remove(_ candidates: [Pruning.Candidate], to quarantine: Quarantine? = nil) throws -> [String: PruneOutcome] {
+        var outcomes: [String: PruneOutcome] = [:]
+        try pruning().remove(candidates, to: quarantine) { (candidate, outcome) throws(Failure) in
+            outcomes[candidate.stateID] = outcome
+        }
+        return outcomes
+    }
+
     func update(_ stateID: String, _ body: (inout IndexEntry) -> Void) throws {
         try repository().index.transact { (records) throws(Failure) in try records.update(stateID, body) }
     }
@@ -60,29 +76,20 @@ import Testing
 
     /// One that was started between the look and the removal.
     @Test func aStateThatWasUsedMeanwhileStays() throws {
-        let criteria = Pruning.Criteria(unusedFor: 3600)
-        var candidates: [Pruning.Candidate] = []
-        try pruning().each(criteria) { (candidate) throws(Failure) in candidates.append(candidate) }
+        let candidates = try candidates(.init(unusedFor: 3600))
         try update("web") { $0.lastUse = now }
         let store = try host.open("db", keys)
-        var gone: [String] = []
-        for candidate in candidates {
-            if try pruning().remove(candidate, criteria, to: nil) != nil { gone.append(candidate.stateID) }
-        }
-        #expect(gone == ["cache"])
+        #expect(try remove(candidates) == ["cache": .removed, "web": .stays, "db": .stays])
         #expect(try repository().index.peek("web") != nil)
+        #expect(try host.load("web", keys) == "one")
         withExtendedLifetime(store) {}
     }
 
     @Test(arguments: [true, false]) func whatGoesIsInTheQuarantineOrGone(isForEver: Bool) throws {
         let quarantine = Quarantine("\(host.path)/quarantine")
-        let criteria = Pruning.Criteria(unusedFor: 3600)
-        var candidates: [Pruning.Candidate] = []
-        try pruning().each(criteria) { (candidate) throws(Failure) in candidates.append(candidate) }
-        for candidate in candidates {
-            let done = try #require(try pruning().remove(candidate, criteria, to: isForEver ? nil : quarantine))
-            #expect((done.quarantined == nil) == isForEver)
-        }
+        let outcomes = try remove(candidates(.init(unusedFor: 3600)), to: isForEver ? nil : quarantine)
+        #expect(outcomes.keys.sorted() == ["cache", "db", "web"])
+        for outcome in outcomes.values { #expect(outcome.isGone && (outcome == .removed) == isForEver) }
         #expect(try repository().index.peek() == [:])
         #expect(try entries(of: host.temporary.directory("states"), "") == [])
         let aside = try quarantine.list().compactMap(\.stateID).sorted()
@@ -95,8 +102,8 @@ import Testing
         try repository().retire("web")
         #expect(host.refusal("web", keys).contains("it existed and is missing"))
         #expect(try found(criteria, pruning()) == ["cache", "db", "web"])
-        let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400)
-        #expect(try pruning().remove(candidate, criteria, to: nil) != nil)
+        let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400, criteria: criteria)
+        #expect(try remove([candidate]) == ["web": .removed])
         #expect(try repository().index.peek("web") == nil)
         #expect(try entries(of: host.temporary.directory("states"), "").sorted() == ["cache", "db"])
         // Lost, by whomever.
@@ -108,16 +115,41 @@ import Testing
     /// A quarantine that cannot take it loses nothing.
     @Test func aStateThatCannotBePutAsideStays() throws {
         try host.temporary.write("quarantine", [1])
-        let criteria = Pruning.Criteria(unusedFor: 3600)
-        let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400)
-        #expect(throws: Failure.self) {
-            try pruning().remove(candidate, criteria, to: Quarantine("\(host.path)/quarantine"))
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        let outcomes = try remove(candidates(.init(unusedFor: 3600)), to: quarantine)
+        #expect(outcomes.keys.sorted() == ["cache", "db", "web"])
+        for outcome in outcomes.values {
+            guard case .failed(let failure) = outcome else {
+                Issue.record("\(outcome)")
+                continue
+            }
+            #expect(failure.description.contains("quarantine"), "\(failure)")
         }
         #expect(try host.load("web", keys) == "one")
         #expect(throws: Failure.self) {
             try repository().reset("web", to: Quarantine("\(host.path)/quarantine"))
         }
         #expect(try host.load("web", keys) == "one")
+    }
+
+    /// Many go with few changes of the index: each costs flushes, and a write to the host TPM's counter.
+    @Test func manyGoWithFewChanges() throws {
+        for number in 0..<70 { try host.store("many", "m\(number)", keys) }
+        let counter = MemoryCounter()
+        let repository = try host.repository(keys, counter: counter)
+        let pruning = Pruning(repository, ContainerInventory(root: host.path, list: { _ in nil }), now: now)
+        var candidates: [Pruning.Candidate] = []
+        try pruning.each(.init(unusedFor: 3600)) { (candidate) throws(Failure) in candidates.append(candidate) }
+        #expect(candidates.count == 73)
+        // It is bound with the first change.
+        try repository.index.transact { (records) throws(Failure) in try records.update("web") { $0.keptFor = 1 } }
+        let before = counter.value ?? 0
+        var gone = 0
+        try pruning.remove(candidates, to: nil) { (_, outcome) throws(Failure) in if outcome.isGone { gone += 1 } }
+        #expect(gone == 73)
+        let increments = (counter.value ?? 0) - before
+        #expect((1...20).contains(increments), "\(increments) increments")
+        #expect(try repository.index.peek() == [:])
     }
 
     /// A record of a state that never came to be has no file and no time of its own.
