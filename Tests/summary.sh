@@ -20,10 +20,19 @@ lines_of() { # PROGRAM
     fi
 }
 
+# Names the tests that began and did not end: one waits for something that does not come.
+unfinished_tests() {
+    comm -23 <(sed -n 's/^◇ Test \(.*\) started\.$/\1/p' "$scratch/unit" | grep -Ev '^(run|case .*)$' | sort -u) \
+        <(sed -n -E 's/^[✔✘] Test (.*) (passed|failed) after .*/\1/p' "$scratch/unit" |
+            sed -E 's/ with [0-9]+ test cases?$//' | sort -u)
+}
+
 # Runs `swift test` with these arguments, shows what failed and what matches the pattern in $show, and counts.
+#
+# The tests take minutes; half an hour is for a busy machine.
 unit_tests() {
     local total broken skipped
-    swift test "$@" 2>&1 | tee "$scratch/unit" |
+    timeout --kill-after=10 "${UNIT_TEST_SECONDS:-1800}" swift test "$@" 2>&1 | tee "$scratch/unit" |
         grep --line-buffered -E "^(✘|↳)|error:|Test run with${show:+|$show}"
     total=$(sed -n 's/.*Test run with \([0-9]*\) tests\{0,1\} in .*/\1/p' "$scratch/unit" | tail -n 1)
     broken=$(grep -c -E '^✘ Test [^ ].* failed after' "$scratch/unit") || true
@@ -31,6 +40,7 @@ unit_tests() {
     broken=$((broken - $(grep -c -E '^✘ Test run with .* failed after' "$scratch/unit" || true)))
     if [[ -z $total || $total == 0 ]]; then
         tail -n 30 "$scratch/unit"
+        unfinished_tests | sed 's/.*/not ok & (it did not end)/'
         echo "not ok unit tests (they did not run to their end)"
         count 0 1
     else

@@ -22,12 +22,13 @@ STEPS = [
     ("worker", "sys_sendmsg(", "the worker is confined, the state is read"),
     ("hook", "sys_recvmsg ->", "the TPM starts up and is stored"),
     ("hook", "sys_ioctl -> 0x0", "the kernel makes the device"),
-    ("hook", "sys_unshare(", "the kernel registers the device"),
+    ("hook", "sys_renameat(", "the kernel registers the device; lease"),
+    ("hook", "sys_unshare(", ""),
     ("hook", "sys_setns(", ""),
     ("hook", "sys_setns ->", ""),
     ("hook", "sys_setns ->", "nodes"),
-    ("hook", "sys_renameat(", "device cgroup"),
-    ("hook", "sched_process_exit", "lease, commit, end"),
+    ("supervisor", "sys_unlinkat(", "device cgroup"),
+    ("hook", "sched_process_exit", "commit, end"),
 ]
 
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 import RuntimeState
@@ -125,6 +126,11 @@ public struct Quarantine {
         do throws(Failure) {
             return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent.number, as: path)
         } catch {
+            // A state that was moved elsewhere needs its key as before.
+            if let status = try? parent.status(of: name, path), status.st_mode & S_IFMT == S_IFLNK {
+                problem(Failure("cannot open \(path)", because: "it is a symbolic link", code: ELOOP))
+                return nil
+            }
             if error.code != ENOTDIR, error.code != ELOOP { problem(error) }
             return nil
         }

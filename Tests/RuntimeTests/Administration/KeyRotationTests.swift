@@ -127,7 +127,31 @@ import Testing
         unlink("\(host.path)/states/web/state")
         _ = try host.repository(keys).reset("web", to: quarantine)
         try host.temporary.write("quarantine/notes", [1])
-        #expect(try rotate(keychain).report.undecryptable == [])
+        let report = try rotate(keychain).report
+        #expect(report.undecryptable == [] && report.refused == [])
+    }
+
+    /// What may need the old key is named, and keeps nothing else in the quarantine from going over.
+    @Test func whatCannotBeReadInQuarantineIsNamed() throws {
+        let keys = try keychain.load(isFirstUse: false)
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        let place = try #require(try host.repository(keys).reset("web", to: quarantine))
+        _ = try host.repository(keys).reset("a/b", to: quarantine)
+        _ = try openOwnDirectory("\(host.path)/quarantine/0/web")
+        symlink("\(place)/state", "\(host.path)/quarantine/0/web/state")
+        let report = try rotate(keychain).report
+        #expect(report.refused.map(\.code) == [ELOOP] && report.undecryptable == [])
+        let new = try StateName.hexadecimal(keychain.load(isFirstUse: false).current.id)
+        #expect(try quarantine.list().map(\.keyID) == [nil, new, new])
+    }
+
+    /// What an operator has moved to another disk needs the old key as before.
+    @Test func aLinkInQuarantineIsNamed() throws {
+        let keys = try keychain.load(isFirstUse: false)
+        let quarantine = Quarantine("\(host.path)/quarantine")
+        _ = try host.repository(keys).reset("web", to: quarantine)
+        try host.temporary.shell("mv quarantine/* elsewhere && ln -s ../elsewhere quarantine/linked")
+        #expect(try rotate(keychain).report.refused.map(\.code) == [ELOOP])
     }
 
     @Test func aRotationEndsOnlyItself() throws {
@@ -146,8 +170,12 @@ import Testing
     @Test func nothingOfTheKeyIsLeftUnderOtherNames() throws {
         // As one that was killed between link and unlink leaves it.
         try host.temporary.write("keys/master.key.0123456789abcdef", host.temporary.read("keys/master.key"))
+        // An operator's own are none of it.
+        try host.temporary.write("keys/master.key.20261126", [1])
+        _ = try openOwnDirectory("\(host.path)/keys/master.key.fedcba9876543210")
         _ = try rotate(keychain)
-        #expect(try entries(of: host.temporary.directory("keys"), "") == ["master.key"])
+        let left = try entries(of: host.temporary.directory("keys"), "").sorted()
+        #expect(left == ["master.key", "master.key.20261126", "master.key.fedcba9876543210"])
     }
 
     /// Also one whose file has the new key already: what it writes with, only it knows.
@@ -155,6 +183,8 @@ import Testing
         let temporary = try TemporaryDirectory()
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
+        // What is no lease is passed over; it comes before the one that is.
+        try temporary.write("run/README", [1])
         let keys = KeyRing(try MasterKey(secret(2)), previous: try MasterKey(secret(1)))
         func rotate() throws -> KeyRotation.Report {
             let index = try HostIndex(in: temporary.directory("index"), path: "", keys: keys)

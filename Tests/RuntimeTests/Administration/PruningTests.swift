@@ -1,8 +1,8 @@
 import Glibc
 import Platform
-import RuntimeAdministration
 import Testing
 
+@testable import RuntimeAdministration
 @testable import RuntimeState
 
 /// What `vtpmctl state prune` takes, and what it leaves.
@@ -16,6 +16,11 @@ import Testing
         host = try HostWithStates()
         keys = KeyRing(try MasterKey(secret(1)))
         for stateID in ["web", "db", "cache"] { try host.store("one", stateID, keys) }
+        // A program that another test starts holds copies of the locks until its execve(2).
+        let deadline = Deadline(milliseconds: 30_000)
+        while try repository().summaries().contains(where: { $0.inUseBy != nil }), !deadline.hasPassed {
+            poll(nil, 0, 5)
+        }
     }
 
     func repository() throws -> StateRepository { try host.repository(keys) }
@@ -72,6 +77,38 @@ import Testing
         let store = try host.open("web", keys)
         #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db"])
         withExtendedLifetime(store) {}
+    }
+
+    /// Its supervisor was killed, and its container lives.
+    @Test func aStateWhoseContainerLivesStays() throws {
+        _ = try host.open("web", keys, living: true)
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db"])
+    }
+
+    @Test func aStateWhoseLockCannotBeLookedAtStays() throws {
+        unlink("\(host.path)/states/web/lock")
+        try #require(mkfifo("\(host.path)/states/web/lock", 0o600) == 0)
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache", "db"])
+    }
+
+    /// Its other name has the same TPM.
+    @Test func aStateThatIsBeingRenamedStays() throws {
+        try update("web") { $0.renamedTo = "new" }
+        try update("db") { $0.renamedFrom = "old" }
+        #expect(try found(.init(unusedFor: 3600), pruning()) == ["cache"])
+    }
+
+    /// One that was started between the second look and the removal, or was started and stopped.
+    @Test func aStateThatWasUsedAtTheLastMomentStays() throws {
+        let web = try #require(try repository().index.peek("web"))
+        let db = try #require(try repository().index.peek("db"))
+        let cache = try #require(try repository().index.peek("cache"))
+        let store = try host.open("web", keys, living: true).store
+        try update("db") { $0.lastUse = now }
+        #expect(try repository().prune([web, db, cache], to: nil) == [.stays, .stays, .removed])
+        withExtendedLifetime(store) {}
+        #expect(try host.load("db", keys) == "one")
+        #expect(try entries(of: host.temporary.directory("states"), "").sorted() == ["db", "web"])
     }
 
     /// One that was started between the look and the removal.

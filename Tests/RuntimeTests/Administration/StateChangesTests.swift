@@ -112,6 +112,16 @@ import Testing
         #expect(try entries(of: host.temporary.directory("states"), "") == [])
     }
 
+    /// What has the name of something left over and is none keeps nobody from removing states.
+    @Test func whatIsNoLeftoverIsPassedOver() throws {
+        try host.temporary.write("states/.new-file", [1])
+        _ = try openOwnDirectory("\(host.path)/states/.old-full/inside")
+        symlink("web", "\(host.path)/states/.old-link")
+        try repository().purge("web")
+        let left = try entries(of: host.temporary.directory("states"), "").sorted()
+        #expect(left == [".new-file", ".old-full", ".old-link"])
+    }
+
     /// What lies among the states and is none is named, and nobody is kept from anything by it.
     @Test func whatIsNoStateIsPassedOver() throws {
         try host.temporary.write("states/notes", [1])

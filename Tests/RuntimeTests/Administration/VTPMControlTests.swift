@@ -45,6 +45,22 @@ import Testing
         try temporary.write("passphrase", Array("correct horse\n".utf8))
     }
 
+    /// What cannot be looked at is named, and the rest is listed; what is none of ours is left alone.
+    @Test(.enabled(if: geteuid() == 0, "needs root")) func whatCannotBeOpenedInQuarantineIsNamed() throws {
+        let quarantine = "/var/lib/container-vtpm/quarantine"
+        let result = try run(
+            """
+            mkdir -p -m 0700 \(quarantine)/one/web \(quarantine)/two/db && touch \(quarantine)/notes
+            chmod 0 \(quarantine)/two/db
+            setpriv --bounding-set -dac_override,-dac_read_search \
+                '\(VTPMUnderTest.program("vtpmctl"))' state quarantine list --json >output
+            """
+        )
+        #expect(result.error == "vtpmctl: cannot open \(quarantine)/two/db: openat2: Permission denied\n")
+        let list = String(decoding: try temporary.read("output"), as: UTF8.self)
+        #expect(list.contains("one") && list.contains("web") && !list.contains("two"), "\(list)")
+    }
+
     private let importing = "vtpmctl state import web tpm/tpm2-00.permall --swtpm"
 
     /// Half a list is not a list.

@@ -104,6 +104,13 @@ import Testing
         #expect(try wait(for: far.descriptor.number, until: Deadline(milliseconds: 0)) == 0)
     }
 
+    /// What is too long for a message is told as far as it is taken over, and not kept back as a whole.
+    @Test func aLongFailureIsToldInPart() throws {
+        try near.send(HookReply.failure(Failure("cannot do", because: String(repeating: "e", count: 100_000))))
+        try #require(try wait(for: far.descriptor.number, until: Deadline(milliseconds: 0)) != 0, "nothing was sent")
+        #expect(try far.receive(into: buffer)?.count == Failure.relayedLimit)
+    }
+
     /// Of another process's words a bounded part is kept, whatever bytes they are of.
     @Test(arguments: [[0x41], [0xff], Array("\u{1F600}".utf8), [0xe2, 0x82]] as [[UInt8]])
     func takesOverABoundedPartOfWords(pattern: [UInt8]) throws {

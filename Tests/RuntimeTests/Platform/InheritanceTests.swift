@@ -109,6 +109,23 @@ import Testing
         #expect(try hook.end().status == .exited(0))
     }
 
+    /// One that fires while signals are blocked does not go on by itself once it is ignored: this one fires later.
+    @Test func aTimerIsStopped() throws {
+        let script = """
+            import os, signal, sys
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            signal.setitimer(signal.ITIMER_REAL, 2, 0.2)
+            os.execv(sys.argv[1], sys.argv[1:])
+            """
+        let hook = try HookUnderTest(through: ["/usr/bin/python3", "-c", script], in: temporary)
+        let program = try ProcessReference(hook.program.process)
+        try hook.awaitReading()
+        let end = try wait(for: program.descriptor.number, until: Deadline(milliseconds: 2500))
+        try #require(end == 0, "it was killed")
+        hook.say(#"{"id":"nobody","bundle":"/nowhere"}"#)
+        #expect(try hook.end().status == .exited(0))
+    }
+
     /// A thread of the runtime's that ends must not take the hook with it.
     @Test func theHookOutlivesItsParent() throws {
         let script = """

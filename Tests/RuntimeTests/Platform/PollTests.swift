@@ -17,6 +17,8 @@ import Testing
         }
     }
 
+    private nonisolated(unsafe) static var signalsSeen = 0
+
     /// The wait has ended while signals still come: each of them has left the deadline where it was.
     @Test func aSignalDoesNotBeginTheTimeAnew() throws {
         let silent = try Pipe()
@@ -24,8 +26,15 @@ import Testing
         let done = try Pipe()
 
         var action = sigaction()
-        action.__sigaction_handler.sa_handler = { _ in }
+        action.__sigaction_handler.sa_handler = { _ in PollTests.signalsSeen += 1 }
         try #require(sigaction(SIGUSR2, &action, nil) == 0)
+        // The threads that tests run in have all signals blocked.
+        var signals = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGUSR2)
+        try #require(pthread_sigmask(SIG_UNBLOCK, &signals, &before) == 0)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
         let (waiter, stopNumber, doingNumber) = (pthread_self(), stop.reading.number, done.writing.number)
         Thread.detachNewThread {
             var entry = pollfd(fd: stopNumber, events: Int16(POLLIN), revents: 0)
@@ -40,6 +49,7 @@ import Testing
             try wait(for: done.reading.number, until: Deadline(milliseconds: 0)) == 0,
             "it waited for the last signal"
         )
+        #expect(Self.signalsSeen > 3, "no signal came")
         try stop.writing.writeAll([1], "the pipe")
         #expect(try wait(for: done.reading.number, until: Deadline(milliseconds: 60_000)) != 0)
         withExtendedLifetime(silent) {}

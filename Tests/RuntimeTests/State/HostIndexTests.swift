@@ -234,9 +234,33 @@ final class MemoryCounter: MonotonicCounter {
         for name in ["tree.9", "tree.18446744073709551615", "journal.007", "tree.+5"] {
             mkdir("\(temporary.path)/index/\(name)", 0o700)
         }
+        for name in ["tree.+7", "journal.08"] { try temporary.write("index/\(name)", [1]) }
         try index().rewrap()
         try index().remake([IndexEntry(stateID: "web", uuid: uuid, generation: 4)])
         #expect(try generation(in: index()) == 4)
+        #expect(temporary.exists("index/tree.+7") && temporary.exists("index/journal.08"))
+    }
+
+    /// One with as many changes, all of them genuine, of what came to be after the same root.
+    @Test func theJournalOfAnotherHistoryIsRefused() throws {
+        try set(3, in: index())
+        let before = try files(below: "\(temporary.path)/index")
+        try set(4, in: index())
+        let other = try temporary.read("index/journal.1")
+        for (name, bytes) in before { try temporary.write("index/\(name)", bytes) }
+        try set(5, in: index())
+        try temporary.write("index/journal.1", other)
+        #expect(refusal { _ = try generation(in: index()) }.contains("its journal is damaged"))
+    }
+
+    /// What can be parsed is no less damaged.
+    @Test func aChangedRecordInTheTreeIsRefused() throws {
+        try set(3, in: index())
+        var tree = try temporary.read("index/tree.1")
+        let start = try #require(tree.indices.first { tree[$0...].starts(with: uuid) })
+        tree[start] ^= 1
+        try temporary.write("index/tree.1", tree)
+        #expect(refusal { _ = try generation(in: index()) }.contains("its tree is damaged"))
     }
 
     @Test func anotherHostsIsRefused() throws {

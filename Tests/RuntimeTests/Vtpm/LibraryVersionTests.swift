@@ -1,7 +1,10 @@
+import CLinux
 import Glibc
 import Platform
 import RuntimeControl
 import Testing
+
+@testable import RuntimeConfinement
 
 /// libtpms changes under a state: the host's is upgraded or downgraded, or the state moves to another host.
 @Suite(.serialized) struct LibraryVersionTests {
@@ -114,6 +117,18 @@ import Testing
             #expect(text.contains(" bytes of locked memory: mlock: "), "\(text)")
             #expect(text.contains("(raise RLIMIT_MEMLOCK)"), "\(text)")
         }
+    }
+
+    /// Who may raise it does.
+    @Test(
+        .enabled(if: (try? Capabilities.has(CAP_SYS_RESOURCE)) == true, "needs CAP_SYS_RESOURCE"),
+        arguments: [0, 16]
+    )
+    func aLimitThatCanBeRaisedIsNoReason(kilobytes: Int) throws {
+        let limited = "ulimit -l \(kilobytes); exec \"$@\""
+        let tpm = try VTPMUnderTest(in: temporary, starter: ["/bin/sh", "-c", limited, "sh"])
+        try tpm.create()
+        #expect(try tpm.stop() == .exited(0))
     }
 
     /// The same of a supervisor, which a worker inherits its limit from: found out before a state is made.
