@@ -90,12 +90,13 @@ public struct Creation {
         try selinux?.examine()
         let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
         let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
-        let deviceCgroup = try DeviceCgroup(
+        let deviceAccess = try DeviceAccess(
             of: initProcess,
             cgroupsPath: config.linux?.cgroupsPath,
             probe: installation.program("vtpm-hook")
         )
-        try deviceCgroup.examine(mountingOn: installation.leases)
+        defer { deviceAccess.end() }
+        try deviceAccess.examine(mountingOn: installation.leases)
 
         let request = StartRequest(
             storage: .ephemeral,
@@ -142,7 +143,7 @@ public struct Creation {
             privateMountPoint: "\(installation.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
             try selinux?.check([tpm.number, tpmrm.number])
-            try deviceCgroup.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
+            try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
             try supervisor.commit()
         }
     }

@@ -7,7 +7,7 @@ import Platform
 struct Main {
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
-        if arguments == [AccessProbe.argument] { exit(AccessProbe.runChild()) }
+        if arguments == [DeviceAccessProbe.argument] { exit(DeviceAccessProbe.runChild()) }
         do throws(Failure) {
             try Hook.run(arguments)
         } catch {

@@ -37,8 +37,8 @@ func fuzzBundleConfig(_ bytes: UnsafeRawBufferPointer) {
 /// Whatever the configuration names, the cgroups that are taken for the container's hold it and not the hook.
 private func examine(_ subtree: ContainerSubtree, _ path: String) {
     let texts = ["/a/b/c", "/system.slice/runc-web.scope", path, "/a" + path, path + "/init"]
-    for leaf in texts.compactMap({ GroupPath($0.utf8) }) {
-        for own in [nil, GroupPath.root, GroupPath("/a".utf8), GroupPath(path.utf8), leaf] {
+    for leaf in texts.compactMap({ CgroupPath($0.utf8) }) {
+        for own in [nil, CgroupPath.root, CgroupPath("/a".utf8), CgroupPath(path.utf8), leaf] {
             for level in subtree.levels(from: leaf, hook: own) {
                 require(!level.names.isEmpty && level.contains(leaf), "a cgroup above or beside the container's")
                 require(own.map { !level.contains($0) } ?? true, "a cgroup of the hook's own")

@@ -19,34 +19,34 @@ func fuzzDeviceFilter(_ bytes: UnsafeRawBufferPointer) {
         )
     }
     let old = stride(from: 8, to: input.count - 7, by: 8).map { offset in
-        input.withUnsafeBytes { Instruction($0.loadUnaligned(fromByteOffset: offset, as: bpf_insn.self)) }
+        input.withUnsafeBytes { BPFInstruction($0.loadUnaligned(fromByteOffset: offset, as: bpf_insn.self)) }
     }
-    let kernel = FilterInMemory(old)
-    let patch = FilterPatch(kernel: kernel, devices: granted)
-    let knewAll = patch.allowsAll(old)
-    guard let obstacles = accepted({ () throws(Failure) in try patch.apply(to: 0) }) else { return }
+    let kernel = InMemoryBPF(old)
+    let patcher = DeviceProgramPatcher(kernel: kernel, devices: granted)
+    let knewAll = patcher.allowsAll(old)
+    guard let unpatchable = accepted({ () throws(Failure) in try patcher.apply(to: 0) }) else { return }
     guard let new = kernel.replacement else {
-        require(knewAll || !obstacles.isEmpty, "a filter that denies was left as it is")
+        require(knewAll || !unpatchable.isEmpty, "a filter that denies was left as it is")
         return
     }
-    require(obstacles.isEmpty && !knewAll, "a filter was extended that should not have been")
-    require(patch.allowsAll(new), "an extended filter denies the devices")
-    require(old.allSatisfy { $0.raw.code == $0.operation }, "an instruction does not come back as it was")
+    require(unpatchable.isEmpty && !knewAll, "a filter was extended that should not have been")
+    require(patcher.allowsAll(new), "an extended filter denies the devices")
+    require(old.allSatisfy { $0.raw.code == $0.opcode }, "an instruction does not come back as it was")
     compare(old, new, granted)
 }
 
-private func compare(_ old: [Instruction], _ new: [Instruction], _ granted: [DeviceNumber]) {
-    // A program with a loop may come to the interpreter's bound a few instructions earlier. It may also take all of them
+private func compare(_ old: [BPFInstruction], _ new: [BPFInstruction], _ granted: [DeviceNumber]) {
+    // A program with a loop may come to the emulator's bound a few instructions earlier. It may also take all of them
     // for each request.
-    let loops = old.contains { [BPF_JMP, BPF_JMP32].contains($0.kind) && $0.offset < 0 }
+    let loops = old.contains { [BPF_JMP, BPF_JMP32].contains($0.opcodeClass) && $0.offset < 0 }
     for request in requests(about: old, granted).prefix(loops ? 20 : .max) {
         let isGranted =
             request.kind == .character && granted.contains(request.device) && !request.access.contains(.make)
             && request.access.rawValue < 8
-        let after = FilterInterpreter.verdict(of: new, on: request)
+        let after = DeviceProgramEmulator.verdict(of: new, on: request)
         if isGranted {
             require(after == true, "\(request) is denied")
-        } else if let before = FilterInterpreter.verdict(of: old, on: request) {
+        } else if let before = DeviceProgramEmulator.verdict(of: old, on: request) {
             require(
                 after == before || (loops && after == nil),
                 "\(request): \(before) became \(String(describing: after))"
@@ -56,7 +56,7 @@ private func compare(_ old: [Instruction], _ new: [Instruction], _ granted: [Dev
 }
 
 /// Requests for the devices, for their neighbours, and for what the program compares with.
-private func requests(about program: [Instruction], _ granted: [DeviceNumber]) -> [DeviceRequest] {
+private func requests(about program: [BPFInstruction], _ granted: [DeviceNumber]) -> [DeviceRequest] {
     let constants = program.prefix(64).map { UInt32(bitPattern: $0.constant) }
     var numbers = granted
     for device in granted {
@@ -77,27 +77,25 @@ private func requests(about program: [Instruction], _ granted: [DeviceNumber]) -
     }
 }
 
-/// One cgroup with one filter, in memory.
-private final class FilterInMemory: FilterKernel {
-    private let program: [Instruction]
-    private var loaded: [Instruction]?
+/// One cgroup with one program, in memory.
+private final class InMemoryBPF: BPF {
+    private let program: [BPFInstruction]
+    private var loaded: [BPFInstruction]?
     /// What was attached in place of the program.
-    private(set) var replacement: [Instruction]?
+    private(set) var replacement: [BPFInstruction]?
 
-    init(_ program: [Instruction]) { self.program = program }
+    init(_ program: [BPFInstruction]) { self.program = program }
 
-    func filters(of group: CInt) -> AttachedFilters { AttachedFilters(programs: [1], flags: BPF_F_ALLOW_MULTI) }
+    func query(_ cgroup: CInt) -> AttachedPrograms { AttachedPrograms(programs: [1], flags: BPF_F_ALLOW_MULTI) }
 
     func open(_ program: UInt32) throws(Failure) -> Descriptor { try .open("/dev/null", .read) }
 
-    func instructions(of program: borrowing Descriptor) -> [Instruction] { self.program }
+    func dump(_ program: borrowing Descriptor) -> [BPFInstruction] { self.program }
 
-    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor {
+    func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor {
         loaded = instructions
         return try .open("/dev/null", .read)
     }
 
-    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) { replacement = loaded }
-
-    func detach(_ program: CInt, from group: CInt) {}
+    func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) { replacement = loaded }
 }

@@ -38,10 +38,10 @@ private func isPath(_ path: String) -> Bool {
 /// What the kernel writes about processes, cgroups and devices, with names in it that a tenant may have chosen.
 func fuzzKernelText(_ bytes: UnsafeRawBufferPointer) {
     let text = Array(bytes)
-    let memberships = accepted { () throws(Failure) in try ControlGroupMembership.parse(text) } ?? []
-    let mounts = ControlGroupMount.parse(text)
+    let memberships = accepted { () throws(Failure) in try CgroupMembership.parse(text) } ?? []
+    let mounts = CgroupMount.parse(text)
     require(mounts.allSatisfy { isPath($0.mountPoint) }, "a mount point that is no absolute path")
-    for path in memberships.map(\.path) + mounts.map(\.root) + [GroupPath(text)] {
+    for path in memberships.map(\.path) + mounts.map(\.root) + [CgroupPath(text)] {
         if let path { examine(path) }
     }
     let string = String(decoding: text, as: UTF8.self)
@@ -52,7 +52,7 @@ func fuzzKernelText(_ bytes: UnsafeRawBufferPointer) {
     }
 }
 
-private func examine(_ path: GroupPath) {
+private func examine(_ path: CgroupPath) {
     for name in path.names {
         require(
             !name.isEmpty && name != Array(".".utf8) && name != Array("..".utf8)
@@ -63,5 +63,5 @@ private func examine(_ path: GroupPath) {
     require(path.relative(to: .root) == path && path.relative(to: path) == .root, "a path is not below itself")
     require(path.upwards.allSatisfy { $0.contains(path) && !$0.names.isEmpty }, "a path is not below those above it")
     let isText = path.names.allSatisfy { String(validating: $0, as: UTF8.self) != nil }
-    if isText { require(GroupPath(path.description.utf8) == path, "a path that does not come back") }
+    if isText { require(CgroupPath(path.description.utf8) == path, "a path that does not come back") }
 }

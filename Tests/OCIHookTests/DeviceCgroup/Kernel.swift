@@ -10,7 +10,7 @@ import VTPMProxy
 ///
 /// A test that needs more than there is is reported as skipped.
 enum Kernel {
-    private static let mounts = (try? read("/proc/self/mountinfo")).map(ControlGroupMount.parse) ?? []
+    private static let mounts = (try? read("/proc/self/mountinfo")).map(CgroupMount.parse) ?? []
 
     /// Where version 2 is mounted.
     static let unified = mounts.first { $0.type == "cgroup2" }?.mountPoint
@@ -20,7 +20,7 @@ enum Kernel {
     /// Whether programs can be loaded and cgroups of version 2 be made here: root, CAP_BPF or CAP_SYS_ADMIN, a mount.
     static let canFilter: Bool = {
         guard let unified, geteuid() == 0, access(unified, W_OK) == 0 else { return false }
-        return (try? BPFPrograms().load([.set(0, to: 1), .exit])) != nil
+        return (try? KernelBPF().load([.set(0, to: 1), .exit])) != nil
     }()
 
     /// Whether cgroups of version 1 with the `devices` controller can be made here.
@@ -75,17 +75,17 @@ struct ScratchGroup: ~Copyable {
         return inmate
     }
 
-    func attach(_ program: [Instruction], flags: UInt32 = BPF_F_ALLOW_MULTI) throws {
-        let kernel = BPFPrograms()
+    func attach(_ program: [BPFInstruction], flags: UInt32 = BPF_F_ALLOW_MULTI) throws {
+        let kernel = KernelBPF()
         let loaded = try kernel.load(program)
         try kernel.attach(loaded.number, to: directory.number, flags: flags, replacing: nil)
     }
 
-    func programs() throws -> [[Instruction]] {
-        let kernel = BPFPrograms()
-        var programs: [[Instruction]] = []
-        for id in try kernel.filters(of: directory.number).programs {
-            programs.append(try kernel.instructions(of: kernel.open(id)))
+    func programs() throws -> [[BPFInstruction]] {
+        let kernel = KernelBPF()
+        var programs: [[BPFInstruction]] = []
+        for id in try kernel.query(directory.number).programs {
+            programs.append(try kernel.dump(kernel.open(id)))
         }
         return programs
     }
@@ -121,12 +121,14 @@ struct ScratchNodes: ~Copyable {
     }
 
     /// What the cgroups of a process say of them.
-    func verdicts(in groups: borrowing ControlGroups) throws -> [AccessProbe.Verdict] {
-        try AccessProbe(program: Kernel.probeProgram, in: groups).ask(descriptors)
+    func verdicts(in cgroups: Cgroups) throws -> [DeviceAccessProbe.Verdict] {
+        let probe = try DeviceAccessProbe(program: Kernel.probeProgram, in: cgroups)
+        defer { probe.end() }
+        return try probe.ask(descriptors)
     }
 }
 
-extension DeviceCgroup {
+extension DeviceAccess {
     /// Lets a process use the devices of nodes.
     static func allow(
         _ devices: [DeviceNumber],
@@ -134,12 +136,13 @@ extension DeviceCgroup {
         cgroupsPath: String?,
         nodes: [CInt]
     ) throws(Failure) {
-        let cgroup = try DeviceCgroup(
+        let access = try DeviceAccess(
             of: ProcessReference(process),
             cgroupsPath: cgroupsPath,
             probe: Kernel.probeProgram
         )
-        try cgroup.allow(devices, nodes: nodes)
+        defer { access.end() }
+        try access.allow(devices, nodes: nodes)
     }
 }
 

@@ -6,9 +6,9 @@ import Testing
 @Suite struct RemedyTests {
     @Test func `a cgroup of systemd's is avoided with the engine's own option`() {
         for words in ["--cgroup-manager=cgroupfs", "native.cgroupdriver=cgroupfs", "SystemdCgroup = false"] {
-            #expect(DeviceCgroup.systemdRemedy.contains(words))
+            #expect(DeviceAccess.systemdRemedy.contains(words))
         }
-        #expect(DeviceCgroup.systemdRemedy.contains("leave the hook out"))
-        #expect(!DeviceCgroup.systemdRemedy.contains("linux.resources"))
+        #expect(DeviceAccess.systemdRemedy.contains("leave the hook out"))
+        #expect(!DeviceAccess.systemdRemedy.contains("linux.resources"))
     }
 }

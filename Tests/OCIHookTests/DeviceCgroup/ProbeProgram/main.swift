@@ -2,5 +2,5 @@ import Glibc
 import OCIHook
 
 // The hook's program as far as the probe is concerned.
-guard CommandLine.arguments.dropFirst() == [AccessProbe.argument] else { exit(64) }
-exit(AccessProbe.runChild())
+guard CommandLine.arguments.dropFirst() == [DeviceAccessProbe.argument] else { exit(64) }
+exit(DeviceAccessProbe.runChild())

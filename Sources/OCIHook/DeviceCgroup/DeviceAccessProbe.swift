@@ -4,7 +4,7 @@ import Platform
 import RuntimeControl
 import VTPMProxy
 
-/// A process in a container's cgroups, which learns whether they let it use devices, without opening them.
+/// A process in a container's cgroups, which finds out whether they let it use devices, without opening them.
 ///
 /// A TPM can be open once only, so the container's first open must not be ours. access(2) asks the device cgroup as
 /// open(2) does (fs/namei.c, `inode_permission`), but for the cgroup that the caller is in: the question has to come
@@ -13,11 +13,15 @@ import VTPMProxy
 /// To move a process takes the kernel a grace period of RCU, ten milliseconds or so (kernel/cgroup/cgroup.c,
 /// `cgroup_attach_lock`). So it is moved long before it is asked.
 ///
-/// access(2) does not look at the mount option `nodev`; so the nodes' mount is asked for it here.
-public final class AccessProbe {
+/// access(2) ignores the mount option `nodev`, so the nodes' mount is examined here.
+///
+/// ``end()`` has to be called when it is no longer needed.
+public final class DeviceAccessProbe {
     /// The one argument that makes the hook's program call ``runChild()``.
     public static let argument = "probe"
 
+    /// The child's process ID.
+    let process: pid_t
     /// The child, until it is waited for.
     private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
@@ -29,7 +33,7 @@ public final class AccessProbe {
     private static let patience = 5000
     private static let what = "cannot ask the device cgroup as the container would"
 
-    /// What the probe says of one node.
+    /// The child's answer about one node.
     enum Verdict: Equatable, Sendable {
         /// The container can read and write it.
         case allowed
@@ -38,7 +42,7 @@ public final class AccessProbe {
         /// Something else forbids it, or the question failed.
         case failed(CInt)
 
-        /// The device cgroup says EPERM, and where that comes from elsewhere no grant helps either.
+        /// Takes EPERM for the device cgroup's answer: if it comes from elsewhere, no grant helps either.
         init(code: CInt) {
             switch code {
             case 0: self = .allowed
@@ -51,9 +55,9 @@ public final class AccessProbe {
     /// Starts the child, which enters the container's cgroups while the caller goes on.
     ///
     /// The program is the hook's.
-    init(program: String, in groups: borrowing ControlGroups) throws(Failure) {
-        let legacy = try Self.entrance(of: groups.legacyDevices)
-        let unified = try Self.entrance(of: groups.unified)
+    init(program: String, in cgroups: Cgroups) throws(Failure) {
+        let legacy = try cgroups.legacyDevices.map(Self.entrance)
+        let unified = try cgroups.unified.map(Self.entrance)
         let entrances = [Self.number(of: legacy), Self.number(of: unified)].compactMap(\.self)
         let pair = try Channel.pair(near: "hook", far: "probe")
         var launch = ProgramLaunch(program, [program, Self.argument])
@@ -65,20 +69,18 @@ public final class AccessProbe {
         self.entrances = entrances.count
     }
 
-    deinit {
-        end()
+    /// Lets the child end, so that it leaves the cgroups.
+    func leave() {
+        channel = nil
+    }
+
+    /// Ends the child and waits until it has; one that does not end in time is left.
+    func end() {
+        leave()
         switch child.take() {
         case .none: break
         case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.patience))
         }
-    }
-
-    /// Its process ID.
-    let process: pid_t
-
-    /// Lets the child leave the cgroups; it is waited for when nobody holds this any more.
-    func end() {
-        channel = nil
     }
 
     /// Asks from within the container's cgroups, and returns one verdict for each node.
@@ -94,7 +96,7 @@ public final class AccessProbe {
             else { throw Failure(Self.what, because: "the probe did not answer each question") }
             return codes.map(Verdict.init(code:))
         } catch {
-            // It is not waited for once more when nobody holds this any longer.
+            // So that ``end()`` does not wait for an answer once more.
             switch child {
             case .none: break
             case .some(let child): child.kill()
@@ -114,7 +116,7 @@ public final class AccessProbe {
         entrances = 0
     }
 
-    /// The numbers of the devices that nodes are of.
+    /// Returns the device numbers of nodes; throws if one is no character device, or is on a mount with `nodev`.
     static func devices(of nodes: [CInt]) throws(Failure) -> [DeviceNumber] {
         var devices: [DeviceNumber] = []
         for node in nodes {
@@ -133,12 +135,9 @@ public final class AccessProbe {
         return devices
     }
 
-    /// The file that takes processes into the cgroup of the container.
-    private static func entrance(of hierarchy: borrowing ControlGroupHierarchy?) throws(Failure) -> Descriptor? {
-        switch hierarchy {
-        case .none: nil
-        case .some(let hierarchy): try hierarchy.open("cgroup.procs", of: hierarchy.leaf, .beneath(O_WRONLY))
-        }
+    /// Opens the file that takes processes into the cgroup of the container.
+    private static func entrance(of hierarchy: CgroupHierarchy) throws(Failure) -> Descriptor {
+        try hierarchy.open("cgroup.procs", of: hierarchy.leaf, .beneath(O_WRONLY))
     }
 
     private static func number(of descriptor: borrowing Descriptor?) -> CInt? {
@@ -208,8 +207,8 @@ enum ProbeMessage: ChannelMessage {
     }
 }
 
-extension AccessProbe {
-    /// What the child does: the whole program, when it is started with ``argument`` alone.
+extension DeviceAccessProbe {
+    /// Runs the child: the whole program, if it is started with ``argument`` alone.
     ///
     /// It must run before anything closes the descriptors that were passed: the channel, 3, and files that take the
     /// process into a cgroup. Returns the exit code.
@@ -217,7 +216,7 @@ extension AccessProbe {
         let channel = Channel(owning: Descriptor(owning: 3), peer: "hook")
         let buffer = Channel.makeBuffer()
         do throws(Failure) {
-            // Of a process in the container's cgroups, whose other members are the container's.
+            // The other members of the cgroups are the container's.
             try Hardening.protectMemory()
             var results: [CInt] = []
             var entrance: CInt = 4

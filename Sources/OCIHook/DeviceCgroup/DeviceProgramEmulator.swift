@@ -1,46 +1,84 @@
 import CLinux
 import VTPMProxy
 
-/// Runs device filters as the kernel would, to learn which one denies a request.
+/// What a process asks the device cgroup for. linux/bpf.h, `struct bpf_cgroup_dev_ctx`
+struct DeviceRequest: Hashable, Sendable {
+    /// The kind of device.
+    enum Kind: Hashable, Sendable, CaseIterable {
+        case block
+        case character
+    }
+
+    /// Any of `BPF_DEVCG_ACC_*`.
+    struct Access: OptionSet, Hashable, Sendable {
+        let rawValue: UInt32
+
+        /// mknod(2) of a node.
+        static let make = Access(rawValue: UInt32(BPF_DEVCG_ACC_MKNOD))
+        static let read = Access(rawValue: UInt32(BPF_DEVCG_ACC_READ))
+        static let write = Access(rawValue: UInt32(BPF_DEVCG_ACC_WRITE))
+    }
+
+    var kind: Kind
+    var access: Access
+    var device: DeviceNumber
+
+    /// The kind as programs compare it.
+    var kindCode: UInt32 {
+        switch kind {
+        case .block: UInt32(BPF_DEVCG_DEV_BLOCK)
+        case .character: UInt32(BPF_DEVCG_DEV_CHAR)
+        }
+    }
+
+    /// Reading and writing a character device, as a container does with its TPM.
+    static func use(of device: DeviceNumber) -> DeviceRequest {
+        DeviceRequest(kind: .character, access: [.read, .write], device: device)
+    }
+}
+
+/// Runs device programs as the kernel would, to learn which one denies a request.
 ///
-/// It knows what filters of runtimes are made of. Of anything else it says nothing, which is never taken for a yes.
-struct FilterInterpreter {
-    /// What a register holds.
+/// It knows the instructions of runtimes' programs. Any other has no verdict, which is never taken for a yes.
+struct DeviceProgramEmulator {
+    /// The value of a register.
     private enum Value: Equatable {
         case number(UInt64)
-        /// The address of the context, which filters only ever load from.
+        /// The address of the context, which programs only ever load from.
         case context
     }
 
-    private let instructions: [Instruction]
+    private let instructions: [BPFInstruction]
     private let context: [UInt8]
-    private var registers = [Value?](repeating: nil, count: Int(Register.count))
+    private var registers = [Value?](repeating: nil, count: Int(BPFRegister.count))
 
-    private init(_ instructions: [Instruction], _ request: DeviceRequest) {
+    private init(_ instructions: [BPFInstruction], _ request: DeviceRequest) {
         self.instructions = instructions
         let words = [request.access.rawValue << 16 | request.kindCode, request.device.major, request.device.minor]
         context = words.flatMap { word in withUnsafeBytes(of: word) { Array($0) } }
-        registers[Int(Register.context)] = .context
+        registers[Int(BPFRegister.context)] = .context
     }
 
-    /// Whether a program allows a request; nothing where it does what no filter of a runtime does.
-    static func verdict(of instructions: [Instruction], on request: DeviceRequest) -> Bool? {
-        var interpreter = FilterInterpreter(instructions, request)
-        return interpreter.run()
+    /// Whether a program allows a request; nil if no program of a runtime does the like.
+    static func verdict(of instructions: [BPFInstruction], on request: DeviceRequest) -> Bool? {
+        var emulator = DeviceProgramEmulator(instructions, request)
+        return emulator.run()
     }
 
     private mutating func run() -> Bool? {
         var index = 0
-        // A filter runs straight down; the bound is for programs that are none.
-        for _ in 0..<DeviceFilter.longest {
+        // A runtime's program only jumps forward; the bound is for others.
+        for _ in 0..<DeviceProgram.lengthLimit {
             guard instructions.indices.contains(index) else { return nil }
             let instruction = instructions[index]
-            guard instruction.destination < Register.count, instruction.source < Register.count else { return nil }
+            guard instruction.destination < BPFRegister.count, instruction.source < BPFRegister.count else {
+                return nil
+            }
             index += 1
-            switch instruction.kind {
-            case BPF_JMP where instruction.arithmetic == BPF_EXIT:
-                guard case .number(let result) = registers[Int(Register.result)] else { return nil }
-                // The verifier lets filters of devices return 0 and 1 alone.
+            switch instruction.opcodeClass {
+            case BPF_JMP where instruction.opcodeOperator == BPF_EXIT:
+                guard case .number(let result) = registers[Int(BPFRegister.result)] else { return nil }
+                // The verifier lets device programs return 0 and 1 alone.
                 return result == 1
             case BPF_JMP, BPF_JMP32:
                 guard let taken = isTaken(instruction) else { return nil }
@@ -64,18 +102,18 @@ struct FilterInterpreter {
     }
 
     /// The second operand, a constant being extended with its sign.
-    private func operand(_ instruction: Instruction) -> UInt64? {
+    private func operand(_ instruction: BPFInstruction) -> UInt64? {
         instruction.usesSource
             ? number(instruction.source)
             : UInt64(bitPattern: Int64(instruction.constant))
     }
 
-    private func loaded(by instruction: Instruction) -> UInt64? {
+    private func loaded(by instruction: BPFInstruction) -> UInt64? {
         guard registers[Int(instruction.source)] == .context,
-            Int32(instruction.operation & 0xe0) == BPF_MEM
+            Int32(instruction.opcode & 0xe0) == BPF_MEM
         else { return nil }
         let start = Int(instruction.offset)
-        switch Int32(instruction.operation & 0x18) {
+        switch Int32(instruction.opcode & 0x18) {
         case BPF_W: return integer(UInt32.self, at: start)
         case BPF_H: return integer(UInt16.self, at: start)
         case BPF_B: return integer(UInt8.self, at: start)
@@ -89,20 +127,20 @@ struct FilterInterpreter {
         return context.withUnsafeBytes { UInt64($0.load(fromByteOffset: start, as: Integer.self)) }
     }
 
-    private func result(of instruction: Instruction) -> Value? {
-        let wide = instruction.kind == BPF_ALU64
+    private func result(of instruction: BPFInstruction) -> Value? {
+        let wide = instruction.opcodeClass == BPF_ALU64
         // A set offset makes it a signed division or a sign extension, of Linux 6.6.
         guard instruction.offset == 0 else { return nil }
-        if instruction.arithmetic == BPF_MOV, instruction.usesSource, wide {
+        if instruction.opcodeOperator == BPF_MOV, instruction.usesSource, wide {
             return registers[Int(instruction.source)]
         }
         guard let second = operand(instruction) else { return nil }
-        if instruction.arithmetic == BPF_MOV { return .number(wide ? second : second & 0xffff_ffff) }
+        if instruction.opcodeOperator == BPF_MOV { return .number(wide ? second : second & 0xffff_ffff) }
         guard let first = number(instruction.destination) else { return nil }
         let shift = second & (wide ? 63 : 31)
         let low = wide ? first : first & 0xffff_ffff
         let value: UInt64
-        switch instruction.arithmetic {
+        switch instruction.opcodeOperator {
         case BPF_ADD: value = first &+ second
         case BPF_SUB: value = first &- second
         case BPF_AND: value = first & second
@@ -115,16 +153,16 @@ struct FilterInterpreter {
         return .number(wide ? value : value & 0xffff_ffff)
     }
 
-    private func isTaken(_ instruction: Instruction) -> Bool? {
-        if instruction.arithmetic == BPF_JA { return instruction.kind == BPF_JMP ? true : nil }
+    private func isTaken(_ instruction: BPFInstruction) -> Bool? {
+        if instruction.opcodeOperator == BPF_JA { return instruction.opcodeClass == BPF_JMP ? true : nil }
         guard var first = number(instruction.destination), var second = operand(instruction) else { return nil }
         var (signedFirst, signedSecond) = (Int64(bitPattern: first), Int64(bitPattern: second))
-        if instruction.kind == BPF_JMP32 {
+        if instruction.opcodeClass == BPF_JMP32 {
             signedFirst = Int64(Int32(truncatingIfNeeded: first))
             signedSecond = Int64(Int32(truncatingIfNeeded: second))
             (first, second) = (first & 0xffff_ffff, second & 0xffff_ffff)
         }
-        switch instruction.arithmetic {
+        switch instruction.opcodeOperator {
         case BPF_JEQ: return first == second
         case BPF_JNE: return first != second
         case BPF_JGT: return first > second

@@ -9,12 +9,12 @@ import VTPMProxy
 
 private let tpm = DeviceNumber(major: 253, minor: 65536)
 
-/// Filters in memory, which can refuse, and change as under a runtime that interferes.
-private final class MemoryKernel: FilterKernel, Sendable {
+/// Programs in memory, which can refuse, and change as under a runtime that interferes.
+private final class InMemoryBPF: BPF, Sendable {
     struct State {
         var attached: [UInt32]
         var flags = BPF_F_ALLOW_MULTI
-        var programs: [UInt32: [Instruction]]
+        var programs: [UInt32: [BPFInstruction]]
         /// Which program a descriptor stands for.
         var opened: [CInt: UInt32] = [:]
         /// Programs that the kernel replaces by none.
@@ -31,15 +31,15 @@ private final class MemoryKernel: FilterKernel, Sendable {
 
     let state: Mutex<State>
 
-    init(_ programs: [[Instruction]], change: (inout State) -> Void = { _ in }) {
+    init(_ programs: [[BPFInstruction]], change: (inout State) -> Void = { _ in }) {
         let numbered = Dictionary(uniqueKeysWithValues: zip(UInt32(1)..., programs))
         var state = State(attached: numbered.keys.sorted(), programs: numbered, fewest: programs.count)
         change(&state)
         self.state = Mutex(state)
     }
 
-    func filters(of group: CInt) -> AttachedFilters {
-        state.withLock { AttachedFilters(programs: $0.attached, flags: $0.flags) }
+    func query(_ cgroup: CInt) -> AttachedPrograms {
+        state.withLock { AttachedPrograms(programs: $0.attached, flags: $0.flags) }
     }
 
     private func opened(_ program: UInt32) throws(Failure) -> Descriptor {
@@ -51,12 +51,12 @@ private final class MemoryKernel: FilterKernel, Sendable {
 
     func open(_ program: UInt32) throws(Failure) -> Descriptor { try opened(program) }
 
-    func instructions(of program: borrowing Descriptor) -> [Instruction] {
+    func dump(_ program: borrowing Descriptor) -> [BPFInstruction] {
         let number = program.number
         return state.withLock { state in state.opened[number].flatMap { state.programs[$0] } ?? [] }
     }
 
-    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor {
+    func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor {
         let program = state.withLock { state in
             state.next += 1
             state.programs[state.next] = instructions
@@ -65,7 +65,7 @@ private final class MemoryKernel: FilterKernel, Sendable {
         return try opened(program)
     }
 
-    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
+    func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
         let code: CInt = state.withLock { state in
             defer { state.fewest = min(state.fewest, state.attached.count) }
             guard let new = state.opened[program] else { return EBADF }
@@ -94,7 +94,7 @@ private final class MemoryKernel: FilterKernel, Sendable {
     func allows(_ device: DeviceNumber) -> Bool {
         state.withLock { state in
             state.attached.allSatisfy {
-                FilterInterpreter.verdict(of: state.programs[$0] ?? [], on: .use(of: device)) == true
+                DeviceProgramEmulator.verdict(of: state.programs[$0] ?? [], on: .use(of: device)) == true
             }
         }
     }
@@ -103,16 +103,16 @@ private final class MemoryKernel: FilterKernel, Sendable {
     var fewest: Int { state.withLock { $0.fewest } }
 }
 
-@Suite struct FilterPatchTests {
-    private let denying = RuntimeFilter.runc.program([])
-    private let open = RuntimeFilter.runc.program([Rule(kind: .character, access: .all)])
+@Suite struct DeviceProgramPatcherTests {
+    private let denying = RuntimeProgram.runc.program([])
+    private let open = RuntimeProgram.runc.program([Rule(kind: .character, access: .all)])
 
-    private func patch(_ kernel: MemoryKernel) throws -> [Obstacle] {
-        try FilterPatch(kernel: kernel, devices: [tpm]).apply(to: 0)
+    private func patch(_ kernel: InMemoryBPF) throws -> [UnpatchableProgram] {
+        try DeviceProgramPatcher(kernel: kernel, devices: [tpm]).apply(to: 0)
     }
 
     @Test func `each denying filter is replaced in one step`() throws {
-        let kernel = MemoryKernel([denying, open, denying])
+        let kernel = InMemoryBPF([denying, open, denying])
         #expect(try patch(kernel).isEmpty)
         #expect(kernel.allows(tpm))
         #expect(kernel.calls == ["replace", "replace"])
@@ -120,47 +120,47 @@ private final class MemoryKernel: FilterKernel, Sendable {
     }
 
     @Test func `no filter is attached where there is none`() throws {
-        let kernel = MemoryKernel([])
+        let kernel = InMemoryBPF([])
         #expect(try patch(kernel).isEmpty)
         #expect(kernel.calls.isEmpty)
     }
 
-    @Test func `a filter that the kernel does not replace is an obstacle and nothing is attached beside it`() throws {
-        let kernel = MemoryKernel([denying, denying]) { $0.invalid = [1] }
-        let obstacles = try patch(kernel)
-        #expect(obstacles.map(\.program) == [1])
-        #expect(obstacles.map(\.reason.code) == [EINVAL])
+    @Test func `a filter that the kernel does not replace is unpatchable and nothing is attached beside it`() throws {
+        let kernel = InMemoryBPF([denying, denying]) { $0.invalid = [1] }
+        let unpatchable = try patch(kernel)
+        #expect(unpatchable.map(\.id) == [1])
+        #expect(unpatchable.map(\.reason.code) == [EINVAL])
         #expect(kernel.calls == ["replace"])
         #expect(kernel.fewest == 2)
     }
 
     @Test(arguments: [0, BPF_F_ALLOW_OVERRIDE])
     func `a single filter is replaced with the flags it has`(flags: UInt32) throws {
-        let kernel = MemoryKernel([denying]) { $0.flags = flags }
+        let kernel = InMemoryBPF([denying]) { $0.flags = flags }
         #expect(try patch(kernel).isEmpty)
         #expect(kernel.allows(tpm))
         #expect(kernel.calls == ["attach"])
     }
 
     @Test func `a race is run again`() throws {
-        let kernel = MemoryKernel([denying]) { $0.races = 20 }
+        let kernel = InMemoryBPF([denying]) { $0.races = 20 }
         #expect(try patch(kernel).isEmpty)
         #expect(kernel.allows(tpm))
     }
 
-    @Test func `a filter that a link holds is an obstacle and the others are extended`() throws {
-        let kernel = MemoryKernel([denying, denying]) { $0.linked = [1] }
-        let obstacles = try patch(kernel)
-        #expect(obstacles.map(\.program) == [1])
-        #expect(obstacles.map(\.reason.code) == [ENOENT])
+    @Test func `a filter that a link holds is unpatchable and the others are extended`() throws {
+        let kernel = InMemoryBPF([denying, denying]) { $0.linked = [1] }
+        let unpatchable = try patch(kernel)
+        #expect(unpatchable.map(\.id) == [1])
+        #expect(unpatchable.map(\.reason.code) == [ENOENT])
         #expect(kernel.calls == ["replace"])
     }
 
-    @Test func `a hidden filter is an obstacle that names the sysctl`() throws {
-        let kernel = MemoryKernel([[], denying])
-        let obstacles = try patch(kernel)
-        #expect(obstacles.map(\.program) == [1])
-        #expect(obstacles.allSatisfy { $0.reason.remedy?.contains("net.core.bpf_jit_harden") == true })
+    @Test func `a hidden filter is unpatchable and the error names the sysctl`() throws {
+        let kernel = InMemoryBPF([[], denying])
+        let unpatchable = try patch(kernel)
+        #expect(unpatchable.map(\.id) == [1])
+        #expect(unpatchable.allSatisfy { $0.reason.remedy?.contains("net.core.bpf_jit_harden") == true })
     }
 
     @Test(
@@ -175,6 +175,6 @@ private final class MemoryKernel: FilterKernel, Sendable {
         ] as [(String, String?)]
     )
     func `the verifier's last words are its reason`(log: String, reason: String?) {
-        #expect(BPFPrograms.reason(inLog: log) == reason)
+        #expect(KernelBPF.reason(inLog: log) == reason)
     }
 }

@@ -18,63 +18,63 @@ private let rules: [Rule] = [
 
 // On a kernel, or with privileges, that do not allow this, these tests are reported as skipped and prove nothing.
 @Suite(.enabled(if: Kernel.canFilter, "needs root, bpf(2) and a writable mount of cgroup version 2"))
-struct KernelFilterTests {
+struct DeviceAccessTests {
     private func scratch(_ name: String) throws -> ScratchGroup {
         try ScratchGroup(in: #require(Kernel.unified), "vtpm-test-\(getpid())-\(name)")
     }
 
-    @Test(arguments: RuntimeFilter.allCases)
-    func `the kernel shows a filter as it was loaded and takes it back extended`(shape: RuntimeFilter) throws {
+    @Test(arguments: RuntimeProgram.allCases)
+    func `the kernel shows a filter as it was loaded and takes it back extended`(shape: RuntimeProgram) throws {
         let group = try scratch("load-\(shape)")
         let program = shape.program(Rule.usual)
         try group.attach(program)
         #expect(try group.programs() == [program])
-        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm, resourceManager])
-        #expect(try patch.apply(to: group.directory.number).isEmpty)
-        let extended = try DeviceFilter(dumped: program).allowing([tpm, resourceManager])
+        let patcher = DeviceProgramPatcher(kernel: KernelBPF(), devices: [tpm, resourceManager])
+        #expect(try patcher.apply(to: group.directory.number).isEmpty)
+        let extended = try DeviceProgram(dumped: program).allowing([tpm, resourceManager])
         #expect(try group.programs() == [extended])
         // Once is enough.
-        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        #expect(try patcher.apply(to: group.directory.number).isEmpty)
         #expect(try group.programs() == [extended])
     }
 
     @Test(arguments: [0, BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI])
     func `the flags of a group are kept`(flags: UInt32) throws {
         let group = try scratch("flags-\(flags)")
-        try group.attach(RuntimeFilter.runc.program(rules), flags: flags)
-        let patch = FilterPatch(kernel: BPFPrograms(), devices: [resourceManager])
-        #expect(try patch.apply(to: group.directory.number).isEmpty)
-        let attached = try BPFPrograms().filters(of: group.directory.number)
+        try group.attach(RuntimeProgram.runc.program(rules), flags: flags)
+        let patcher = DeviceProgramPatcher(kernel: KernelBPF(), devices: [resourceManager])
+        #expect(try patcher.apply(to: group.directory.number).isEmpty)
+        let attached = try KernelBPF().query(group.directory.number)
         #expect(attached.flags == flags)
         #expect(attached.programs.count == 1)
-        #expect(try patch.allowsAll(#require(try group.programs().first)))
+        #expect(try patcher.allowsAll(#require(try group.programs().first)))
     }
 
     @Test func `several filters of a group are each extended`() throws {
         let group = try scratch("several")
-        for shape in RuntimeFilter.allCases { try group.attach(shape.program(rules)) }
-        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm, resourceManager])
-        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        for shape in RuntimeProgram.allCases { try group.attach(shape.program(rules)) }
+        let patcher = DeviceProgramPatcher(kernel: KernelBPF(), devices: [tpm, resourceManager])
+        #expect(try patcher.apply(to: group.directory.number).isEmpty)
         let programs = try group.programs()
         #expect(programs.count == 3)
-        #expect(programs.allSatisfy(patch.allowsAll))
+        #expect(programs.allSatisfy(patcher.allowsAll))
     }
 
     @Test func `a group without a filter gets none`() throws {
         let group = try scratch("none")
-        let patch = FilterPatch(kernel: BPFPrograms(), devices: [tpm])
-        #expect(try patch.apply(to: group.directory.number).isEmpty)
+        let patcher = DeviceProgramPatcher(kernel: KernelBPF(), devices: [tpm])
+        #expect(try patcher.apply(to: group.directory.number).isEmpty)
         #expect(try group.programs().isEmpty)
     }
 
     @Test func `the verifier's reason is in the error`() throws {
-        let failure = try #require(throws: Failure.self) { _ = try BPFPrograms().load([.exit]) }
+        let failure = try #require(throws: Failure.self) { _ = try KernelBPF().load([.exit]) }
         #expect(failure.description.hasPrefix("cannot load a device filter: bpf BPF_PROG_LOAD: Permission denied: "))
         #expect(failure.description.contains("R0 !read_ok"))
     }
 
-    @Test(arguments: RuntimeFilter.allCases)
-    func `the container gains the devices and nothing else`(shape: RuntimeFilter) throws {
+    @Test(arguments: RuntimeProgram.allCases)
+    func `the container gains the devices and nothing else`(shape: RuntimeProgram) throws {
         let group = try scratch("allow-\(shape)")
         try group.attach(shape.program(rules))
         try expectGrant(group, process: Inmate(), cgroupsPath: nil)
@@ -83,8 +83,8 @@ struct KernelFilterTests {
     @Test func `filters on the way up to the container's own group are extended`() throws {
         let box = try scratch("box")
         let leaf = try ScratchGroup(in: box.path, "leaf")
-        try box.attach(RuntimeFilter.systemd.program(rules))
-        try leaf.attach(RuntimeFilter.crun.program(rules))
+        try box.attach(RuntimeProgram.systemd.program(rules))
+        try leaf.attach(RuntimeProgram.crun.program(rules))
         try expectGrant(leaf, process: Inmate(), cgroupsPath: "/vtpm-test-\(getpid())-box")
     }
 
@@ -95,16 +95,16 @@ struct KernelFilterTests {
     ) throws {
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm, resourceManager, stranger])
-        let groups = try ControlGroups(of: process.child.process)
-        #expect(try nodes.verdicts(in: groups) == [.denied, .denied, .denied])
+        let cgroups = try Cgroups(of: process.child.process)
+        #expect(try nodes.verdicts(in: cgroups) == [.denied, .denied, .denied])
 
-        try DeviceCgroup.allow(
+        try DeviceAccess.allow(
             [tpm, resourceManager],
             for: process.child.process,
             cgroupsPath: cgroupsPath,
             nodes: Array(nodes.descriptors[..<2])
         )
-        #expect(try nodes.verdicts(in: groups) == [.allowed, .allowed, .denied])
+        #expect(try nodes.verdicts(in: cgroups) == [.allowed, .allowed, .denied])
         let made = "\(nodes.directory)/made"
         let script = """
             echo 0 > \(group.path)/cgroup.procs || exit 3
@@ -120,14 +120,14 @@ struct KernelFilterTests {
     @Test func `a filter above the container's own group is left alone and named`() throws {
         let foreign = try scratch("foreign")
         let leaf = try ScratchGroup(in: foreign.path, "leaf")
-        let program = RuntimeFilter.systemd.program(rules)
+        let program = RuntimeProgram.systemd.program(rules)
         try foreign.attach(program)
         let process = try Inmate()
         try leaf.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
-        let id = try #require(try BPFPrograms().filters(of: foreign.directory.number).programs.first)
+        let id = try #require(try KernelBPF().query(foreign.directory.number).programs.first)
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+            try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why == "denied by device filter \(id) of \(foreign.path)")
         #expect(failure.remedy == "allow c \(tpm) rw there, or end what attached it")
@@ -139,15 +139,15 @@ struct KernelFilterTests {
         let process = try Inmate()
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
-        try DeviceCgroup.allow(
+        try DeviceAccess.allow(
             [tpm],
             for: process.child.process,
             cgroupsPath: "a.slice:runc:b",
             nodes: nodes.descriptors
         )
-        try group.attach(RuntimeFilter.runc.program(rules))
+        try group.attach(RuntimeProgram.runc.program(rules))
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow(
+            try DeviceAccess.allow(
                 [tpm],
                 for: process.child.process,
                 cgroupsPath: "a.slice:runc:b",
@@ -155,8 +155,8 @@ struct KernelFilterTests {
             )
         }
         #expect(failure.why.contains("systemd's unit runc-b.scope"))
-        #expect(failure.remedy == DeviceCgroup.systemdRemedy)
-        #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
+        #expect(failure.remedy == DeviceAccess.systemdRemedy)
+        #expect(try group.programs() == [RuntimeProgram.runc.program(rules)])
     }
 
     @Test func `nodes of other devices are refused`() throws {
@@ -164,7 +164,7 @@ struct KernelFilterTests {
         let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow(
+            try DeviceAccess.allow(
                 [resourceManager],
                 for: process.child.process,
                 cgroupsPath: nil,
@@ -176,15 +176,15 @@ struct KernelFilterTests {
 
     @Test func `a cgroup with another member is left alone`() throws {
         let group = try scratch("crowd")
-        try group.attach(RuntimeFilter.runc.program(rules))
+        try group.attach(RuntimeProgram.runc.program(rules))
         let process = try group.inmate()
         let other = try group.inmate()
         let nodes = try ScratchNodes([tpm])
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+            try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why == "others than the container's init are in it")
-        #expect(try group.programs() == [RuntimeFilter.runc.program(rules)])
+        #expect(try group.programs() == [RuntimeProgram.runc.program(rules)])
         _ = other.child
     }
 
@@ -192,7 +192,7 @@ struct KernelFilterTests {
         let group = try scratch("behind")
         let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
-        try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+        try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
     }
 
@@ -201,11 +201,12 @@ struct KernelFilterTests {
         let elsewhere = try scratch("elsewhere")
         let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
-        let cgroup = try DeviceCgroup(
+        let deviceAccess = try DeviceAccess(
             of: ProcessReference(process.child.process),
             cgroupsPath: nil,
             probe: Kernel.probeProgram
         )
+        defer { deviceAccess.end() }
         // It comes by itself, in its own time.
         var members: [Substring] = []
         let deadline = Deadline(milliseconds: 10_000)
@@ -214,7 +215,7 @@ struct KernelFilterTests {
         }
         let probe = try #require(members.first { $0 != "\(process.child.process)" })
         try elsewhere.write(String(probe), to: "cgroup.procs")
-        let failure = try #require(throws: Failure.self) { try cgroup.allow([tpm], nodes: nodes.descriptors) }
+        let failure = try #require(throws: Failure.self) { try deviceAccess.allow([tpm], nodes: nodes.descriptors) }
         #expect(failure.why == "process \(probe) is not in it")
     }
 
@@ -224,7 +225,7 @@ struct KernelFilterTests {
         let nodes = try ScratchNodes([tpm])
         try group.write("1", to: "cgroup.freeze")
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
+            try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why.contains("is the container frozen?"))
         #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
@@ -235,17 +236,21 @@ struct KernelFilterTests {
         let process = try Inmate()
         try group.write("\(process.child.process)", to: "cgroup.procs")
         let nodes = try ScratchNodes([tpm])
-        let groups = try ControlGroups(of: process.child.process)
+        let cgroups = try Cgroups(of: process.child.process)
         for program in ["/bin/true", "/bin/false", "/nonexistent"] {
             #expect(throws: Failure.self) {
-                _ = try AccessProbe(program: program, in: groups).ask(nodes.descriptors)
+                let probe = try DeviceAccessProbe(program: program, in: cgroups)
+                defer { probe.end() }
+                _ = try probe.ask(nodes.descriptors)
             }
         }
         // It claims to have entered nothing, and so would speak for the hook's own cgroup.
         let silent = try silentProbe()
         defer { unlink(silent) }
         let failure = try #require(throws: Failure.self) {
-            _ = try AccessProbe(program: silent, in: groups).ask(nodes.descriptors)
+            let probe = try DeviceAccessProbe(program: silent, in: cgroups)
+            defer { probe.end() }
+            _ = try probe.ask(nodes.descriptors)
         }
         #expect(failure.why == "the probe did not enter each control group")
     }
@@ -269,7 +274,7 @@ struct KernelFilterTests {
         // The list cannot be emptied once there is a group below.
         try box.write("a", to: "devices.deny")
         let legacy = try ScratchGroup(in: box.path, "leaf")
-        try group.attach(RuntimeFilter.runc.program(rules))
+        try group.attach(RuntimeProgram.runc.program(rules))
         let process = try Inmate()
         try legacy.write("\(process.child.process)", to: "cgroup.procs")
         // Here the configuration names the group of version 1, and the leaf of version 2 is nobody's.
@@ -282,7 +287,7 @@ struct KernelFilterTests {
         let nodes = try ScratchNodes([stranger])
         let other = "\(cgroupsPath)-other"
         let failure = try #require(throws: Failure.self) {
-            try DeviceCgroup.allow([stranger], for: process.child.process, cgroupsPath: other, nodes: nodes.descriptors)
+            try DeviceAccess.allow([stranger], for: process.child.process, cgroupsPath: other, nodes: nodes.descriptors)
         }
         #expect(failure.why == "the device cgroup denies it")
     }
@@ -293,15 +298,15 @@ struct KernelFilterTests {
         _ legacy: borrowing ScratchGroup
     ) throws {
         let nodes = try ScratchNodes([tpm, resourceManager, stranger])
-        let groups = try ControlGroups(of: process.child.process)
-        #expect(try nodes.verdicts(in: groups) == [.denied, .denied, .denied])
-        try DeviceCgroup.allow(
+        let cgroups = try Cgroups(of: process.child.process)
+        #expect(try nodes.verdicts(in: cgroups) == [.denied, .denied, .denied])
+        try DeviceAccess.allow(
             [tpm, resourceManager],
             for: process.child.process,
             cgroupsPath: cgroupsPath,
             nodes: Array(nodes.descriptors[..<2])
         )
-        #expect(try nodes.verdicts(in: groups) == [.allowed, .allowed, .denied])
+        #expect(try nodes.verdicts(in: cgroups) == [.allowed, .allowed, .denied])
         let list = try Descriptor.open("\(legacy.path)/devices.list", .read).readAll(limit: 4096, "devices.list")
         #expect(String(decoding: list, as: UTF8.self) == "c 10:224 rw\nc 253:65541 rw\n")
     }

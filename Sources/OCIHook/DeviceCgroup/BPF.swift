@@ -2,44 +2,44 @@ import CLinux
 import Glibc
 import Platform
 
-/// The device filters that are attached to one cgroup itself.
-struct AttachedFilters: Equatable, Sendable {
-    /// Their IDs.
+/// The device programs that are attached to one cgroup itself.
+struct AttachedPrograms: Equatable, Sendable {
+    /// Their IDs, as `bpftool prog` shows them.
     var programs: [UInt32]
     /// How they were attached: `BPF_F_ALLOW_MULTI`, `BPF_F_ALLOW_OVERRIDE` or neither.
     var flags: UInt32
 }
 
-/// What is done to device filters: the kernel does it, and in tests a few lines in memory.
-protocol FilterKernel {
-    /// The filters that are attached to a cgroup.
-    func filters(of group: CInt) throws(Failure) -> AttachedFilters
-    /// Opens a program.
+/// The calls of bpf(2) for device programs; tests have a few lines in memory in its place.
+protocol BPF {
+    /// Returns the programs that are attached to a cgroup.
+    func query(_ cgroup: CInt) throws(Failure) -> AttachedPrograms
+    /// Opens the program with this ID.
     func open(_ program: UInt32) throws(Failure) -> Descriptor
-    /// The instructions of a program; none where the kernel hides them.
-    func instructions(of program: borrowing Descriptor) throws(Failure) -> [Instruction]
-    /// Has the kernel check a program and take it.
-    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor
-    /// Attaches a program, in place of another where one is given.
-    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure)
+    /// Returns the instructions of a program; none if the kernel hides them.
+    func dump(_ program: borrowing Descriptor) throws(Failure) -> [BPFInstruction]
+    /// Has the verifier check a program, and returns it loaded.
+    func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor
+    /// Attaches a program, in place of another if one is given.
+    func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) throws(Failure)
 }
 
-/// The filters of the running kernel. bpf(2)
-struct BPFPrograms: FilterKernel {
-    /// BPF_PROG_QUERY, of what is attached here and not of what is in effect from above.
-    func filters(of group: CInt) throws(Failure) -> AttachedFilters {
+/// The running kernel's bpf(2).
+struct KernelBPF: BPF {
+    /// BPF_PROG_QUERY, without the programs of the cgroups above.
+    func query(_ cgroup: CInt) throws(Failure) -> AttachedPrograms {
         // The kernel attaches at most 64 programs of a type to a cgroup (BPF_CGROUP_MAX_PROGS, kernel/bpf/cgroup.c).
         let programs = UnsafeMutableBufferPointer<UInt32>.allocate(capacity: 64)
         defer { programs.deallocate() }
         programs.initialize(repeating: 0)
         var attributes = bpf_attr()
-        attributes.query.target_fd = UInt32(bitPattern: group)
+        attributes.query.target_fd = UInt32(bitPattern: cgroup)
         attributes.query.attach_type = BPF_CGROUP_DEVICE.rawValue
         attributes.query.prog_ids = Self.address(programs.baseAddress)
         attributes.query.prog_cnt = UInt32(programs.count)
         try Self.call(BPF_PROG_QUERY, "bpf BPF_PROG_QUERY", "cannot list device filters", &attributes)
         let count = min(Int(attributes.query.prog_cnt), programs.count)
-        return AttachedFilters(programs: Array(programs[..<count]), flags: attributes.query.attach_flags)
+        return AttachedPrograms(programs: Array(programs[..<count]), flags: attributes.query.attach_flags)
     }
 
     /// BPF_PROG_GET_FD_BY_ID.
@@ -53,17 +53,17 @@ struct BPFPrograms: FilterKernel {
     }
 
     /// BPF_OBJ_GET_INFO_BY_FD, once for the length and once for the instructions.
-    func instructions(of program: borrowing Descriptor) throws(Failure) -> [Instruction] {
+    func dump(_ program: borrowing Descriptor) throws(Failure) -> [BPFInstruction] {
         let size = MemoryLayout<bpf_insn>.size
         let length = Int(try information(program, into: nil).xlated_prog_len)
-        guard length > 0, length % size == 0, length / size <= DeviceFilter.longest else { return [] }
+        guard length > 0, length % size == 0, length / size <= DeviceProgram.lengthLimit else { return [] }
         let raw = UnsafeMutableBufferPointer<bpf_insn>.allocate(capacity: length / size)
         defer { raw.deallocate() }
         raw.initialize(repeating: bpf_insn())
         let information = try information(program, into: UnsafeMutableRawBufferPointer(raw))
-        // The kernel takes the address away again where it shows nothing, and leaves the buffer as it was.
+        // If the kernel shows nothing it clears the address, and leaves the buffer as it was.
         guard information.xlated_prog_insns != 0, Int(information.xlated_prog_len) == length else { return [] }
-        return raw.map(Instruction.init)
+        return raw.map(BPFInstruction.init)
     }
 
     private func information(
@@ -91,7 +91,7 @@ struct BPFPrograms: FilterKernel {
     }
 
     /// BPF_PROG_LOAD; the verifier writes a log only when it has refused the program once.
-    func load(_ instructions: [Instruction]) throws(Failure) -> Descriptor {
+    func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor {
         do {
             return try load(instructions, log: nil)
         } catch {
@@ -113,8 +113,10 @@ struct BPFPrograms: FilterKernel {
         }
     }
 
-    private func load(_ instructions: [Instruction], log: UnsafeMutableRawBufferPointer?) throws(Failure) -> Descriptor
-    {
+    private func load(
+        _ instructions: [BPFInstruction],
+        log: UnsafeMutableRawBufferPointer?
+    ) throws(Failure) -> Descriptor {
         let raw = UnsafeMutableBufferPointer<bpf_insn>.allocate(capacity: instructions.count)
         defer { raw.deallocate() }
         _ = raw.initialize(from: instructions.map(\.raw))
@@ -134,10 +136,10 @@ struct BPFPrograms: FilterKernel {
         )
     }
 
-    /// BPF_PROG_ATTACH, with BPF_F_REPLACE where another program gives way.
-    func attach(_ program: CInt, to group: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
+    /// BPF_PROG_ATTACH, with BPF_F_REPLACE if another program gives way.
+    func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
         var attributes = bpf_attr()
-        attributes.target_fd = UInt32(bitPattern: group)
+        attributes.target_fd = UInt32(bitPattern: cgroup)
         attributes.attach_type = BPF_CGROUP_DEVICE.rawValue
         attributes.attach_bpf_fd = UInt32(bitPattern: program)
         attributes.attach_flags = flags
@@ -149,8 +151,8 @@ struct BPFPrograms: FilterKernel {
     }
 }
 
-extension BPFPrograms {
-    /// The last line of a verifier's log that is no statistics, shortened.
+extension KernelBPF {
+    /// Returns the last line of a verifier's log before the statistics, shortened to 200 characters.
     static func reason(inLog log: String) -> String? {
         let statistics = ["processed ", "verification time"]
         let lines = log.split(separator: "\n")
@@ -181,7 +183,7 @@ extension BPFPrograms {
         }
     }
 
-    /// Raises the limit of locked memory; false where it cannot be raised.
+    /// Raises the limit of locked memory; returns false if it cannot.
     private static func raiseLockedMemory() -> Bool {
         var limit = rlimit(rlim_cur: rlim_t.max, rlim_max: rlim_t.max)
         return setrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0

@@ -18,14 +18,14 @@ struct Rule: Sendable {
 }
 
 // What the programs of runtimes have, and the hook's own has not.
-extension Instruction {
+extension BPFInstruction {
     /// Whether it is one of the two classes of jumps, to which calls and the exit belong.
-    var isJump: Bool { kind == BPF_JMP || kind == BPF_JMP32 }
+    var isJump: Bool { opcodeClass == BPF_JMP || opcodeClass == BPF_JMP32 }
 
     /// Jumps when two registers differ.
-    static func jump(by offset: Int, unless register: UInt8, equals other: UInt8) -> Instruction {
-        Instruction(
-            operation: UInt8(BPF_JMP | BPF_JNE | BPF_X),
+    static func jump(by offset: Int, unless register: UInt8, equals other: UInt8) -> BPFInstruction {
+        BPFInstruction(
+            opcode: UInt8(BPF_JMP | BPF_JNE | BPF_X),
             destination: register,
             source: other,
             offset: Int16(offset)
@@ -33,8 +33,8 @@ extension Instruction {
     }
 
     /// Jumps always.
-    static func jump(by offset: Int) -> Instruction {
-        Instruction(operation: UInt8(BPF_JMP | BPF_JA), offset: Int16(offset))
+    static func jump(by offset: Int) -> BPFInstruction {
+        BPFInstruction(opcode: UInt8(BPF_JMP | BPF_JA), offset: Int16(offset))
     }
 }
 
@@ -43,7 +43,7 @@ extension DeviceRequest.Access {
 }
 
 /// Programs laid out as those of the runtimes, from rules.
-enum RuntimeFilter: CaseIterable, Sendable {
+enum RuntimeProgram: CaseIterable, Sendable {
     /// Type, access, major and minor compared in this order; each block returns for itself; a default at the end.
     case runc
     /// The same, where a rule without any condition ends the program.
@@ -59,8 +59,8 @@ enum RuntimeFilter: CaseIterable, Sendable {
         }
     }
 
-    func program(_ rules: [Rule]) -> [Instruction] {
-        let start: [Instruction] = [
+    func program(_ rules: [Rule]) -> [BPFInstruction] {
+        let start: [BPFInstruction] = [
             .load(2, from: 1, at: 0), .compute(BPF_AND, 2, 0xffff),
             .load(3, from: 1, at: 0), .compute(BPF_RSH, 3, 16),
             .load(4, from: 1, at: 4), .load(5, from: 1, at: 8),
@@ -68,8 +68,8 @@ enum RuntimeFilter: CaseIterable, Sendable {
         return start + (self == .systemd ? jumping(rules) : returning(rules))
     }
 
-    private func returning(_ rules: [Rule]) -> [Instruction] {
-        var program: [Instruction] = []
+    private func returning(_ rules: [Rule]) -> [BPFInstruction] {
+        var program: [BPFInstruction] = []
         for rule in rules {
             let tests = kindTest(rule) + accessTest(rule) + numberTests(rule)
             program += aimed(tests, past: 2) + [.set(0, to: rule.allows ? 1 : 0), .exit]
@@ -78,10 +78,10 @@ enum RuntimeFilter: CaseIterable, Sendable {
         return program + [.set(0, to: 0), .exit]
     }
 
-    private func jumping(_ rules: [Rule]) -> [Instruction] {
+    private func jumping(_ rules: [Rule]) -> [BPFInstruction] {
         let blocks = rules.map { aimed(accessTest($0) + kindTest($0) + numberTests($0), past: 1) }
         var left = blocks.reduce(0) { $0 + $1.count + 1 }
-        var program: [Instruction] = []
+        var program: [BPFInstruction] = []
         for block in blocks {
             left -= block.count + 1
             // Over what is left and over the denial, to the permission.
@@ -90,26 +90,26 @@ enum RuntimeFilter: CaseIterable, Sendable {
         return program + [.set(0, to: 0), .jump(by: 1), .set(0, to: 1), .exit]
     }
 
-    private func kindTest(_ rule: Rule) -> [Instruction] {
+    private func kindTest(_ rule: Rule) -> [BPFInstruction] {
         guard let kind = rule.kind else { return [] }
         let code = kind == .block ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR
         return [.jump(by: 0, unless: 2, is: Int32(code))]
     }
 
-    private func accessTest(_ rule: Rule) -> [Instruction] {
+    private func accessTest(_ rule: Rule) -> [BPFInstruction] {
         guard rule.access != .all else { return [] }
         return [
             .move(1, from: 3), .compute(BPF_AND, 1, Int32(rule.access.rawValue)), .jump(by: 0, unless: 1, equals: 3),
         ]
     }
 
-    private func numberTests(_ rule: Rule) -> [Instruction] {
+    private func numberTests(_ rule: Rule) -> [BPFInstruction] {
         (rule.major.map { [.jump(by: 0, unless: 4, is: Int32($0))] } ?? [])
             + (rule.minor.map { [.jump(by: 0, unless: 5, is: Int32($0))] } ?? [])
     }
 
     /// Has every jump of a block go to what follows it.
-    private func aimed(_ tests: [Instruction], past verdict: Int) -> [Instruction] {
+    private func aimed(_ tests: [BPFInstruction], past verdict: Int) -> [BPFInstruction] {
         tests.enumerated().map { index, instruction in
             guard instruction.isJump else { return instruction }
             var aimed = instruction

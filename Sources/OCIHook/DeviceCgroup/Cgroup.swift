@@ -1,0 +1,316 @@
+import CLinux
+import Glibc
+import Platform
+
+/// The path of a cgroup below the root of its hierarchy, or below a mount of it.
+///
+/// Paths are compared byte by byte. A Swift string would take texts that look the same for equal, and a combining mark
+/// after a slash hides the slash from it.
+struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
+    /// The names on the way; none is empty, `.` or `..`.
+    private(set) var names: [[UInt8]]
+
+    static let root = CgroupPath(names: [])
+
+    private init(names: some Sequence<[UInt8]>) {
+        self.names = Array(names)
+    }
+
+    /// Splits a path at its slashes; nil if a name leads elsewhere, or holds a zero byte.
+    init?(_ text: some Sequence<UInt8>) {
+        let names = Array(text).split(separator: UInt8(ascii: "/")).map(Array.init)
+        guard !names.contains(where: { $0 == Array(".".utf8) || $0 == Array("..".utf8) || $0.contains(0) }) else {
+            return nil
+        }
+        self.init(names: names)
+    }
+
+    /// The path with a slash in front.
+    var description: String {
+        "/" + String(decoding: Array(names.joined(separator: [UInt8(ascii: "/")])), as: UTF8.self)
+    }
+
+    /// The path for openat2(2), from the directory of the root.
+    var relativeText: String {
+        names.isEmpty ? "." : String(description.dropFirst())
+    }
+
+    /// Returns the rest of the path below another; nil if it does not lie there.
+    func relative(to other: CgroupPath) -> CgroupPath? {
+        guard names.starts(with: other.names) else { return nil }
+        return CgroupPath(names: names.dropFirst(other.names.count))
+    }
+
+    /// Whether the last names of the path are these.
+    func ends(with other: CgroupPath) -> Bool {
+        names.reversed().starts(with: other.names.reversed())
+    }
+
+    /// Whether another path is the same or lies below.
+    func contains(_ other: CgroupPath) -> Bool {
+        other.relative(to: self) != nil
+    }
+
+    /// The path and its parents, lowest first, without the root.
+    var upwards: [CgroupPath] {
+        stride(from: names.count, to: 0, by: -1).map { CgroupPath(names: names.prefix($0)) }
+    }
+}
+
+/// The cgroup of a process in one hierarchy: a line of `/proc/PID/cgroup`. cgroups(7)
+struct CgroupMembership: Equatable, Sendable {
+    /// The controllers of a hierarchy of version 1; none for version 2.
+    var controllers: [String]
+    /// Whether the hierarchy is that of version 2.
+    var isUnified: Bool
+    /// The cgroup, seen from the root of the reader's cgroup namespace; nil if it lies outside.
+    var path: CgroupPath?
+
+    /// Parses the whole file.
+    static func parse(_ text: [UInt8]) throws(Failure) -> [CgroupMembership] {
+        var memberships: [CgroupMembership] = []
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+            // The path may itself hold colons.
+            let fields = line.split(separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
+            guard fields.count == 3, let hierarchy = UInt32(String(decoding: fields[0], as: UTF8.self)),
+                fields[2].first == UInt8(ascii: "/"), String(validating: fields[2], as: UTF8.self) != nil
+            else {
+                throw Failure(
+                    "cannot find the control groups of the container",
+                    because: "a line of /proc/PID/cgroup is \"\(String(decoding: line, as: UTF8.self))\""
+                )
+            }
+            memberships.append(
+                CgroupMembership(
+                    controllers: list(fields[1]),
+                    isUnified: hierarchy == 0 && fields[1].isEmpty,
+                    path: CgroupPath(fields[2])
+                )
+            )
+        }
+        return memberships
+    }
+}
+
+/// A mount of a cgroup file system: a line of `/proc/PID/mountinfo`. proc_pid_mountinfo(5)
+struct CgroupMount: Equatable, Sendable {
+    /// `cgroup` or `cgroup2`.
+    var type: String
+    /// The part of the hierarchy that is mounted; nil if it lies outside of the reader's cgroup namespace.
+    var root: CgroupPath?
+    /// The path that it is mounted on.
+    var mountPoint: String
+    /// The options of the file system, among which version 1 names its controllers.
+    var options: [String]
+
+    /// Parses the whole file, and returns the cgroup file systems in it.
+    static func parse(_ text: [UInt8]) -> [CgroupMount] {
+        text.split(separator: UInt8(ascii: "\n")).compactMap(parse(line:))
+    }
+
+    private static func parse(line: ArraySlice<UInt8>) -> CgroupMount? {
+        let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map(Array.init)
+        // Six fields, any number of optional ones, a dash, three more.
+        guard fields.count >= 10,
+            let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]), dash + 3 < fields.count
+        else { return nil }
+        let type = String(decoding: fields[dash + 1], as: UTF8.self)
+        guard type == "cgroup" || type == "cgroup2", let root = unescape(fields[3]),
+            let mountPoint = unescape(fields[4]).flatMap({ String(validating: $0, as: UTF8.self) }),
+            mountPoint.utf8.first == UInt8(ascii: "/")
+        else { return nil }
+        return CgroupMount(
+            type: type,
+            root: CgroupPath(root),
+            mountPoint: mountPoint,
+            options: list(fields[dash + 3][...])
+        )
+    }
+
+    /// Blank, tab, line feed, backslash and number sign are written as a backslash and three octal digits.
+    static func unescape(_ field: [UInt8]) -> [UInt8]? {
+        var plain: [UInt8] = []
+        var rest = field[...]
+        while let byte = rest.popFirst() {
+            guard byte != 0 else { return nil }
+            guard byte == UInt8(ascii: "\\") else {
+                plain.append(byte)
+                continue
+            }
+            let digits = rest.prefix(3)
+            guard digits.count == 3, let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8), value != 0,
+                digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) })
+            else { return nil }
+            plain.append(value)
+            rest = rest.dropFirst(3)
+        }
+        return plain
+    }
+}
+
+/// Splits a list at its commas.
+private func list(_ text: ArraySlice<UInt8>) -> [String] {
+    text.split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) }
+}
+
+/// A hierarchy of cgroups that has a say about devices, and the place of a process in it.
+final class CgroupHierarchy: Sendable {
+    /// The kernel's two interfaces.
+    enum Version: Sendable {
+        /// The `devices` controller of version 1.
+        case legacyDevices
+        /// Version 2, where BPF programs decide.
+        case unified
+    }
+
+    let version: Version
+    /// The directory that the hierarchy is mounted on.
+    private let directory: Descriptor
+    private let mountPoint: String
+    /// The cgroup of the process, below the mount.
+    let leaf: CgroupPath
+    /// The hook's own cgroup, below the mount; nil if it is not there.
+    let hook: CgroupPath?
+
+    /// Opens a mount of the hierarchy; the paths are those below it.
+    init(_ version: Version, _ mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?) throws(Failure) {
+        directory = try Descriptor.open(mount.mountPoint, .directory)
+        mountPoint = mount.mountPoint
+        self.version = version
+        self.leaf = leaf
+        self.hook = hook
+    }
+
+    /// Throws unless all of these processes are in the cgroup.
+    func check(processes: [pid_t]) throws(Failure) {
+        let members = try members()
+        for process in processes where !members.contains(where: { $0.elementsEqual("\(process)".utf8) }) {
+            throw Failure("cannot use \(name(of: leaf))", because: "process \(process) is not in it")
+        }
+    }
+
+    /// Throws if a permission would let in others than the process; the probe may be in the cgroup.
+    ///
+    /// While a container is created its cgroup has one member. Any other belongs to a second container whose
+    /// configuration names the same cgroup, which runtimes permit.
+    func check(process: pid_t, isAloneBut probe: pid_t) throws(Failure) {
+        let members = try members().filter { !$0.elementsEqual("\(probe)".utf8) }
+        guard members.count == 1, members[0].elementsEqual("\(process)".utf8) else {
+            throw Failure("cannot use \(name(of: leaf))", because: "others than the container's init are in it")
+        }
+    }
+
+    private func members() throws(Failure) -> [ArraySlice<UInt8>] {
+        let file = try open("cgroup.procs", of: leaf, .beneath(O_RDONLY))
+        return try file.readAll(limit: 1 << 22, "\(name(of: leaf))/cgroup.procs").split(separator: UInt8(ascii: "\n"))
+    }
+
+    /// The name of a cgroup in errors.
+    func name(of cgroup: CgroupPath) -> String {
+        cgroup == .root ? mountPoint : "\(mountPoint)\(cgroup)"
+    }
+
+    /// Opens the directory of a cgroup.
+    ///
+    /// A file system that only looks like one of cgroups would take any write. CVE-2025-52881
+    func open(_ cgroup: CgroupPath) throws(Failure) -> Descriptor {
+        let name = name(of: cgroup)
+        let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+        let opened = try Descriptor.open(cgroup.relativeText, options, at: directory.number, as: name)
+        let expected = version == .unified ? Int(CGROUP2_SUPER_MAGIC) : Int(CGROUP_SUPER_MAGIC)
+        guard try opened.fileSystemMagic(name) == expected else {
+            throw Failure("cannot use \(name)", because: "it is not on a file system of control groups")
+        }
+        return opened
+    }
+
+    /// Opens one file of a cgroup.
+    func open(_ file: String, of cgroup: CgroupPath, _ options: OpenOptions) throws(Failure) -> Descriptor {
+        let directory = try open(cgroup)
+        return try Descriptor.open(file, options, at: directory.number, as: "\(name(of: cgroup))/\(file)")
+    }
+}
+
+/// The cgroups that decide which devices a process may use.
+///
+/// There may be both at once: a request has to pass the `devices` controller of version 1 as well as the programs of
+/// version 2 (security/device_cgroup.c, `devcgroup_check_permission`).
+struct Cgroups: Sendable {
+    /// Nil if there is no `devices` controller of version 1.
+    let legacyDevices: CgroupHierarchy?
+    /// Nil if version 2 is not mounted.
+    let unified: CgroupHierarchy?
+
+    /// Finds the cgroups of a process.
+    init(of process: pid_t) throws(Failure) {
+        let procfs = try Procfs()
+        let memberships = try CgroupMembership.parse(procfs.read("\(process)/cgroup"))
+        let own = try CgroupMembership.parse(procfs.read("self/cgroup"))
+        let mounts = try CgroupMount.parse(procfs.read("self/mountinfo"))
+        unified = try Self.hierarchy(.unified, memberships, own, mounts, process)
+        legacyDevices = try Self.hierarchy(.legacyDevices, memberships, own, mounts, process)
+    }
+
+    /// Throws unless all of these processes are in both.
+    func check(processes: [pid_t]) throws(Failure) {
+        try legacyDevices?.check(processes: processes)
+        try unified?.check(processes: processes)
+    }
+
+    private static func hierarchy(
+        _ version: CgroupHierarchy.Version,
+        _ memberships: [CgroupMembership],
+        _ own: [CgroupMembership],
+        _ mounts: [CgroupMount],
+        _ process: pid_t
+    ) throws(Failure) -> CgroupHierarchy? {
+        guard let found = try location(of: version, memberships, own, mounts) else { return nil }
+        var failure: Failure?
+        for (mount, leaf, hook) in found {
+            do {
+                let hierarchy = try CgroupHierarchy(version, mount, leaf: leaf, hook: hook)
+                try hierarchy.check(processes: [process])
+                return hierarchy
+            } catch {
+                // Another mount may lie on top of this one; the next may show the same hierarchy.
+                failure = failure ?? error
+            }
+        }
+        throw failure ?? Failure("cannot find the control group of the container", because: "no mount shows it")
+    }
+
+    /// A mount, and the cgroups of the process and the hook below it.
+    typealias Location = (mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?)
+
+    /// Returns each mount that shows the cgroup of a process; nil if there is no such hierarchy.
+    static func location(
+        of version: CgroupHierarchy.Version,
+        _ memberships: [CgroupMembership],
+        _ own: [CgroupMembership],
+        _ mounts: [CgroupMount]
+    ) throws(Failure) -> [Location]? {
+        func isWanted(_ membership: CgroupMembership) -> Bool {
+            version == .unified ? membership.isUnified : membership.controllers.contains("devices")
+        }
+        guard let membership = memberships.first(where: isWanted) else { return nil }
+        let hook = own.first(where: isWanted)?.path
+        guard let path = membership.path else {
+            throw Failure(
+                "cannot find the control group of the container",
+                because: "it lies outside of the hook's own cgroup namespace",
+                remedy: "start the engine in the host's cgroup namespace"
+            )
+        }
+        let found = mounts.compactMap { mount -> Location? in
+            let isRight = version == .unified ? mount.type == "cgroup2" : mount.options.contains("devices")
+            guard isRight, let root = mount.root, let leaf = path.relative(to: root) else { return nil }
+            return (mount, leaf, hook?.relative(to: root))
+        }
+        // In version 2 every process is in a cgroup, also if nobody ever mounted it: then that is the root.
+        if found.isEmpty, version == .unified, path == .root { return nil }
+        guard !found.isEmpty else {
+            throw Failure("cannot find the control group \(path)", because: "no mount shows it")
+        }
+        return found
+    }
+}
