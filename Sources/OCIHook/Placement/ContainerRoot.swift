@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 
@@ -30,5 +31,55 @@ struct ContainerRoot: ~Copyable {
     /// Opens something in it as the container would find it: links lead where they would lead there.
     func openAsContainer(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
         try .open(path, .inRoot(flags), at: directory.number, as: "the container's /\(path)")
+    }
+}
+
+extension ContainerRoot {
+    /// The largest `/etc/group` that is read, in bytes.
+    private static let groupFileLimit = 1 << 20
+
+    /// Returns the ID of a group of the container's own, by its name in `/etc/group`. group(5)
+    ///
+    /// The image decides what the file says. That reaches no further than who in the container may use its own TPM.
+    ///
+    /// The file, or `/etc`, is a link in some images (Nix: into its store; Android: to `/system/etc`). It is followed as the
+    /// container would follow it, and never out of its root.
+    func groupID(named name: String) throws(Failure) -> gid_t {
+        let what = "cannot find the group \"\(name)\" in the container's /etc/group"
+        let remedy = "give device.group a number"
+        let path = "etc/group"
+        do throws(Failure) {
+            // First without opening it: to open a device can have an effect, and a pipe can keep one waiting.
+            let there = try openAsContainer(path, openPathOnly)
+            guard try there.status("/etc/group").st_mode & S_IFMT == S_IFREG else {
+                throw Failure(what, because: "it is no regular file")
+            }
+            let file = try openAsContainer(path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+            guard try MountIdentity(of: file, "/etc/group") == MountIdentity(of: there, "/etc/group") else {
+                throw Failure(what, because: "it has been replaced")
+            }
+            let text = try file.readAll(limit: Self.groupFileLimit, "the container's /etc/group")
+            guard let id = Self.groupID(named: name, in: text) else {
+                throw Failure(what, because: "it is not there")
+            }
+            return id
+        } catch let error where error.code == ELOOP {
+            throw Failure(what, because: "a link on the way leads nowhere", remedy: remedy)
+        } catch {
+            throw error.helped(by: remedy)
+        }
+    }
+
+    /// Looks a name up in lines of `name:password:GID:members`; the first counts, as for getgrnam(3).
+    private static func groupID(named name: String, in text: [UInt8]) -> gid_t? {
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+            let fields = line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+            guard fields.count >= 3, fields[0].elementsEqual(name.utf8),
+                fields[2].allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains),
+                let id = gid_t(String(decoding: fields[2], as: UTF8.self)), id != .max
+            else { continue }
+            return id
+        }
+        return nil
     }
 }

@@ -13,11 +13,36 @@ struct DeviceNodes: ~Copyable {
     /// `/dev/tpmrm0`, to be mounted.
     let tpmrm: Descriptor
 
+    /// Makes nodes in a mount namespace of the hook's own.
+    ///
+    /// - Parameters:
+    ///   - devices: The two devices.
+    ///   - owner: The owner, group and mode of both nodes.
+    ///   - label: SELinux's label for both; nil to leave the policy's.
+    ///   - path: A directory to mount the tmpfs on, in that namespace alone.
+    /// - Returns: The nodes, mounted nowhere.
+    /// - Throws: ``Failure`` if a call fails.
+    static func make(
+        of devices: RegisteredTPM,
+        owner: DeviceOwner,
+        label: String?,
+        mountedOn path: String
+    ) throws(Failure) -> DeviceNodes {
+        try MountNamespace.runInPrivate { () throws(Failure) in
+            try DeviceNodes(of: devices, owner: owner, label: label, mountedOn: path)
+        }
+    }
+
+    /// Makes nodes that are the host's root's and are mounted nowhere, to ask with whether they could be used.
+    static func unseen(of devices: RegisteredTPM, mountedOn path: String) throws(Failure) -> DeviceNodes {
+        try make(of: devices, owner: DeviceOwner(uid: 0, gid: 0, mode: 0o600), label: nil, mountedOn: path)
+    }
+
     /// Makes the nodes in the current mount namespace, which must be the hook's own.
     ///
     /// The tmpfs is mounted on a directory of ours, since open_tree(2) clones no mount that is in no namespace (EINVAL).
-    /// That one is opened here: a descriptor from before belongs to the host's namespace, where nothing may be mounted.
-    init(
+    /// The directory is opened here: a descriptor from before belongs to the host's namespace, where nothing may be mounted.
+    private init(
         of devices: RegisteredTPM,
         owner: DeviceOwner,
         label: String?,
@@ -50,14 +75,6 @@ struct DeviceNodes: ~Copyable {
         let tpmrm = try Self.make("tpmrm0", devices.tpmrm, owner, in: tmpfs)
         self.tpm = tpm
         self.tpmrm = tpmrm
-    }
-
-    /// Makes nodes that are the host's root's and are mounted nowhere, to ask with whether they could be used.
-    static func unseen(of devices: RegisteredTPM, mountedOn path: String) throws(Failure) -> DeviceNodes {
-        let excursion = try PrivateNamespace()
-        defer { withExtendedLifetime(excursion) {} }
-        let owner = DeviceOwner(uid: 0, gid: 0, mode: 0o600)
-        return try DeviceNodes(of: devices, owner: owner, label: nil, mountedOn: path)
     }
 
     private static func make(

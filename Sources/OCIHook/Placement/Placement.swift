@@ -2,11 +2,11 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// Putting a vTPM's nodes into a container, and taking them out again when the rest of its creation fails.
+/// Puts a vTPM's nodes into a container, and takes them out again if the rest of its creation fails.
 package enum Placement {
     /// Refuses a container whose `/dev` cannot take the nodes, before anything is made for it.
     ///
-    /// Returns the ID that a group of this name has in the container, where one is asked for.
+    /// Returns the ID that the group of this name has in the container; nil if no name is given.
     @discardableResult
     package static func examine(
         _ initProcess: borrowing ProcessReference,
@@ -14,19 +14,26 @@ package enum Placement {
         group: String? = nil
     ) throws(Failure) -> gid_t? {
         let host = try HostMounts(Procfs())
-        let excursion = try PrivateNamespace()
-        try excursion.enter(initProcess)
-        let dev = try ContainerDev(of: ContainerRoot(rootPath), host: host)
-        try dev.examine()
-        guard let group else { return nil }
-        return try GroupFile.id(of: group, in: ContainerRoot(rootPath))
+        return try MountNamespace.run(in: initProcess) { () throws(Failure) in
+            try ContainerDev(of: ContainerRoot(rootPath), host: host).examine()
+            guard let group else { return nil }
+            return try ContainerRoot(rootPath).groupID(named: group)
+        }
     }
 
-    /// Mounts both nodes into the container's `/dev` and runs `rest`, in the host's namespace, with the nodes as the
-    /// container has them.
+    /// Mounts both nodes into the container's `/dev`, and takes them away again if `rest` throws.
     ///
-    /// The label is SELinux's, for the nodes; nothing where they keep the one that the policy gives them.
-    /// If it throws, the nodes are taken away again.
+    /// `rest` runs in the host's namespace, with the nodes as the container has them.
+    ///
+    /// - Parameters:
+    ///   - devices: The two devices.
+    ///   - owner: The owner, group and mode of the nodes.
+    ///   - label: SELinux's label for the nodes; nil to leave the policy's.
+    ///   - initProcess: The container's first process.
+    ///   - rootPath: The path of the container's root filesystem, on the host.
+    ///   - privateMountPoint: A directory of the hook's own.
+    ///   - rest: The rest of the creation.
+    /// - Throws: ``Failure`` if the nodes cannot be mounted, and what `rest` throws.
     package static func place(
         _ devices: RegisteredTPM,
         owner: DeviceOwner,
@@ -37,24 +44,15 @@ package enum Placement {
         rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
     ) throws(Failure) {
         let host = try HostMounts(Procfs())
-        var placed = try attach(devices, owner, label, initProcess, rootPath, host, privateMountPoint)
+        let nodes = try DeviceNodes.make(of: devices, owner: owner, label: label, mountedOn: privateMountPoint)
+        var placed = try MountNamespace.run(in: initProcess) { () throws(Failure) in
+            try attach(nodes, devices, to: ContainerDev(of: ContainerRoot(rootPath), host: host))
+        }
         do {
             try rest(placed.tpm, placed.tpmrm)
         } catch {
             undo(&placed.dev, initProcess)
             throw error
-        }
-    }
-
-    private static func undo(_ dev: inout ContainerDev, _ initProcess: borrowing ProcessReference) {
-        do throws(Failure) {
-            let excursion = try PrivateNamespace()
-            try excursion.enter(initProcess)
-            dev.detachAll()
-        } catch let error where error.code == ESRCH {
-            // The namespace has ended with its last process, and the mounts with it.
-        } catch {
-            Log.error("\(error)")
         }
     }
 
@@ -65,18 +63,10 @@ package enum Placement {
     }
 
     private static func attach(
+        _ nodes: borrowing DeviceNodes,
         _ devices: RegisteredTPM,
-        _ owner: DeviceOwner,
-        _ label: String?,
-        _ initProcess: borrowing ProcessReference,
-        _ rootPath: String,
-        _ host: HostMounts,
-        _ privateMountPoint: String
+        to dev: consuming ContainerDev
     ) throws(Failure) -> Placed {
-        let excursion = try PrivateNamespace()
-        let nodes = try DeviceNodes(of: devices, owner: owner, label: label, mountedOn: privateMountPoint)
-        try excursion.enter(initProcess)
-        var dev = try ContainerDev(of: ContainerRoot(rootPath), host: host)
         do {
             try dev.attach(nodes.tpm, as: "tpm0")
             try dev.attach(nodes.tpmrm, as: "tpmrm0")
@@ -86,6 +76,16 @@ package enum Placement {
         } catch {
             dev.detachAll()
             throw error
+        }
+    }
+
+    private static func undo(_ dev: inout ContainerDev, _ initProcess: borrowing ProcessReference) {
+        do throws(Failure) {
+            try MountNamespace.run(in: initProcess) { dev.detachAll() }
+        } catch let error where error.code == ESRCH {
+            // The namespace has ended with its last process, and the mounts with it.
+        } catch {
+            Log.error("\(error)")
         }
     }
 }
