@@ -2,6 +2,31 @@ import CLinux
 import Glibc
 import Platform
 
+/// The first process of a container, and what the kernel says of it.
+struct ContainerInit: ~Copyable {
+    let process: ProcessReference
+    let identity: ProcessIdentity
+    /// The user namespace's maps.
+    let users: UserNamespace
+    /// The hook's own procfs.
+    let procfs: Procfs
+
+    /// Takes the process that a container's state names; refuses one that does not stand for the whole container.
+    init(of pid: pid_t?) throws(Failure) {
+        guard let pid, pid > 0 else {
+            throw Failure("cannot give the container its TPM", because: "its state has no pid")
+        }
+        let process = try ProcessReference(pid)
+        let identity = try ProcessIdentity(of: pid)
+        let procfs = try Procfs()
+        try requireNamespaces(of: process, procfs)
+        self.users = try UserNamespace(of: process, procfs)
+        self.process = process
+        self.identity = identity
+        self.procfs = procfs
+    }
+}
+
 /// Refuses a container whose init does not stand for all of it.
 ///
 /// In the hook's own mount namespace, what is mounted for the container would be mounted on the host. And only the first

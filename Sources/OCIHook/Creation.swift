@@ -13,10 +13,10 @@ public struct Creation {
     private let installation: Installation
     private let setting: HookSetting
 
-    /// How long the kernel may take to register the device, or any other, in milliseconds.
+    /// How long the kernel may take to register the device, in milliseconds.
     private static let registrationPatience = 10_000
     /// How long the hooks of other containers may take to have theirs registered, in milliseconds.
-    private static let turnPatience = 50_000
+    private static let registrationLockPatience = 50_000
 
     /// A creation for a container in this state.
     public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
@@ -29,117 +29,48 @@ public struct Creation {
     ///
     /// On an error everything is undone.
     public func run() throws(Failure) {
-        guard let pid = state.pid, pid > 0 else {
-            throw Failure("cannot give the container its TPM", because: "its state has no pid")
-        }
-        let initProcess = try ProcessReference(pid)
-        let identity = try ProcessIdentity(of: pid)
-        let procfs = try Procfs()
-        try requireNamespaces(of: initProcess, procfs)
-        let users = try UserNamespace(of: initProcess, procfs)
+        let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(installation.leases)
         try runDirectory.requireOwn(files: [], installation.leases)
         let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
-        // First of all: what its first call has put into the container would be in the way of everything else.
+        // The nodes of a first call would be in the way of everything below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
-        let configWhileWaiting = try takePlace(on: control, for: initProcess)
-        // Whoever changes the keys waits for those who have read the configuration, until what they make of it is written.
+        let bundle = try acquireSlot(on: control, for: container)
+        // Who changes the keys waits for those who have read the configuration, until what they make of it is written.
         let keysLock = try HostStore.lockKeys(installation, shared: true)
+
         // Nothing is waited for from here on, so that its programs load while the rest is read.
-        let supervisor = try SupervisorLink(
-            program: installation.program("vtpm-supervisor"),
-            worker: installation.program("vtpm-worker")
-        )
+        let supervisor = try startSupervisor()
         let leftovers = Leftovers(on: installation, setting)
+        defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
-        let configuration = try setting.loadConfiguration()
-        let file: BundleFile
-        if let configWhileWaiting {
-            file = configWhileWaiting
-        } else {
-            file = try BundleConfig.load(bundle: state.bundle)
-        }
-        let config = file.config
-        try BundleOrigin.check(file, of: state, initProcess, startTime: identity.startTime, procfs)
-        let annotations = try Annotations(state: state.annotations, bundle: config.annotations)
-        let retention = StateIdentity.retention(
-            containerID: state.id,
-            annotations: annotations,
-            allowed: configuration.state
-        )
-        let stateIdentity: StateIdentity
-        if retention == .ephemeral, try !hasState(state.id) {
-            stateIdentity = .ephemeral
-        } else {
-            stateIdentity = try .decide(
-                containerID: state.id,
-                annotations: annotations,
-                allowed: configuration.state
-            )
-        }
-        let rootPath = try config.rootPath(bundle: state.bundle)
-        guard config.mountsOwnDev else {
-            throw Failure(
-                "cannot put the TPM into the container's /dev",
-                because: "it is no tmpfs of its own",
-                remedy: ContainerDev.devRemedy
-            )
-        }
-        let selinux = try SELinuxAccess(of: config, SELinuxPolicy.current(procfs))
+
+        // Nothing is made for a container that cannot have its TPM.
+        let request = try readRequest(bundle, of: container)
+        let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
-        let named = try Placement.examine(initProcess, rootPath: rootPath, group: configuration.device.group?.name)
-        let owner = try users.deviceOwner(of: config, group: named ?? configuration.device.group?.id)
+        let owner = try examineDev(request, of: container)
         let deviceAccess = try DeviceAccess(
-            of: initProcess,
-            cgroupsPath: config.linux?.cgroupsPath,
+            of: container.process,
+            cgroupsPath: request.config.linux?.cgroupsPath,
             probe: installation.program("vtpm-hook")
         )
         defer { deviceAccess.end() }
         try deviceAccess.examine(mountingOn: installation.leases)
 
-        let request = StartRequest(
-            storage: .ephemeral,
-            containerID: state.id,
-            bundle: state.bundle,
-            leaseName: leaseName,
-            initProcess: identity
-        )
-        defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
-        try begin(
-            supervisor,
-            request,
-            stateIdentity,
-            keptFor: retention.keptFor,
-            configuration,
-            initProcess,
-            runDirectory
-        )
+        try begin(supervisor, request, leaseName, container, runDirectory)
         let (worker, library) = try supervisor.awaitReady()
-        _ = consume keysLock
-        let registered = try makeDevice(from: control, supervisor, runDirectory)
-
+        keysLock.release()
+        let registered = try registerDevice(from: control, supervisor, runDirectory)
         // Before the container has a node: whatever is killed from here on, the number is its own until its init is dead.
-        try supervisor.write(
-            Lease(
-                containerID: state.id,
-                bundle: state.bundle,
-                stateID: stateIdentity.stateID,
-                initProcess: identity,
-                supervisor: ProcessIdentity(of: supervisor.process),
-                worker: ProcessIdentity(of: worker),
-                library: library,
-                tpmNumber: registered.number,
-                tpm: "\(registered.tpm)",
-                tpmrm: "\(registered.tpmrm)"
-            )
-        )
+        try writeLease(of: registered, request, container, supervisor, worker, library)
         try Placement.place(
             registered,
             owner: owner,
             label: selinux?.nodeLabel,
-            in: initProcess,
-            rootPath: rootPath,
+            in: container.process,
+            rootPath: request.rootPath,
             privateMountPoint: "\(installation.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
             try selinux?.check([tpm.number, tpmrm.number])
@@ -147,75 +78,11 @@ public struct Creation {
             try supervisor.commit()
         }
     }
+}
 
-    /// Takes a place; returns the bundle's configuration where it was read, to learn how long it may be waited for.
-    ///
-    /// Most containers need not wait, and theirs is read while programs load.
-    private func takePlace(
-        on control: borrowing Descriptor,
-        for initProcess: borrowing ProcessReference
-    ) throws(Failure) -> BundleFile? {
-        if try CreationPlace.take(on: control) { return nil }
-        let file = try BundleConfig.load(bundle: state.bundle)
-        let patience = CreationPlace.patience(timeout: file.config.timeout(ofHook: "vtpm-hook"))
-        try CreationPlace.wait(on: control, until: Deadline(milliseconds: patience)) { () throws(Failure) in
-            // A runtime that was killed takes its container with it, and not its hook.
-            guard try initProcess.isAlive() else {
-                throw Failure("cannot start the vTPM", because: "the container's init ended")
-            }
-        }
-        return file
-    }
-
-    /// Gives the supervisor its orders and what the state takes: directories and keys where it is persistent, else nothing.
-    private func begin(
-        _ supervisor: SupervisorLink,
-        _ request: StartRequest,
-        _ stateIdentity: StateIdentity,
-        keptFor: UInt64?,
-        _ configuration: Configuration,
-        _ initProcess: borrowing ProcessReference,
-        _ runDirectory: borrowing Descriptor
-    ) throws(Failure) {
-        guard case .persistent(let stateID, let formerID) = stateIdentity else {
-            return try supervisor.begin(
-                request,
-                keys: [],
-                runDirectory: runDirectory,
-                initProcess: initProcess,
-                directories: []
-            )
-        }
-        let host = try HostStore(installation, configuration, credentialsDirectory: setting.credentialsDirectory)
-        var request = request
-        request.storage = .persistent(
-            PersistentStorage(
-                stateID: stateID,
-                formerStateID: formerID,
-                statesPath: installation.states,
-                indexPath: installation.index,
-                keyCount: UInt8(host.keys.all.count),
-                counter: host.counter,
-                keptFor: keptFor
-            )
-        )
-        try supervisor.begin(
-            request,
-            keys: host.keys.all,
-            runDirectory: runDirectory,
-            initProcess: initProcess,
-            directories: [host.states.number, host.indexDirectory.number]
-        )
-    }
-
-    /// Whether a container has a state already, from before the operator decided that such containers need none.
-    ///
-    /// Its next start must not give it another TPM.
-    private func hasState(_ containerID: String) throws(Failure) -> Bool {
-        access("\(installation.states)/\(try StateName.encoded(containerID))", F_OK) == 0
-    }
-
-    /// A container that lives keeps its lease: a second hook call for it would give it a second TPM.
+// What is read and decided: nothing is made for the container.
+extension Creation {
+    /// Refuses a second hook call for a container that lives and has its lease: it would get a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
         guard let directory = try LeaseFiles.open(leaseName, in: runDirectory),
             let lease = try Lease.read(in: directory, leaseName), try lease.initProcess.isAlive()
@@ -227,34 +94,139 @@ public struct Creation {
         )
     }
 
-    /// Makes the device, has it served, and waits until the kernel has registered it.
+    /// Acquires a slot; returns the bundle's configuration if it had to be read, to learn how long the hook may wait.
     ///
-    /// One hook at a time does it: the kernel registers one TPM after the other and gives each 2 s for its self-test and
-    /// 750 ms for the answers after it, which is little where dozens of containers start at once. The lock is on
-    /// `/dev/vtpmx`, which all of them need.
+    /// Most containers need not wait, and theirs is read while programs load.
+    private func acquireSlot(
+        on control: borrowing Descriptor,
+        for container: borrowing ContainerInit
+    ) throws(Failure) -> BundleFile? {
+        if try CreationSlot.tryAcquire(on: control) { return nil }
+        let file = try BundleConfig.load(bundle: state.bundle)
+        let patience = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
+        try CreationSlot.acquire(on: control, until: Deadline(milliseconds: patience)) { () throws(Failure) in
+            // A runtime that was killed takes its container with it, and not its hook.
+            guard try container.process.isAlive() else {
+                throw Failure("cannot start the vTPM", because: "the container's init ended")
+            }
+        }
+        return file
+    }
+
+    /// Reads both configurations, unless the bundle's was read already, and decides what the container gets.
+    private func readRequest(
+        _ bundle: BundleFile?,
+        of container: borrowing ContainerInit
+    ) throws(Failure) -> CreationRequest {
+        let configuration = try setting.loadConfiguration()
+        let file: BundleFile
+        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
+        try BundleOrigin.check(
+            file,
+            of: state,
+            container.process,
+            startTime: container.identity.startTime,
+            container.procfs
+        )
+        return try CreationRequest(of: state, file.config, configuration) { (containerID) throws(Failure) in
+            access("\(installation.states)/\(try StateName.encoded(containerID))", F_OK) == 0
+        }
+    }
+
+    /// Refuses a container whose `/dev` cannot take the nodes; returns who is to own them.
+    private func examineDev(
+        _ request: CreationRequest,
+        of container: borrowing ContainerInit
+    ) throws(Failure) -> DeviceOwner {
+        let group = request.configuration.device.group
+        let named = try Placement.examine(container.process, rootPath: request.rootPath, group: group?.name)
+        return try container.users.deviceOwner(of: request.config, group: named ?? group?.id)
+    }
+}
+
+// The steps that make something, in their order.
+extension Creation {
+    private func startSupervisor() throws(Failure) -> SupervisorLink {
+        try SupervisorLink(
+            program: installation.program("vtpm-supervisor"),
+            worker: installation.program("vtpm-worker")
+        )
+    }
+
+    /// Asks the supervisor for the vTPM, and hands it directories and keys if the state is persistent.
+    private func begin(
+        _ supervisor: SupervisorLink,
+        _ request: CreationRequest,
+        _ leaseName: String,
+        _ container: borrowing ContainerInit,
+        _ runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        var start = StartRequest(
+            storage: .ephemeral,
+            containerID: state.id,
+            bundle: state.bundle,
+            leaseName: leaseName,
+            initProcess: container.identity
+        )
+        guard case .persistent(let stateID, let formerID) = request.stateIdentity else {
+            return try supervisor.begin(
+                start,
+                keys: [],
+                runDirectory: runDirectory,
+                initProcess: container.process,
+                directories: []
+            )
+        }
+        let host = try HostStore(
+            installation,
+            request.configuration,
+            credentialsDirectory: setting.credentialsDirectory
+        )
+        start.storage = .persistent(
+            PersistentStorage(
+                stateID: stateID,
+                formerStateID: formerID,
+                statesPath: installation.states,
+                indexPath: installation.index,
+                keyCount: UInt8(host.keys.all.count),
+                counter: host.counter,
+                keptFor: request.keptFor
+            )
+        )
+        try supervisor.begin(
+            start,
+            keys: host.keys.all,
+            runDirectory: runDirectory,
+            initProcess: container.process,
+            directories: [host.states.number, host.indexDirectory.number]
+        )
+    }
+
+    /// Makes the device, has it served, and waits until the kernel has registered it.
     ///
     /// Numbers are handed out lowest-free. One that a living container's lease names is free only because its supervisor
     /// was killed; that container still has the node and the permission, so the number must not go to another.
-    private func makeDevice(
+    private func registerDevice(
         from control: borrowing Descriptor,
         _ supervisor: SupervisorLink,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) -> RegisteredTPM {
-        let turn = try RegistrationTurn.take(until: Deadline(milliseconds: Self.turnPatience)) { () throws(Failure) in
-            try supervisor.check()
-        }
-        defer { withExtendedLifetime(turn) {} }
-        while true {
-            let device = try ProxyDevice(from: control)
-            if try isReserved(device.number, in: runDirectory) {
-                try supervisor.reserve(device)
-                continue
+        try RegistrationLock.run(
+            until: Deadline(milliseconds: Self.registrationLockPatience),
+            checking: { () throws(Failure) in try supervisor.check() }
+        ) { () throws(Failure) in
+            while true {
+                let device = try ProxyDevice(from: control)
+                if try isReserved(device.number, in: runDirectory) {
+                    try supervisor.reserve(device)
+                    continue
+                }
+                try supervisor.serve(device)
+                return try Registration.wait(
+                    for: device,
+                    patience: Self.registrationPatience
+                ) { () throws(Failure) in try supervisor.check() }
             }
-            try supervisor.serve(device)
-            return try Registration.wait(
-                for: device,
-                patience: Self.registrationPatience
-            ) { () throws(Failure) in try supervisor.check() }
         }
     }
 
@@ -267,19 +239,28 @@ public struct Creation {
         }
         return isReserved
     }
-}
 
-/// The turn of one hook to have its device registered by the kernel.
-enum RegistrationTurn {
-    /// Waits for it until the deadline; it ends with the lock that is returned.
-    ///
-    /// The control device is opened once more for it: flock(2)'s lock belongs to the open file, which a duplicate shares,
-    /// and the hook keeps its own open until it ends.
-    static func take(
-        until deadline: Deadline,
-        at path: String = vtpmxPath,
-        checking goesOn: () throws(Failure) -> Void
-    ) throws(Failure) -> FileLock {
-        try FileLock(of: .open(path, OpenOptions(O_RDWR)), until: deadline, path, checking: goesOn)
+    private func writeLease(
+        of registered: RegisteredTPM,
+        _ request: CreationRequest,
+        _ container: borrowing ContainerInit,
+        _ supervisor: SupervisorLink,
+        _ worker: pid_t,
+        _ library: LibraryVersion
+    ) throws(Failure) {
+        try supervisor.write(
+            Lease(
+                containerID: state.id,
+                bundle: state.bundle,
+                stateID: request.stateIdentity.stateID,
+                initProcess: container.identity,
+                supervisor: ProcessIdentity(of: supervisor.process),
+                worker: ProcessIdentity(of: worker),
+                library: library,
+                tpmNumber: registered.number,
+                tpm: "\(registered.tpm)",
+                tpmrm: "\(registered.tpmrm)"
+            )
+        )
     }
 }

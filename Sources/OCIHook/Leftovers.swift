@@ -71,13 +71,14 @@ struct Leftovers {
 
     private func discard(_ made: MadeState) throws(Failure) {
         let lock = try HostStore.lockKeys(installation, shared: true)
-        defer { withExtendedLifetime(lock) {} }
         let host = try HostStore(
             installation,
             setting.loadConfiguration(),
             credentialsDirectory: setting.credentialsDirectory
         )
-        guard try host.repository().discard(made) else { return }
+        let isDiscarded = try host.repository().discard(made)
+        lock.release()
+        guard isDiscarded else { return }
         Log.notice("state \"\(made.stateID)\" was made for a container that never came to be, and is removed")
     }
 }

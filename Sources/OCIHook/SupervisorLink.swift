@@ -13,7 +13,6 @@ final class SupervisorLink {
     private let buffer = Channel.makeBuffer()
     private var hasRequest = false
     private var isCommitted = false
-    private var isAbandoned = false
     private var lease: Descriptor?
 
     /// The supervisor's process ID.
@@ -22,11 +21,9 @@ final class SupervisorLink {
     /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
     private static let patience = 30_000
 
-    deinit {
-        if !isCommitted { abandon() }
-    }
-
     /// Ends the supervisor of a container that does not come to be, and undoes what it has not, if it was killed.
+    ///
+    /// It has to be called however the creation ends, and waits for the supervisor for up to 5 s.
     func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
         guard !isCommitted else { return }
         abandon()
@@ -125,8 +122,6 @@ final class SupervisorLink {
 
     /// Ends the supervisor and waits until it has undone everything.
     private func abandon() {
-        guard !isAbandoned else { return }
-        isAbandoned = true
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         do throws(Failure) {
             switch child.take() {

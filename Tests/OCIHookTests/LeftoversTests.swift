@@ -236,26 +236,23 @@ import Testing
     }
 
     /// The hook's own descriptor of `/dev/vtpmx`, for which a file stands here, lives on.
-    @Test func `the turn ends when the registration is done`() throws {
+    @Test func `the registration lock ends when the registration is done`() throws {
         let file = "\(path)/vtpmx"
         let control = try Descriptor.open(file, OpenOptions(O_RDWR | O_CREAT, mode: 0o600))
-        #expect(try CreationPlace.take(on: control, of: 1))
-        do {
-            let turn = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) {
-                () throws(Failure) in
-            }
-            let error = #expect(throws: Failure.self) {
-                _ = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) {
-                    () throws(Failure) in
-                }
-            }
+        #expect(try CreationSlot.tryAcquire(on: control, of: 1))
+        try withRegistrationLock(file) { () throws(Failure) in
+            let error = #expect(throws: Failure.self) { try withRegistrationLock(file) { () throws(Failure) in } }
             #expect(error?.why == "another process has it")
-            withExtendedLifetime(turn) {}
         }
         let second = try Descriptor.open(file, OpenOptions(O_RDWR))
-        _ = try RegistrationTurn.take(until: Deadline(milliseconds: 0), at: file) { () throws(Failure) in }
-        // Its place stays its own.
-        #expect(try !CreationPlace.take(on: second, of: 1))
+        try withRegistrationLock(file) { () throws(Failure) in }
+        // Its slot stays its own.
+        #expect(try !CreationSlot.tryAcquire(on: second, of: 1))
         withExtendedLifetime(control.number) {}
+    }
+
+    private func withRegistrationLock(_ file: String, _ body: () throws(Failure) -> Void) throws(Failure) {
+        let now = Deadline(milliseconds: 0)
+        try RegistrationLock.run(until: now, at: file, checking: { () throws(Failure) in }, body)
     }
 }

@@ -156,5 +156,6 @@ import Testing
         let link = try link(over: deserted(saying: nil, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description.contains("the supervisor ended") == true)
+        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
     }
 }
