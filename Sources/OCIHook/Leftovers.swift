@@ -70,14 +70,14 @@ struct Leftovers {
     }
 
     private func discard(_ made: MadeState) throws(Failure) {
-        let lock = try HostStore.lockKeys(installation, shared: true)
-        let host = try HostStore(
-            installation,
-            setting.loadConfiguration(),
-            credentialsDirectory: setting.credentialsDirectory
-        )
-        let isDiscarded = try host.repository().discard(made)
-        lock.release()
+        let isDiscarded = try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+            let host = try HostStore(
+                installation,
+                setting.loadConfiguration(),
+                credentialsDirectory: setting.credentialsDirectory
+            )
+            return try host.repository().discard(made)
+        }
         guard isDiscarded else { return }
         Log.notice("state \"\(made.stateID)\" was made for a container that never came to be, and is removed")
     }

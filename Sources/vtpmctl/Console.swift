@@ -23,10 +23,10 @@ struct HostOptions: ParsableArguments {
     ) throws(Failure) -> Result? {
         let installation = try installation()
         guard access(installation.states, F_OK) == 0 else { return nil }
-        let lock = try HostStore.lockKeys(installation, shared: true)
-        defer { withExtendedLifetime(lock) {} }
-        guard try HostStore.isUsed(installation) else { return nil }
-        return try body(open(installation).repository(), installation)
+        return try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+            guard try HostStore.isUsed(installation) else { return nil }
+            return try body(open(installation).repository(), installation)
+        }
     }
 
     /// The same; where the host has never had a state, a key and an index are made.
@@ -34,9 +34,9 @@ struct HostOptions: ParsableArguments {
         _ body: (StateRepository, Installation) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let installation = try installation()
-        let lock = try HostStore.lockKeys(installation, shared: true)
-        defer { withExtendedLifetime(lock) {} }
-        return try body(open(installation).repository(), installation)
+        return try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+            try body(open(installation).repository(), installation)
+        }
     }
 
     /// The host's directories and keys.

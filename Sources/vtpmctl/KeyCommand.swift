@@ -36,10 +36,10 @@ struct KeyShow: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            let lock = try HostStore.lockKeys(host.installation(), shared: true)
-            defer { withExtendedLifetime(lock) {} }
-            let keys = try host.keychain().load(isFirstUse: false).all
-            try Output.write(lines: keys.map { StateName.hexadecimal($0.id) })
+            try HostStore.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+                let keys = try host.keychain().load(isFirstUse: false).all
+                try Output.write(lines: keys.map { StateName.hexadecimal($0.id) })
+            }
         }
     }
 }
@@ -76,30 +76,30 @@ struct KeyRotate: ParsableCommand {
     /// Does it all, and collects what there is to tell: a rotation does not stay half done because nobody listens.
     private func rotate(_ told: inout [String]) throws(Failure) {
         let installation = try host.installation()
-        let only = try HostStore.lockRotation(installation)
-        defer { withExtendedLifetime(only) {} }
-        do {
+        try HostStore.withRotationLock(installation) { () throws(Failure) in
             // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
-            let lock = try HostStore.lockKeys(installation, shared: false)
-            defer { withExtendedLifetime(lock) {} }
-            guard try HostStore.isUsed(installation) else {
-                throw Failure("cannot change the master key", because: "this host has no states yet")
+            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
+                guard try HostStore.isUsed(installation) else {
+                    throw Failure("cannot change the master key", because: "this host has no states yet")
+                }
+                try host.keychain().makeNext()
             }
-            try host.keychain().makeNext()
+            let rotation = try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+                let repository = try host.open(installation).repository()
+                let quarantine = Quarantine(installation.quarantine)
+                let rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
+                let report = try rotation.run()
+                told += describe(report, repository)
+                try check(report)
+                return rotation
+            }
+            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
+                try finish(rotation, &told)
+            }
         }
-        let rotation: KeyRotation
-        do {
-            let lock = try HostStore.lockKeys(installation, shared: true)
-            defer { withExtendedLifetime(lock) {} }
-            let repository = try host.open(installation).repository()
-            let quarantine = Quarantine(installation.quarantine)
-            rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
-            let report = try rotation.run()
-            told += describe(report, repository)
-            try check(report)
-        }
-        let lock = try HostStore.lockKeys(installation, shared: false)
-        defer { withExtendedLifetime(lock) {} }
+    }
+
+    private func finish(_ rotation: KeyRotation, _ told: inout [String]) throws(Failure) {
         let remaining = try rotation.remaining()
         guard remaining.isEmpty else {
             throw Failure(
@@ -159,15 +159,15 @@ struct KeyExport: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            let lock = try HostStore.lockKeys(host.installation(), shared: true)
-            defer { withExtendedLifetime(lock) {} }
-            let ring = try host.keychain().load(isFirstUse: false)
-            let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
-            let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
-            let sealed = try StateExport.seal(content, with: protection)
-            let bytes = try SecretBytes(capacity: sealed.count)
-            _ = bytes.append(copying: sealed)
-            try writeNew(file, bytes)
+            try HostStore.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+                let ring = try host.keychain().load(isFirstUse: false)
+                let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
+                let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
+                let sealed = try StateExport.seal(content, with: protection)
+                let bytes = try SecretBytes(capacity: sealed.count)
+                _ = bytes.append(copying: sealed)
+                try writeNew(file, bytes)
+            }
         }
     }
 }
@@ -213,10 +213,10 @@ struct KeyImport: ParsableCommand {
             }
             let key = try KeyMaterial.parse(opened.permanent, "the master key in \(file)")
             let installation = try host.installation()
-            let lock = try HostStore.lockKeys(installation, shared: false)
-            defer { withExtendedLifetime(lock) {} }
-            try HostStore.requireKey(key, installation)
-            try host.keychain().replace(with: key)
+            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
+                try HostStore.requireKey(key, installation)
+                try host.keychain().replace(with: key)
+            }
         }
     }
 }

@@ -80,13 +80,30 @@ public final class HostStore {
         return StateRepository(in: try states.duplicate(), path: installation.states, keys: keys, index: index)
     }
 
-    /// Takes the lock that there is one rotation at a time by.
-    public static func lockRotation(_ installation: Installation) throws(Failure) -> FileLock {
-        try FileLock(
+    /// Runs `body` with the lock for one rotation at a time; throws if there is another.
+    public static func withRotationLock(
+        _ installation: Installation,
+        _ body: () throws(Failure) -> Void
+    ) throws(Failure) {
+        let lock = try FileLock(
             directory: openOwnDirectory(installation.keys),
             until: Deadline(milliseconds: 0),
             "the rotation of the master key"
         )
+        try body()
+        lock.release()
+    }
+
+    /// Runs `body` with the lock of the keys, as ``lockKeys(_:shared:)`` takes it.
+    public static func withKeysLock<Result>(
+        _ installation: Installation,
+        shared: Bool,
+        _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let lock = try lockKeys(installation, shared: shared)
+        let result = try body()
+        lock.release()
+        return result
     }
 
     /// Takes the lock of the keys: shared while they are used, alone to change them.
