@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import Platform
 
@@ -34,17 +33,12 @@ struct ContainerInit: ~Copyable {
 /// on with its device node, and find there the next container's TPM, which gets the same number.
 func requireNamespaces(of initProcess: borrowing ProcessReference, _ procfs: borrowing Procfs) throws(Failure) {
     let what = "cannot give the container its TPM"
-    let own = try procfs.mountNamespace(of: "self")
-    let its = try procfs.mountNamespace(of: "\(initProcess.process)")
-    let text = String(decoding: try procfs.read("\(initProcess.process)/status", limit: 65536), as: UTF8.self)
+    let sharesMounts = try procfs.sharesNamespace(.mount, with: initProcess.process)
+    let status = try procfs.status(of: initProcess.process)
     // /proc/PID meant this process only if it is still there.
     guard try initProcess.isAlive() else { throw Failure(what, because: "the container's init ended") }
-    let mine = try own.status("a mount namespace")
-    let theirs = try its.status("a mount namespace")
-    guard mine.st_dev != theirs.st_dev || mine.st_ino != theirs.st_ino else {
-        throw Failure(what, because: "it has no mount namespace of its own")
-    }
-    guard isFirstInPIDNamespace(status: text) else { throw sharedPIDNamespace(what) }
+    guard !sharesMounts else { throw Failure(what, because: "it has no mount namespace of its own") }
+    guard status.isFirstInPIDNamespace else { throw sharedPIDNamespace(what) }
 }
 
 /// What is said of a container that shares a PID namespace, in the words of those who ask for it.
@@ -57,11 +51,4 @@ func sharedPIDNamespace(_ what: String) -> Failure {
             leave the hook out of this container's configuration
             """
     )
-}
-
-/// Whether a `/proc/PID/status` is that of the first process of a PID namespace below the reader's: proc(5), `NSpid`.
-func isFirstInPIDNamespace(status: String) -> Bool {
-    guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix("NSpid:") }) else { return false }
-    let numbers = line.dropFirst("NSpid:".count).split { $0 == "\t" || $0 == " " }
-    return numbers.count > 1 && numbers.last == "1"
 }

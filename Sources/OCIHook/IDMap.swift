@@ -24,10 +24,7 @@ struct IDMap: Equatable, Sendable {
         for line in text.split(separator: UInt8(ascii: "\n")) {
             let numbers = line.split(separator: UInt8(ascii: " ")).map { UInt32(String(decoding: $0, as: UTF8.self)) }
             guard numbers.count == 3, let first = numbers[0], let host = numbers[1], let size = numbers[2] else {
-                throw Failure(
-                    "cannot read \(path)",
-                    because: "a line of it is \"\(String(decoding: line, as: UTF8.self).excerpt)\""
-                )
+                throw .malformed(line, in: path)
             }
             extents.append(Extent(containerID: first, hostID: host, size: size))
         }

@@ -57,7 +57,7 @@ public enum Hardening {
     /// `/proc/PID/oom_score_adj`
     @discardableResult
     public static func setOutOfMemoryScore(_ score: Int, of process: pid_t? = nil) throws(Failure) -> Bool {
-        let path = "\(process.map { "\($0)" } ?? "self")/oom_score_adj"
+        let path = Procfs.path("oom_score_adj", of: process)
         let file = try Procfs().open(path, O_WRONLY)
         do {
             try file.writeAll(Array("\(score)".utf8), "/proc/\(path)")

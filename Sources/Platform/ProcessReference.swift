@@ -37,7 +37,7 @@ public struct ProcessReference: ~Copyable, Sendable {
 public struct ProcessIdentity: Equatable, Sendable {
     /// Its process ID.
     public let process: pid_t
-    /// When it started, in clock ticks since boot (proc(5), `/proc/PID/stat`, field 22).
+    /// When it started, in clock ticks since boot (``Procfs/startTime(of:)``).
     public let startTime: UInt64
 
     /// Names a process by what a file says.
@@ -48,14 +48,7 @@ public struct ProcessIdentity: Equatable, Sendable {
 
     /// Names the process that has this ID now.
     public init(of process: pid_t) throws(Failure) {
-        let path = "/proc/\(process)/stat"
-        let text = String(decoding: try Procfs().read("\(process)/stat", limit: 4096), as: UTF8.self)
-        // The second field is the command in brackets and may itself hold blanks and brackets.
-        let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
-        guard fields.count > 20, let startTime = UInt64(fields[20]) else {
-            throw Failure("cannot read \(path)", because: "it has no start time")
-        }
-        self.init(process: process, startTime: startTime)
+        self.init(process: process, startTime: try Procfs().startTime(of: process))
     }
 
     /// Refers to the process if it is the same one and still running; nothing where it is gone.

@@ -89,12 +89,9 @@ import Testing
             24 22 0:65536 /a\\040b /mnt rw - tmpfs tmpfs rw
 
             """
-        let host = try HostMounts(parsing: Array(text.utf8))
+        let host = try HostMounts(MountInfo.parse(Array(text.utf8), path: "mountinfo"))
         for (major, minor, isThere) in [(254, 0, true), (0, 5, true), (0, 65536, true), (0, 6, false), (5, 0, false)] {
             #expect(host.contain(UInt(clinux_makedev(UInt32(major), UInt32(minor)))) == isThere)
-        }
-        for broken in ["22 1", "22 1 254 / /", "22 1 a:b / /", "x\n"] {
-            #expect(throws: Failure.self) { try HostMounts(parsing: Array(broken.utf8)) }
         }
     }
 }

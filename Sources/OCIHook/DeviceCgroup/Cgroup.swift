@@ -57,42 +57,7 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// The cgroup of a process in one hierarchy: a line of `/proc/PID/cgroup`. cgroups(7)
-struct CgroupMembership: Equatable, Sendable {
-    /// The controllers of a hierarchy of version 1; none for version 2.
-    var controllers: [String]
-    /// Whether the hierarchy is that of version 2.
-    var isUnified: Bool
-    /// The cgroup, seen from the root of the reader's cgroup namespace; nil if it lies outside.
-    var path: CgroupPath?
-
-    /// Parses the whole file.
-    static func parse(_ text: [UInt8]) throws(Failure) -> [CgroupMembership] {
-        var memberships: [CgroupMembership] = []
-        for line in text.split(separator: UInt8(ascii: "\n")) {
-            // The path may itself hold colons.
-            let fields = line.split(separator: UInt8(ascii: ":"), maxSplits: 2, omittingEmptySubsequences: false)
-            guard fields.count == 3, let hierarchy = UInt32(String(decoding: fields[0], as: UTF8.self)),
-                fields[2].first == UInt8(ascii: "/"), String(validating: fields[2], as: UTF8.self) != nil
-            else {
-                throw Failure(
-                    "cannot find the control groups of the container",
-                    because: "a line of /proc/PID/cgroup is \"\(String(decoding: line, as: UTF8.self))\""
-                )
-            }
-            memberships.append(
-                CgroupMembership(
-                    controllers: list(fields[1]),
-                    isUnified: hierarchy == 0 && fields[1].isEmpty,
-                    path: CgroupPath(fields[2])
-                )
-            )
-        }
-        return memberships
-    }
-}
-
-/// A mount of a cgroup file system: a line of `/proc/PID/mountinfo`. proc_pid_mountinfo(5)
+/// A mount of a cgroup file system.
 struct CgroupMount: Equatable, Sendable {
     /// `cgroup` or `cgroup2`.
     var type: String
@@ -103,54 +68,20 @@ struct CgroupMount: Equatable, Sendable {
     /// The options of the file system, among which version 1 names its controllers.
     var options: [String]
 
-    /// Parses the whole file, and returns the cgroup file systems in it.
-    static func parse(_ text: [UInt8]) -> [CgroupMount] {
-        text.split(separator: UInt8(ascii: "\n")).compactMap(parse(line:))
-    }
-
-    private static func parse(line: ArraySlice<UInt8>) -> CgroupMount? {
-        let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).map(Array.init)
-        // Six fields, any number of optional ones, a dash, three more.
-        guard fields.count >= 10,
-            let dash = fields[6...].firstIndex(of: [UInt8(ascii: "-")]), dash + 3 < fields.count
-        else { return nil }
-        let type = String(decoding: fields[dash + 1], as: UTF8.self)
-        guard type == "cgroup" || type == "cgroup2", let root = unescape(fields[3]),
-            let mountPoint = unescape(fields[4]).flatMap({ String(validating: $0, as: UTF8.self) }),
-            mountPoint.utf8.first == UInt8(ascii: "/")
-        else { return nil }
-        return CgroupMount(
-            type: type,
-            root: CgroupPath(root),
-            mountPoint: mountPoint,
-            options: list(fields[dash + 3][...])
-        )
-    }
-
-    /// Blank, tab, line feed, backslash and number sign are written as a backslash and three octal digits.
-    static func unescape(_ field: [UInt8]) -> [UInt8]? {
-        var plain: [UInt8] = []
-        var rest = field[...]
-        while let byte = rest.popFirst() {
-            guard byte != 0 else { return nil }
-            guard byte == UInt8(ascii: "\\") else {
-                plain.append(byte)
-                continue
-            }
-            let digits = rest.prefix(3)
-            guard digits.count == 3, let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8), value != 0,
-                digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "7")).contains($0) })
+    /// Returns the mounts of cgroup file systems among others.
+    static func among(_ mounts: [MountInfo]) -> [CgroupMount] {
+        mounts.compactMap { mount in
+            guard mount.type == "cgroup" || mount.type == "cgroup2", let root = mount.root,
+                let mountPoint = mount.mountPoint, mountPoint.utf8.first == UInt8(ascii: "/")
             else { return nil }
-            plain.append(value)
-            rest = rest.dropFirst(3)
+            return CgroupMount(
+                type: mount.type,
+                root: CgroupPath(root),
+                mountPoint: mountPoint,
+                options: mount.options
+            )
         }
-        return plain
     }
-}
-
-/// Splits a list at its commas.
-private func list(_ text: ArraySlice<UInt8>) -> [String] {
-    text.split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) }
 }
 
 /// A hierarchy of cgroups that has a say about devices, and the place of a process in it.
@@ -244,9 +175,9 @@ struct Cgroups: Sendable {
     /// Finds the cgroups of a process.
     init(of process: pid_t) throws(Failure) {
         let procfs = try Procfs()
-        let memberships = try CgroupMembership.parse(procfs.read("\(process)/cgroup"))
-        let own = try CgroupMembership.parse(procfs.read("self/cgroup"))
-        let mounts = try CgroupMount.parse(procfs.read("self/mountinfo"))
+        let memberships = try procfs.cgroups(of: process)
+        let own = try procfs.cgroups()
+        let mounts = CgroupMount.among(try procfs.mountInfo())
         unified = try Self.hierarchy(.unified, memberships, own, mounts, process)
         legacyDevices = try Self.hierarchy(.legacyDevices, memberships, own, mounts, process)
     }
@@ -293,8 +224,8 @@ struct Cgroups: Sendable {
             version == .unified ? membership.isUnified : membership.controllers.contains("devices")
         }
         guard let membership = memberships.first(where: isWanted) else { return nil }
-        let hook = own.first(where: isWanted)?.path
-        guard let path = membership.path else {
+        let hook = own.first(where: isWanted).flatMap { CgroupPath($0.path) }
+        guard let path = CgroupPath(membership.path) else {
             throw Failure(
                 "cannot find the control group of the container",
                 because: "it lies outside of the hook's own cgroup namespace",

@@ -42,7 +42,7 @@ enum MountNamespace {
         entering enter: () throws(Failure) -> Void,
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let host = try Procfs().mountNamespace(of: "self")
+        let host = try Procfs().namespace(.mount)
         try enter()
         defer { leave(to: host) }
         return try body()

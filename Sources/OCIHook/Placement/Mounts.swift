@@ -11,21 +11,11 @@ struct HostMounts: Equatable, Sendable {
 
     /// Reads them, in the host's mount namespace.
     init(_ procfs: borrowing Procfs) throws(Failure) {
-        try self.init(parsing: procfs.read("self/mountinfo"))
+        self.init(try procfs.mountInfo())
     }
 
-    /// Reads `/proc/PID/mountinfo`, of which the third field is the file system's device number. proc(5)
-    init(parsing text: [UInt8]) throws(Failure) {
-        var devices: Set<dev_t> = []
-        for line in text.split(separator: UInt8(ascii: "\n")) {
-            let fields = line.split(separator: UInt8(ascii: " "), maxSplits: 3)
-            let numbers = fields.count > 2 ? fields[2].split(separator: UInt8(ascii: ":")) : []
-            guard numbers.count == 2, let major = UInt32(String(decoding: numbers[0], as: UTF8.self)),
-                let minor = UInt32(String(decoding: numbers[1], as: UTF8.self))
-            else { throw Failure("cannot read /proc/self/mountinfo", because: "a line of it names no file system") }
-            devices.insert(clinux_makedev(major, minor))
-        }
-        self.devices = devices
+    init(_ mounts: [MountInfo]) {
+        devices = Set(mounts.map { $0.device })
     }
 
     /// Whether the file system with this number, as stat(2) gives it, is one of them.

@@ -17,16 +17,16 @@ public enum WorkerInspection {
     ) throws(Failure) {
         let what = "cannot trust the worker"
         let procfs = try Procfs()
-        let status = ProcessStatus(try text("status", of: process, procfs))
+        let status = try procfs.status(of: process)
         for (field, expected) in expectedStatus(user) {
             let found = status[field]
             guard found == expected else {
                 throw Failure(what, because: "\(field) of its process is \"\(found ?? "")\", not \"\(expected)\"")
             }
         }
-        for namespace in ["mnt", "net", "ipc", "uts", "pid"] {
-            guard try identity(namespace, of: "\(process)", procfs) != identity(namespace, of: "self", procfs) else {
-                throw Failure(what, because: "it has the supervisor's \(namespace) namespace")
+        for namespace in [Procfs.Namespace.mount, .network, .ipc, .uts, .pid] {
+            guard try !procfs.sharesNamespace(namespace, with: process) else {
+                throw Failure(what, because: "it has the supervisor's \(namespace.rawValue) namespace")
             }
         }
         // What is in the process's directory belongs to its user, unless it cannot be dumped.
@@ -37,17 +37,15 @@ public enum WorkerInspection {
         guard descriptors.count <= limit else {
             throw Failure(what, because: "it has \(descriptors.count) descriptors")
         }
-        let mounts = try text("mountinfo", of: process, procfs).split(separator: "\n")
-        // Type and source come after the separator. proc_pid_mountinfo(5)
-        let described = mounts.first?.split(separator: " ").drop { $0 != "-" }.dropFirst().prefix(2)
-        guard mounts.count == 1, described.map(Array.init) == ["tmpfs", "empty"] else {
+        let mounts = try procfs.mountInfo(of: process)
+        guard mounts.count == 1, mounts[0].type == "tmpfs", mounts[0].source == "empty" else {
             throw Failure(what, because: "it sees \(mounts.count) mounts")
         }
     }
 
     /// Whether all of its memory is locked, or only the buffers that hold a state on its way.
     public static func hasLockedMemory(_ process: pid_t) throws(Failure) -> Bool {
-        let status = ProcessStatus(try text("status", of: process, Procfs()))
+        let status = try Procfs().status(of: process)
         return status["VmLck"]?.first != "0"
     }
 
@@ -60,36 +58,4 @@ public enum WorkerInspection {
             ("NoNewPrivs", "1"), ("Seccomp", "2"), ("Threads", "1"),
         ]
     }
-
-    private static func text(_ file: String, of process: pid_t, _ procfs: borrowing Procfs) throws(Failure) -> String {
-        String(decoding: try procfs.read("\(process)/\(file)", limit: 65536), as: UTF8.self)
-    }
-
-    private static func identity(
-        _ namespace: String,
-        of process: String,
-        _ procfs: borrowing Procfs
-    ) throws(Failure) -> [UInt64] {
-        let status = try procfs.namespace(namespace, of: process, openPathOnly).status("a namespace")
-        return [UInt64(status.st_dev), UInt64(status.st_ino)]
-    }
-}
-
-/// The fields of `/proc/PID/status`. proc(5)
-struct ProcessStatus {
-    private let fields: [Substring: String]
-
-    init(_ text: String) {
-        var fields: [Substring: String] = [:]
-        for line in text.split(separator: "\n") {
-            let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2 else { continue }
-            var value = parts[1].drop { $0 == "\t" || $0 == " " }
-            while value.last == " " { value.removeLast() }
-            fields[parts[0]] = String(value)
-        }
-        self.fields = fields
-    }
-
-    subscript(name: String) -> String? { fields[Substring(name)] }
 }

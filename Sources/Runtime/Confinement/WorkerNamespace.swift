@@ -10,7 +10,7 @@ public enum WorkerNamespace {
     /// Needs CAP_SYS_ADMIN.
     public static func start(_ launch: ProgramLaunch) throws(Failure) -> ChildProcess {
         let what = "cannot start \(launch.path) in a PID namespace of its own"
-        let own = try Procfs().namespace("pid", of: "self")
+        let own = try Procfs().namespace(.pid)
         try systemCall("unshare", what) { unshare(clinux_clone_newpid) }
         let child: ChildProcess
         do {

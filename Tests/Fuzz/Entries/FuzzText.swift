@@ -1,9 +1,9 @@
 import Configuration
-import Platform
 import RuntimeHostTPM
 import VTPMProxy
 
 @testable import OCIHook
+@testable import Platform
 
 /// The configuration file.
 func fuzzConfiguration(_ bytes: UnsafeRawBufferPointer) {
@@ -38,14 +38,17 @@ private func isPath(_ path: String) -> Bool {
 /// What the kernel writes about processes, cgroups and devices, with names in it that a tenant may have chosen.
 func fuzzKernelText(_ bytes: UnsafeRawBufferPointer) {
     let text = Array(bytes)
-    let memberships = accepted { () throws(Failure) in try CgroupMembership.parse(text) } ?? []
-    let mounts = CgroupMount.parse(text)
+    let memberships = accepted { () throws(Failure) in try CgroupMembership.parse(text, path: "cgroup") } ?? []
+    let mounts = CgroupMount.among(
+        accepted { () throws(Failure) in try MountInfo.parse(text, path: "mountinfo") } ?? []
+    )
     require(mounts.allSatisfy { isPath($0.mountPoint) }, "a mount point that is no absolute path")
-    for path in memberships.map(\.path) + mounts.map(\.root) + [CgroupPath(text)] {
+    for path in memberships.map({ CgroupPath($0.path) }) + mounts.map(\.root) + [CgroupPath(text)] {
         if let path { examine(path) }
     }
     let string = String(decoding: text, as: UTF8.self)
-    _ = isFirstInPIDNamespace(status: string)
+    _ = ProcessStatus(text).isFirstInPIDNamespace
+    _ = ProcessStat.startTime(text)
     if let number = DeviceNumber(string) {
         require(DeviceNumber(number.description) == number, "a device number that does not come back")
         require(DeviceNumber(number.raw) == number, "a device number that mknod(2) does not take")

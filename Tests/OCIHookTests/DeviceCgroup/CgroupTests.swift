@@ -6,36 +6,23 @@ import Testing
 
 private func path(_ text: String) throws -> CgroupPath { try #require(CgroupPath(text.utf8)) }
 
-@Suite struct CgroupTests {
-    @Test func `memberships of both versions`() throws {
-        let text = "9:name=systemd:/\n5:devices:/docker/ab:c\n4:cpu,cpuacct:/x\n0::/system.slice/a b\n"
-        let memberships = try CgroupMembership.parse(Array(text.utf8))
-        #expect(memberships.map(\.controllers) == [["name=systemd"], ["devices"], ["cpu", "cpuacct"], []])
-        #expect(memberships.map(\.isUnified) == [false, false, false, true])
-        #expect(memberships.map { $0.path?.description } == ["/", "/docker/ab:c", "/x", "/system.slice/a b"])
-    }
+private func memberships(_ text: String) throws(Failure) -> [CgroupMembership] {
+    try CgroupMembership.parse(Array(text.utf8), path: "/proc/1/cgroup")
+}
 
+private func mounts(_ text: String) throws(Failure) -> [CgroupMount] {
+    CgroupMount.among(try MountInfo.parse(Array(text.utf8), path: "/proc/1/mountinfo"))
+}
+
+@Suite struct CgroupTests {
     @Test(arguments: ["0::/../other", "0::/..", "0::/a/../b", "0::/a/./b", "0::/a\0b"])
     func `a path that leads elsewhere is none`(line: String) throws {
-        #expect(try CgroupMembership.parse(Array(line.utf8)).map(\.path) == [nil])
+        #expect(try memberships(line).map { CgroupPath($0.path) } == [nil])
     }
 
-    @Test(arguments: ["0", "0:", "0::", "0::relative", "x::/a", "-1::/a", ":::", "0:/a", "99999999999999999999::/"])
-    func `a line of another form is an error`(line: String) {
-        #expect(throws: Failure.self) { try CgroupMembership.parse(Array("0::/\n\(line)\n".utf8)) }
-    }
-
-    @Test func `bytes that are no UTF-8 are an error`() {
-        #expect(throws: Failure.self) { try CgroupMembership.parse(Array("0::/a".utf8) + [0xff]) }
-    }
-
-    /// Characters that a Swift string would merge with the separator before them.
-    @Test func `separators are bytes`() throws {
-        let text = "0::/a/\u{301}b\r\n5:\u{301}devices:/c\n"
-        let memberships = try CgroupMembership.parse(Array(text.utf8))
-        #expect(memberships.count == 2)
-        #expect(memberships[0].path?.names.map { String(decoding: $0, as: UTF8.self) } == ["a", "\u{301}b\r"])
+    @Test func `paths are compared byte by byte`() throws {
         #expect(try path("/e\u{301}") != path("/\u{e9}"))
+        #expect(try path("/a/\u{301}b\r").names.map { String(decoding: $0, as: UTF8.self) } == ["a", "\u{301}b\r"])
     }
 
     @Test func `mounts of control groups among others`() throws {
@@ -46,31 +33,22 @@ private func path(_ text: String) throws -> CgroupPath { try #require(CgroupPath
             42 31 0:38 /../.. /outside rw - cgroup2 cgroup2 rw
             43 31 0:39 / /- rw - fuse.cgroup2 cgroup2 rw
             """
-        let mounts = CgroupMount.parse(Array(text.utf8))
+        let mounts = try mounts(text)
         #expect(mounts.map(\.type) == ["cgroup", "cgroup2", "cgroup2"])
         #expect(mounts.map(\.mountPoint) == ["/sys/fs/cgroup/devices", "/mnt/a b\\c", "/outside"])
         #expect(mounts.map { $0.root?.description } == ["/", "/system.slice", nil])
         #expect(mounts.map(\.options) == [["rw", "devices"], ["rw", "nsdelegate"], ["rw"]])
     }
 
-    @Test(arguments: [
-        "", "-", "- - - -", "1 2 0:3 / /a rw", "1 2 0:3 / /a rw -", "1 2 0:3 / /a rw - cgroup2",
-        "1 2 0:3 / a rw - cgroup2 x rw",
-        "1 2 0:3 / /a rw shared:1 cgroup2 cgroup2 rw", "1 2 0:3 / /a\\04 rw - cgroup2 x rw",
-        "1 2 0:3 / /a\\ rw - cgroup2 x rw",
-        "1 2 0:3 / /a\\+10 rw - cgroup2 x rw", "1 2 0:3 / /a\\000 rw - cgroup2 x rw",
-        "1 2 0:3 / /a\\777 rw - cgroup2 x rw",
-    ])
-    func `a mount of another form is passed over`(line: String) {
-        #expect(CgroupMount.parse(Array(line.utf8)).isEmpty)
+    @Test(arguments: ["/ a", "/\\1 /a", "/ /a\\04", "/ /a\\000"])
+    func `a mount whose place makes no sense is passed over`(fields: String) throws {
+        #expect(try mounts("1 2 0:3 \(fields) rw - cgroup2 x rw").isEmpty)
     }
 
     @Test func `the group is found below the mount that shows it`() throws {
-        let mounts = CgroupMount.parse(
-            Array("1 2 0:3 /other /a rw - cgroup2 x rw\n1 2 0:3 /slice /b rw - cgroup2 x rw\n".utf8)
-        )
-        let container = try CgroupMembership.parse(Array("0::/slice/box/leaf".utf8))
-        let hook = try CgroupMembership.parse(Array("0::/elsewhere".utf8))
+        let mounts = try mounts("1 2 0:3 /other /a rw - cgroup2 x rw\n1 2 0:3 /slice /b rw - cgroup2 x rw\n")
+        let container = try memberships("0::/slice/box/leaf")
+        let hook = try memberships("0::/elsewhere")
         let found = try #require(try Cgroups.location(of: .unified, container, hook, mounts))
         #expect(found.map(\.mount.mountPoint) == ["/b"])
         #expect(found.map(\.leaf.description) == ["/box/leaf"])
@@ -79,9 +57,9 @@ private func path(_ text: String) throws -> CgroupPath { try #require(CgroupPath
     }
 
     @Test func `what cannot be found is an error`() throws {
-        let outside = try CgroupMembership.parse(Array("0::/../box".utf8))
-        let inside = try CgroupMembership.parse(Array("0::/box".utf8))
-        let root = try CgroupMembership.parse(Array("0::/".utf8))
+        let outside = try memberships("0::/../box")
+        let inside = try memberships("0::/box")
+        let root = try memberships("0::/")
         let failure = try #require(throws: Failure.self) {
             try Cgroups.location(of: .unified, outside, root, [])
         }

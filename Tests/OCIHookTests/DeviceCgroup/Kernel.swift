@@ -10,7 +10,7 @@ import VTPMProxy
 ///
 /// A test that needs more than there is is reported as skipped.
 enum Kernel {
-    private static let mounts = (try? read("/proc/self/mountinfo")).map(CgroupMount.parse) ?? []
+    private static let mounts = (try? Procfs().mountInfo()).map(CgroupMount.among) ?? []
 
     /// Where version 2 is mounted.
     static let unified = mounts.first { $0.type == "cgroup2" }?.mountPoint
@@ -35,10 +35,6 @@ enum Kernel {
         let count = readlink("/proc/self/exe", &buffer, buffer.count)
         let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
         return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/\(name)"
-    }
-
-    private static func read(_ path: String) throws(Failure) -> [UInt8] {
-        try Descriptor.open(path, .read).readAll(limit: 1 << 24, path)
     }
 }
 

@@ -39,14 +39,14 @@ import Testing
         let one = try start()
         let other = try VTPMUnderTest(in: temporary, stateID: "other")
         try other.create()
-        #expect(try processStatus(of: one.worker)["Uid"] != processStatus(of: other.worker)["Uid"])
+        #expect(try Procfs().status(of: one.worker)["Uid"] != Procfs().status(of: other.worker)["Uid"])
         try one.stop()
         try other.stop()
     }
 
     @Test func theSupervisorKeepsTwoCapabilities() throws {
         let tpm = try start()
-        let status = try processStatus(of: tpm.supervisor.process)
+        let status = try Procfs().status(of: tpm.supervisor.process)
         let mask = UInt64(1) << UInt64(CAP_KILL) | UInt64(1) << UInt64(CAP_IPC_LOCK)
         for field in ["CapPrm", "CapEff", "CapBnd"] {
             #expect(status[field].flatMap { UInt64($0, radix: 16) } == mask, "\(field)")
@@ -118,10 +118,4 @@ import Testing
         return String(decoding: bytes, as: UTF8.self)
             .split { $0 == "\n" }.map { $0.split(separator: " ").joined(separator: " ") + " " }.joined()
     }
-}
-
-/// The fields of `/proc/PID/status`.
-func processStatus(of process: pid_t) throws -> ProcessStatus {
-    let path = "/proc/\(process)/status"
-    return ProcessStatus(String(decoding: try Descriptor.open(path, .read).readAll(limit: 65536, path), as: UTF8.self))
 }

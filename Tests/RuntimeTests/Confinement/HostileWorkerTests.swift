@@ -124,7 +124,7 @@ import Testing
 
     /// The most memory that a process has had, in KiB.
     func peakMemory(of process: pid_t) throws -> Int {
-        let field = try processStatus(of: process)["VmHWM"]?.split(separator: " ").first
+        let field = try Procfs().status(of: process)["VmHWM"]?.split(separator: " ").first
         return try #require(field.flatMap { Int($0) })
     }
 }

@@ -25,10 +25,10 @@ struct Inherited {
     ///
     /// posix_spawn(3) has a child ignore them, and signal(2) leaves them as they are.
     func signals(_ field: String) throws -> UInt64 {
-        (UInt64(try processStatus(of: process)[field] ?? "", radix: 16) ?? .max) & ~(0b11 << 31)
+        (UInt64(try Procfs().status(of: process)[field] ?? "", radix: 16) ?? .max) & ~(0b11 << 31)
     }
 
-    func umask() throws -> String? { try processStatus(of: process)["Umask"] }
+    func umask() throws -> String? { try Procfs().status(of: process)["Umask"] }
 
     /// Fields from the third on, after the name.
     private func stat() throws -> [Substring] {
