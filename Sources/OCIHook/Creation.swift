@@ -213,7 +213,7 @@ extension Creation {
     ) throws(Failure) -> RegisteredTPM {
         try RegistrationLock.run(
             until: Deadline(milliseconds: Self.registrationLockPatience),
-            checking: { () throws(Failure) in try supervisor.check() }
+            checkCancellation: { () throws(Failure) in try supervisor.check() }
         ) { () throws(Failure) in
             while true {
                 let device = try ProxyDevice(from: control)

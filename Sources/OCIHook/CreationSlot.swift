@@ -1,7 +1,6 @@
 import CLinux
 import Glibc
 import Platform
-import RuntimeState
 import VTPMProxy
 
 /// A semaphore that limits how many containers get their TPMs at the same time.
@@ -29,26 +28,22 @@ enum CreationSlot {
 
     /// Waits for a slot until the deadline, and acquires it as ``tryAcquire(on:of:)`` does.
     ///
-    /// `goesOn` is called while waiting, and throws to end the wait.
-    ///
     /// - Throws: ``Failure`` if there was none in time.
     static func acquire(
         on control: borrowing Descriptor,
         of slots: Int = count,
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+        checkCancellation: CancellationCheck = {}
     ) throws(Failure) {
-        var pauses = Pauses()
-        while try !tryAcquire(on: control, of: slots) {
-            try goesOn()
-            guard !deadline.hasPassed else {
-                throw Failure(
-                    what,
-                    because: "too many other containers are being created",
-                    remedy: "start fewer at once, or give the hook a longer timeout"
-                )
-            }
-            pauses.sleep()
+        let isAcquired = try deadline.wait(checkCancellation: checkCancellation) { () throws(Failure) in
+            try tryAcquire(on: control, of: slots)
+        }
+        guard isAcquired else {
+            throw Failure(
+                what,
+                because: "too many other containers are being created",
+                remedy: "start fewer at once, or give the hook a longer timeout"
+            )
         }
     }
 
@@ -81,15 +76,20 @@ enum CreationSlot {
 enum RegistrationLock {
     /// Runs `body` with the lock, for which it waits until the deadline.
     ///
-    /// `goesOn` is called while waiting, and throws to end the wait. The control device is opened once more: flock(2)'s
-    /// lock belongs to the open file, which a duplicate shares, and the hook keeps its own open until it ends.
+    /// The control device is opened once more: flock(2)'s lock belongs to the open file, which a duplicate shares, and the
+    /// hook keeps its own open until it ends.
     static func run<Result>(
         until deadline: Deadline,
         at path: String = vtpmxPath,
-        checking goesOn: () throws(Failure) -> Void,
+        checkCancellation: CancellationCheck,
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let lock = try FileLock(of: .open(path, OpenOptions(O_RDWR)), until: deadline, path, checking: goesOn)
+        let lock = try FileLock(
+            of: .open(path, OpenOptions(O_RDWR)),
+            until: deadline,
+            path,
+            checkCancellation: checkCancellation
+        )
         let result = try body()
         lock.release()
         return result

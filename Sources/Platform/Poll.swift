@@ -1,52 +1,6 @@
 import CLinux
 import Glibc
 
-/// A point on the monotonic clock that a wait ends at.
-///
-/// Of Swift's own clocks each is a part of its concurrency runtime, which none of the programs has a use for.
-public struct Deadline: Comparable, Sendable {
-    /// In milliseconds of the clock.
-    private let end: Int
-
-    /// So many milliseconds from now.
-    public init(milliseconds: Int) {
-        end = Self.now + milliseconds
-    }
-
-    /// Milliseconds until then, rounded up; 0 when it has passed.
-    public var remaining: Int { max(end - Self.now, 0) }
-
-    /// CLOCK_BOOTTIME goes on while the host sleeps. clock_gettime(2)
-    private static var now: Int {
-        var time = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &time)
-        return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
-    }
-
-    /// Whether one deadline comes before another.
-    public static func < (one: Deadline, other: Deadline) -> Bool { one.end < other.end }
-
-    /// Whether it has passed.
-    public var hasPassed: Bool { remaining == 0 }
-}
-
-/// The pauses between looks at what tells nobody when it changes: ever longer ones.
-///
-/// Dozens that look all the time would keep the one that they wait for from going on.
-public struct Pauses {
-    /// In milliseconds.
-    private var next: CInt = 5
-
-    /// Begins with a short one.
-    public init() {}
-
-    /// Sleeps for one, 80 ms at most.
-    public mutating func sleep() {
-        poll(nil, 0, next)
-        next = min(next * 2, 80)
-    }
-}
-
 /// A set of descriptors to wait on. poll(2)
 public struct PollSet {
     private var entries: [pollfd] = []

@@ -26,14 +26,14 @@ public enum Registration {
     /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
     /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
     /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
-    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkServer` is called between looks
-    /// and throws when what serves the device has failed. POLLHUP on the server's descriptor means that the kernel refused
-    /// the TPM.
+    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkCancellation` is called between
+    /// looks and throws when what serves the device has failed. POLLHUP on the server's descriptor means that the kernel
+    /// refused the TPM.
     public static func wait(
         for device: borrowing ProxyDevice,
         patience: Int,
         sysfs: String = "/sys",
-        checkServer: () throws(Failure) -> Void
+        checkCancellation: CancellationCheck
     ) throws(Failure) -> RegisteredTPM {
         let number = device.number
         let what = "cannot register the vTPM tpm\(number) with the kernel"
@@ -42,33 +42,44 @@ public enum Registration {
             throw Failure(what, because: "\(sysfs) is not sysfs")
         }
         var others = try names(below: root)
-        var deadline = Deadline(milliseconds: patience)
         let lastDeadline = Deadline(milliseconds: patience * 12)
-        var waited = 0
+        // sysfs cannot be polled, so look again soon, but ever more seldom: on a busy host it is the looks that the worker
+        // would have to wait for.
+        var backoff = Backoff(first: 1, limit: 50, growth: 1.125)
         while true {
-            // The resource manager's device is added last (tpm_add_char_device).
-            if let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
-                let tpm = try deviceNumber("class/tpm/tpm\(number)/dev", below: root)
-            {
-                return RegisteredTPM(number: number, tpm: tpm, tpmrm: tpmrm)
-            }
-            try checkServer()
-            // POLLIN is for the worker; POLLHUP comes unasked. sysfs cannot be polled, so look again soon, but ever more
-            // seldom: on a busy host it is the looks that the worker would have to wait for.
-            let pause = min(max(waited / 8, 1), 50)
-            let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: pause))
-            waited += pause
-            guard events & CInt(POLLHUP | POLLERR) == 0 else {
-                throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
-            }
-            guard deadline.hasPassed else { continue }
+            var registered: RegisteredTPM?
+            let isRegistered = try Deadline(milliseconds: patience).wait(
+                backoff: backoff,
+                checkCancellation: { () throws(Failure) in
+                    try checkCancellation()
+                    // POLLIN is for the worker; POLLHUP comes unasked.
+                    let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: 0))
+                    guard events & CInt(POLLHUP | POLLERR) == 0 else {
+                        throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
+                    }
+                },
+                until: { () throws(Failure) in
+                    registered = try find(number, below: root)
+                    return registered != nil
+                }
+            )
+            if isRegistered, let registered { return registered }
             let now = try names(below: root)
             guard !now.isSubset(of: others), !lastDeadline.hasPassed else {
                 throw Failure(what, because: "it did not do so in time", remedy: "dmesg | grep -i tpm")
             }
             others = now
-            deadline = Deadline(milliseconds: patience)
+            backoff = Backoff(first: 50, limit: 50)
         }
+    }
+
+    /// Finds both devices of a vTPM; returns nil if they are not registered yet.
+    private static func find(_ number: UInt32, below root: borrowing Descriptor) throws(Failure) -> RegisteredTPM? {
+        // The resource manager's device is added last (tpm_add_char_device).
+        guard let tpmrm = try deviceNumber("class/tpmrm/tpmrm\(number)/dev", below: root),
+            let tpm = try deviceNumber("class/tpm/tpm\(number)/dev", below: root)
+        else { return nil }
+        return RegisteredTPM(number: number, tpm: tpm, tpmrm: tpmrm)
     }
 
     /// The numbers that the kernel would give the next vTPM; nil if it has no TPM driver.

@@ -253,6 +253,6 @@ import Testing
 
     private func withRegistrationLock(_ file: String, _ body: () throws(Failure) -> Void) throws(Failure) {
         let now = Deadline(milliseconds: 0)
-        try RegistrationLock.run(until: now, at: file, checking: { () throws(Failure) in }, body)
+        try RegistrationLock.run(until: now, at: file, checkCancellation: { () throws(Failure) in }, body)
     }
 }

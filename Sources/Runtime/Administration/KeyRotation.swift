@@ -51,32 +51,17 @@ public struct KeyRotation {
     public func run(patience: Int = KeyRotation.patience) throws(Failure) -> Report {
         var report = Report()
         let deadline = Deadline(milliseconds: patience)
-        var waiting = try repository.names()
-        while !waiting.isEmpty {
-            var next: [String] = []
-            for name in waiting {
-                do throws(Failure) {
-                    switch try rewrap(name) {
-                    case .done(.atRest): report.atRest += 1
-                    case .done(.running): report.running += 1
-                    case .nothingToDo: break
-                    case .busy: next.append(name)
-                    }
-                } catch let error where error.code == ENOTDIR {
-                    report.strangers.append(error)
-                } catch {
-                    report.refused.append(error)
-                }
-            }
-            guard next.isEmpty || !deadline.hasPassed else {
-                throw Failure(
-                    "cannot change the key of the state \(repository.path(of: next[0]))",
-                    because: "it is in use and its supervisor cannot be reached",
-                    remedy: "stop its container, and run vtpmctl key rotate again"
-                )
-            }
-            waiting = next
-            if !waiting.isEmpty { poll(nil, 0, 100) }
+        var busy = try repository.names()
+        let isDone = try deadline.wait(backoff: Backoff(first: 100, limit: 100)) { () throws(Failure) in
+            busy = rewrap(busy, &report)
+            return busy.isEmpty
+        }
+        guard isDone else {
+            throw Failure(
+                "cannot change the key of the state \(repository.path(of: busy[0]))",
+                because: "it is in use and its supervisor cannot be reached",
+                remedy: "stop its container, and run vtpmctl key rotate again"
+            )
         }
         report.undecryptable = try quarantine.rewrap(repository.keys, repository.disk) { report.refused.append($0) }
         if try repository.index.keyID() != nil { try repository.index.rewrap() }
@@ -104,6 +89,26 @@ public struct KeyRotation {
         case done(Place)
         case nothingToDo
         case busy
+    }
+
+    /// Writes states under the current key; returns those that are being started or stopped.
+    private func rewrap(_ names: [String], _ report: inout Report) -> [String] {
+        var busy: [String] = []
+        for name in names {
+            do throws(Failure) {
+                switch try rewrap(name) {
+                case .done(.atRest): report.atRest += 1
+                case .done(.running): report.running += 1
+                case .nothingToDo: break
+                case .busy: busy.append(name)
+                }
+            } catch let error where error.code == ENOTDIR {
+                report.strangers.append(error)
+            } catch {
+                report.refused.append(error)
+            }
+        }
+        return busy
     }
 
     private func rewrap(_ name: String) throws(Failure) -> Outcome {

@@ -37,20 +37,17 @@ public enum ControlSocket {
         var address = try address(in: directory)
         let number = socket.number
         try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, O_NONBLOCK) }
-        var pauses = Pauses()
-        while true {
-            do {
+        let isConnected = try deadline.wait { () throws(Failure) in
+            do throws(Failure) {
                 try withAddress(&address) { (pointer, length) throws(Failure) in
                     try systemCall("connect", what) { Glibc.connect(number, pointer, length) }
                 }
-                break
+                return true
             } catch let error where error.code == EAGAIN {
-                guard !deadline.hasPassed else {
-                    throw Failure(what, because: "it accepts no connection", code: EAGAIN)
-                }
-                pauses.sleep()
+                return false
             }
         }
+        guard isConnected else { throw Failure(what, because: "it accepts no connection", code: EAGAIN) }
         try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, 0) }
         return Channel(owning: socket, peer: "supervisor")
     }

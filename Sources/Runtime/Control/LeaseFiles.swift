@@ -31,13 +31,7 @@ public enum LeaseFiles {
     /// Returns false if somebody has it. It belongs to the open directory, and ends with the last descriptor of that.
     /// flock(2)
     public static func lock(_ directory: borrowing Descriptor) throws(Failure) -> Bool {
-        let number = directory.number
-        do {
-            try systemCall("flock", "cannot lock a lease") { flock(number, LOCK_EX | LOCK_NB) }
-            return true
-        } catch let error where error.code == EWOULDBLOCK {
-            return false
-        }
+        try directory.tryLock("cannot lock a lease")
     }
 
     /// Removes the directory of a lease with all that we put there, and nothing that has its name by now.

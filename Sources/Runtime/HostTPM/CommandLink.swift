@@ -8,9 +8,8 @@ struct CommandLink {
     /// Waits so many milliseconds.
     let pause: (Int) -> Void
 
-    /// How often a command is sent, and the pauses between, in milliseconds: about 12 seconds in all.
+    /// How often a command is sent: with the pauses between, for about 12 seconds.
     static let tries = 16
-    static func pauseLength(after tries: Int) -> Int { min(20 << min(tries, 10), 1000) }
 
     func failure(_ why: String, remedy: String? = nil) -> Failure {
         Failure(what, because: why, remedy: remedy)
@@ -31,6 +30,7 @@ struct CommandLink {
     func run(_ command: Command, accepting accepted: [ResponseCode] = []) throws(Failure) -> Answer {
         let bytes = try command.encoded()
         var tries = 1
+        var backoff = Backoff(first: 40, limit: 1000)
         while true {
             let raw = try transport.transmit(bytes)
             var reader = ByteReader(raw)
@@ -43,7 +43,7 @@ struct CommandLink {
             }
             // An error changes no session: the same bytes are good for another try. Part 1, 19.6.4
             if code.asksForAnotherTry, tries < Self.tries {
-                pause(Self.pauseLength(after: tries))
+                pause(backoff.next())
                 tries += 1
                 continue
             }

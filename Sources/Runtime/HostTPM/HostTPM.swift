@@ -15,7 +15,7 @@ public final class HostTPM {
 
     /// Uses a TPM that is reached this way.
     public convenience init(transport: any TPMTransport) {
-        self.init(transport: transport) { milliseconds in poll(nil, 0, CInt(milliseconds)) }
+        self.init(transport: transport) { sleep(milliseconds: $0) }
     }
 
     /// Waits for a busy TPM by calling `pause`, with milliseconds.

@@ -5,9 +5,14 @@ extension StateRepository {
     /// Keeps others from making, renaming or removing states' directories, for as long as the lock lives.
     package func lockForCreation(
         until deadline: Deadline,
-        _ goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+        checkCancellation: CancellationCheck = {}
     ) throws(Failure) -> FileLock {
-        try FileLock(directory: directory, until: deadline, "the states directory", checking: goesOn)
+        try FileLock(
+            directory: directory,
+            until: deadline,
+            "the states directory",
+            checkCancellation: checkCancellation
+        )
     }
 
     /// Makes a state's directory with its first file, so that it appears whole or not at all.

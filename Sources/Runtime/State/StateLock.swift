@@ -37,12 +37,10 @@ public struct StateUser: Equatable, Sendable {
     }
 }
 
-/// The lock against a second user of a state, held until its owner's process is gone. flock(2)
-///
-/// Not fcntl(2)'s: that one is lost as soon as the process closes any descriptor of the file.
+/// The lock against a second user of a state, whose file names the user.
 package struct StateLock: ~Copyable {
     package static let name = "lock"
-    private let file: Descriptor
+    private let lock: FileLock
 
     /// Takes the lock.
     ///
@@ -52,25 +50,22 @@ package struct StateLock: ~Copyable {
         in directory: borrowing Descriptor,
         of stateID: String,
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in }
+        checkCancellation: CancellationCheck = {}
     ) throws(Failure) {
         let what = "cannot use the state \"\(stateID)\""
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
-        let file = try Descriptor.openFile(Self.name, options, at: directory.number, as: "the state's lock")
-        let number = file.number
-        while true {
-            do {
-                try systemCall("flock", what) { flock(number, LOCK_EX | LOCK_NB) }
-                break
-            } catch let error where error.code == EWOULDBLOCK {
-                let holder = StateUser(try Self.content(of: file))
-                if deadline.hasPassed { throw Self.inUse(what, holder) }
-                if let holder, try holder.initProcess.isAlive() { throw Self.inUse(what, holder) }
-                try goesOn()
-                poll(nil, 0, 10)
-            }
-        }
-        self.file = file
+        lock = try FileLock(
+            of: .openFile(Self.name, options, at: directory.number, as: "the state's lock"),
+            until: deadline,
+            // Its user ends within milliseconds, and nobody else waits for it.
+            backoff: Backoff(limit: 10),
+            "the state",
+            checkCancellation: { () throws(Failure) in
+                if let user = try Self.livingUser(in: directory) { throw Self.inUse(what, user) }
+                try checkCancellation()
+            },
+            inUse: { (_) throws(Failure) in Self.inUse(what, try Self.lastUser(in: directory)) }
+        )
     }
 
     /// Takes the lock for an operator.
@@ -82,56 +77,50 @@ package struct StateLock: ~Copyable {
     ) throws(Failure) -> StateLock {
         // Whoever lists states has it for a moment.
         let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 1000))
-        if let last = StateUser(try content(of: lock.file)), try last.initProcess.isAlive() {
-            throw inUse("cannot use the state \"\(stateID)\"", last)
-        }
+        if let user = try livingUser(in: directory) { throw inUse("cannot use the state \"\(stateID)\"", user) }
         return lock
     }
 
     /// Who uses the state, where somebody does; nothing is changed.
     package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
-        let file: Descriptor
-        do {
-            file = try .openFile(name, .beneath(O_RDONLY), at: directory.number, as: "the state's lock")
-        } catch let error where error.code == ENOENT {
-            return nil
-        }
-        let number = file.number
-        do {
-            // Shared, and given back with the descriptor.
-            try systemCall("flock", "cannot examine the state's lock") { flock(number, LOCK_SH | LOCK_NB) }
-            return nil
-        } catch let error where error.code == EWOULDBLOCK {
-            return StateUser(try content(of: file))
-                ?? StateUser(containerID: "", initProcess: .init(process: 0, startTime: 0), supervisor: 0)
-        }
+        guard let file = try open(in: directory) else { return nil }
+        // Shared, and given back with the descriptor.
+        if try file.tryLock(shared: true, "cannot examine the state's lock") { return nil }
+        return try read(file)
+            ?? StateUser(containerID: "", initProcess: .init(process: 0, startTime: 0), supervisor: 0)
     }
 
     /// Who used the state last, as far as anybody has come to use it.
     package static func lastUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
-        do {
-            let options = OpenOptions.beneath(O_RDONLY)
-            return StateUser(
-                try content(of: .open(name, options, at: directory.number, as: "the state's lock"))
-            )
-        } catch let error where error.code == ENOENT {
-            return nil
-        }
+        guard let file = try open(in: directory) else { return nil }
+        return try read(file)
+    }
+
+    /// The last user, if its container's init lives.
+    private static func livingUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
+        guard let user = try lastUser(in: directory), try user.initProcess.isAlive() else { return nil }
+        return user
     }
 
     /// Writes down who has the lock, once it is certain that the state can be used.
     func name(_ user: StateUser) throws(Failure) {
         let what = "cannot write the state's lock"
-        let number = file.number
+        let number = lock.file.number
         try systemCall("ftruncate", what) { ftruncate(number, 0) }
         try systemCall("lseek", what) { lseek(number, 0, SEEK_SET) }
-        try file.writeAll(user.encoded, "the state's lock")
+        try lock.file.writeAll(user.encoded, "the state's lock")
     }
 
-    private static func content(of file: borrowing Descriptor) throws(Failure) -> [UInt8] {
-        let number = file.number
-        try systemCall("lseek", "cannot read the state's lock") { lseek(number, 0, SEEK_SET) }
-        return try file.readAll(limit: 65536, "the state's lock")
+    private static func open(in directory: borrowing Descriptor) throws(Failure) -> Descriptor? {
+        do {
+            return try .openFile(name, .beneath(O_RDONLY), at: directory.number, as: "the state's lock")
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+
+    private static func read(_ file: borrowing Descriptor) throws(Failure) -> StateUser? {
+        StateUser(try file.readAll(limit: 65536, "the state's lock"))
     }
 
     private static func inUse(_ what: String, _ holder: StateUser?) -> Failure {

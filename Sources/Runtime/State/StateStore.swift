@@ -40,7 +40,7 @@ public final class StateStore: StateKeeper {
     ///   - bundle: The bundle of the container that will use it.
     ///   - keptFor: How long the state is kept after its last use, in seconds; nil if until somebody removes it.
     ///   - deadline: How long to wait for a user that is about to let go.
-    ///   - goesOn: Called while waiting; throws when there is nothing to wait for any more.
+    ///   - checkCancellation: Called while waiting.
     ///   - making: Called with the new TPM's UUID before anything of a state is made, and with that of one that is not
     ///     complete, for ``MadeState``.
     /// - Returns: The store, and the TPM's state; a state that is not complete is to be manufactured.
@@ -54,7 +54,7 @@ public final class StateStore: StateKeeper {
         bundle: String = "",
         keptFor: UInt64? = nil,
         until deadline: Deadline,
-        checking goesOn: () throws(Failure) -> Void = { () throws(Failure) in },
+        checkCancellation: CancellationCheck = {},
         making: ([UInt8]) throws(Failure) -> Void = { (_) throws(Failure) in }
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateName.encoded(stateID)
@@ -63,9 +63,9 @@ public final class StateStore: StateKeeper {
         if let existing = try repository.open(name) {
             directory = existing
         } else {
-            directory = try create(name, stateID, formerID, in: repository, until: deadline, goesOn, making)
+            directory = try create(name, stateID, formerID, in: repository, until: deadline, checkCancellation, making)
         }
-        let lock = try StateLock(in: directory, of: stateID, until: deadline, checking: goesOn)
+        let lock = try StateLock(in: directory, of: stateID, until: deadline, checkCancellation: checkCancellation)
         if try repository.isDiscarded(directory, name) {
             return try open(
                 stateID,
@@ -75,7 +75,7 @@ public final class StateStore: StateKeeper {
                 bundle: bundle,
                 keptFor: keptFor,
                 until: deadline,
-                checking: goesOn,
+                checkCancellation: checkCancellation,
                 making: making
             )
         }
@@ -195,11 +195,11 @@ public final class StateStore: StateKeeper {
         _ formerID: String?,
         in repository: StateRepository,
         until deadline: Deadline,
-        _ goesOn: () throws(Failure) -> Void,
+        _ checkCancellation: CancellationCheck,
         _ making: ([UInt8]) throws(Failure) -> Void
     ) throws(Failure) -> Descriptor {
         let path = repository.path(of: name)
-        let guardian = try repository.lockForCreation(until: deadline, goesOn)
+        let guardian = try repository.lockForCreation(until: deadline, checkCancellation: checkCancellation)
         defer { withExtendedLifetime(guardian) {} }
         if let existing = try repository.open(name) { return existing }
         try repository.settleRemoval(of: name)

@@ -27,7 +27,7 @@ struct LeaseDirectory: ~Copyable {
         guard !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else {
             throw Failure(what, because: "that is no name of a lease")
         }
-        var pauses = Pauses()
+        var backoff = Backoff()
         for _ in 0..<Self.attempts {
             if let made = try Self.make(name, in: runDirectory, what) {
                 self.directory = made.directory
@@ -36,7 +36,7 @@ struct LeaseDirectory: ~Copyable {
                 self.name = name
                 return
             }
-            pauses.sleep()
+            sleep(milliseconds: backoff.next())
         }
         throw Failure(what, because: "others remove it while it is made")
     }

@@ -88,7 +88,7 @@ struct ReceivedStart: ~Copyable {
     }
 
     /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.
-    borrowing func checkThatItGoesOn(_ hook: Channel) throws(Failure) {
+    borrowing func checkCancellation(_ hook: Channel) throws(Failure) {
         guard try initProcess.isAlive() else {
             throw Failure("cannot start the vTPM", because: "the container's init ended")
         }

@@ -113,7 +113,7 @@ extension Supervisor {
             bundle: request.bundle,
             keptFor: storage.keptFor,
             until: Deadline(milliseconds: lockPatience),
-            checking: { () throws(Failure) in try start.checkThatItGoesOn(hook) },
+            checkCancellation: { () throws(Failure) in try start.checkCancellation(hook) },
             making: { (uuid) throws(Failure) in
                 let made = MadeState(stateID: storage.stateID, uuid: uuid, user: user)
                 try lease.write(LeaseFiles.madeState, made.encoded)

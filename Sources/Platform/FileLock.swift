@@ -1,0 +1,75 @@
+import Glibc
+
+extension Descriptor {
+    /// Takes the lock of the open file; returns false if another open file has it.
+    ///
+    /// The lock is exclusive, or shared with others that are. It ends with the last descriptor of this open file. flock(2)
+    public borrowing func tryLock(shared: Bool = false, _ what: @autoclosure () -> String) throws(Failure) -> Bool {
+        let number = self.number
+        do {
+            try systemCall("flock", what()) { flock(number, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) }
+            return true
+        } catch let error where error.code == EWOULDBLOCK {
+            return false
+        }
+    }
+}
+
+/// A lock on a file or a directory, held until its owner is gone. flock(2)
+///
+/// Not fcntl(2)'s: that one is lost as soon as the process closes any descriptor of the file.
+public struct FileLock: ~Copyable {
+    /// What is locked.
+    public let file: Descriptor
+
+    /// Takes the lock of an open file or directory, and waits for it until the deadline.
+    ///
+    /// The lock is exclusive, or shared with others that are. `object` is for errors.
+    ///
+    /// - Throws: What `inUse` makes of the error, if another process has the lock until then.
+    public init(
+        of file: consuming Descriptor,
+        shared: Bool = false,
+        until deadline: Deadline,
+        backoff: Backoff = Backoff(),
+        _ object: String,
+        checkCancellation: CancellationCheck = {},
+        inUse: (_ error: Failure) throws(Failure) -> Failure = { $0 }
+    ) throws(Failure) {
+        let what = "cannot lock \(object)"
+        let file = file
+        let isLocked = try deadline.wait(backoff: backoff, checkCancellation: checkCancellation) { () throws(Failure) in
+            try file.tryLock(shared: shared, what)
+        }
+        guard isLocked else { throw try inUse(Failure(what, because: "another process has it")) }
+        self.file = file
+    }
+
+    /// Takes the lock of a directory itself.
+    public init(
+        directory: borrowing Descriptor,
+        shared: Bool = false,
+        until deadline: Deadline,
+        _ object: String,
+        checkCancellation: CancellationCheck = {}
+    ) throws(Failure) {
+        // A descriptor of its own: the lock belongs to the open file.
+        let file = try Descriptor.open(".", .directory, at: directory.number, as: object)
+        try self.init(of: file, shared: shared, until: deadline, object, checkCancellation: checkCancellation)
+    }
+
+    /// Takes the lock of a file that is there for nothing else.
+    public init(
+        _ name: String,
+        in directory: borrowing Descriptor,
+        until deadline: Deadline,
+        _ object: String
+    ) throws(Failure) {
+        let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
+        let file = try Descriptor.openFile(name, options, at: directory.number, as: "the lock of \(object)")
+        try self.init(of: file, until: deadline, object)
+    }
+
+    /// Gives the lock back now.
+    public consuming func release() {}
+}
