@@ -16,7 +16,7 @@ extension Supervisor {
             } catch {
                 handle(.failed(error))
                 // Not as fast as it goes, where even poll(2) fails.
-                poll(nil, 0, 100)
+                sleep(milliseconds: 100)
             }
         }
         if let abandonment { throw abandonment }
