@@ -19,8 +19,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState",
-    "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
+    "CLinux", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
+    "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
 
 /// What lies beside them and is no source.
@@ -82,9 +82,13 @@ let package = Package(
 
         // The vTPM's life. One target per folder, so that a program links no more than it runs.
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
-        library("RuntimeLease", path: "Runtime/Lease", ["Platform", "RuntimeControl"]),
         library("RuntimeConfinement", path: "Runtime/Confinement", ["Platform", "CLibSeccomp", "CLinux"]),
         library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
+        library(
+            "RuntimeLease",
+            path: "Runtime/Lease",
+            ["Platform", "RuntimeControl", "RuntimeState", "CLinux"]
+        ),
         library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "RuntimeState", "CLibCrypto", "CLinux"]),
         library(
             "RuntimeKeys",
@@ -101,8 +105,8 @@ let package = Package(
             "RuntimeSupervisor",
             path: "Runtime/Supervisor",
             [
-                "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM", "RuntimeState",
-                "CLinux",
+                "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
+                "RuntimeState", "CLinux",
             ]
         ),
         library(

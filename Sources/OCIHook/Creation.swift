@@ -32,7 +32,7 @@ public struct Creation {
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(installation.leases)
         try runDirectory.requireOwn(files: [], installation.leases)
-        let leaseName = try StateName.lease(containerID: state.id, bundle: state.bundle)
+        let leaseName = try Lease.name(containerID: state.id, bundle: state.bundle)
         // The nodes of a first call would be in the way of everything below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
@@ -43,7 +43,7 @@ public struct Creation {
         // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try startSupervisor()
         let leftovers = Leftovers(on: installation, setting)
-        defer { supervisor.abandonUnlessCommitted(leaseName, in: runDirectory, leftovers) }
+        defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
 
         // Nothing is made for a container that cannot have its TPM.
@@ -84,12 +84,12 @@ public struct Creation {
 extension Creation {
     /// Refuses a second hook call for a container that lives and has its lease: it would get a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
-        guard let directory = try LeaseFiles.open(leaseName, in: runDirectory),
-            let lease = try Lease.read(in: directory, leaseName), try lease.initProcess.isAlive()
+        guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
+            try lease.initProcess.isAlive()
         else { return }
         throw Failure(
             "cannot start the vTPM",
-            because: "container \"\(state.id)\" has one already (init \(lease.initPID))",
+            because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
             remedy: "configure the hook for createRuntime or for prestart, and not for both"
         )
     }
@@ -233,7 +233,7 @@ extension Creation {
     /// Whether a living container's lease names this number; a lease that cannot be read names none.
     private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
         var isReserved = false
-        _ = try Leases.each(in: runDirectory) { (_, _, lease) throws(Failure) in
+        _ = try Leases.each(in: runDirectory) { (_, lease) throws(Failure) in
             guard let lease, lease.tpmNumber == number, try lease.initProcess.isAlive() else { return }
             isReserved = true
         }

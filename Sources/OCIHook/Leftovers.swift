@@ -21,9 +21,9 @@ struct Leftovers {
     /// Removes all; what cannot be read or removed is named in the log, and passed over.
     func removeAll(in runDirectory: borrowing Descriptor) {
         do throws(Failure) {
-            let problems = try Leases.each(in: runDirectory) { (name, directory, lease) throws(Failure) in
+            let problems = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
                 do throws(Failure) {
-                    try remove(name, directory, lease, in: runDirectory)
+                    try remove(opened, lease, in: runDirectory)
                 } catch {
                     Log.error("\(error)")
                 }
@@ -36,13 +36,12 @@ struct Leftovers {
 
     /// Removes one, where it is a leftover.
     func remove(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) {
-        guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return }
-        try remove(name, directory, Lease.read(in: directory, name), in: runDirectory)
+        guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
+        try remove(opened, opened.read(), in: runDirectory)
     }
 
     private func remove(
-        _ name: String,
-        _ directory: borrowing Descriptor,
+        _ opened: borrowing OpenLease,
         _ lease: Lease?,
         in runDirectory: borrowing Descriptor
     ) throws(Failure) {
@@ -51,22 +50,18 @@ struct Leftovers {
             guard try !lease.initProcess.isAlive(), try !lease.supervisor.isAlive() else { return }
         }
         // Held while it is removed, so that nobody else does.
-        guard try LeaseFiles.lock(directory) else { return }
+        guard try opened.lock() else { return }
         // Nor did its container execute anything while its hook was at it.
-        if let made = try MadeState.read(in: directory, name), try made.user.initProcess.isAlive() { return }
-        try undo(name, directory, in: runDirectory)
+        if let made = try opened.madeState(), try made.user.initProcess.isAlive() { return }
+        try undo(opened, in: runDirectory)
     }
 
     /// Removes a lease whose supervisor has ended, and the state that it made for a container which never came to be.
     ///
     /// Where that fails both stay, so that it is tried again.
-    func undo(
-        _ name: String,
-        _ directory: borrowing Descriptor,
-        in runDirectory: borrowing Descriptor
-    ) throws(Failure) {
-        if let made = try MadeState.read(in: directory, name) { try discard(made) }
-        try LeaseFiles.remove(name, directory, in: runDirectory)
+    func undo(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) throws(Failure) {
+        if let made = try lease.madeState() { try discard(made) }
+        try lease.remove(from: runDirectory)
     }
 
     private func discard(_ made: MadeState) throws(Failure) {
@@ -80,24 +75,5 @@ struct Leftovers {
         }
         guard isDiscarded else { return }
         Log.notice("state \"\(made.stateID)\" was made for a container that never came to be, and is removed")
-    }
-}
-
-extension MadeState {
-    /// Reads which state a creation was making; nil if it was making none, or is complete.
-    fileprivate static func read(
-        in directory: borrowing Descriptor,
-        _ lease: String
-    ) throws(Failure) -> MadeState? {
-        let name = "\(LeaseFiles.madeState) of the lease \(lease)"
-        let content: [UInt8]
-        do {
-            content = try Descriptor.openFile(LeaseFiles.madeState, .beneath(O_RDONLY), at: directory.number, as: name)
-                .readAll(limit: 65536, name)
-        } catch let error where error.code == ENOENT {
-            return nil
-        }
-        // Its writer was killed in between, before anything of a state was made.
-        return MadeState(content)
     }
 }

@@ -32,25 +32,26 @@ public struct Removal {
         } catch let error where error.code == ENOENT {
             return
         }
-        let name = try StateName.lease(containerID: state.id, bundle: state.bundle)
-        guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return }
-        try awaitSupervisor(in: directory)
+        let name = try Lease.name(containerID: state.id, bundle: state.bundle)
+        guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
+        try awaitSupervisor(in: opened.directory)
 
         // Meanwhile a new container of the same ID may have been created: its lease is another directory.
-        guard try LeaseFiles.isStill(name, directory, in: runDirectory) else { return }
+        guard try opened.isCurrent(in: runDirectory) else { return }
         let leftovers = Leftovers(on: installation, setting)
-        guard let lease = try Lease.read(in: directory, name) else {
+        guard let lease = try opened.read() else {
             // Its hook was killed, or is at it.
             return try leftovers.remove(name, in: runDirectory)
         }
         guard try !lease.initProcess.isAlive() else {
             // Its number must stay taken for as long as it could use its node.
-            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(lease.initPID) is alive")
+            let pid = lease.initProcess.process
+            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(pid) is alive")
             return
         }
         try lease.supervisor.killAndWait()
         try lease.worker.killAndWait()
-        try leftovers.undo(name, directory, in: runDirectory)
+        try leftovers.undo(opened, in: runDirectory)
     }
 
     /// Waits until the supervisor has cleaned up and ended, or for so long as there is time for it.

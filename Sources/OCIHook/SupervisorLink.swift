@@ -11,9 +11,10 @@ final class SupervisorLink {
     /// Its process, until it is waited for.
     private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
-    private var hasRequest = false
+    /// The name of its lease, once it has its request.
+    private var leaseName: String?
     private var isCommitted = false
-    private var lease: Descriptor?
+    private var lease: OpenLease?
 
     /// The supervisor's process ID.
     let process: pid_t
@@ -24,14 +25,14 @@ final class SupervisorLink {
     /// Ends the supervisor of a container that does not come to be, and undoes what it has not, if it was killed.
     ///
     /// It has to be called however the creation ends, and waits for the supervisor for up to 5 s.
-    func abandonUnlessCommitted(_ leaseName: String, in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
+    func abandonUnlessCommitted(in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
         guard !isCommitted else { return }
         abandon()
         // Before, whatever lease there is is not its.
-        guard hasRequest else { return }
+        guard let leaseName else { return }
         do throws(Failure) {
             switch lease.take() {
-            case .some(let own): try leftovers.undo(leaseName, own, in: runDirectory)
+            case .some(let own): try leftovers.undo(own, in: runDirectory)
             case .none: try leftovers.remove(leaseName, in: runDirectory)
             }
         } catch {
@@ -68,7 +69,7 @@ final class SupervisorLink {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
         do {
             try channel.send(HookRequest.start(request), descriptors: descriptors)
-            hasRequest = true
+            leaseName = request.leaseName
             for key in keys { try channel.send(HookRequest.key, key.key) }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. What it had said before is still there.
@@ -80,17 +81,17 @@ final class SupervisorLink {
     /// Waits until the TPM has started up; returns its worker's process ID, and the libtpms that it runs.
     func awaitReady() throws(Failure) -> (worker: pid_t, library: LibraryVersion) {
         var message = try nextMessage()
-        guard case .ready(let worker, let library)? = HookReply(message), let lease = message.descriptors.take() else {
-            throw confused
-        }
-        self.lease = consume lease
+        guard case .ready(let worker, let library)? = HookReply(message), let leaseName,
+            let directory = message.descriptors.take()
+        else { throw confused }
+        lease = OpenLease(leaseName, directory)
         return (worker, library)
     }
 
     /// Writes the lease into the directory that the supervisor has made for it, whatever its name leads to by now.
     func write(_ lease: Lease) throws(Failure) {
         switch self.lease {
-        case .some(let directory): try lease.write(in: directory)
+        case .some(let own): try own.write(lease)
         case .none: throw confused
         }
     }

@@ -26,14 +26,27 @@ struct List: ParsableCommand {
         let reason: String?
 
         enum Keys: String, CodingKey {
-            case health
-            case generation
-            case reason
+            case containerID, bundle, stateID
+            case initPID, initStartTime, supervisorPID, supervisorStartTime, workerPID, workerStartTime
+            case libtpms, tpmNumber, tpm, tpmrm
+            case health, generation, reason
         }
 
         func encode(to encoder: any Encoder) throws {
-            try lease.encode(to: encoder)
             var container = encoder.container(keyedBy: Keys.self)
+            try container.encode(lease.containerID, forKey: .containerID)
+            try container.encode(lease.bundle, forKey: .bundle)
+            try container.encodeIfPresent(lease.stateID, forKey: .stateID)
+            try container.encode(lease.initProcess.process, forKey: .initPID)
+            try container.encode(lease.initProcess.startTime, forKey: .initStartTime)
+            try container.encode(lease.supervisor.process, forKey: .supervisorPID)
+            try container.encode(lease.supervisor.startTime, forKey: .supervisorStartTime)
+            try container.encode(lease.worker.process, forKey: .workerPID)
+            try container.encode(lease.worker.startTime, forKey: .workerStartTime)
+            try container.encodeIfPresent(lease.library.map { "\($0)" }, forKey: .libtpms)
+            try container.encode(lease.tpmNumber, forKey: .tpmNumber)
+            try container.encode(lease.tpm, forKey: .tpm)
+            try container.encode(lease.tpmrm, forKey: .tpmrm)
             try container.encode(health, forKey: .health)
             try container.encodeIfPresent(generation, forKey: .generation)
             try container.encodeIfPresent(reason, forKey: .reason)
@@ -52,9 +65,9 @@ struct List: ParsableCommand {
 
     private func load(from runDirectory: borrowing Descriptor) throws(Failure) -> [Entry] {
         var entries: [Entry] = []
-        let problems = try Leases.each(in: runDirectory) { (name, directory, lease) throws(Failure) in
-            guard let lease else { return removeLeftover(name, directory, in: runDirectory) }
-            let status = status(in: directory)
+        let problems = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
+            guard let lease else { return removeLeftover(opened, in: runDirectory) }
+            let status = status(in: opened.directory)
             entries.append(
                 Entry(
                     lease: lease,
@@ -71,16 +84,10 @@ struct List: ParsableCommand {
     /// Removes what a creation has left whose hook and supervisor were both killed.
     ///
     /// Where it was making a state, the next creation or poststop removes both, since that takes the keys.
-    private func removeLeftover(
-        _ name: String,
-        _ directory: borrowing Descriptor,
-        in runDirectory: borrowing Descriptor
-    ) {
+    private func removeLeftover(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) {
         do throws(Failure) {
-            guard try LeaseFiles.lock(directory),
-                faccessat(directory.number, LeaseFiles.madeState, F_OK, 0) != 0
-            else { return }
-            try LeaseFiles.remove(name, directory, in: runDirectory)
+            guard try lease.lock(), !lease.namesMadeState() else { return }
+            try lease.remove(from: runDirectory)
         } catch {
             complain("vtpmctl: \(error)")
         }
@@ -108,8 +115,9 @@ struct List: ParsableCommand {
                 + entries.map { entry in
                     let lease = entry.lease
                     return [
-                        lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)", "\(lease.initPID)",
-                        "\(lease.supervisorPID)", lease.libtpms ?? "-", entry.health,
+                        lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)",
+                        "\(lease.initProcess.process)", "\(lease.supervisor.process)",
+                        lease.library.map { "\($0)" } ?? "-", entry.health,
                     ]
                 }
         )

@@ -340,7 +340,7 @@ tpm_exists() {
     local tpms=(/sys/class/tpm/*)
     [[ ${tpms[*]} != "$tpms_at_first" ]]
 }
-lease_exists() { compgen -G "$LEASES/*/lease.json" >/dev/null; }
+lease_exists() { compgen -G "$LEASES/*/lease" >/dev/null; }
 
 device_number() { # CLASS NUMBER
     cat "/sys/class/$1/$1$2/dev"

@@ -23,7 +23,7 @@ import Testing
         installation = Installation(below: path, programs: "/nowhere")
         runDirectory = try openOwnDirectory(installation.leases)
         state = try ContainerState(parsing: Array(#"{"id": "web", "pid": 0, "bundle": "/bundle"}"#.utf8))
-        leaseName = try StateName.lease(containerID: "web", bundle: "/bundle")
+        leaseName = try Lease.name(containerID: "web", bundle: "/bundle")
         try write("config.toml", "")
     }
 
@@ -35,13 +35,6 @@ import Testing
     private var setting: HookSetting { HookSetting(configurationPath: "\(path)/config.toml") }
 
     private var leftovers: Leftovers { Leftovers(on: installation, setting) }
-
-    private func openLease() throws -> Descriptor {
-        guard let directory = try LeaseFiles.open("lease", in: runDirectory) else {
-            throw Failure("cannot test", because: "there is no lease")
-        }
-        return directory
-    }
 
     private func write(_ name: String, _ text: String) throws {
         let options = OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
@@ -55,10 +48,10 @@ import Testing
         _ name: String,
         of initProcess: ProcessIdentity? = nil,
         number: UInt32 = 0
-    ) throws -> Descriptor {
-        let directory = try openOwnDirectory("\(installation.leases)/\(name)")
-        _ = try ControlSocket.listen(in: directory)
-        guard let initProcess else { return directory }
+    ) throws -> OpenLease {
+        let opened = OpenLease(name, try openOwnDirectory("\(installation.leases)/\(name)"))
+        _ = try ControlSocket.listen(in: opened.directory)
+        guard let initProcess else { return opened }
         let lease = Lease(
             containerID: name,
             bundle: "/bundle",
@@ -71,15 +64,15 @@ import Testing
             tpm: "10:224",
             tpmrm: "253:65536"
         )
-        try lease.write(in: directory)
-        return directory
+        try opened.write(lease)
+        return opened
     }
 
     /// Which leases are read, and what is said of those that cannot be.
     private func read() throws -> (found: [String], problems: [String]) {
         var found: [String] = []
-        let problems = try Leases.each(in: runDirectory) { (name, _, lease) throws(Failure) in
-            found.append(lease == nil ? "\(name), unfinished" : name)
+        let problems = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
+            found.append(lease == nil ? "\(opened.name), unfinished" : opened.name)
         }
         return (found, problems.map(\.description))
     }
@@ -88,12 +81,11 @@ import Testing
         let old = try makeLease("lease", of: dead)
         #expect(rename("\(installation.leases)/lease", "\(path)/aside") == 0)
         try makeLease("lease", of: dead)
-        try LeaseFiles.remove("lease", old, in: runDirectory)
+        try old.remove(from: runDirectory)
         #expect(try read().found == ["lease"])
         // Its own files go all the same.
         #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/aside") == [])
-        let own = try openLease()
-        try LeaseFiles.remove("lease", own, in: runDirectory)
+        try OpenLease.open("lease", in: runDirectory)?.remove(from: runDirectory)
         #expect(try leases() == [])
     }
 
@@ -104,10 +96,10 @@ import Testing
         try makeLease("living", of: me)
         // Its supervisor works on it.
         let begun = try makeLease("begun")
-        #expect(try LeaseFiles.lock(begun))
+        #expect(try begun.lock())
         leftovers.removeAll(in: runDirectory)
         #expect(try leases() == ["begun", "living"])
-        withExtendedLifetime(begun.number) {}
+        withExtendedLifetime(begun.name) {}
     }
 
     @Test func `poststop removes what was left half-way`() throws {
@@ -117,11 +109,11 @@ import Testing
     }
 
     @Test func `poststop leaves a creation alone that goes on`() throws {
-        let directory = try makeLease(leaseName)
-        #expect(try LeaseFiles.lock(directory))
+        let lease = try makeLease(leaseName)
+        #expect(try lease.lock())
         try Removal(of: state, on: installation, setting).run()
         #expect(try leases() == [leaseName])
-        withExtendedLifetime(directory.number) {}
+        withExtendedLifetime(lease.name) {}
     }
 
     /// Each bad entry is named, and the good ones before and after it are read.
@@ -156,7 +148,7 @@ import Testing
 
     /// Makes a state as a supervisor does that is then killed, and leaves its lease.
     private func leaveState(_ stateID: String, by user: StateUser, isWritten: Bool = true) throws {
-        let directory = try makeLease(leaseName)
+        let lease = try makeLease(leaseName)
         let host = try HostStore(installation, Configuration(), credentialsDirectory: nil)
         let opened = try StateStore.open(
             stateID,
@@ -168,7 +160,7 @@ import Testing
                 let file = try Descriptor.open(
                     LeaseFiles.madeState,
                     .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
-                    at: directory.number
+                    at: lease.directory.number
                 )
                 try file.writeAll(made.encoded, LeaseFiles.madeState)
             }

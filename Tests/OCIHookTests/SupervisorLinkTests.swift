@@ -30,11 +30,11 @@ import Testing
 
     private var hasLease: Bool { FileManager.default.fileExists(atPath: "\(path)/lease") }
 
-    private func openLease() throws -> Descriptor {
-        guard let directory = try LeaseFiles.open("lease", in: runDirectory) else {
+    private func openLease() throws -> OpenLease {
+        guard let lease = try OpenLease.open("lease", in: runDirectory) else {
             throw Failure("cannot test", because: "there is no lease")
         }
-        return directory
+        return lease
     }
 
     private func link(over channel: Channel) throws -> SupervisorLink {
@@ -77,7 +77,7 @@ import Testing
 
     @Test func `a predecessor's lease stays where there was no request`() throws {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
-        try link(over: pair.near).abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        try link(over: pair.near).abandonUnlessCommitted(in: runDirectory, leftovers)
         #expect(hasLease)
     }
 
@@ -85,7 +85,7 @@ import Testing
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let link = try link(over: pair.near)
         try begin(link)
-        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        link.abandonUnlessCommitted(in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}
         #expect(!hasLease)
     }
@@ -96,8 +96,8 @@ import Testing
         let link = try link(over: pair.near)
         try begin(link)
         let successor = try openLease()
-        #expect(try LeaseFiles.lock(successor))
-        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        #expect(try successor.lock())
+        link.abandonUnlessCommitted(in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}
         #expect(hasLease)
     }
@@ -109,7 +109,7 @@ import Testing
         try begin(link)
         let own = try openLease()
         let ready = HookReply.ready(worker: getpid(), library: LibraryVersion(0, 9, 2))
-        try pair.far.send(ready, descriptors: [own.number])
+        try pair.far.send(ready, descriptors: [own.directory.number])
         let (worker, library) = try link.awaitReady()
         #expect(worker == getpid())
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)
@@ -129,12 +129,8 @@ import Testing
                 tpmrm: "253:65536"
             )
         )
-        let lease = try String(
-            decoding: Data(contentsOf: URL(fileURLWithPath: "\(path)/aside/\(LeaseFiles.lease)")),
-            as: UTF8.self
-        )
-        #expect(lease.contains("\"libtpms\" : \"0.9.2\""))
-        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        #expect(try own.read()?.library == LibraryVersion(0, 9, 2))
+        link.abandonUnlessCommitted(in: runDirectory, leftovers)
         withExtendedLifetime(pair) {}
         #expect(hasLease)
         #expect(try FileManager.default.contentsOfDirectory(atPath: "\(path)/aside") == [])
@@ -147,7 +143,7 @@ import Testing
         let link = try link(over: deserted(saying: words, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description == words)
-        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        link.abandonUnlessCommitted(in: runDirectory, leftovers)
         #expect(hasLease)
     }
 
@@ -156,6 +152,6 @@ import Testing
         let link = try link(over: deserted(saying: nil, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description.contains("the supervisor ended") == true)
-        link.abandonUnlessCommitted("lease", in: runDirectory, leftovers)
+        link.abandonUnlessCommitted(in: runDirectory, leftovers)
     }
 }

@@ -158,8 +158,8 @@ public struct KeyRotation {
         guard let run = try? Descriptor.open(leases, .directory) else { return false }
         for name in try Leases.names(in: run) {
             // What is no lease, or nobody's, has no such supervisor.
-            guard let directory = try? LeaseFiles.open(name, in: run),
-                let channel = try? ControlSocket.connect(in: directory),
+            guard let lease = try? OpenLease.open(name, in: run),
+                let channel = try? ControlSocket.connect(in: lease.directory),
                 (try? ControlSocket.supervisor(at: channel)) == user.supervisor
             else { continue }
             return try ask(channel, user)

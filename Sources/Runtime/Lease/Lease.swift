@@ -1,30 +1,24 @@
-import FoundationEssentials
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeState
 
-/// What the hook writes down about a container's vTPM: `lease.json` in the lease's directory.
-public struct Lease: Codable, Equatable, Sendable {
+/// What the hook writes down about a container's vTPM, for as long as the container lives.
+public struct Lease: Equatable, Sendable {
     /// The container's ID, unique per runtime and engine only.
     public var containerID: String
     /// The container's bundle, which tells apart containers of the same ID.
     public var bundle: String
-    /// The state's ID; nothing where the state is ephemeral.
+    /// The state's ID; nil if the state is ephemeral.
     public var stateID: String?
     /// The container's init.
-    public var initPID: Int32
-    /// When the init started, in clock ticks since boot.
-    public var initStartTime: UInt64
+    public var initProcess: ProcessIdentity
     /// The supervisor.
-    public var supervisorPID: Int32
-    /// When the supervisor started, in clock ticks since boot.
-    public var supervisorStartTime: UInt64
+    public var supervisor: ProcessIdentity
     /// The worker.
-    public var workerPID: Int32
-    /// When the worker started, in clock ticks since boot.
-    public var workerStartTime: UInt64
-    /// The version of libtpms that serves the vTPM; nothing in a lease of a release that did not record it.
-    public var libtpms: String?
+    public var worker: ProcessIdentity
+    /// The version of libtpms that serves the vTPM; nil in a lease of a release that did not record it.
+    public var library: LibraryVersion?
     /// N of the host's `/dev/tpmN`: taken for as long as the init lives.
     public var tpmNumber: UInt32
     /// The device number of `/dev/tpm0` in the container, `major:minor`.
@@ -32,7 +26,7 @@ public struct Lease: Codable, Equatable, Sendable {
     /// The device number of `/dev/tpmrm0` in the container, `major:minor`.
     public var tpmrm: String
 
-    /// Collects them.
+    /// A lease with these fields.
     public init(
         containerID: String,
         bundle: String,
@@ -40,7 +34,7 @@ public struct Lease: Codable, Equatable, Sendable {
         initProcess: ProcessIdentity,
         supervisor: ProcessIdentity,
         worker: ProcessIdentity,
-        library: LibraryVersion,
+        library: LibraryVersion?,
         tpmNumber: UInt32,
         tpm: String,
         tpmrm: String
@@ -48,130 +42,110 @@ public struct Lease: Codable, Equatable, Sendable {
         self.containerID = containerID
         self.bundle = bundle
         self.stateID = stateID
-        self.initPID = initProcess.process
-        self.initStartTime = initProcess.startTime
-        self.supervisorPID = supervisor.process
-        self.supervisorStartTime = supervisor.startTime
-        self.workerPID = worker.process
-        self.workerStartTime = worker.startTime
-        self.libtpms = "\(library)"
+        self.initProcess = initProcess
+        self.supervisor = supervisor
+        self.worker = worker
+        self.library = library
         self.tpmNumber = tpmNumber
         self.tpm = tpm
         self.tpmrm = tpmrm
     }
 
-    /// The container's init.
-    public var initProcess: ProcessIdentity { ProcessIdentity(process: initPID, startTime: initStartTime) }
-
-    /// The supervisor.
-    public var supervisor: ProcessIdentity { ProcessIdentity(process: supervisorPID, startTime: supervisorStartTime) }
-
-    /// The worker.
-    public var worker: ProcessIdentity { ProcessIdentity(process: workerPID, startTime: workerStartTime) }
-
-    /// The lease as JSON, its keys in order.
-    public func encoded() throws(Failure) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        do {
-            return Array(try encoder.encode(self)) + [UInt8(ascii: "\n")]
-        } catch {
-            throw Failure("cannot write the lease of \"\(containerID)\"", because: "\(error)")
-        }
-    }
-
-    /// Reads the lease in an open directory; nothing where there is none yet.
-    public static func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> Lease? {
-        let file: Descriptor
-        do {
-            file = try .openFile(LeaseFiles.lease, .beneath(O_RDONLY), at: directory.number, as: "the lease \(name)")
-        } catch let error where error.code == ENOENT {
-            return nil
-        }
-        let content = try file.readAll(limit: sizeLimit, "the lease \(name)")
-        do {
-            return try JSONDecoder().decode(Lease.self, from: Data(content))
-        } catch {
-            throw Failure(
-                "cannot read the lease \(name)",
-                because: "it is damaged",
-                remedy: "remove its directory once its container is gone"
-            )
-        }
-    }
-
-    /// Writes the lease into its open directory, whole or not at all.
+    /// The name of the lease's directory, 32 hexadecimal digits.
     ///
-    /// The directory does not outlive the boot, so that nothing needs to be synced. The file is not emptied first: its
-    /// supervisor has made sure that there is room for it.
-    public func write(in directory: borrowing Descriptor) throws(Failure) {
-        let what = "cannot write the lease of \"\(containerID)\""
-        let number = directory.number
-        let file = try Descriptor.openFile(
-            LeaseFiles.unfinishedLease,
-            .beneath(O_WRONLY | O_CREAT, mode: 0o600),
-            at: number,
-            as: "the lease of \"\(containerID)\""
-        )
-        let content = try encoded()
-        try file.writeAll(content, "the lease of \"\(containerID)\"")
-        let unfinished = file.number
-        try systemCall("ftruncate", what) { ftruncate(unfinished, content.count) }
-        try systemCall("renameat", what) { renameat(number, LeaseFiles.unfinishedLease, number, LeaseFiles.lease) }
+    /// Container IDs are unique per runtime and engine only. Bundles tell their containers apart.
+    public static func name(containerID: String, bundle: String) throws(Failure) -> String {
+        let digest = try Cryptography.sha256(Array(containerID.utf8), [0], Array(bundle.utf8))
+        return StateName.hexadecimal(digest.prefix(16))
     }
-
-    private static let sizeLimit = 256 * 1024
 }
 
-/// All leases of the host: the directories in `/run/container-vtpm`.
-public enum Leases {
-    /// The names of all leases' directories.
-    public static func names(in runDirectory: borrowing Descriptor) throws(Failure) -> [String] {
-        try entries(of: runDirectory, "the run directory").filter { !$0.hasPrefix(".") }.sorted()
-    }
+// MARK: - The file
 
-    /// Calls `body` with each lease: its name, its open directory, and what the hook has written, or nil if it has not.
+extension Lease {
+    /// The largest file, in bytes.
     ///
-    /// One that goes away meanwhile is left out. One that cannot be read is passed over.
+    /// The texts come from one ``StartRequest``, which is a message of ``Channel/messageLimit`` bytes at most.
+    static let sizeLimit = 64 * 1024
+
+    private static let magic = Array("CVTPMLS\n".utf8)
+    private static let version: UInt16 = 1
+    private static let checkSize = 16
+
+    /// The content of the file ``LeaseFiles/lease``.
     ///
-    /// - Returns: What is wrong with those that were passed over.
-    public static func each(
-        in runDirectory: borrowing Descriptor,
-        _ body: (String, borrowing Descriptor, Lease?) throws(Failure) -> Void
-    ) throws(Failure) -> [Failure] {
-        var problems: [Failure] = []
-        for name in try names(in: runDirectory) {
-            switch try read(name, in: runDirectory, &problems) {
-            case .none: continue
-            case .some(let found): try body(name, found.directory, found.lease)
-            }
+    /// Magic, version, the fields in their order, and the first 16 bytes of the SHA-256 of all of it. Integers are
+    /// big-endian, texts have a length of 32 bits; an ephemeral state has the ID "", which no state has.
+    func encoded() throws(Failure) -> [UInt8] {
+        var writer = ByteWriter()
+        writer.write(Self.magic)
+        writer.write(Self.version)
+        for text in [containerID, bundle, stateID ?? ""] { writer.write(text: text) }
+        for process in [initProcess, supervisor, worker] {
+            writer.write(UInt32(bitPattern: process.process))
+            writer.write(process.startTime)
         }
-        return problems
-    }
-
-    private struct Found: ~Copyable {
-        let directory: Descriptor
-        let lease: Lease?
-    }
-
-    private static func read(
-        _ name: String,
-        in runDirectory: borrowing Descriptor,
-        _ problems: inout [Failure]
-    ) throws(Failure) -> Found? {
-        do throws(Failure) {
-            guard let directory = try LeaseFiles.open(name, in: runDirectory) else { return nil }
-            let lease = try Lease.read(in: directory, name)
-            return Found(directory: directory, lease: lease)
-        } catch {
-            guard !isOfOurs(error) else { throw error }
-            problems.append(error)
-            return nil
+        writer.write(library?.number ?? 0)
+        writer.write(tpmNumber)
+        for text in [tpm, tpmrm] { writer.write(text: text) }
+        writer.write(try Cryptography.sha256(writer.bytes).prefix(Self.checkSize))
+        guard writer.bytes.count <= Self.sizeLimit else {
+            throw Failure(
+                "cannot write the lease of \"\(containerID)\"",
+                because: "it is larger than \(Self.sizeLimit) bytes"
+            )
         }
+        return writer.bytes
     }
 
-    /// Whether an error is one of this process's own shortages, which says nothing of the lease.
-    private static func isOfOurs(_ error: Failure) -> Bool {
-        [EMFILE, ENFILE, ENOMEM, ENOBUFS].contains(error.code)
+    /// Decodes ``encoded()``; the name is for errors.
+    init(decoding file: [UInt8], _ name: String) throws(Failure) {
+        var reader = ByteReader(file)
+        guard reader.read(count: Self.magic.count) == Self.magic, let version = reader.read(UInt16.self) else {
+            throw Self.damaged(name)
+        }
+        guard version == Self.version else {
+            throw Failure(
+                "cannot read the lease \(name)",
+                because: "it has format \(version), and this version reads \(Self.version)"
+            )
+        }
+        guard let containerID = reader.readText(), let bundle = reader.readText(), let stateID = reader.readText(),
+            let initProcess = reader.readProcess(), let supervisor = reader.readProcess(),
+            let worker = reader.readProcess(), let library = reader.read(UInt32.self),
+            let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText()
+        else { throw Self.damaged(name) }
+        let check = try Cryptography.sha256(Array(file[..<reader.offset])).prefix(Self.checkSize)
+        guard reader.remaining == Self.checkSize, reader.read(count: Self.checkSize) == Array(check) else {
+            throw Self.damaged(name)
+        }
+        self.init(
+            containerID: containerID,
+            bundle: bundle,
+            stateID: stateID.isEmpty ? nil : stateID,
+            initProcess: initProcess,
+            supervisor: supervisor,
+            worker: worker,
+            library: library == 0 ? nil : LibraryVersion(number: library),
+            tpmNumber: tpmNumber,
+            tpm: tpm,
+            tpmrm: tpmrm
+        )
+    }
+
+    static func damaged(_ name: String) -> Failure {
+        Failure(
+            "cannot read the lease \(name)",
+            because: "it is damaged",
+            remedy: "remove its directory once its container is gone"
+        )
+    }
+}
+
+extension ByteReader {
+    /// Reads a process ID and a start time; returns nil if too few bytes are left.
+    fileprivate mutating func readProcess() -> ProcessIdentity? {
+        guard let process = read(UInt32.self), let startTime = read(UInt64.self) else { return nil }
+        return ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime)
     }
 }

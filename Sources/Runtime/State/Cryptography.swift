@@ -2,7 +2,7 @@ import CLibCrypto
 import Platform
 
 /// The primitives of the state file and the index, from libcrypto.
-enum Cryptography {
+package enum Cryptography {
     /// Bytes of an AES-256 key.
     static let keySize = 32
     /// Bytes of a GCM nonce. NIST SP 800-38D, 5.2.1.1
@@ -33,7 +33,7 @@ enum Cryptography {
     }
 
     /// SHA-256. FIPS 180-4
-    static func sha256(_ parts: [UInt8]...) throws(Failure) -> [UInt8] {
+    package static func sha256(_ parts: [UInt8]...) throws(Failure) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }

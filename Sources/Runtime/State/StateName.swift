@@ -1,6 +1,6 @@
 import Platform
 
-/// Names of state directories and leases.
+/// Names of state directories.
 public enum StateName {
     /// The longest state ID, in bytes of UTF-8.
     public static let identifierLimit = 4096
@@ -51,12 +51,6 @@ public enum StateName {
                 default: false
                 }
             }
-    }
-
-    /// The lease's directory name of a container: IDs are unique only per runtime and engine, bundles tell them apart.
-    public static func lease(containerID: String, bundle: String) throws(Failure) -> String {
-        let digest = try Cryptography.sha256(Array(containerID.utf8), [0], Array(bundle.utf8))
-        return hexadecimal(digest.prefix(16))
     }
 
     /// Bytes as lower-case hexadecimal digits.

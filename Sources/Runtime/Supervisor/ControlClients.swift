@@ -1,5 +1,6 @@
 import Platform
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 
 extension Supervisor {

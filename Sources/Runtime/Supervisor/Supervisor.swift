@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 
 /// The process that keeps one vTPM for as long as its container's init lives.
@@ -92,10 +93,19 @@ public final class Supervisor {
         worker = nil
         server = nil
         responder = FailureResponder()
-        lease = nil
+        if let lease = lease.take() { Self.remove(lease) }
         uncommitted = nil
         store = EphemeralStore()
         clients = []
+    }
+
+    /// Removes the lease; on an error it stays, and is somebody else's to remove.
+    static func remove(_ lease: consuming LeaseDirectory) {
+        do throws(Failure) {
+            try lease.remove()
+        } catch {
+            Log.error("\(error)")
+        }
     }
 
     /// The control socket's number; -1, which poll(2) passes over, at the end.

@@ -1,6 +1,7 @@
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 
 // What a supervisor does for its vTPM's life.

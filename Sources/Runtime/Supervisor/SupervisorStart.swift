@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 
 // How a supervisor comes to be: its process, its state, its confinement, its worker's TPM.
@@ -57,12 +58,41 @@ extension Supervisor {
         try worker.confine(for: start.initProcess.descriptor)
         // Before a state is made, for which there would be no container.
         try WorkerConfinement.requireLockableMemory()
+        let initDescriptor = try start.initProcess.descriptor.duplicate()
+        let buffer = try Channel.makeSecretBuffer()
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
+        do throws(Failure) {
+            let (store, uncommitted, manufactures) = try prepare(&start, hook, worker, lease)
+            return Supervisor(
+                request: request,
+                hook: hook,
+                initProcess: ProcessReference(owning: initDescriptor, process: request.initProcess.process),
+                signals: signals,
+                lease: lease,
+                store: store,
+                uncommitted: uncommitted,
+                worker: worker,
+                manufactures: manufactures,
+                buffer: buffer
+            )
+        } catch {
+            remove(lease)
+            throw error
+        }
+    }
+
+    /// Opens the state, gives it to the worker, and confines this process; no state means that a TPM is manufactured.
+    private static func prepare(
+        _ start: inout ReceivedStart,
+        _ hook: Channel,
+        _ worker: WorkerLink,
+        _ lease: borrowing LeaseDirectory
+    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, manufactures: Bool) {
         var confinement = try SupervisorConfinement()
         let states = try start.allowFiles(in: &confinement)
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {
-            if let states, case .persistent(let storage) = request.storage {
+            if let states, case .persistent(let storage) = start.request.storage {
                 let name = try StateName.encoded(storage.stateID)
                 let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
                 try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
@@ -74,21 +104,7 @@ extension Supervisor {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }
             try confinement.enforce()
-            return Supervisor(
-                request: request,
-                hook: hook,
-                initProcess: ProcessReference(
-                    owning: try start.initProcess.descriptor.duplicate(),
-                    process: request.initProcess.process
-                ),
-                signals: signals,
-                lease: lease,
-                store: store,
-                uncommitted: uncommitted,
-                worker: worker,
-                manufactures: state == nil,
-                buffer: try Channel.makeSecretBuffer()
-            )
+            return (store, uncommitted, state == nil)
         } catch {
             uncommitted?.discard()
             throw error

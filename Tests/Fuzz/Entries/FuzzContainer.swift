@@ -1,5 +1,6 @@
 import Configuration
 import Platform
+import RuntimeLease
 import RuntimeState
 
 @testable import OCIHook
@@ -8,7 +9,7 @@ import RuntimeState
 func fuzzContainerState(_ bytes: UnsafeRawBufferPointer) {
     guard let state = accepted({ () throws(Failure) in try ContainerState(parsing: Array(bytes)) }) else { return }
     require(!state.id.isEmpty && state.bundle.utf8.first == UInt8(ascii: "/"), "a state without an ID or a bundle")
-    let lease = must { () throws(Failure) in try StateName.lease(containerID: state.id, bundle: state.bundle) }
+    let lease = must { () throws(Failure) in try Lease.name(containerID: state.id, bundle: state.bundle) }
     require(lease.utf8.count == 32, "a lease's name is no digest")
     decide(state.id, state.annotations, nil)
     // What a runtime hands on and what the bundle has is the same.

@@ -58,7 +58,7 @@ struct HostileSupervisorTests {
     private func end(of attempt: String, environment: [String] = []) throws -> WaitStatus {
         let temporary = try TemporaryDirectory()
         for directory in ["state", "index", "run", "run/lease", "run/other"] { _ = try temporary.directory(directory) }
-        for file in ["state/state", "state/lock", "run/lease/control", "run/other/lease.json"] {
+        for file in ["state/state", "state/lock", "run/lease/control", "run/other/lease"] {
             try temporary.write(file, [])
         }
         let arguments = ["HostileSupervisor", temporary.path, attempt]

@@ -65,9 +65,9 @@ import Testing
     }
 
     @Test func aLeaseIsAPlainFile() throws {
-        let directory = try temporary.directory("lease")
+        let lease = OpenLease("of web", try temporary.directory("lease"))
         try put(.pipe, at: "lease/\(LeaseFiles.lease)")
-        let error = #expect(throws: Failure.self) { try Lease.read(in: directory, "of web") }
+        let error = #expect(throws: Failure.self) { try lease.read() }
         #expect(error?.description == "cannot read the lease of web: it is no regular file")
     }
 }

@@ -97,14 +97,6 @@ import Testing
         }
     }
 
-    @Test func aLeaseNeedsIDAndBundle() throws {
-        let one = try StateName.lease(containerID: "web", bundle: "/a")
-        #expect(one.count == 32)
-        #expect(one == (try StateName.lease(containerID: "web", bundle: "/a")))
-        #expect(one != (try StateName.lease(containerID: "web", bundle: "/b")))
-        #expect(one != (try StateName.lease(containerID: "we", bundle: "b/a")))
-    }
-
     private func randomScalar(_ generator: inout SeededGenerator) -> Unicode.Scalar {
         while true {
             // Every length of UTF-8 equally often.

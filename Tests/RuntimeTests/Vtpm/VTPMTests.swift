@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeLease
 import RuntimeState
 import Testing
 
@@ -210,11 +211,11 @@ import Testing
 
     /// The other way round: a supervisor takes the place of one that stops yet, whose lock it does not wait for.
     @Test func aSuccessorGetsALeaseOfItsOwn() throws {
-        let old = try temporary.directory("run/lease-web")
-        #expect(try LeaseFiles.lock(old))
+        let old = OpenLease("lease-web", try temporary.directory("run/lease-web"))
+        #expect(try old.lock())
         let tpm = try start()
-        #expect(try !LeaseFiles.isStill("lease-web", old, in: temporary.directory("run")))
-        #expect(try !LeaseFiles.lock(temporary.directory("run/lease-web")))
+        #expect(try !old.isCurrent(in: temporary.directory("run")))
+        #expect(try !OpenLease("lease-web", temporary.directory("run/lease-web")).lock())
         try tpm.stop()
     }
 

@@ -2,14 +2,14 @@ import Glibc
 import Platform
 import RuntimeControl
 
-/// The directory in `/run/container-vtpm` that stands for a container with a vTPM; it goes when its owner goes.
+/// The supervisor's own lease: the directory in `/run/container-vtpm` that stands for a container with a vTPM.
 ///
-/// Its lock tells that it has an owner.
-struct LeaseDirectory: ~Copyable {
+/// Its lock tells that it has an owner, who has to call ``remove()``.
+public struct LeaseDirectory: ~Copyable {
     /// The socket that poststop and `vtpmctl` connect to.
-    let listener: Descriptor
+    public let listener: Descriptor
     /// The directory itself, locked.
-    let directory: Descriptor
+    public let directory: Descriptor
     private let runDirectory: Descriptor
     private let name: String
 
@@ -22,7 +22,7 @@ struct LeaseDirectory: ~Copyable {
     ///
     /// A predecessor of the same name is removed. It may still have a supervisor, which is stopping: the hook has made
     /// sure that no living container's lease is there.
-    init(_ name: String, in runDirectory: consuming Descriptor) throws(Failure) {
+    public init(_ name: String, in runDirectory: consuming Descriptor) throws(Failure) {
         let what = "cannot create the lease \(name)"
         guard !name.isEmpty, !name.contains("/"), !name.hasPrefix(".") else {
             throw Failure(what, because: "that is no name of a lease")
@@ -30,7 +30,7 @@ struct LeaseDirectory: ~Copyable {
         var backoff = Backoff()
         for _ in 0..<Self.attempts {
             if let made = try Self.make(name, in: runDirectory, what) {
-                self.directory = made.directory
+                self.directory = made.lease.directory
                 self.listener = made.listener
                 self.runDirectory = runDirectory
                 self.name = name
@@ -41,26 +41,23 @@ struct LeaseDirectory: ~Copyable {
         throw Failure(what, because: "others remove it while it is made")
     }
 
-    deinit {
-        do throws(Failure) {
-            try LeaseFiles.remove(name, directory, in: runDirectory)
-        } catch {
-            Log.error("\(error)")
-        }
+    /// Removes the directory with all that is in it, unless it is a successor's by now, and lets go of its lock.
+    public consuming func remove() throws(Failure) {
+        try OpenLease(name, directory).remove(from: runDirectory)
     }
 
     /// Writes a file into it that does not outlive the boot, and so needs no sync.
-    borrowing func write(_ file: String, _ content: [UInt8]) throws(Failure) {
+    public borrowing func write(_ file: String, _ content: [UInt8]) throws(Failure) {
         try Self.write(file, content, in: directory, name)
     }
 
     /// Removes a file from it.
-    borrowing func remove(_ file: String) throws(Failure) {
+    public borrowing func remove(_ file: String) throws(Failure) {
         try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
     }
 
     private struct Made: ~Copyable {
-        let directory: Descriptor
+        let lease: OpenLease
         let listener: Descriptor
     }
 
@@ -70,28 +67,24 @@ struct LeaseDirectory: ~Copyable {
         in runDirectory: borrowing Descriptor,
         _ what: String
     ) throws(Failure) -> Made? {
-        if let old = try LeaseFiles.open(name, in: runDirectory) {
-            try LeaseFiles.remove(name, old, in: runDirectory)
-        }
+        if let old = try OpenLease.open(name, in: runDirectory) { try old.remove(from: runDirectory) }
         let parent = runDirectory.number
         do {
             try systemCall("mkdir", what) { mkdirat(parent, name, 0o700) }
         } catch let error where error.code == EEXIST {
             return nil
         }
-        guard let directory = try LeaseFiles.open(name, in: runDirectory), try LeaseFiles.lock(directory) else {
-            return nil
-        }
+        guard let made = try OpenLease.open(name, in: runDirectory), try made.lock() else { return nil }
         do throws(Failure) {
-            let listener = try ControlSocket.listen(in: directory)
+            let listener = try ControlSocket.listen(in: made.directory)
             let room = [UInt8](repeating: 0, count: reservedSize)
-            try write(LeaseFiles.unfinishedLease, room, in: directory, name)
-            return Made(directory: directory, listener: listener)
+            try write(LeaseFiles.unfinishedLease, room, in: made.directory, name)
+            return Made(lease: made, listener: listener)
         } catch let error where error.code == ENOENT {
             // Nothing can be made in a directory that was removed.
             return nil
         } catch {
-            try? LeaseFiles.remove(name, directory, in: runDirectory)
+            try? made.remove(from: runDirectory)
             throw error
         }
     }

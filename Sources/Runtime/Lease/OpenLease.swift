@@ -1,0 +1,145 @@
+import CLinux
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeState
+
+/// The files in a lease's directory, beside ``ControlSocket/name``.
+public enum LeaseFiles {
+    /// What the hook wrote about the vTPM, a ``Lease``.
+    public static let lease = "lease"
+    /// The same, not yet under its name.
+    public static let unfinishedLease = "lease.new"
+    /// Which state the creation has made, for as long as it is not complete, a ``MadeState``.
+    public static let madeState = "made-state"
+
+    /// All files that we put there.
+    static let all =
+        [ControlSocket.name, lease, unfinishedLease, madeState] + [EarlierLease.file, EarlierLease.unfinishedFile]
+}
+
+/// A lease's directory, opened.
+///
+/// The name of a lease is that of a container, which can be created again while its last supervisor still stops. So a
+/// directory is told from its successor by the file that it is, and never by its name.
+public struct OpenLease: ~Copyable {
+    /// The directory's name in the run directory.
+    public let name: String
+    /// The directory itself.
+    public let directory: Descriptor
+
+    /// Takes over an open directory.
+    public init(_ name: String, _ directory: consuming Descriptor) {
+        self.name = name
+        self.directory = directory
+    }
+
+    /// Opens the lease of this name; returns nil if there is none.
+    public static func open(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) -> OpenLease? {
+        let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
+        do {
+            return OpenLease(name, try .open(name, options, at: runDirectory.number, as: "the lease \(name)"))
+        } catch let error where error.code == ENOENT {
+            return nil
+        } catch let error where error.code == ENOTDIR || error.code == ELOOP {
+            throw error.helped(by: "it is none of ours: remove it from /run/container-vtpm")
+        }
+    }
+
+    /// Takes the lock that the supervisor holds until it ends; returns false if somebody has it.
+    ///
+    /// It belongs to the open directory, and ends with the last descriptor of that. flock(2)
+    public borrowing func lock() throws(Failure) -> Bool {
+        try directory.tryLock("cannot lock a lease")
+    }
+
+    /// Returns whether the name still leads to this directory. stat(2)
+    public borrowing func isCurrent(in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
+        let what = "the lease \(name)"
+        // O_PATH needs no right to read it, which a confined supervisor does not have.
+        let options = OpenOptions.beneath(openPathOnly)
+        let now: Descriptor
+        do {
+            now = try .open(name, options, at: runDirectory.number, as: what)
+        } catch let error where error.code == ENOENT {
+            return false
+        }
+        let (found, own) = (try now.status(what), try directory.status(what))
+        return found.st_dev == own.st_dev && found.st_ino == own.st_ino
+    }
+
+    /// Removes the directory with all that we put there, and nothing that has its name by now.
+    public borrowing func remove(from runDirectory: borrowing Descriptor) throws(Failure) {
+        for file in LeaseFiles.all {
+            try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
+        }
+        guard try isCurrent(in: runDirectory) else { return }
+        do {
+            try Platform.remove(name, at: runDirectory, flags: AT_REMOVEDIR, "the lease \(name)")
+        } catch {
+            // The name may have become a successor's in between. That one is not empty, or notices that it was removed.
+            guard try isCurrent(in: runDirectory) else { return }
+            throw error
+        }
+    }
+}
+
+// MARK: - What is written in it
+
+extension OpenLease {
+    /// Reads what the hook wrote; returns nil if it has not written yet.
+    ///
+    /// A container that was created before an upgrade of the programs has a lease of their earlier version.
+    public borrowing func read() throws(Failure) -> Lease? {
+        let what = "the lease \(name)"
+        if let file = try content(of: LeaseFiles.lease, limit: Lease.sizeLimit, what) {
+            return try Lease(decoding: file, name)
+        }
+        guard let earlier = try content(of: EarlierLease.file, limit: EarlierLease.sizeLimit, what) else { return nil }
+        guard let lease = EarlierLease.lease(earlier) else { throw Lease.damaged(name) }
+        return lease
+    }
+
+    /// Writes the lease, whole or not at all.
+    ///
+    /// The directory does not outlive the boot, so that nothing needs to be synced. The file is not emptied first: its
+    /// supervisor has made sure that there is room for it.
+    public borrowing func write(_ lease: Lease) throws(Failure) {
+        let content = try lease.encoded()
+        let number = directory.number
+        let object = "the lease of \"\(lease.containerID)\""
+        let what = "cannot write \(object)"
+        let options = OpenOptions.beneath(O_WRONLY | O_CREAT, mode: 0o600)
+        let file = try Descriptor.openFile(LeaseFiles.unfinishedLease, options, at: number, as: object)
+        try file.writeAll(content, object)
+        let unfinished = file.number
+        try systemCall("ftruncate", what) { ftruncate(unfinished, content.count) }
+        try systemCall("renameat", what) { renameat(number, LeaseFiles.unfinishedLease, number, LeaseFiles.lease) }
+    }
+
+    /// Reads which state the creation was making; returns nil if it was making none, or is complete.
+    ///
+    /// Nor is there one if its writer was killed in between: that was before anything of a state was made.
+    public borrowing func madeState() throws(Failure) -> MadeState? {
+        try content(of: LeaseFiles.madeState, limit: 65536, "\(LeaseFiles.madeState) of the lease \(name)")
+            .flatMap { MadeState($0) }
+    }
+
+    /// Returns whether the creation has named a state that it makes.
+    public borrowing func namesMadeState() -> Bool {
+        faccessat(directory.number, LeaseFiles.madeState, F_OK, 0) == 0
+    }
+
+    private borrowing func content(
+        of file: String,
+        limit: Int,
+        _ what: String
+    ) throws(Failure) -> [UInt8]? {
+        do {
+            return try Descriptor.openFile(file, .beneath(O_RDONLY), at: directory.number, as: what)
+                .readAll(limit: limit, what)
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+}
