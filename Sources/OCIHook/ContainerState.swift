@@ -28,12 +28,20 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     public static let patience = 10_000
 
     /// Reads and checks a state.
+    public init(reading input: borrowing Descriptor, patience: Int = ContainerState.patience) throws(Failure) {
+        try self.init(parsing: Self.read(input, patience: patience))
+    }
+
+    /// Reads a state's JSON.
     ///
     /// Its end is what tells that it is whole, and a runtime that leaves the pipe open is not waited for without end.
-    public init(reading input: borrowing Descriptor, patience: Int = ContainerState.patience) throws(Failure) {
+    static func read(
+        _ input: borrowing Descriptor,
+        patience: Int = ContainerState.patience
+    ) throws(Failure) -> [UInt8] {
         let what = "the container's state"
         do {
-            try self.init(parsing: input.readAll(limit: Self.sizeLimit, what, until: Deadline(milliseconds: patience)))
+            return try input.readAll(limit: sizeLimit, what, until: Deadline(milliseconds: patience))
         } catch let error where error.code == ETIMEDOUT {
             throw Failure(
                 "cannot read \(what)",
@@ -41,6 +49,14 @@ public struct ContainerState: Decodable, Equatable, Sendable {
                 remedy: "the runtime has to close it after the state; see that no other process has its end of the pipe"
             )
         }
+    }
+
+    /// Returns the ID in a state that may be wrong in all else, for the log; nil if there is none.
+    static func identifier(in json: [UInt8]) -> String? {
+        struct Identified: Decodable {
+            let id: String
+        }
+        return try? JSONDecoder().decode(Identified.self, from: Data(json)).id
     }
 
     /// Parses and checks a state.

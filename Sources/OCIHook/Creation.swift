@@ -48,6 +48,7 @@ public struct Creation {
 
         // Nothing is made for a container that cannot have its TPM.
         let request = try readRequest(bundle, of: container)
+        Log.subject.state = request.stateIdentity.stateID
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
         let owner = try examineDev(request, of: container)
@@ -63,6 +64,7 @@ public struct Creation {
         let (worker, library) = try supervisor.awaitReady()
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
+        Log.subject.tpm = registered.number
         // Before the container has a node: whatever is killed from here on, the number is its own until its init is dead.
         try writeLease(of: registered, request, container, supervisor, worker, library)
         try Placement.place(

@@ -25,17 +25,21 @@ public enum Hook {
         try Hardening.clearEnvironment()
         let stage = try parse(arguments, &setting)
         Log.open("vtpm-hook", reconnects: false)
-        for failure in notReset { Log.notice("\(failure)") }
         try Hardening.protectMemory()
         guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
         let input = Descriptor(owning: STDIN_FILENO)
         let state: ContainerState
+        let failed = stage == .poststop ? LogEvent.error : .refused
         do {
-            state = try ContainerState(reading: input)
+            let json = try ContainerState.read(input)
+            // Before anything else in it is looked at, which can be wrong.
+            Log.subject.container = ContainerState.identifier(in: json)
+            state = try ContainerState(parsing: json)
         } catch {
-            Log.error("\(error)")
+            Log.error("\(error)", failed)
             throw error
         }
+        for failure in notReset { Log.notice("\(failure)") }
         do {
             let installation = try Installation.current()
             switch stage {
@@ -43,7 +47,7 @@ public enum Hook {
             case .poststop: try Removal(of: state, on: installation, setting).run()
             }
         } catch {
-            Log.error("container \"\(state.id)\": \(error)")
+            Log.error("container \"\(state.id)\": \(error)", failed)
             throw error
         }
     }

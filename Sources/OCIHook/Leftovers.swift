@@ -74,6 +74,10 @@ struct Leftovers {
             return try host.repository().discard(made)
         }
         guard isDiscarded else { return }
-        Log.notice("state \"\(made.stateID)\" was made for a container that never came to be, and is removed")
+        Log.notice(
+            "state \"\(made.stateID)\" was made for a container that never came to be, and is removed",
+            .removed,
+            about: LogSubject(container: made.user.containerID, state: made.stateID)
+        )
     }
 }

@@ -45,8 +45,9 @@ public struct Removal {
         }
         guard try !lease.initProcess.isAlive() else {
             // Its number must stay taken for as long as it could use its node.
+            Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             let pid = lease.initProcess.process
-            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(pid) is alive")
+            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(pid) is alive", .kept)
             return
         }
         try lease.supervisor.killAndWait()

@@ -16,21 +16,29 @@ public enum Log {
         connection = LogConnection(program, reconnects: reconnects)
     }
 
-    /// One event of a vTPM's life.
-    public static func notice(_ text: String) {
-        connection?.send(LOG_NOTICE, text)
+    /// What the lines are about that name no subject of their own, from now on.
+    ///
+    /// Hook and supervisor are one container's: they set it as they learn of it.
+    public nonisolated(unsafe) static var subject = LogSubject()
+
+    /// Writes a line about what happens as it should.
+    public static func notice(_ text: String, _ event: LogEvent = .notice, about subject: LogSubject? = nil) {
+        connection?.send(LOG_NOTICE, text, LogFields(event, subject ?? Log.subject))
     }
 
-    /// Something that an operator has to look at.
-    public static func error(_ text: String) {
-        connection?.send(LOG_ERR, text)
+    /// Writes a line that an operator has to look at.
+    public static func error(_ text: String, _ event: LogEvent = .error, about subject: LogSubject? = nil) {
+        connection?.send(LOG_ERR, text, LogFields(event, subject ?? Log.subject))
     }
 }
 
 /// A socket of our own to the system log. RFC 3164, in the form of syslog(3)
 package struct LogConnection: ~Copyable {
-    /// The longest text of a line, in bytes: rsyslog cuts at 8 KiB unless it is told otherwise ($MaxMessageSize).
-    package static let textLimit = 7 * 1024
+    /// The longest text of a line, in bytes.
+    ///
+    /// With its fields, whose values can be twice ``LogFields/valueLimit`` once they are quoted, it stays below the 8 KiB
+    /// at which rsyslog cuts unless it is told otherwise ($MaxMessageSize).
+    package static let textLimit = 5 * 1024
 
     private let program: String
     private let path: String
@@ -50,10 +58,11 @@ package struct LogConnection: ~Copyable {
     }
 
     /// Sends one line, or counts it as lost.
-    package mutating func send(_ severity: CInt, _ text: String) {
+    package mutating func send(_ severity: CInt, _ text: String, _ fields: LogFields) {
         let text = text.onOneLine.cut(toBytes: Self.textLimit)
         let note = lost == 0 ? "" : " (lines that the system log did not take before it: \(lost))"
-        let line = Array("<\(LOG_DAEMON | severity)>\(Self.now()) \(program)[\(getpid())]: \(text)\(note)".utf8)
+        let origin = "<\(LOG_DAEMON | severity)>\(Self.now()) \(program)[\(getpid())]"
+        let line = Array("\(origin): \(text)\(note) \(fields.text)".utf8)
         lost = deliver(line) ? 0 : lost + 1
     }
 

@@ -103,7 +103,7 @@ struct StatePrune: ParsableCommand {
 
     private func tell(_ gone: Pruning.Candidate, _ place: String) throws(Failure) {
         let line = "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
-        Log.notice(line)
+        Log.notice(line, .removed, about: LogSubject(state: gone.stateID))
         try Output.write(line: line)
     }
 

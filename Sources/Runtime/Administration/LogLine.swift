@@ -4,8 +4,10 @@ import Platform
 struct LogLine {
     /// The whole line, with its time and host.
     let text: String
-    /// What the program has said.
+    /// What the program has said, its fields included.
     let message: String
+    /// What the line is about; nil in a line of a version that wrote no fields.
+    let fields: LogFields?
 
     /// The names that our programs log under.
     static let programs = ["vtpm-hook", "vtpm-supervisor"]
@@ -30,6 +32,7 @@ struct LogLine {
             if words == 3 || words == 5, Self.isOurs(bytes[begin..<index]) {
                 text = String(decoding: bytes, as: UTF8.self)
                 message = String(decoding: bytes[(index + 1)...], as: UTF8.self)
+                fields = LogFields(atEndOf: bytes[(index + 1)...])
                 return
             }
             if words == 5 { return nil }
@@ -46,37 +49,29 @@ struct LogLine {
         }
     }
 
-    /// The container that the line is about: the ID in the first quotation marks, after one of the beginnings that our
-    /// programs give their lines.
-    var container: String? {
-        for beginning in ["container \"", "vTPM of container \"", "poststop of container \""]
-        where message.hasPrefix(beginning) {
-            return String(message.dropFirst(beginning.count).prefix { $0 != "\"" })
-        }
-        return nil
-    }
-
-    /// Whether it names a container or a state, in quotation marks as our programs do.
+    /// Returns whether it names a container or a state in quotation marks, as lines of a version without fields do.
     func names(_ id: String) -> Bool {
         message.contains("\"\(id)\"")
     }
 }
 
 extension [LogLine] {
-    /// The lines that say something of a container: those that name it, and all of the containers that have had a state
-    /// of this ID.
+    /// The lines about a container, or about all containers that have had a state of this ID. docs/log.md
     ///
     /// Engines show, and take, the first digits of a long ID; so do we, from eight on.
     func about(_ id: String) -> [LogLine] {
-        let id = id.onOneLine
+        let id = LogFields.value(id)
         let isShort = id.utf8.count >= 8 && id.utf8.allSatisfy(\.isLowercaseHexadecimal)
         var containers: Set<String> = []
-        for line in self {
-            guard let container = line.container else { continue }
+        for case let subject? in map(\.fields?.subject) {
+            guard let container = subject.container else { continue }
             let isMeant = container == id || isShort && container.utf8.count == 64 && container.hasPrefix(id)
-            if isMeant || line.message.contains(", state \"\(id)\", generation ") { containers.insert(container) }
+            if isMeant || subject.state == id { containers.insert(container) }
         }
-        return filter { line in line.names(id) || line.container.map(containers.contains) ?? false }
+        return filter { line in
+            guard let subject = line.fields?.subject else { return line.names(id) }
+            return subject.container.map(containers.contains) ?? (subject.state == id)
+        }
     }
 }
 

@@ -37,6 +37,14 @@ public struct StartRequest: Equatable, Sendable {
         self.initProcess = initProcess
     }
 
+    /// What the supervisor's lines of the log are about.
+    public var logSubject: LogSubject {
+        switch storage {
+        case .ephemeral: LogSubject(container: containerID)
+        case .persistent(let storage): LogSubject(container: containerID, state: storage.stateID)
+        }
+    }
+
     /// Writes it as a message's contents.
     package func encode(into writer: inout ByteWriter) {
         switch storage {

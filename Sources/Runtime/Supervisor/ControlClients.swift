@@ -43,7 +43,7 @@ extension Supervisor {
                     throw Failure("cannot change the key of \(name)", because: "the message has no key")
                 }
                 try store.rekey(to: MasterKey(key))
-                Log.notice("\(name) goes on with another master key, generation \(store.generation)")
+                Log.notice("\(name) goes on with another master key, generation \(store.generation)", .rekeyed)
                 return (try? client.send(ControlReply.rekeyed)) != nil
             } catch {
                 Log.error("\(name): \(error)")

@@ -54,7 +54,7 @@ public final class Supervisor {
             defer { supervisor.close() }
             try supervisor.live()
         } catch {
-            Log.error("\(container): \(error)")
+            Log.error("\(container): \(error)", .refused)
             try? hook.send(HookReply.failure(error))
             throw error
         }

@@ -21,9 +21,9 @@ extension Supervisor {
         case .requestShutdown: requestShutdown()
         case .killWorker: worker?.kill()
         case .answerFailure(let reason): answerFailure(reason)
-        case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)")
+        case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)", .stopped)
         case .logStop(false, let status):
-            Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)")
+            Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)", .stopped)
         case .abandon(let reason): abandon(reason)
         case .setTimeout(let milliseconds): deadline = Deadline(milliseconds: milliseconds)
         case .clearTimeout: deadline = nil
@@ -59,7 +59,7 @@ extension Supervisor {
     private func settle() {
         uncommitted = nil
         hook = nil
-        Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)")
+        Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)", .started)
         Hardening.releaseStartupPages()
     }
 
@@ -75,7 +75,7 @@ extension Supervisor {
     private func answerFailure(_ reason: Failure) {
         endWorker()
         if let server = server.take() { responder.adopt(server) }
-        Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)")
+        Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)", .failed)
     }
 
     private func abandon(_ reason: Failure) {

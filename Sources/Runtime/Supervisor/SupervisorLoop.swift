@@ -120,6 +120,7 @@ extension Supervisor {
                 throw Failure("cannot start the vTPM", because: "the hook sent no device")
             }
             deviceNumber = number
+            Log.subject.tpm = number
             server = consume device
             handle(.deviceReceived)
         case .reserve:

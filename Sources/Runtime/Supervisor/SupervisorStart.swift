@@ -22,6 +22,7 @@ extension Supervisor {
                 return nil
             }
             container = "container \"\(start.request.containerID)\""
+            Log.subject = start.request.logSubject
             return try begin(start, hook, signals, worker)
         } catch {
             worker.close()

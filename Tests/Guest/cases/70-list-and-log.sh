@@ -1,5 +1,5 @@
-# `vtpmctl list` shows the vTPMs that there are, the log names the container in each line of ours, and `vtpmctl log` finds
-# those of one.
+# `vtpmctl list` shows the vTPMs that there are. Each line of ours in the log has its container in a field, by which
+# `vtpmctl log` finds those of one.
 . "$GUEST/lib.sh"
 
 expect_equal "the list on a clean host" '[]' "$(vtpmctl list --json | jq --compact-output .)"
@@ -22,7 +22,7 @@ container_bundle refused '.annotations = {"org.container-vtpm.nonsense": "1"}'
 expect_failure "creation" container_create refused
 wait_until "the hook's log" grep 'vtpm-hook.*refused.*cannot' "$SYSLOG"
 expect_equal "lines of ours that do not name their container" '' \
-    "$(grep -E 'vtpm-(hook|supervisor)' "$SYSLOG" | grep -Ev 'shown|refused' || true)"
+    "$(grep -E 'vtpm-(hook|supervisor)' "$SYSLOG" | grep -Ev 'container="(shown|refused)"' || true)"
 
 # As a syslog daemon writes them: with the host's name.
 mount -t tmpfs tests /var/log
@@ -31,6 +31,7 @@ sed --regexp-extended 's/^<[0-9]+>//; s/^(.{15}) /\1 host /' "$SYSLOG" >/var/log
 expect_match "vtpmctl log of the one that was refused" 'host vtpm-hook\[[0-9]+\]: container "refused": cannot ' \
     "$(vtpmctl log refused)"
 expect_match "vtpmctl log of the other" 'vTPM of container "shown" stopped' "$(vtpmctl log shown)"
+expect_match "the fields of its start" '\[event=started container="shown" state="shown" tpm=[0-9]+\]' "$(vtpmctl log shown)"
 expect_equal "lines of one container that vtpmctl log shows of the other" '' \
     "$(vtpmctl log shown | grep refused || true)"
 expect_error "vtpmctl log of a container that nobody knows" 'cannot find lines about "nobody" in the system log' vtpmctl log nobody

@@ -8,6 +8,7 @@ import Testing
 @Suite struct LogTests {
     let temporary: TemporaryDirectory
     let path: String
+    let fields = LogFields(.notice)
 
     init() throws {
         temporary = try TemporaryDirectory()
@@ -76,9 +77,10 @@ import Testing
     @Test func aLineHasTheFormOfSyslog() throws {
         let daemon = try Daemon(path)
         var log = LogConnection("program", path: path)
-        log.send(LOG_ERR, "one\ntwo")
+        log.send(LOG_ERR, "one\ntwo", fields)
         let line = try #require(daemon.lines().first)
-        let form = /<27>[A-Z][a-z]{2} [ 123][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} program\[([0-9]+)\]: one\?two/
+        #expect(line.hasSuffix(" [event=notice]"))
+        let form = /<27>[A-Z][a-z]{2} [ 123][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} program\[([0-9]+)\]: one\?two .*/
         let match = try #require(try form.wholeMatch(in: line), "\(line)")
         #expect(match.1 == "\(getpid())")
     }
@@ -88,36 +90,77 @@ import Testing
         let daemon = try Daemon(path)
         var log = LogConnection("program", path: path)
         try daemon.fill()
-        for number in 1...3 { log.send(LOG_NOTICE, "lost \(number)") }
+        for number in 1...3 { log.send(LOG_NOTICE, "lost \(number)", fields) }
         #expect(daemon.lines().allSatisfy { $0 == "full" })
-        log.send(LOG_NOTICE, "first")
-        log.send(LOG_NOTICE, "second")
+        log.send(LOG_NOTICE, "first", fields)
+        log.send(LOG_NOTICE, "second", fields)
         let lines = daemon.lines()
         try #require(lines.count == 2)
-        #expect(lines[0].hasSuffix(": first (lines that the system log did not take before it: 3)"))
-        #expect(lines[1].hasSuffix(": second"))
+        #expect(lines[0].hasSuffix(": first (lines that the system log did not take before it: 3) [event=notice]"))
+        #expect(lines[1].hasSuffix(": second [event=notice]"))
     }
 
     @Test(arguments: [true, false]) func aDaemonThatWasRestartedIsConnectedToAgain(_ reconnects: Bool) throws {
         var daemon: Daemon? = try Daemon(path)
         var log = LogConnection("program", path: path, reconnects: reconnects)
         daemon = nil
-        log.send(LOG_NOTICE, "nobody listens")
+        log.send(LOG_NOTICE, "nobody listens", fields)
         daemon = try Daemon(path)
-        log.send(LOG_NOTICE, "again")
+        log.send(LOG_NOTICE, "again", fields)
         let lines = daemon?.lines() ?? []
         #expect(lines.count == (reconnects ? 1 : 0))
         #expect(
-            lines.allSatisfy { $0.hasSuffix(": again (lines that the system log did not take before it: 1)") }
+            lines.allSatisfy {
+                $0.hasSuffix(": again (lines that the system log did not take before it: 1) [event=notice]")
+            }
         )
     }
 
     @Test func aLineHasABound() throws {
         let daemon = try Daemon(path)
         var log = LogConnection("program", path: path)
-        log.send(LOG_NOTICE, String(repeating: "ä", count: 1 << 20))
+        let odd = String(repeating: "\"", count: 1 << 20)
+        let fields = LogFields(.notice, LogSubject(container: odd, state: odd, tpm: .max))
+        log.send(LOG_NOTICE, String(repeating: "ä", count: 1 << 20), fields)
         let line = try #require(daemon.lines().first)
-        #expect(line.utf8.count < 8192 && line.hasSuffix("ä"))
+        #expect(line.utf8.count < 8192 && line.contains("ä [event=notice container=\"\\\""))
+        #expect(LogFields(atEndOf: line.utf8) == fields)
+    }
+
+    /// What images and annotations put into a line, in its text or in a field, is never taken for its fields.
+    @Test func theFieldsOfALineAreReadBack() throws {
+        let parts = [
+            "\"", "\\", "]", "[event=failed", "[event=failed]", " container=\"victim\"", " state=", "\"]", " tpm=3",
+            " ", "é", "\\\"]",
+        ]
+        for _ in 0..<20_000 {
+            func text() -> String { (0..<Int.random(in: 0...5)).map { _ in parts.randomElement() ?? "" }.joined() }
+            let subject = LogSubject(
+                container: Bool.random() ? text() : nil,
+                state: Bool.random() ? text() : nil,
+                tpm: Bool.random() ? .random(in: 0...9) : nil
+            )
+            let fields = LogFields(LogEvent.allCases.randomElement() ?? .error, subject)
+            let line = "\(text()) \(fields.text)"
+            try #require(LogFields(atEndOf: line.utf8) == fields, "\(line)")
+        }
+    }
+
+    @Test(arguments: [
+        "", "words", "[event=]", "[event=started", "[event=started ]", "[event=started]x", "[event=started  tpm=1]",
+        "[event=started container=web]x", "[event=started container=\"web]", "[event=started =1]",
+        "[container=\"web\"]",
+    ])
+    func whatIsNoFieldsIsNone(_ line: String) {
+        #expect(LogFields(atEndOf: line.utf8) == nil)
+    }
+
+    /// A later version may have more fields and events.
+    @Test func fieldsOfALaterVersionArePassedOver() throws {
+        let line = #"words [event=some-new-one node="a" container="web" since=12]"#
+        let fields = try #require(LogFields(atEndOf: line.utf8))
+        #expect(fields.event == "some-new-one")
+        #expect(fields.subject == LogSubject(container: "web"))
     }
 
     /// A real supervisor whose system log stands still creates, stores, answers and stops.
@@ -141,6 +184,8 @@ import Testing
         #expect(lines[0].contains(" vtpm-supervisor["))
         #expect(lines[0].contains("stopped, generation"))
         // That it serves, and what this machine lacks.
-        #expect(lines[0].contains(/\(lines that the system log did not take before it: [1-9]\)$/), "\(lines)")
+        #expect(lines[0].contains(/\(lines that the system log did not take before it: [1-9]\) \[event=/), "\(lines)")
+        let fields = try #require(LogFields(atEndOf: lines[0].utf8))
+        #expect(fields == LogFields(.stopped, LogSubject(container: "container-web", state: "web", tpm: 7)))
     }
 }

@@ -53,7 +53,7 @@ struct Main {
     private static func hasLog(_ connection: inout LogConnection, _ log: borrowing Descriptor) -> CInt {
         var line = [UInt8](repeating: 0, count: 100)
         for _ in 0..<2 {
-            connection.send(LOG_NOTICE, "a line")
+            connection.send(LOG_NOTICE, "a line", LogFields(.notice))
             guard read(log.number, &line, line.count) > 0 else { return errno }
             connection.disconnect()
         }

@@ -1,0 +1,164 @@
+/// What a line of the log is about, as far as it is known: its fixed fields beside the event. docs/log.md
+public struct LogSubject: Equatable, Sendable {
+    /// The container's ID.
+    public var container: String?
+    /// The state's ID; nil if the state is ephemeral.
+    public var state: String?
+    /// N of the host's `/dev/tpmN`.
+    public var tpm: UInt32?
+
+    /// A subject of which only this much is known.
+    public init(container: String? = nil, state: String? = nil, tpm: UInt32? = nil) {
+        self.container = container
+        self.state = state
+        self.tpm = tpm
+    }
+}
+
+/// An event in the life of a container's TPM.
+///
+/// docs/log.md has the meaning of each.
+public enum LogEvent: String, CaseIterable, Sendable {
+    case started
+    case stopped
+    case failed
+    case refused
+    case rekeyed
+    case kept
+    case removed
+    case error
+    case notice
+}
+
+/// The fields at the end of a line: `[event=started container="web" state="site" tpm=1]`.
+public struct LogFields: Equatable, Sendable {
+    /// The event's word; another version may have others.
+    public let event: String
+    /// The subject; its texts are values as ``value(_:)`` makes them.
+    public let subject: LogSubject
+
+    /// How much of a text is a field's value, in bytes.
+    public static let valueLimit = 512
+
+    package init(_ event: LogEvent, _ subject: LogSubject = LogSubject()) {
+        self.event = event.rawValue
+        self.subject = LogSubject(
+            container: subject.container.map(Self.value),
+            state: subject.state.map(Self.value),
+            tpm: subject.tpm
+        )
+    }
+
+    /// Returns what a field has of a text: one line, cut to ``valueLimit``.
+    public static func value(_ text: String) -> String { text.onOneLine.cut(toBytes: valueLimit) }
+
+    /// The fields as they end a line.
+    package var text: String {
+        var text = "[event=\(event)"
+        if let container = subject.container { text += " container=\(Self.quoted(container))" }
+        if let state = subject.state { text += " state=\(Self.quoted(state))" }
+        if let tpm = subject.tpm { text += " tpm=\(tpm)" }
+        return text + "]"
+    }
+
+    private static func quoted(_ value: String) -> String {
+        var quoted = "\""
+        for scalar in value.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { quoted.unicodeScalars.append("\\") }
+            quoted.unicodeScalars.append(scalar)
+        }
+        return quoted + "\""
+    }
+}
+
+// MARK: - Reading
+
+extension LogFields {
+    /// Reads the fields that end a message; nil if it ends with none.
+    ///
+    /// What comes before may look like fields, since images and annotations name what it is about. Of the places where
+    /// fields could begin it is the last one from which they go on to the very end: inside a value they cannot, because
+    /// its quotation marks are escaped.
+    public init?(atEndOf message: some Collection<UInt8>) {
+        let bytes = Array(message)
+        let beginning = Array("[event=".utf8)
+        var start = bytes.count - beginning.count
+        while start >= 0 {
+            if bytes[start...].starts(with: beginning) {
+                var parser = LogFieldParser(bytes[(start + 1)...])
+                if let fields = parser.read() {
+                    self = fields
+                    return
+                }
+            }
+            start -= 1
+        }
+        return nil
+    }
+
+    fileprivate init(event: String, subject: LogSubject) {
+        self.event = event
+        self.subject = subject
+    }
+}
+
+/// Reads `name=value` pairs with a space between them, up to a bracket that ends the line.
+private struct LogFieldParser {
+    private var rest: ArraySlice<UInt8>
+
+    init(_ bytes: ArraySlice<UInt8>) { rest = bytes }
+
+    mutating func read() -> LogFields? {
+        var event: String?
+        var subject = LogSubject()
+        repeat {
+            let name = word()
+            guard take("=") else { return nil }
+            let isQuoted = rest.first == UInt8(ascii: "\"")
+            guard let value = isQuoted ? quoted() : word(), isQuoted || !value.isEmpty else { return nil }
+            switch name {
+            case "event": event = value
+            case "container": subject.container = value
+            case "state": subject.state = value
+            case "tpm": subject.tpm = UInt32(value)
+            // Of a later version.
+            default: if name.isEmpty { return nil }
+            }
+        } while take(" ")
+        guard take("]"), rest.isEmpty, let event else { return nil }
+        return LogFields(event: event, subject: subject)
+    }
+
+    private mutating func take(_ sign: Unicode.Scalar) -> Bool {
+        guard rest.first == UInt8(ascii: sign) else { return false }
+        rest.removeFirst()
+        return true
+    }
+
+    /// Letters, digits and hyphens.
+    private mutating func word() -> String {
+        let word = rest.prefix {
+            switch Unicode.Scalar($0) {
+            case "a"..."z", "0"..."9", "-": true
+            default: false
+            }
+        }
+        rest = rest[word.endIndex...]
+        return String(decoding: word, as: UTF8.self)
+    }
+
+    private mutating func quoted() -> String? {
+        guard take("\"") else { return nil }
+        var value: [UInt8] = []
+        while let byte = rest.popFirst() {
+            switch Unicode.Scalar(byte) {
+            case "\"": return String(decoding: value, as: UTF8.self)
+            case "\\":
+                guard let escaped = rest.popFirst() else { return nil }
+                value.append(escaped)
+            default: value.append(byte)
+            }
+        }
+        return nil
+    }
+}
