@@ -19,7 +19,7 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
+    "CLinux", "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
     "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
 
@@ -74,6 +74,10 @@ let package = Package(
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
         library("Platform", ["CLinux"]),
 
+        // All uses of libcrypto; the second for `vtpmctl` alone.
+        library("Crypto", path: "Crypto/Core", ["Platform", "CLibCrypto"]),
+        library("CryptoTransfer", path: "Crypto/Transfer", ["Crypto", "Platform", "CLibCrypto"]),
+
         // The configuration file, for the hook and `vtpmctl` alone.
         library("Configuration", ["Platform", "CLinux"]),
 
@@ -83,19 +87,20 @@ let package = Package(
         // The vTPM's life. One target per folder, so that a program links no more than it runs.
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
         library("RuntimeConfinement", path: "Runtime/Confinement", ["Platform", "CLibSeccomp", "CLinux"]),
-        library("RuntimeState", path: "Runtime/State", ["Platform", "CLibCrypto", "CLinux"]),
+        library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "CLinux"]),
         library(
             "RuntimeLease",
             path: "Runtime/Lease",
-            ["Platform", "RuntimeControl", "RuntimeState", "CLinux"]
+            ["Crypto", "Platform", "RuntimeControl", "RuntimeState", "CLinux"]
         ),
-        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Platform", "RuntimeState", "CLibCrypto", "CLinux"]),
+        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Crypto", "Platform", "RuntimeState", "CLinux"]),
         library(
             "RuntimeKeys",
             path: "Runtime/Keys",
-            ["Configuration", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
+            ["Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
         ),
-        library("RuntimeTransfer", path: "Runtime/Transfer", ["Platform", "CLibCrypto"]),
+        library("RuntimeTransfer", path: "Runtime/Transfer", ["Crypto", "CryptoTransfer", "Platform"]),
+        // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
         library(
             "RuntimeWorker",
             path: "Runtime/Worker",
@@ -112,7 +117,7 @@ let package = Package(
         library(
             "RuntimeAdministration",
             path: "Runtime/Administration",
-            ["Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "CLinux"]
+            ["Crypto", "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "CLinux"]
         ),
 
         // The container's side.
@@ -130,18 +135,24 @@ let package = Package(
         program(
             "vtpmctl",
             [
-                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeKeys",
+                "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl",
+                "RuntimeKeys",
                 "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
 
+        .testTarget(
+            name: "CryptoTests",
+            dependencies: ["Crypto", "CryptoTransfer", "Platform"],
+            swiftSettings: strict
+        ),
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "CLinux", "Configuration", "Platform", "RuntimeAdministration", "RuntimeConfinement", "RuntimeControl",
-                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeSupervisor",
+                "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
+                "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeSupervisor",
                 "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-hook", "vtpm-supervisor",
                 "vtpm-worker",
                 "vtpmctl",
@@ -187,7 +198,7 @@ let package = Package(
         // `make bench`: the same program measures this project and what it is compared with.
         .executableTarget(
             name: "vtpm-bench",
-            dependencies: ["Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeState", "CLinux"],
+            dependencies: ["Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeState", "CLinux"],
             path: "Bench/Driver",
             swiftSettings: strict
         ),

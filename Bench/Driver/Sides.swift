@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 import RuntimeControl
@@ -31,7 +32,7 @@ struct Place {
     func prepare() throws(Failure) {
         for folder in ["run", "states", "index", "swtpm"] { _ = try openOwnDirectory("\(directory)/\(folder)") }
         let file = try Descriptor.open(keyFile, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600))
-        try file.writeAll(Array(StateName.hexadecimal(Self.key).utf8), keyFile)
+        try file.writeAll(Array(Hexadecimal.encode(Self.key).utf8), keyFile)
     }
 }
 

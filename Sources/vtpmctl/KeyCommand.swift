@@ -1,4 +1,5 @@
 import ArgumentParser
+import Crypto
 import Platform
 import RuntimeAdministration
 import RuntimeControl
@@ -38,7 +39,7 @@ struct KeyShow: ParsableCommand {
         try report { () throws(Failure) in
             try HostStore.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
                 let keys = try host.keychain().load(isFirstUse: false).all
-                try Output.write(lines: keys.map { StateName.hexadecimal($0.id) })
+                try Output.write(lines: keys.map { Hexadecimal.encode($0.id) })
             }
         }
     }
@@ -115,7 +116,7 @@ struct KeyRotate: ParsableCommand {
 
     private func describe(_ report: KeyRotation.Report, _ repository: StateRepository) -> [String] {
         let done =
-            "Went to the master key \(StateName.hexadecimal(repository.keys.current.id)): "
+            "Went to the master key \(Hexadecimal.encode(repository.keys.current.id)): "
             + "\(report.atRest) states at rest, \(report.running) of running containers."
         return [done] + report.undecryptable.map { "Left alone, since no key here opens it: \($0.onOneLine)" }
     }

@@ -1,4 +1,5 @@
 import CLinux
+import Crypto
 import Glibc
 import Platform
 import RuntimeState
@@ -39,7 +40,7 @@ public struct Quarantine {
             {
                 entry.stateID = header.stateID
                 entry.generation = header.generation
-                entry.keyID = StateName.hexadecimal(header.keyID)
+                entry.keyID = Hexadecimal.encode(header.keyID)
             }
             found.append(entry)
         }
@@ -148,6 +149,6 @@ public struct Quarantine {
         var text = [CChar](repeating: 0, count: 32)
         strftime(&text, text.count, "%Y%m%dT%H%M%SZ", &parts)
         let stamp = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        return "\(stamp)-\(StateName.hexadecimal(try MasterKey.random(count: 3)))"
+        return "\(stamp)-\(Hexadecimal.encode(try Random.bytes(count: 3)))"
     }
 }

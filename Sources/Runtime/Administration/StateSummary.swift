@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 import RuntimeState
@@ -89,9 +90,9 @@ extension StateRepository {
             let header = try StateFile(parsing: file, path: filePath(name))
             // Another's file under this name is a problem of this state, not of the other.
             if entry == nil, try StateName.encoded(header.stateID) == name { summary.stateID = header.stateID }
-            summary.uuid = StateName.hexadecimal(header.uuid)
+            summary.uuid = Hexadecimal.encode(header.uuid)
             summary.generation = header.generation
-            summary.keyID = StateName.hexadecimal(header.keyID)
+            summary.keyID = Hexadecimal.encode(header.keyID)
             summary.hasCurrentKey = header.keyID == keys.current.id
             _ = try keys.instanceKey(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))

@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 import RuntimeState
@@ -36,7 +37,7 @@ extension StateRepository {
         try settleRemoval(of: name)
         let header = try StateFile(
             keyID: keys.current.id,
-            uuid: try MasterKey.random(count: StateFile.uuidSize),
+            uuid: try Random.bytes(count: StateFile.uuidSize),
             generation: 1,
             stateID: stateID
         )

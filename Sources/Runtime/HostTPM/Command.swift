@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// A command to be sent. TPM 2.0 Library, Part 1, 18
@@ -95,7 +96,7 @@ struct Command {
         data.write(code.rawValue)
         for entity in handles { data.write(entity.name) }
         data.write(sent)
-        return try TPMCryptography.sha256(data.bytes)
+        return try SHA256.digest(data.bytes)
     }
 }
 

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The TPM, for one operation of ours, whose name all errors carry.
@@ -96,7 +97,7 @@ struct CommandLink {
         data.write(ResponseCode.success.rawValue)
         data.write(command.code.rawValue)
         data.write(parameters)
-        return try TPMCryptography.sha256(data.bytes)
+        return try SHA256.digest(data.bytes)
     }
 
     /// Removes an object or a session from the TPM's memory.
@@ -116,7 +117,7 @@ struct CommandLink {
         _ body: (Session) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let salt = try SessionSalt(for: key)
-        let nonce = try TPMCryptography.random(count: Session.nonceSize)
+        let nonce = try Random.bytes(count: Session.nonceSize)
         var command = Command(.startAuthSession)
         command.handles = [.init(key.handle, name: key.name), .init(Handle.null)]
         command.parameters.write(sized: nonce)

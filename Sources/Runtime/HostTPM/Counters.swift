@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 extension HostTPM {
@@ -12,7 +13,7 @@ extension HostTPM {
             throw link.failure("the TPM has this NV index already", remedy: remove)
         }
         let key = try link.storageKeyOrNew()
-        let policy = try TPMCryptography.random(count: TPMCryptography.digestSize)
+        let policy = try Random.bytes(count: SHA256.digestSize)
         let unwritten = NVPublic(counter: index, policy: policy, isWritten: false)
         let written = NVPublic(counter: index, policy: policy, isWritten: true)
         var define = Command(.nvDefineSpace)

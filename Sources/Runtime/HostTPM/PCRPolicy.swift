@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 extension CommandLink {
@@ -28,11 +29,11 @@ extension CommandLink {
     /// The digest that TPM2_PolicyPCR gives a session. Part 3, TPM2_PolicyPCR
     static func policyDigest(of selection: PCRSelection, values: [UInt8]) throws(Failure) -> [UInt8] {
         var data = ByteWriter()
-        data.write([UInt8](repeating: 0, count: TPMCryptography.digestSize))
+        data.write([UInt8](repeating: 0, count: SHA256.digestSize))
         data.write(CommandCode.policyPCR.rawValue)
         data.write(selection.encoded)
-        data.write(try TPMCryptography.sha256(values))
-        return try TPMCryptography.sha256(data.bytes)
+        data.write(try SHA256.digest(values))
+        return try SHA256.digest(data.bytes)
     }
 
     /// The values of a bank's PCRs, one after the other.

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// A secret that only one TPM gives out again, and only while its PCRs are as they were.
@@ -58,16 +59,16 @@ public struct SealedSecret: Equatable, Sendable {
         guard version == Self.version else { throw damaged }
         guard let size = reader.read(UInt32.self), bytes.count >= Int(size) else { throw truncated }
         guard bytes.count == Int(size), bytes.count <= Self.sizeLimit,
-            bytes.count >= reader.offset + TPMCryptography.digestSize,
-            try Array(bytes.suffix(TPMCryptography.digestSize))
-                == TPMCryptography.sha256(bytes.dropLast(TPMCryptography.digestSize))
+            bytes.count >= reader.offset + SHA256.digestSize,
+            try Array(bytes.suffix(SHA256.digestSize))
+                == SHA256.digest(bytes.dropLast(SHA256.digestSize))
         else { throw damaged }
         // The check is no protection against somebody who writes another: what follows is read with the same care.
         guard let keyHandle = reader.read(UInt32.self), Handle.type(of: keyHandle) == Handle.persistentType,
             let keyName = reader.readSized(), isEntityName(keyName),
             let text = reader.readText(), let policy = reader.readSized(),
             let publicArea = reader.readSized(), let privateArea = reader.readSized(), !privateArea.isEmpty,
-            reader.remaining == TPMCryptography.digestSize
+            reader.remaining == SHA256.digestSize
         else { throw damaged }
         let pcrs = try PCRSelection(parsing: text)
         guard pcrs.description == text, Self.isPublicArea(publicArea, policy: policy) else { throw damaged }
@@ -92,9 +93,9 @@ public struct SealedSecret: Equatable, Sendable {
             var whole = ByteWriter()
             whole.write(Self.magic)
             whole.write(Self.version)
-            whole.write(UInt32(whole.bytes.count + 4 + body.bytes.count + TPMCryptography.digestSize))
+            whole.write(UInt32(whole.bytes.count + 4 + body.bytes.count + SHA256.digestSize))
             whole.write(body.bytes)
-            whole.write(try TPMCryptography.sha256(whole.bytes))
+            whole.write(try SHA256.digest(whole.bytes))
             return whole.bytes
         }
     }
@@ -117,9 +118,9 @@ public struct SealedSecret: Equatable, Sendable {
     /// Whether a public area is that of an object made by ``template(policy:)``.
     static func isPublicArea(_ area: [UInt8], policy: [UInt8]) -> Bool {
         let fixed = template(policy: policy).dropLast(2)
-        guard policy.count == TPMCryptography.digestSize, area.starts(with: fixed) else { return false }
+        guard policy.count == SHA256.digestSize, area.starts(with: fixed) else { return false }
         // What the TPM fills in is a digest.
         var rest = ByteReader(Array(area[fixed.count...]))
-        return rest.readSized()?.count == TPMCryptography.digestSize && rest.remaining == 0
+        return rest.readSized()?.count == SHA256.digestSize && rest.remaining == 0
     }
 }

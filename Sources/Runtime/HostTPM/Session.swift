@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// A session with a TPM that knows the secret it was begun with, and so with no other. TPM 2.0 Library, Part 1, 19
@@ -25,30 +26,30 @@ final class Session {
     /// Derives the key of a session that the TPM has begun. Part 1, 19.6.8
     init(handle: UInt32, salt: SecretBytes, nonceTPM: [UInt8], nonceCaller: [UInt8]) throws(Failure) {
         self.handle = handle
-        self.key = try TPMCryptography.kdfa(key: salt, label: "ATH", contextU: nonceTPM, contextV: nonceCaller)
+        self.key = try TPMKeyDerivation.kdfa(key: salt, label: "ATH", contextU: nonceTPM, contextV: nonceCaller)
         self.nonceTPM = nonceTPM
         self.nonceCaller = nonceCaller
     }
 
     /// Makes the nonce of the next command, so that no answer to an older one fits.
     func beginCommand() throws(Failure) {
-        nonceCaller = try TPMCryptography.random(count: Self.nonceSize)
+        nonceCaller = try Random.bytes(count: Self.nonceSize)
     }
 
     /// Encrypts a command's first parameter. Part 1, 21.3
     func encrypt(_ parameter: SecretBytes) throws(Failure) -> [UInt8] {
         let key = try parameterKey(newer: nonceCaller, older: nonceTPM)
-        return try TPMCryptography.encrypt(parameter, keyAndVector: key)
+        return try AES.encryptCFB(parameter, keyAndVector: key)
     }
 
     /// Decrypts an answer's first parameter, once the answer was found to be genuine.
     func decrypt(_ parameter: [UInt8]) throws(Failure) -> SecretBytes {
         let key = try parameterKey(newer: nonceTPM, older: nonceCaller)
-        return try TPMCryptography.decrypt(parameter, keyAndVector: key)
+        return try AES.decryptCFB(parameter, keyAndVector: key)
     }
 
     private func parameterKey(newer: [UInt8], older: [UInt8]) throws(Failure) -> SecretBytes {
-        try TPMCryptography.kdfa(key: key, label: "CFB", contextU: newer, contextV: older)
+        try TPMKeyDerivation.kdfa(key: key, label: "CFB", contextU: newer, contextV: older)
     }
 
     /// A command's authorization area for this session: TPMS_AUTH_COMMAND. Part 2, 10.13.2
@@ -58,7 +59,7 @@ final class Session {
         area.write(sized: nonceCaller)
         area.write(attributes.rawValue)
         area.write(
-            sized: try TPMCryptography.hmac(
+            sized: try HMACSHA256.tag(
                 key: key,
                 parameterHash + nonceCaller + nonceTPM + [attributes.rawValue]
             )
@@ -68,11 +69,11 @@ final class Session {
 
     /// Whether an answer is the TPM's, to the last command. Part 1, 19.6.3.2
     func accepts(_ answer: AnswerAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
-        let expected = try TPMCryptography.hmac(
+        let expected = try HMACSHA256.tag(
             key: key,
             parameterHash + answer.nonce + nonceCaller + [answer.attributes]
         )
-        guard TPMCryptography.isEqual(expected, answer.hmac) else { return false }
+        guard HMACSHA256.areEqual(expected, answer.hmac) else { return false }
         nonceTPM = answer.nonce
         return true
     }

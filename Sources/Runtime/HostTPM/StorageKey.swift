@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The host's storage root key, SRK: what a sealed secret is a child of, and what sessions get their secret by.
@@ -69,8 +70,8 @@ struct StorageKey: Equatable {
         }
         guard curve == Algorithm.p256 else { throw Problem.unfit("it is an ECC key on another curve than NIST P-256") }
         guard derivation == Algorithm.null else { throw Problem.unfit("it is an ECC key with a scheme of its own") }
-        guard let x = reader.readSized(), let y = reader.readSized(), x.count == DER.coordinateSize,
-            y.count == DER.coordinateSize
+        guard let x = reader.readSized(), let y = reader.readSized(), x.count == AgreementKey.p256CoordinateSize,
+            y.count == AgreementKey.p256CoordinateSize
         else { throw Problem.malformed }
         return .p256(x: x, y: y)
     }
@@ -88,8 +89,8 @@ struct StorageKey: Equatable {
         for value in [Algorithm.aes, 128, Algorithm.cfb, Algorithm.null, Algorithm.p256, Algorithm.null] {
             area.write(value)
         }
-        area.write(sized: [UInt8](repeating: 0, count: DER.coordinateSize))
-        area.write(sized: [UInt8](repeating: 0, count: DER.coordinateSize))
+        area.write(sized: [UInt8](repeating: 0, count: AgreementKey.p256CoordinateSize))
+        area.write(sized: [UInt8](repeating: 0, count: AgreementKey.p256CoordinateSize))
         return area.bytes
     }()
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 extension ByteWriter {
@@ -20,12 +21,12 @@ extension ByteReader {
 func entityName(ofPublicArea area: [UInt8]) throws(Failure) -> [UInt8] {
     var name = ByteWriter()
     name.write(Algorithm.sha256)
-    name.write(try TPMCryptography.sha256(area))
+    name.write(try SHA256.digest(area))
     return name.bytes
 }
 
 /// Whether bytes are a name as ``entityName(ofPublicArea:)`` makes it.
 func isEntityName(_ bytes: [UInt8]) -> Bool {
-    bytes.count == 2 + TPMCryptography.digestSize
+    bytes.count == 2 + SHA256.digestSize
         && bytes.starts(with: [UInt8(Algorithm.sha256 >> 8), UInt8(Algorithm.sha256 & 0xff)])
 }

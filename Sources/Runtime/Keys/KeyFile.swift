@@ -1,4 +1,5 @@
 import CLinux
+import Crypto
 import Glibc
 import Platform
 import RuntimeState
@@ -98,7 +99,7 @@ struct KeyFile {
 
     /// Writes contents under a name that nobody looks for, onto stable storage.
     private func write(_ content: SecretBytes, in directory: borrowing Descriptor) throws(Failure) -> String {
-        let temporary = "\(name).\(StateName.hexadecimal(try MasterKey.random(count: 8)))"
+        let temporary = "\(name).\(Hexadecimal.encode(try Random.bytes(count: 8)))"
         do {
             let file = try disk.create(temporary, in: directory, as: path)
             try content.withBytes { (bytes) throws(Failure) in try disk.write(bytes, to: file, as: path) }
@@ -119,7 +120,7 @@ struct KeyFile {
 
     private func putAside(in directory: borrowing Descriptor) throws(Failure) {
         guard faccessat(directory.number, name, F_OK, 0) == 0 else { return }
-        let aside = "\(name).replaced-\(StateName.hexadecimal(try MasterKey.random(count: 4)))"
+        let aside = "\(name).replaced-\(Hexadecimal.encode(try Random.bytes(count: 4)))"
         try disk.rename(name, in: directory, to: aside, in: directory, as: path)
     }
 

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 import RuntimeState
 
@@ -64,23 +65,7 @@ public enum KeyMaterial {
         text.withBytes { text in
             let size = 2 * MasterKey.size
             guard text.count == size || text.count == size + 1 && text[size] == UInt8(ascii: "\n") else { return false }
-            let written = key.append { target in
-                for index in 0..<MasterKey.size {
-                    guard let high = digit(text[2 * index]), let low = digit(text[2 * index + 1]) else { return -1 }
-                    target[index] = high << 4 | low
-                }
-                return MasterKey.size
-            }
-            return written == MasterKey.size
-        }
-    }
-
-    private static func digit(_ character: UInt8) -> UInt8? {
-        switch character {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): character - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): character - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): character - UInt8(ascii: "A") + 10
-        default: nil
+            return Hexadecimal.decode(text.prefix(size), into: key)
         }
     }
 
@@ -115,7 +100,7 @@ public enum KeyMaterial {
 
     private static func flaw(in content: UnsafeRawBufferPointer) -> String {
         let size = 2 * MasterKey.size
-        let digits = content.prefix { digit($0) != nil }.count
+        let digits = content.prefix { Hexadecimal.value($0) != nil }.count
         guard digits > 0 else { return content.isEmpty ? "it is empty" : "it has \(content.count) bytes" }
         if digits == content.count { return "it has \(digits) hexadecimal digits, not \(size)" }
         let byte = name(of: content[digits])

@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 import RuntimeControl
@@ -55,8 +56,8 @@ public struct Lease: Equatable, Sendable {
     ///
     /// Container IDs are unique per runtime and engine only. Bundles tell their containers apart.
     public static func name(containerID: String, bundle: String) throws(Failure) -> String {
-        let digest = try Cryptography.sha256(Array(containerID.utf8), [0], Array(bundle.utf8))
-        return StateName.hexadecimal(digest.prefix(16))
+        let digest = try SHA256.digest(Array(containerID.utf8) + [0], Array(bundle.utf8))
+        return Hexadecimal.encode(digest.prefix(16))
     }
 }
 
@@ -88,7 +89,7 @@ extension Lease {
         writer.write(library?.number ?? 0)
         writer.write(tpmNumber)
         for text in [tpm, tpmrm] { writer.write(text: text) }
-        writer.write(try Cryptography.sha256(writer.bytes).prefix(Self.checkSize))
+        writer.write(try SHA256.digest(writer.bytes).prefix(Self.checkSize))
         guard writer.bytes.count <= Self.sizeLimit else {
             throw Failure(
                 "cannot write the lease of \"\(containerID)\"",
@@ -115,7 +116,7 @@ extension Lease {
             let worker = reader.readProcess(), let library = reader.read(UInt32.self),
             let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText()
         else { throw Self.damaged(name) }
-        let check = try Cryptography.sha256(Array(file[..<reader.offset])).prefix(Self.checkSize)
+        let check = try SHA256.digest(Array(file[..<reader.offset])).prefix(Self.checkSize)
         guard reader.remaining == Self.checkSize, reader.read(count: Self.checkSize) == Array(check) else {
             throw Self.damaged(name)
         }

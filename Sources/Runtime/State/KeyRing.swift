@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The master keys that a host has at a time: one, or two while it goes from one to the next.
@@ -33,7 +34,7 @@ public struct KeyRing {
         guard let key = key(header.keyID) else {
             throw Failure(
                 what,
-                because: "it needs the master key \(StateName.hexadecimal(header.keyID)), "
+                because: "it needs the master key \(Hexadecimal.encode(header.keyID)), "
                     + "and this host has \(names())",
                 remedy: "restore that key"
             )
@@ -42,5 +43,5 @@ public struct KeyRing {
     }
 
     /// What an error says about a file that needs another key.
-    package func names() -> String { all.map { StateName.hexadecimal($0.id) }.joined(separator: " and ") }
+    package func names() -> String { all.map { Hexadecimal.encode($0.id) }.joined(separator: " and ") }
 }

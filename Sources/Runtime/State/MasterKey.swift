@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 
@@ -6,7 +7,7 @@ import Platform
 /// Its id is derived from it, so that a state file can say which key it needs without giving anything of it away.
 public struct MasterKey {
     /// Bytes of a key.
-    public static let size = Cryptography.keySize
+    public static let size = AES256GCM.keySize
     /// Bytes of a key's id.
     public static let idSize = 16
 
@@ -17,29 +18,26 @@ public struct MasterKey {
 
     /// Takes over the bytes of a key.
     public init(_ key: SecretBytes) throws(Failure) {
-        guard key.count == Cryptography.keySize else {
-            throw Failure("cannot use a master key", because: "it has \(key.count) bytes, not \(Cryptography.keySize)")
+        guard key.count == AES256GCM.keySize else {
+            throw Failure("cannot use a master key", because: "it has \(key.count) bytes, not \(AES256GCM.keySize)")
         }
         self.id = try Self.id(of: key)
         self.key = key
     }
 
-    /// Fills memory with a new key. RAND_priv_bytes(3)
+    /// Fills memory with a new key.
     public static func fillRandom(_ key: SecretBytes) throws(Failure) {
-        try key.fill { (buffer) throws(Failure) in try Cryptography.fillRandom(buffer) }
+        try Random.fill(key)
     }
-
-    /// Random bytes that are no secret.
-    package static func random(count: Int) throws(Failure) -> [UInt8] { try Cryptography.random(count: count) }
 
     /// Derives the key of one instance. RFC 5869
     package func instanceKey(uuid: [UInt8], stateID: String) throws(Failure) -> SecretBytes {
         let info = Array("container-vtpm state 1".utf8) + [0] + Array(stateID.utf8)
-        return try Cryptography.hkdf(key: key, salt: uuid, info: info)
+        return try HKDF.key(from: key, salt: uuid, info: info)
     }
 
     static func id(of key: SecretBytes) throws(Failure) -> [UInt8] {
-        let derived = try Cryptography.hkdf(key: key, salt: [], info: Array("container-vtpm key id 1".utf8))
+        let derived = try HKDF.key(from: key, info: Array("container-vtpm key id 1".utf8))
         return derived.withBytes { Array($0.prefix(idSize)) }
     }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The format of a state file: a header that anybody can read, and a payload that only the instance's key opens.
@@ -53,7 +54,7 @@ public struct StateFile: Equatable, Sendable {
             throw refuse("it is truncated")
         }
         guard let keyID = reader.read(count: MasterKey.idSize), let uuid = reader.read(count: Self.uuidSize),
-            let generation = reader.read(UInt64.self), let nonce = reader.read(count: Cryptography.nonceSize),
+            let generation = reader.read(UInt64.self), let nonce = reader.read(count: AES256GCM.nonceSize),
             let stateID = reader.readText(), let payloadSize = reader.read(UInt32.self),
             reader.offset + Self.checkSize == Int(headerSize)
         else {
@@ -61,12 +62,12 @@ public struct StateFile: Equatable, Sendable {
         }
         let checked = Array(file[..<reader.offset])
         guard let check = reader.read(count: Self.checkSize),
-            try check == Array(Cryptography.sha256(checked).prefix(Self.checkSize))
+            try check == Array(SHA256.digest(checked).prefix(Self.checkSize))
         else {
             throw refuse("its header is damaged")
         }
         guard reader.remaining >= Int(payloadSize) else { throw refuse("it is truncated") }
-        guard reader.remaining == Int(payloadSize), Int(payloadSize) >= Cryptography.tagSize else {
+        guard reader.remaining == Int(payloadSize), Int(payloadSize) >= AES256GCM.tagSize else {
             throw refuse("its payload is damaged")
         }
         self.keyID = keyID
@@ -81,7 +82,7 @@ public struct StateFile: Equatable, Sendable {
         self.uuid = uuid
         self.generation = generation
         self.stateID = stateID
-        self.nonce = try Cryptography.random(count: Cryptography.nonceSize)
+        self.nonce = try Random.bytes(count: AES256GCM.nonceSize)
     }
 
     /// The header of the next generation.
@@ -96,7 +97,7 @@ public struct StateFile: Equatable, Sendable {
 
     /// Bytes of the header, the check included.
     private var headerSize: Int {
-        let fixed = Self.magic.count + 2 + 4 + MasterKey.idSize + Self.uuidSize + 8 + Cryptography.nonceSize
+        let fixed = Self.magic.count + 2 + 4 + MasterKey.idSize + Self.uuidSize + 8 + AES256GCM.nonceSize
         return fixed + 4 + stateID.utf8.count + 4 + Self.checkSize
     }
 
@@ -112,16 +113,16 @@ public struct StateFile: Equatable, Sendable {
         writer.write(nonce)
         writer.write(text: stateID)
         writer.write(UInt32(payloadSize))
-        writer.write(try Cryptography.sha256(writer.bytes).prefix(Self.checkSize))
+        writer.write(try SHA256.digest(writer.bytes).prefix(Self.checkSize))
         return writer.bytes
     }
 
     /// Encrypts a payload; returns the whole file.
     package func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
         let plaintext = payload.items
-        let header = try header(payloadSize: plaintext.count + Cryptography.tagSize)
+        let header = try header(payloadSize: plaintext.count + AES256GCM.tagSize)
         return header
-            + (try Cryptography.seal(plaintext, key: key, nonce: nonce, associatedData: header))
+            + (try AES256GCM.seal(plaintext, key: key, nonce: nonce, associatedData: header))
     }
 
     /// Decrypts the payload of the file that this header was parsed from.
@@ -129,7 +130,7 @@ public struct StateFile: Equatable, Sendable {
         let what = "cannot load the state \(path)"
         // The header was found to be complete: what follows it is the payload.
         guard
-            let plaintext = try Cryptography.open(
+            let plaintext = try AES256GCM.open(
                 file[headerSize...],
                 key: key,
                 nonce: nonce,
@@ -206,11 +207,11 @@ public struct StatePayload {
     }
 
     /// The list of items, to be encrypted from where it lies: a copy would be locked memory again.
-    var items: Cryptography.Plaintext {
-        Cryptography.Plaintext(
-            before: Self.itemHeader(Self.permanentState, count: permanent.count),
+    var items: SecretMessage {
+        SecretMessage(
+            prefix: Self.itemHeader(Self.permanentState, count: permanent.count),
             secret: permanent,
-            after: isComplete ? Self.itemHeader(Self.manufactureComplete, count: 0) : []
+            suffix: isComplete ? Self.itemHeader(Self.manufactureComplete, count: 0) : []
         )
     }
 

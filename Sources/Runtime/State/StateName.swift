@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// Names of state directories.
@@ -28,15 +29,16 @@ public enum StateName {
             switch Unicode.Scalar(byte) {
             case "a"..."z", "A"..."Z", "0"..."9", "-", "_": name.append(byte)
             case "." where index > 0: name.append(byte)
-            default: name.append(contentsOf: [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 0xf)]])
+            default:
+                let digits = Hexadecimal.capitals(byte)
+                name.append(contentsOf: [UInt8(ascii: "%"), digits.high, digits.low])
             }
         }
         guard name.count > lengthLimit else { return String(decoding: name, as: UTF8.self) }
         let kept = String(decoding: name.prefix(keptLength), as: UTF8.self)
-        return try kept + "%-" + hexadecimal(Cryptography.sha256(bytes))
+        return try kept + "%-" + Hexadecimal.encode(SHA256.digest(bytes))
     }
 
-    private static let digits = Array("0123456789ABCDEF".utf8)
     /// NAME_MAX is 255; a directory in the making has a prefix.
     static let lengthLimit = 240
     /// How much of a name that is too long is kept.
@@ -51,11 +53,5 @@ public enum StateName {
                 default: false
                 }
             }
-    }
-
-    /// Bytes as lower-case hexadecimal digits.
-    public static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] })
     }
 }

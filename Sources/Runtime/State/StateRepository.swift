@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 
@@ -120,8 +121,8 @@ public final class StateRepository {
         guard entry.uuid == header.uuid else {
             throw Failure(
                 what,
-                because: "it is the instance \(StateName.hexadecimal(header.uuid)), "
-                    + "and this host's index knows \(StateName.hexadecimal(entry.uuid))",
+                because: "it is the instance \(Hexadecimal.encode(header.uuid)), "
+                    + "and this host's index knows \(Hexadecimal.encode(entry.uuid))",
                 remedy: accept
             )
         }

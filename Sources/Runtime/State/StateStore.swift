@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 
@@ -205,7 +206,7 @@ public final class StateStore: StateKeeper {
         try repository.settleRemoval(of: name)
         let header = try StateFile(
             keyID: repository.keys.current.id,
-            uuid: try Cryptography.random(count: StateFile.uuidSize),
+            uuid: try Random.bytes(count: StateFile.uuidSize),
             generation: 0,
             stateID: stateID
         )

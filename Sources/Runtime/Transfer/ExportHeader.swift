@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The header of an export: all that a reader needs before it has the key.
@@ -49,14 +50,14 @@ struct ExportHeader: Equatable {
         header.write(Self.version)
         header.write(UInt32(Self.magic.count + 2 + 4 + fields.bytes.count + Self.checkSize))
         header.write(fields.bytes)
-        header.write(try Sealing.sha256(header.bytes).prefix(Self.checkSize))
+        header.write(try SHA256.digest(header.bytes).prefix(Self.checkSize))
         return header.bytes
     }
 
     /// A header to be written.
     init(_ protection: Protection, payloadSize: Int) throws(Failure) {
         self.protection = protection
-        self.nonce = try Sealing.random(count: Sealing.nonceSize)
+        self.nonce = try Random.bytes(count: AES256GCM.nonceSize)
         self.payloadSize = payloadSize
     }
 
@@ -82,7 +83,7 @@ struct ExportHeader: Equatable {
         }
         guard file.count >= Int(headerSize) else { throw refuse("it is truncated") }
         let checked = Array(file[..<(Int(headerSize) - checkSize)])
-        guard try file[checked.count..<Int(headerSize)].elementsEqual(Sealing.sha256(checked).prefix(checkSize)) else {
+        guard try file[checked.count..<Int(headerSize)].elementsEqual(SHA256.digest(checked).prefix(checkSize)) else {
             throw refuse("its header is damaged")
         }
         // From here on the header is as somebody wrote it, who need not have been one of us.
@@ -90,12 +91,12 @@ struct ExportHeader: Equatable {
         guard number == Protection.passphraseNumber || number == Protection.recipientNumber else {
             throw refuse("it is protected in a way that this version does not know", remedy: "upgrade")
         }
-        guard let nonce = reader.read(count: Sealing.nonceSize),
+        guard let nonce = reader.read(count: AES256GCM.nonceSize),
             let protection = number == Protection.passphraseNumber ? passphrase(&reader) : recipient(&reader),
             let payloadSize = reader.read(UInt32.self), reader.offset == checked.count
         else { throw refuse("its header is damaged") }
         guard file.count - Int(headerSize) >= Int(payloadSize) else { throw refuse("it is truncated") }
-        guard file.count - Int(headerSize) == Int(payloadSize), Int(payloadSize) >= Sealing.tagSize else {
+        guard file.count - Int(headerSize) == Int(payloadSize), Int(payloadSize) >= AES256GCM.tagSize else {
             throw refuse("its payload is damaged")
         }
         return (ExportHeader(protection, nonce, payloadSize: Int(payloadSize)), Int(headerSize))

@@ -1,4 +1,5 @@
-import CLibCrypto
+import Crypto
+import CryptoTransfer
 import Platform
 
 /// What swtpm encrypts its state with, its option `--key`. swtpm(8)
@@ -27,11 +28,7 @@ public enum SWTPMKey {
             var digits = bytes.starts(with: Array("0x".utf8)) ? bytes.dropFirst(2) : bytes[...]
             digits = digits.prefix { !isSpace($0) }
             guard digits.count == 32 || digits.count == 64 else { return false }
-            while let high = digits.popFirst(), let low = digits.popFirst() {
-                guard let high = value(of: high), let low = value(of: low) else { return false }
-                guard key.append(copying: [high << 4 | low]) else { return false }
-            }
-            return true
+            return Hexadecimal.decode(digits, into: key)
         }
         return isKey ? key : nil
     }
@@ -110,37 +107,14 @@ public enum SWTPMKey {
         return found
     }
 
-    /// `kdf=pbkdf2`: PKCS5_PBKDF2_HMAC(3) with SHA-512, 1000 iterations and the salt "swtpm".
+    /// `kdf=pbkdf2`: PBKDF2 with HMAC-SHA-512, 1000 iterations and the salt "swtpm".
     private static func pbkdf2(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
-        let salt = Array("swtpm".utf8)
-        let key = try SecretBytes(capacity: size)
-        try key.fill { (output) throws(Failure) in
-            let result = passphrase.withBytes { bytes in
-                PKCS5_PBKDF2_HMAC(
-                    bytes.bindMemory(to: CChar.self).baseAddress,
-                    CInt(bytes.count),
-                    salt,
-                    CInt(salt.count),
-                    1000,
-                    EVP_sha512(),
-                    CInt(output.count),
-                    output.unsigned
-                )
-            }
-            guard result == 1 else { throw Sealing.libcryptoFailure("cannot derive a key from the passphrase") }
-        }
-        return key
+        try PassphraseKey.pbkdf2SHA512(passphrase, salt: Array("swtpm".utf8), iterations: 1000, size: size)
     }
 
     /// `kdf=sha512`: the start of the passphrase's SHA-512.
     private static func sha512(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
-        let digest = try SecretBytes(capacity: 64)
-        try digest.fill { (output) throws(Failure) in
-            let result = passphrase.withBytes { bytes in
-                EVP_Digest(bytes.baseAddress, bytes.count, output.unsigned, nil, EVP_sha512(), nil)
-            }
-            guard result == 1 else { throw Sealing.libcryptoFailure("cannot derive a key from the passphrase") }
-        }
+        let digest = try PassphraseKey.sha512(passphrase)
         let key = try SecretBytes(capacity: size)
         digest.withBytes { bytes in
             let isCopied = key.append(copying: UnsafeRawBufferPointer(rebasing: bytes.prefix(size)))
@@ -150,13 +124,4 @@ public enum SWTPMKey {
     }
 
     private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
-
-    private static func value(of digit: UInt8) -> UInt8? {
-        switch digit {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
-        default: nil
-        }
-    }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The state of a TPM as swtpm keeps it, in the file `tpm2-00.permall` of its directory.
@@ -46,7 +47,7 @@ public enum SWTPMState {
         let certain = try key.certain(what)
         let keySize = certain.sizeToWriteWith
         let cipher = SWTPMCipher(key: try certain.candidates(size: keySize, what)[0])
-        let iv = try Sealing.random(count: keySize)
+        let iv = try Random.bytes(count: keySize)
         let ciphertext = try cipher.encrypt(permanent, iv: iv)
         let mac = try cipher.mac(ciphertext, iv: iv)
         let items =
@@ -130,7 +131,7 @@ public enum SWTPMState {
             parts.items[tag].map { range in file.withBytes { Array($0[range]) } } ?? []
         }
         let (ciphertext, mac, iv) = (contents(.ciphertext), contents(.mac), contents(.iv))
-        guard iv.count == parts.keySize, mac.count == SWTPMCipher.macSize, ciphertext.count % parts.keySize == 0 else {
+        guard iv.count == parts.keySize, mac.count == HMACSHA256.tagSize, ciphertext.count % parts.keySize == 0 else {
             throw Failure(what, because: "its contents are damaged, or too new")
         }
         for candidate in try key.candidates(size: parts.keySize, what) {

@@ -1,4 +1,5 @@
-import CLibCrypto
+import Crypto
+import CryptoTransfer
 import Platform
 
 /// What it costs to try one passphrase. RFC 7914
@@ -28,28 +29,17 @@ struct Scrypt: Equatable {
         return 128 * n * UInt64(r) <= Self.memoryLimit && n * UInt64(r) * UInt64(p) <= Self.workLimit
     }
 
-    /// The key that a passphrase stands for. EVP_PBE_scrypt(3)
+    /// The key that a passphrase stands for.
     func key(of passphrase: SecretBytes, salt: [UInt8]) throws(Failure) -> SecretBytes {
-        // libcrypto has a limit of its own, 32 MiB, and counts a few small buffers too.
-        let limit = Self.memoryLimit + (16 << 20)
-        let key = try SecretBytes(capacity: Sealing.keySize)
-        try key.fill { (output) throws(Failure) in
-            let result = passphrase.withBytes { bytes in
-                EVP_PBE_scrypt(
-                    bytes.bindMemory(to: CChar.self).baseAddress,
-                    bytes.count,
-                    salt,
-                    salt.count,
-                    UInt64(1) << UInt64(logN),
-                    UInt64(r),
-                    UInt64(p),
-                    limit,
-                    output.unsigned,
-                    output.count
-                )
-            }
-            guard result == 1 else { throw Sealing.libcryptoFailure("cannot derive a key from the passphrase") }
-        }
-        return key
+        try PassphraseKey.scrypt(
+            passphrase,
+            salt: salt,
+            n: UInt64(1) << UInt64(logN),
+            r: UInt64(r),
+            p: UInt64(p),
+            // libcrypto's own limit is 32 MiB. What is computed also has a few small buffers.
+            memoryLimit: Self.memoryLimit + (16 << 20),
+            size: AES256GCM.keySize
+        )
     }
 }

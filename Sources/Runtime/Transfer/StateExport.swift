@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// What an export is protected with.
@@ -59,7 +60,7 @@ public enum StateExport {
     /// The largest export there is, in bytes.
     public static let fileLimit =
         ExportHeader.sizeLimit + 2 * ExportedState.itemHeaderSize + ExportedState.stateIDLimit
-        + ExportedState.permanentLimit + Sealing.tagSize
+        + ExportedState.permanentLimit + AES256GCM.tagSize
 
     /// Encrypts a state; returns the whole file.
     ///
@@ -86,21 +87,26 @@ public enum StateExport {
         switch protection {
         case .passphrase(let passphrase):
             guard passphrase.count > 0 else { throw Failure(what, because: "the passphrase is empty") }
-            let salt = try Sealing.random(count: Scrypt.saltSize)
+            let salt = try Random.bytes(count: Scrypt.saltSize)
             key = try scrypt.key(of: passphrase, salt: salt)
             described = .passphrase(scrypt, salt: salt)
         case .recipient(let pem):
-            let recipient = try AgreementKey(publicPEM: pem, what)
+            let recipient = try AgreementKey.recipient(publicPEM: pem, what)
             let ephemeral = try recipient.ephemeral(what)
             let secret = try ephemeral.agree(with: recipient, what)
-            key = try Sealing.hkdf(secret, info: info(ephemeral: ephemeral, recipient: recipient))
+            key = try HKDF.key(from: secret, info: info(ephemeral: ephemeral, recipient: recipient))
             described = .recipient(fingerprint: try recipient.fingerprint, ephemeral: ephemeral.publicKey)
         }
         let plaintext = try state.encoded()
-        let header = try ExportHeader(described, payloadSize: plaintext.count + Sealing.tagSize)
+        let header = try ExportHeader(described, payloadSize: plaintext.count + AES256GCM.tagSize)
         let encoded = try header.encoded()
         return encoded
-            + (try Sealing.seal(plaintext, key: key, nonce: header.nonce, associatedData: encoded))
+            + (try AES256GCM.seal(
+                SecretMessage(secret: plaintext),
+                key: key,
+                nonce: header.nonce,
+                associatedData: encoded
+            ))
     }
 
     /// Decrypts an export.
@@ -119,7 +125,7 @@ public enum StateExport {
         guard file.count <= fileLimit else { throw Failure(what, because: "it is larger than any export") }
         let (header, size) = try ExportHeader.parse(file, what)
         let key = try key(of: header, with: opener, what)
-        let plaintext = try Sealing.open(
+        let plaintext = try AES256GCM.open(
             file[size...],
             key: key,
             nonce: header.nonce,
@@ -154,25 +160,26 @@ public enum StateExport {
             guard passphrase.count > 0 else { throw Failure(what, because: "the passphrase is empty") }
             return try scrypt.key(of: passphrase, salt: salt)
         case (.recipient(let fingerprint, let encoded), .identity(let pem)):
-            let identity = try AgreementKey(privatePEM: pem, what)
+            let identity = try AgreementKey.identity(privatePEM: pem, what)
             let own = try identity.fingerprint
             guard fingerprint == own else {
                 throw Failure(
                     what,
-                    because: "it was made for the key \(hexadecimal(fingerprint)), not for \(hexadecimal(own))"
+                    because: "it was made for the key \(Hexadecimal.encode(fingerprint)), "
+                        + "not for \(Hexadecimal.encode(own))"
                 )
             }
-            guard let ephemeral = AgreementKey.parsed(encoded), ephemeral.kind == identity.kind else {
+            guard let ephemeral = AgreementKey.ephemeral(publicKey: encoded), ephemeral.kind == identity.kind else {
                 throw Failure(what, because: "its header holds no key that goes with the recipient's")
             }
             let secret = try identity.agree(with: ephemeral, what)
-            return try Sealing.hkdf(secret, info: info(ephemeral: ephemeral, recipient: identity))
+            return try HKDF.key(from: secret, info: info(ephemeral: ephemeral, recipient: identity))
         case (.passphrase, .identity):
             throw Failure(what, because: "it was made with a passphrase, not for a key", remedy: "give the passphrase")
         case (.recipient(let fingerprint, _), .passphrase):
             throw Failure(
                 what,
-                because: "it was made for the key \(hexadecimal(fingerprint)), not with a passphrase",
+                because: "it was made for the key \(Hexadecimal.encode(fingerprint)), not with a passphrase",
                 remedy: "give the private key"
             )
         }
@@ -188,10 +195,5 @@ public enum StateExport {
             info.write(key.publicKey)
         }
         return info.bytes
-    }
-
-    private static func hexadecimal(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] })
     }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 @testable import RuntimeState
@@ -44,20 +45,20 @@ private func load(_ file: [UInt8]) {
 /// The file with its header's check and its payload made genuine; nothing where its sizes do not allow it.
 private func sealed(_ file: [UInt8]) -> [UInt8]? {
     let size = file.integer(at: 10, bytes: 4)
-    let (checkSize, tagSize) = (StateFile.checkSize, Cryptography.tagSize)
+    let (checkSize, tagSize) = (StateFile.checkSize, AES256GCM.tagSize)
     guard size >= 14 + MasterKey.idSize + 4 + checkSize, size <= file.count else { return nil }
     var header = Array(file[..<(size - checkSize)])
     header.replaceSubrange(14..<14 + MasterKey.idSize, with: fuzzMaster.id)
     header.put(UInt32(file.count - size + tagSize), at: header.count - 4)
-    header += must { () throws(Failure) in try Cryptography.sha256(header).prefix(checkSize) }
+    header += must { () throws(Failure) in try SHA256.digest(header).prefix(checkSize) }
     let payload = [UInt8](repeating: 0, count: file.count - size + tagSize)
     guard let parsed = accepted({ () throws(Failure) in try StateFile(parsing: header + payload, path: path) }) else {
         return nil
     }
     return must { () throws(Failure) in
         let key = try KeyRing(fuzzMaster).instanceKey(of: parsed, parsed.stateID, path: path)
-        let plaintext = Cryptography.Plaintext(secret: secret(file[size...]))
-        return try header + Cryptography.seal(plaintext, key: key, nonce: parsed.nonce, associatedData: header)
+        let plaintext = SecretMessage(secret: secret(file[size...]))
+        return try header + AES256GCM.seal(plaintext, key: key, nonce: parsed.nonce, associatedData: header)
     }
 }
 

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 @testable import RuntimeTransfer
@@ -11,7 +12,7 @@ private let recipientPEM = """
     """
 private nonisolated(unsafe) let identity = secret(recipientPEM.utf8)
 private let recipient = must { () throws(Failure) in
-    try AgreementKey(privatePEM: identity, "cannot use the key").fingerprint
+    try AgreementKey.identity(privatePEM: identity, "cannot use the key").fingerprint
 }
 
 /// An export: as it is, with the header's check made right, and with the encryption made right too.
@@ -21,7 +22,7 @@ private let recipient = must { () throws(Failure) in
 func fuzzExport(_ bytes: UnsafeRawBufferPointer) {
     let file = Array(bytes)
     open(file)
-    let (checkSize, tagSize) = (ExportHeader.checkSize, Sealing.tagSize)
+    let (checkSize, tagSize) = (ExportHeader.checkSize, AES256GCM.tagSize)
     let size = file.integer(at: 10, bytes: 4)
     guard size >= 60 + 4 + checkSize, size <= min(file.count, ExportHeader.sizeLimit) else { return }
     var header = Array(file[..<(size - checkSize)])
@@ -39,8 +40,8 @@ func fuzzExport(_ bytes: UnsafeRawBufferPointer) {
     else { return }
     must { () throws(Failure) in
         let key = try scrypt.key(of: passphrase, salt: salt)
-        let payload = try Sealing.seal(
-            secret(file[size...]),
+        let payload = try AES256GCM.seal(
+            SecretMessage(secret: secret(file[size...])),
             key: key,
             nonce: parsed.nonce,
             associatedData: header
@@ -50,7 +51,7 @@ func fuzzExport(_ bytes: UnsafeRawBufferPointer) {
 }
 
 private func checked(_ header: [UInt8]) -> [UInt8] {
-    must { () throws(Failure) in try header + Sealing.sha256(header).prefix(ExportHeader.checkSize) }
+    must { () throws(Failure) in try header + SHA256.digest(header).prefix(ExportHeader.checkSize) }
 }
 
 private func isCheap(_ scrypt: Scrypt) -> Bool {
@@ -103,7 +104,7 @@ func fuzzSWTPMState(_ bytes: UnsafeRawBufferPointer) {
     else { return }
     let key = swtpmKeys[parts.keySize == 16 ? 0 : 1]
     decode(file, .key(key))
-    guard mac.count == SWTPMCipher.macSize else { return }
+    guard mac.count == HMACSHA256.tagSize else { return }
     var genuine = file
     must { () throws(Failure) in
         let cipher = SWTPMCipher(key: key)

@@ -1,4 +1,5 @@
 import Configuration
+import Crypto
 import Glibc
 import Platform
 import RuntimeAdministration
@@ -94,7 +95,7 @@ import Testing
         #expect(report.undecryptable.count == 1)
         let new = try keychain.load(isFirstUse: false)
         let aside = try quarantine.list()
-        #expect(aside.compactMap(\.keyID) == [StateName.hexadecimal(new.current.id)])
+        #expect(aside.compactMap(\.keyID) == [Hexadecimal.encode(new.current.id)])
     }
 
     @Test func aStateThatIsRefusedKeepsTheOldKey() throws {
@@ -141,7 +142,7 @@ import Testing
         symlink("\(place)/state", "\(host.path)/quarantine/0/web/state")
         let report = try rotate(keychain).report
         #expect(report.refused.map(\.code) == [ELOOP] && report.undecryptable == [])
-        let new = try StateName.hexadecimal(keychain.load(isFirstUse: false).current.id)
+        let new = try Hexadecimal.encode(keychain.load(isFirstUse: false).current.id)
         #expect(try quarantine.list().map(\.keyID) == [nil, new, new])
     }
 

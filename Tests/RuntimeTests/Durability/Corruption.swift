@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 @testable import RuntimeState
@@ -67,7 +68,7 @@ enum Corruption: CaseIterable {
             for _ in 0..<Int.random(in: 1...4, using: &generator) {
                 bytes[Int.random(in: fields, using: &generator)] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
             }
-            let check = try Cryptography.sha256(Array(bytes[..<fields.upperBound])).prefix(StateFile.checkSize)
+            let check = try SHA256.digest(Array(bytes[..<fields.upperBound])).prefix(StateFile.checkSize)
             bytes.replaceSubrange(fields.upperBound..<checkEnd, with: check)
         }
         return bytes

@@ -1,4 +1,5 @@
 import Configuration
+import Crypto
 import Glibc
 import Platform
 import RuntimeAdministration
@@ -29,7 +30,7 @@ import Testing
         ]
         for source in sources {
             let ring = try fixture.keychain(source).load(isFirstUse: false)
-            #expect(StateName.hexadecimal(ring.current.id) == fixture.expected.keyID, "\(source)")
+            #expect(Hexadecimal.encode(ring.current.id) == fixture.expected.keyID, "\(source)")
         }
     }
 
@@ -39,7 +40,7 @@ import Testing
         let path = "\(fixture.path)/keys/master.sealed"
         let sealed = try SealedSecret(decoding: fixture.temporary.read("keys/master.sealed"), path: path)
         let key = try MasterKey(tpm.unseal(sealed))
-        #expect(StateName.hexadecimal(key.id) == fixture.expected.keyID)
+        #expect(Hexadecimal.encode(key.id) == fixture.expected.keyID)
     }
 
     @Test(arguments: versions) func theIndexThatIsBoundToACounterLoads(version: Int) throws {

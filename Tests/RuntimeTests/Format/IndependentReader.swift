@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Platform
 import Testing
@@ -102,5 +103,5 @@ struct IndependentReader {
 
 /// The SHA-256 of some bytes, as the reader prints it.
 func digest(_ bytes: some Collection<UInt8>) throws -> String {
-    StateName.hexadecimal(try TPMCryptography.sha256(Array(bytes)))
+    Hexadecimal.encode(try SHA256.digest(Array(bytes)))
 }

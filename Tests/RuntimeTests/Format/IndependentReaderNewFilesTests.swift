@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 import RuntimeAdministration
 import RuntimeKeys
@@ -26,7 +27,7 @@ import Testing
         }
 
         let index: IndependentReader.Index = try reader.read("index/index", "--key", "key")
-        #expect(index.keyID == StateName.hexadecimal(master.id))
+        #expect(index.keyID == Hexadecimal.encode(master.id))
         #expect(index.identity == nil && index.counter == 0)
         var expected: [IndependentReader.Index.Entry] = []
         for summary in try host.repository(keys).summaries() {
@@ -34,7 +35,7 @@ import Testing
             expected.append(
                 .init(
                     stateID: summary.stateID,
-                    uuid: StateName.hexadecimal(header.uuid),
+                    uuid: Hexadecimal.encode(header.uuid),
                     generation: summary.lastGeneration ?? 0,
                     lastUse: UInt64(summary.lastUse ?? 0),
                     // It has never been started.
@@ -68,8 +69,8 @@ import Testing
         let header = try host.header(id)
         #expect(state.stateID == id)
         #expect(state.directory == name)
-        #expect(state.uuid == StateName.hexadecimal(header.uuid))
-        #expect(state.keyID == StateName.hexadecimal(header.keyID))
+        #expect(state.uuid == Hexadecimal.encode(header.uuid))
+        #expect(state.keyID == Hexadecimal.encode(header.keyID))
         #expect(state.generation == header.generation)
         return state
     }
@@ -126,7 +127,7 @@ import Testing
         let contents = try plain(KeyMaterial.encode(master))
         try temporary.write("export", StateExport.seal(state("container-vtpm master key", contents), with: with))
         let key: IndependentReader.Export = try reader.read("export", options[0], options[1])
-        #expect(key.keyID == StateName.hexadecimal(master.id))
+        #expect(key.keyID == Hexadecimal.encode(master.id))
     }
 
     private func bytes(of hexadecimal: String) throws -> [UInt8] {

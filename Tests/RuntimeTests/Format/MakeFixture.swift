@@ -1,4 +1,5 @@
 import Configuration
+import Crypto
 import Foundation
 import Glibc
 import Platform
@@ -71,7 +72,7 @@ import Testing
         let name = try StateName.encoded(stateID)
         let header = try StateFile(parsing: temporary.read("states/\(name)/state"), path: "")
         let expected = FormatFixture.Expected(
-            keyID: StateName.hexadecimal(master.id),
+            keyID: Hexadecimal.encode(master.id),
             generation: header.generation,
             endorsementKey: endorsementKey,
             nvContent: "content"

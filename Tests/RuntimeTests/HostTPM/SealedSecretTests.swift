@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 import Testing
 
@@ -28,7 +29,7 @@ import Testing
     }
 
     /// The bytes with a check that fits, as somebody can write them.
-    func checked(_ bytes: [UInt8]) throws -> [UInt8] { try bytes + TPMCryptography.sha256(bytes) }
+    func checked(_ bytes: [UInt8]) throws -> [UInt8] { try bytes + SHA256.digest(bytes) }
 
     @Test func isReadAsItWasWritten() throws {
         #expect(try SealedSecret(decoding: encoded, path: "") == sealed)

@@ -1,4 +1,5 @@
 import Configuration
+import Crypto
 import Glibc
 import Platform
 import RuntimeKeys
@@ -40,7 +41,7 @@ import Testing
         return .command([path, "--argument"], timeout: timeout)
     }
 
-    var hexadecimal: String { StateName.hexadecimal(key) }
+    var hexadecimal: String { Hexadecimal.encode(key) }
 
     // MARK: - credential
 

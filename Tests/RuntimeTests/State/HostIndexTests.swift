@@ -1,4 +1,5 @@
 import CLinux
+import Crypto
 import Glibc
 import Platform
 import Testing
@@ -135,7 +136,7 @@ final class MemoryCounter: MonotonicCounter {
         try set(3, in: index())
         let other = try MasterKey(secret(2))
         let text = refusal { _ = try generation(in: index(KeyRing(other))) }
-        #expect(text.contains("needs the master key \(StateName.hexadecimal(master.id))"))
+        #expect(text.contains("needs the master key \(Hexadecimal.encode(master.id))"))
         // During a rotation both are known.
         #expect(try generation(in: index(KeyRing(other, previous: master))) == 3)
     }

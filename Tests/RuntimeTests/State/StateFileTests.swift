@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 import Testing
@@ -75,10 +76,10 @@ import Testing
 
     /// A file whose payload is this list of items, authentic like any other.
     private func file(holding items: [UInt8]) throws -> [UInt8] {
-        let header = try self.header.header(payloadSize: items.count + Cryptography.tagSize)
-        let plaintext = Cryptography.Plaintext(before: items, secret: try SecretBytes(capacity: 1))
+        let header = try self.header.header(payloadSize: items.count + AES256GCM.tagSize)
+        let plaintext = SecretMessage(prefix: items, secret: try SecretBytes(capacity: 1))
         let key = try master.instanceKey(uuid: self.header.uuid, stateID: "web")
-        return try header + Cryptography.seal(plaintext, key: key, nonce: self.header.nonce, associatedData: header)
+        return try header + AES256GCM.seal(plaintext, key: key, nonce: self.header.nonce, associatedData: header)
     }
 
     private func item(_ kind: UInt16, _ contents: [UInt8]) -> [UInt8] {
@@ -132,8 +133,8 @@ import Testing
                 try KeyRing(other).instanceKey(of: header, "web", path: "/s/web/state")
             }
         ).description
-        #expect(text.contains(StateName.hexadecimal(master.id)))
-        #expect(text.contains(StateName.hexadecimal(other.id)))
+        #expect(text.contains(Hexadecimal.encode(master.id)))
+        #expect(text.contains(Hexadecimal.encode(other.id)))
     }
 
     @Test func refusesTheKeyOfAnotherInstance() throws {

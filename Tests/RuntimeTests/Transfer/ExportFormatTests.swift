@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Platform
 import Testing
@@ -19,7 +20,7 @@ import Testing
         let (_, size) = try ExportHeader.parse(file, "")
         var header = Array(file[..<(size - 16)])
         change(&header)
-        return header + (try Sealing.sha256(header).prefix(16)) + file[size...]
+        return header + (try SHA256.digest(header).prefix(16)) + file[size...]
     }
 
     func opening(_ file: [UInt8], with opener: ExportOpener? = nil) -> String {
@@ -64,7 +65,7 @@ import Testing
         let (header, size) = try ExportHeader.parse(file, "")
         let key = try scrypt.key(of: passphrase, salt: header.protection.random)
         func opens(_ associatedData: [UInt8]) throws -> Bool {
-            try Sealing.open(file[size...], key: key, nonce: header.nonce, associatedData: associatedData) != nil
+            try AES256GCM.open(file[size...], key: key, nonce: header.nonce, associatedData: associatedData) != nil
         }
         #expect(try opens(Array(file[..<size])))
         for index in 0..<size {
@@ -155,7 +156,7 @@ import Testing
             start.write(UInt32(8 + 2 + 4 + 2 + body.count + 16))
             start.write(UInt16.random(in: 0...3, using: &generator))
             start.write(body)
-            start.write(try Sealing.sha256(start.bytes).prefix(16))
+            start.write(try SHA256.digest(start.bytes).prefix(16))
             start.write([UInt8](repeating: 0, count: 40))
             #expect(!opening(start.bytes).isEmpty)
         }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The file `index`: all of an index in its first format, or the root of one in its second.
@@ -30,7 +31,7 @@ enum IndexFile {
         else { throw refuse("it is damaged") }
         guard let key = keys.first(where: { $0.masterKeyID == keyID }) else {
             // A damaged id looks the same as another key's.
-            throw refuse("it is damaged, or needs the master key \(StateName.hexadecimal(keyID))")
+            throw refuse("it is damaged, or needs the master key \(Hexadecimal.encode(keyID))")
         }
         guard try key.isGenuine(file) else { throw refuse("it is damaged") }
 

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// A change of the host's index: what it remembers of one state from now on.
@@ -72,7 +73,7 @@ struct IndexJournal {
         guard let length = reader.read(UInt32.self), let number = reader.read(UInt64.self),
             sequence < UInt64.max, number == sequence + 1,
             let body = reader.read(count: Int(length)), let own = reader.read(count: IndexKey.tagSize),
-            Cryptography.areEqual(try key.tag(of: tag + head(number, body) + body), own)
+            HMACSHA256.areEqual(try key.tag(of: tag + head(number, body) + body), own)
         else { return nil }
         return (body, own)
     }

@@ -1,9 +1,10 @@
+import Crypto
 import Platform
 
 /// The key that authenticates an index.
 public struct IndexKey {
     /// Bytes of a tag: HMAC-SHA-256.
-    static let tagSize = 32
+    static let tagSize = HMACSHA256.tagSize
 
     let masterKeyID: [UInt8]
     private let key: SecretBytes
@@ -11,16 +12,16 @@ public struct IndexKey {
     /// Derives it from a master key. RFC 5869
     public init(_ master: MasterKey) throws(Failure) {
         self.masterKeyID = master.id
-        self.key = try Cryptography.hkdf(key: master.key, salt: [], info: Array("container-vtpm index 1".utf8))
+        self.key = try HKDF.key(from: master.key, info: Array("container-vtpm index 1".utf8))
     }
 
     func tag(of bytes: [UInt8]) throws(Failure) -> [UInt8] {
-        try Cryptography.hmac(key: key, bytes)
+        try HMACSHA256.tag(key: key, bytes)
     }
 
     /// Whether the last bytes of a file are the tag of all before them.
     func isGenuine(_ file: [UInt8]) throws(Failure) -> Bool {
         let expected = try tag(of: Array(file.dropLast(Self.tagSize)))
-        return Cryptography.areEqual(expected, Array(file.suffix(Self.tagSize)))
+        return HMACSHA256.areEqual(expected, Array(file.suffix(Self.tagSize)))
     }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The root of the host's index: what makes all of it genuine.
@@ -43,7 +44,7 @@ struct IndexRoot: Equatable {
 
     /// The key of a state's record in the tree, by the name of its directory.
     func treeKey(_ name: String) throws(Failure) -> [UInt8] {
-        try Cryptography.sha256(salt, Array(name.utf8))
+        try SHA256.digest(salt, Array(name.utf8))
     }
 
     /// The whole file.

@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 import Platform
 
@@ -45,14 +46,14 @@ extension HostIndex {
     func build(_ whole: FirstIndexFormat, keyID: [UInt8]) throws(Failure) {
         let epoch = try nextEpoch()
         let nothing = IndexNode.Reference(node: 0, slot: 0, length: 0, digest: [])
-        let first = try Cryptography.random(count: IndexKey.tagSize)
+        let first = try Random.bytes(count: IndexKey.tagSize)
         var root = IndexRoot(
             keyID: keyID,
             sequence: whole.sequence,
             counter: whole.counter,
             counterIdentity: whole.counterIdentity,
             epoch: epoch,
-            salt: try Cryptography.random(count: IndexRoot.saltSize),
+            salt: try Random.bytes(count: IndexRoot.saltSize),
             base: whole.sequence,
             baseTag: first,
             lastTag: first,

@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 
 /// The tree that the records of the host's index are in: the file `tree.N`.
@@ -29,7 +30,7 @@ struct IndexTree: ~Copyable {
             remedy: "restore all of its files from a backup"
         )
         let bytes = try file.readAll(count: Int(reference.length), at: reference.offset, path)
-        guard bytes.count == Int(reference.length), try Cryptography.sha256(bytes) == reference.digest,
+        guard bytes.count == Int(reference.length), try SHA256.digest(bytes) == reference.digest,
             let node = IndexNode(decoding: bytes)
         else { throw damaged }
         return node
@@ -210,7 +211,7 @@ struct IndexTree: ~Copyable {
             node: place.node,
             slot: place.slot,
             length: UInt32(bytes.count),
-            digest: try Cryptography.sha256(bytes)
+            digest: try SHA256.digest(bytes)
         )
     }
 

@@ -1,25 +1,26 @@
 import CLibCrypto
+import Crypto
 import Platform
 
 /// One block of a PEM file. RFC 7468
 ///
 /// The block is only taken apart, never decrypted: libcrypto's functions that read a key would ask for a passphrase on
 /// the terminal.
-struct PEMBlock {
+public struct PEMBlock {
     /// The largest file that is read at all, in bytes.
-    static let fileLimit = 64 << 10
+    public static let fileLimit = 64 << 10
 
     /// What it says it is: `PUBLIC KEY`.
-    let label: String
+    public let label: String
     /// Whether it is encrypted as OpenSSL did before PKCS #8. RFC 1421, 4.6.1.1
-    let isEncrypted: Bool
+    public let isEncrypted: Bool
     /// The DER in it.
-    let contents: SecretBytes
+    public let contents: SecretBytes
 
     /// The first block of a file that is not the parameters of a curve, which `openssl ecparam` writes before the key.
     ///
-    /// Returns nothing where there is none.
-    static func first(in file: SecretBytes) throws(Failure) -> PEMBlock? {
+    /// Returns nil if there is none, or if the file has more than ``fileLimit`` bytes.
+    public static func first(in file: SecretBytes) throws(Failure) -> PEMBlock? {
         guard file.count > 0, file.count <= fileLimit else { return nil }
         return try file.withBytes { (bytes) throws(Failure) in
             let input = BIO_new_mem_buf(bytes.baseAddress, CInt(bytes.count))

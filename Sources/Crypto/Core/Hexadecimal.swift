@@ -1,0 +1,46 @@
+import Platform
+
+/// Bytes as hexadecimal digits.
+public enum Hexadecimal {
+    private static let digits = Array("0123456789abcdef".utf8)
+    private static let capitalDigits = Array("0123456789ABCDEF".utf8)
+
+    /// The lower-case digits of bytes.
+    public static func encode(_ bytes: some Sequence<UInt8>) -> String {
+        String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] }, as: UTF8.self)
+    }
+
+    /// The two upper-case digits of a byte, in ASCII.
+    public static func capitals(_ byte: UInt8) -> (high: UInt8, low: UInt8) {
+        (capitalDigits[Int(byte >> 4)], capitalDigits[Int(byte & 0xf)])
+    }
+
+    /// What an upper- or lower-case digit in ASCII stands for; nil if it is none.
+    public static func value(_ digit: UInt8) -> UInt8? {
+        switch digit {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+
+    /// Appends the bytes that digits in ASCII stand for, two each.
+    ///
+    /// Appends nothing and returns false if there is an odd number of them, if one is no digit, or if the bytes do not
+    /// fit.
+    public static func decode(_ text: some Collection<UInt8>, into secret: SecretBytes) -> Bool {
+        guard text.count.isMultiple(of: 2), secret.capacity - secret.count >= text.count / 2 else { return false }
+        let written = secret.append { output in
+            var digits = text.makeIterator()
+            var count = 0
+            while let high = digits.next(), let low = digits.next() {
+                guard let high = value(high), let low = value(low) else { return -1 }
+                output[count] = high << 4 | low
+                count += 1
+            }
+            return count
+        }
+        return written >= 0
+    }
+}

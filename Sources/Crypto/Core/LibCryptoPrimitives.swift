@@ -1,0 +1,176 @@
+import CLibCrypto
+import Platform
+
+/// The primitives of a process that keeps a TPM's state, from libcrypto.
+enum LibCryptoPrimitives: PrimitiveLibrary {
+    // Found once: libcrypto looks for an algorithm in its providers at each use of EVP_sha256() and the like, which takes
+    // longer than the use (crypto(7), ALGORITHM FETCHING). A null one makes its first use fail.
+    private nonisolated(unsafe) static let aes256GCM = EVP_CIPHER_fetch(nil, "AES-256-GCM", nil)
+    private nonisolated(unsafe) static let digest = EVP_MD_fetch(nil, digestName, nil)
+    private nonisolated(unsafe) static let hkdf = EVP_KDF_fetch(nil, "HKDF", nil)
+    private nonisolated(unsafe) static let hmac = hmacToCopy()
+
+    private static let digestName = "SHA2-256"
+    // Names of parameters have to last as long as what refers to them.
+    private static let digestParameter: StaticString = "digest"
+    private static let keyParameter: StaticString = "key"
+    private static let saltParameter: StaticString = "salt"
+    private static let infoParameter: StaticString = "info"
+
+    static func failure(_ what: String) -> Failure { LibCrypto.failure(what) }
+
+    // RAND_bytes(3), RAND_priv_bytes(3)
+    static func fillRandom(_ output: UnsafeMutableRawBufferPointer, isSecret: Bool) -> Bool {
+        guard RAND_status() == 1 else { return false }
+        let count = CInt(output.count)
+        return (isSecret ? RAND_priv_bytes(output.unsigned, count) : RAND_bytes(output.unsigned, count)) == 1
+    }
+
+    // EVP_DigestInit(3)
+    static func sha256(_ message: SecretMessage, into output: UnsafeMutableRawBufferPointer) -> Bool {
+        precondition(output.count == SHA256.digestSize)
+        let context = EVP_MD_CTX_new()
+        defer { EVP_MD_CTX_free(context) }
+        return context != nil && EVP_DigestInit_ex(context, digest, nil) == 1
+            && message.forEachPart { EVP_DigestUpdate(context, $0.baseAddress, $0.count) == 1 }
+            && EVP_DigestFinal_ex(context, output.unsigned, nil) == 1
+    }
+
+    // EVP_MAC(3)
+    static func hmacSHA256(key: SecretBytes, _ bytes: [UInt8], into output: UnsafeMutableRawBufferPointer) -> Bool {
+        precondition(output.count == HMACSHA256.tagSize)
+        guard let hmac, let context = EVP_MAC_CTX_dup(hmac) else { return false }
+        defer { EVP_MAC_CTX_free(context) }
+        var length = 0
+        return key.withBytes { EVP_MAC_init(context, $0.unsigned, $0.count, nil) } == 1
+            && EVP_MAC_update(context, bytes, bytes.count) == 1
+            && EVP_MAC_final(context, output.unsigned, &length, output.count) == 1
+            && length == output.count
+    }
+
+    /// A context that knows its digest; each copy gets a key of its own.
+    ///
+    /// It has a key as well, which means nothing: libcrypto copies no context without one.
+    private static func hmacToCopy() -> OpaquePointer? {
+        guard let algorithm = EVP_MAC_fetch(nil, "HMAC", nil) else { return nil }
+        defer { EVP_MAC_free(algorithm) }
+        guard let context = EVP_MAC_CTX_new(algorithm) else { return nil }
+        let key = [UInt8](repeating: 0, count: HMACSHA256.tagSize)
+        let isReady = withDigest { EVP_MAC_init(context, key, key.count, [$0, OSSL_PARAM_construct_end()]) } == 1
+        if isReady { return context }
+        EVP_MAC_CTX_free(context)
+        return nil
+    }
+
+    // EVP_KDF-HKDF(7)
+    static func hkdfSHA256(
+        key: SecretBytes,
+        salt: [UInt8],
+        info: [UInt8],
+        into output: UnsafeMutableRawBufferPointer
+    ) -> Bool {
+        guard let context = EVP_KDF_CTX_new(hkdf) else { return false }
+        defer { EVP_KDF_CTX_free(context) }
+        return withDigest { digest in
+            key.withBytes { key in
+                salt.withUnsafeBytes { salt in
+                    info.withUnsafeBytes { info in
+                        var parameters = [digest, octets(keyParameter, key)]
+                        if !salt.isEmpty { parameters.append(octets(saltParameter, salt)) }
+                        if !info.isEmpty { parameters.append(octets(infoParameter, info)) }
+                        parameters.append(OSSL_PARAM_construct_end())
+                        return EVP_KDF_derive(context, output.unsigned, output.count, parameters) == 1
+                    }
+                }
+            }
+        }
+    }
+
+    /// The parameter that names the digest.
+    private static func withDigest<Result>(_ body: (OSSL_PARAM) -> Result) -> Result {
+        var name = digestName.utf8CString
+        return name.withUnsafeMutableBufferPointer {
+            body(OSSL_PARAM_construct_utf8_string(text(digestParameter), $0.baseAddress, 0))
+        }
+    }
+
+    /// A parameter that is bytes, which libcrypto only reads.
+    private static func octets(_ name: StaticString, _ bytes: UnsafeRawBufferPointer) -> OSSL_PARAM {
+        OSSL_PARAM_construct_octet_string(text(name), UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
+    }
+
+    private static func text(_ name: StaticString) -> UnsafePointer<CChar> {
+        UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    }
+
+    // EVP_EncryptInit(3)
+    static func sealAES256GCM(
+        _ message: SecretMessage,
+        _ parameters: AES256GCM.Parameters,
+        into output: UnsafeMutableRawBufferPointer
+    ) -> Bool {
+        precondition(output.count == message.count + AES256GCM.tagSize)
+        let context = EVP_CIPHER_CTX_new()
+        defer { EVP_CIPHER_CTX_free(context) }
+        let (nonce, data) = (parameters.nonce, parameters.associatedData)
+        var target = output.unsigned
+        var length: CInt = 0
+        return context != nil
+            && parameters.key.withBytes { EVP_EncryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) } == 1
+            && EVP_EncryptUpdate(context, nil, &length, data, CInt(data.count)) == 1
+            && message.forEachPart { part in
+                // GCM puts out as many bytes as it takes in, each time.
+                guard EVP_EncryptUpdate(context, target, &length, part.unsigned, CInt(part.count)) == 1,
+                    length == CInt(part.count)
+                else { return false }
+                target = target.map { $0 + part.count }
+                return true
+            }
+            && EVP_EncryptFinal_ex(context, target, &length) == 1
+            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CInt(AES256GCM.tagSize), target) == 1
+    }
+
+    // EVP_DecryptInit(3)
+    static func openAES256GCM(
+        _ sealed: UnsafeRawBufferPointer,
+        _ parameters: AES256GCM.Parameters,
+        into output: UnsafeMutableRawBufferPointer
+    ) -> AES256GCM.Opened {
+        precondition(output.count == sealed.count - AES256GCM.tagSize)
+        let context = EVP_CIPHER_CTX_new()
+        defer { EVP_CIPHER_CTX_free(context) }
+        let (nonce, data) = (parameters.nonce, parameters.associatedData)
+        let tag = UnsafeMutableRawPointer(mutating: sealed.baseAddress.map { $0 + output.count })
+        var length: CInt = 0
+        guard context != nil,
+            parameters.key.withBytes({ EVP_DecryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) }) == 1,
+            EVP_DecryptUpdate(context, nil, &length, data, CInt(data.count)) == 1,
+            // It reads the tag alone.
+            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CInt(AES256GCM.tagSize), tag) == 1
+        else { return .failed }
+        var last: CInt = 0
+        if EVP_DecryptUpdate(context, output.unsigned, &length, sealed.unsigned, CInt(output.count)) == 1,
+            length == CInt(output.count),
+            EVP_DecryptFinal_ex(context, output.unsigned.map { $0 + output.count }, &last) == 1
+        {
+            return .plaintext
+        }
+        ERR_clear_error()
+        return .wrongTag
+    }
+
+    // CRYPTO_memcmp(3)
+    static func isEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+        precondition(one.count == other.count)
+        return CRYPTO_memcmp(one, other, one.count) == 0
+    }
+}
+
+extension SecretMessage {
+    /// Hands over each part that is not empty, until one is refused.
+    fileprivate func forEachPart(_ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+        (prefix.isEmpty || prefix.withUnsafeBytes(body))
+            && (secret?.withBytes { $0.isEmpty || body($0) } ?? true)
+            && (suffix.isEmpty || suffix.withUnsafeBytes(body))
+    }
+}

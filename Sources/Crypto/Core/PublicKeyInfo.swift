@@ -1,0 +1,67 @@
+import CLibCrypto
+import Platform
+
+/// The encoding that libcrypto takes public keys in: SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
+enum PublicKeyInfo {
+    // rsaEncryption, with the NULL that its parameters are; id-ecPublicKey with secp256r1.
+    private static let rsaAlgorithm: [UInt8] = [
+        0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ]
+    private static let p256Algorithm: [UInt8] = [
+        0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
+        0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+    ]
+    private static let sequence: UInt8 = 0x30
+    private static let integer: UInt8 = 0x02
+    private static let bitString: UInt8 = 0x03
+    private static let uncompressed: UInt8 = 0x04
+
+    /// An RSA key.
+    static func rsa(modulus: [UInt8], exponent: UInt32) -> [UInt8] {
+        var number = ByteWriter()
+        number.write(exponent)
+        let key = element(sequence, unsigned(modulus) + unsigned(number.bytes))
+        return element(sequence, element(sequence, rsaAlgorithm) + element(bitString, [0] + key))
+    }
+
+    /// A point of P-256.
+    static func p256(_ point: AgreementKey.Point) -> [UInt8] {
+        let key = [0, uncompressed] + point.x + point.y
+        return element(sequence, element(sequence, p256Algorithm) + element(bitString, key))
+    }
+
+    /// The point of P-256 in an encoding, where it stands at the end; nil if it is another key's.
+    static func point(of info: [UInt8]) -> AgreementKey.Point? {
+        let size = AgreementKey.p256CoordinateSize
+        guard info.count > 2 * size else { return nil }
+        let point = AgreementKey.Point(x: Array(info.dropLast(size).suffix(size)), y: Array(info.suffix(size)))
+        return p256(point) == info ? point : nil
+    }
+
+    /// The key that bytes encode, which the caller frees; nil if they encode none, or if something follows it.
+    ///
+    /// libcrypto's reason is left in its queue of errors.
+    static func key(_ bytes: UnsafeRawBufferPointer) -> OpaquePointer? {
+        var next = bytes.unsigned
+        guard let key = d2i_PUBKEY(nil, &next, bytes.count) else { return nil }
+        guard let base = bytes.unsigned, next == base + bytes.count else {
+            EVP_PKEY_free(key)
+            return nil
+        }
+        return key
+    }
+
+    /// A number without a sign: no zeros in front but one where the first bit would read as a sign.
+    private static func unsigned(_ bytes: [UInt8]) -> [UInt8] {
+        let digits = Array(bytes.drop { $0 == 0 })
+        return element(integer, (digits.first ?? 0x80) & 0x80 == 0 ? digits : [0] + digits)
+    }
+
+    private static func element(_ tag: UInt8, _ content: [UInt8]) -> [UInt8] {
+        var size = ByteWriter()
+        size.write(UInt32(content.count))
+        let digits = Array(size.bytes.drop { $0 == 0 })
+        let isShort = content.count < 0x80
+        return [tag] + (isShort ? [UInt8(content.count)] : [0x80 | UInt8(digits.count)] + digits) + content
+    }
+}

@@ -1,0 +1,33 @@
+import Crypto
+import Platform
+
+/// The key derivations of TPM 2.0, with SHA-256: one block, 256 bits.
+enum TPMKeyDerivation {
+    /// From a key. KDFa: TPM 2.0 Library, Part 1, 11.4.10.2; NIST SP 800-108, counter mode
+    static func kdfa(
+        key: SecretBytes,
+        label: String,
+        contextU: [UInt8],
+        contextV: [UInt8]
+    ) throws(Failure) -> SecretBytes {
+        var data = ByteWriter()
+        data.write(UInt32(1))
+        data.write(label.utf8)
+        data.write(UInt8(0))
+        data.write(contextU)
+        data.write(contextV)
+        data.write(UInt32(SHA256.digestSize * 8))
+        return try HMACSHA256.secretTag(key: key, data.bytes)
+    }
+
+    /// From an ECDH exchange. KDFe: Part 1, 11.4.10.3; NIST SP 800-56A
+    static func kdfe(
+        shared: SecretBytes,
+        label: String,
+        partyU: [UInt8],
+        partyV: [UInt8]
+    ) throws(Failure) -> SecretBytes {
+        let suffix = Array(label.utf8) + [0] + partyU + partyV
+        return try SHA256.secretDigest(SecretMessage(prefix: [0, 0, 0, 1], secret: shared, suffix: suffix))
+    }
+}
