@@ -19,8 +19,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
-    "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
+    "CLinux", "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
+    "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
 
 /// What lies beside them and is no source.
@@ -78,6 +78,9 @@ let package = Package(
         library("Crypto", path: "Crypto/Core", ["Platform", "CLibCrypto"]),
         library("CryptoTransfer", path: "Crypto/Transfer", ["Crypto", "Platform", "CLibCrypto"]),
 
+        // What all files of this program's have in common.
+        library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
+
         // The configuration file, for the hook and `vtpmctl` alone.
         library("Configuration", ["Platform", "CLinux"]),
 
@@ -87,19 +90,30 @@ let package = Package(
         // The vTPM's life. One target per folder, so that a program links no more than it runs.
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
         library("RuntimeConfinement", path: "Runtime/Confinement", ["Platform", "CLibSeccomp", "CLinux"]),
-        library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "CLinux"]),
+        library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
         library(
             "RuntimeLease",
             path: "Runtime/Lease",
             ["Crypto", "Platform", "RuntimeControl", "RuntimeState", "CLinux"]
         ),
-        library("RuntimeHostTPM", path: "Runtime/HostTPM", ["Crypto", "Platform", "RuntimeState", "CLinux"]),
+        library(
+            "RuntimeHostTPM",
+            path: "Runtime/HostTPM",
+            ["Crypto", "Platform", "RuntimeFormat", "RuntimeState", "CLinux"]
+        ),
         library(
             "RuntimeKeys",
             path: "Runtime/Keys",
-            ["Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeHostTPM", "RuntimeState", "CLinux"]
+            [
+                "Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
+                "RuntimeState", "CLinux",
+            ]
         ),
-        library("RuntimeTransfer", path: "Runtime/Transfer", ["Crypto", "CryptoTransfer", "Platform"]),
+        library(
+            "RuntimeTransfer",
+            path: "Runtime/Transfer",
+            ["Crypto", "CryptoTransfer", "Platform", "RuntimeFormat"]
+        ),
         // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
         library(
             "RuntimeWorker",
@@ -136,8 +150,7 @@ let package = Package(
             "vtpmctl",
             [
                 "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl",
-                "RuntimeKeys",
-                "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+                "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
@@ -152,10 +165,9 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
-                "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeSupervisor",
-                "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary", "vtpm-hook", "vtpm-supervisor",
-                "vtpm-worker",
-                "vtpmctl",
+                "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState",
+                "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary",
+                "vtpm-hook", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",

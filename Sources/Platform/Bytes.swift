@@ -75,3 +75,12 @@ public struct ByteReader {
         return String(validating: raw, as: UTF8.self)
     }
 }
+
+extension UnsafeRawBufferPointer {
+    /// The integer at an offset in bytes, most significant byte first; nil if it goes past the end.
+    @inlinable
+    public func bigEndian<Value: FixedWidthInteger>(at offset: Int, as type: Value.Type = Value.self) -> Value? {
+        guard offset >= 0, offset <= count, count - offset >= MemoryLayout<Value>.size else { return nil }
+        return Value(bigEndian: loadUnaligned(fromByteOffset: offset, as: Value.self))
+    }
+}

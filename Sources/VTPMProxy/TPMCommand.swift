@@ -1,4 +1,5 @@
 import CLinux
+import Platform
 
 /// The little of the TPM 2.0 wire format that this project speaks itself.
 ///
@@ -22,11 +23,8 @@ public enum TPMCommand {
         ]
     }
 
-    /// The response code of an answer; nothing where it is shorter than a header.
-    public static func responseCode(of answer: UnsafeRawBufferPointer) -> UInt32? {
-        guard answer.count >= headerSize else { return nil }
-        return answer[6..<10].reduce(0) { $0 << 8 | UInt32($1) }
-    }
+    /// The response code of an answer; nil if it is shorter than a header.
+    public static func responseCode(of answer: UnsafeRawBufferPointer) -> UInt32? { answer.bigEndian(at: 6) }
 
     /// TPM2_Startup(TPM_SU_CLEAR). Part 3, 9.3
     public static let startupClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0]
@@ -52,9 +50,9 @@ public enum TPMCommand {
     /// manager answers it itself (`vtpm_proxy_is_driver_command`, `tpm2_find_and_validate_cc`).
     public static func requestedLocality(in command: UnsafeRawBufferPointer) -> UInt8? {
         let code = UInt32(TPM2_CC_SET_LOCALITY)
-        guard command.count == 11, command[10] <= 4,
-            command[6..<10].reduce(0, { $0 << 8 | UInt32($1) }) == code
-        else { return nil }
+        guard command.count == 11, command[10] <= 4, command.bigEndian(at: 6, as: UInt32.self) == code else {
+            return nil
+        }
         return command[10]
     }
 }

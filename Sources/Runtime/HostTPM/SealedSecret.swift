@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// A secret that only one TPM gives out again, and only while its PCRs are as they were.
 ///
@@ -18,11 +19,6 @@ import Platform
 ///
 /// Integers are big-endian, as in TPM structures. `public` and `private` go to TPM2_Load as they are.
 public struct SealedSecret: Equatable, Sendable {
-    static let magic = Array("CVTPMSK\n".utf8)
-    static let version: UInt16 = 1
-    /// The largest that is read at all, in bytes.
-    static let sizeLimit = 1 << 16
-
     /// Which PCRs it is bound to.
     public let pcrs: PCRSelection
     let keyHandle: UInt32
@@ -44,34 +40,19 @@ public struct SealedSecret: Equatable, Sendable {
     ///
     /// Each way to be wrong has its own words; `path` is for them.
     public init(decoding bytes: [UInt8], path: String) throws(Failure) {
-        func refuse(_ why: String, remedy: String = "restore the file from a backup") -> Failure {
-            Failure("cannot load the sealed secret \(path)", because: why, remedy: remedy)
-        }
-        let truncated = refuse("it is truncated")
-        let damaged = refuse("it is damaged")
-        var reader = ByteReader(bytes)
-        guard let magic = reader.read(count: Self.magic.count) else { throw truncated }
-        guard magic == Self.magic else { throw refuse("it is not a sealed secret") }
-        guard let version = reader.read(UInt16.self) else { throw truncated }
-        guard version <= Self.version else {
-            throw refuse("it has format \(version), newer than this version's \(Self.version)", remedy: "upgrade")
-        }
-        guard version == Self.version else { throw damaged }
-        guard let size = reader.read(UInt32.self), bytes.count >= Int(size) else { throw truncated }
-        guard bytes.count == Int(size), bytes.count <= Self.sizeLimit,
-            bytes.count >= reader.offset + SHA256.digestSize,
-            try Array(bytes.suffix(SHA256.digestSize))
-                == SHA256.digest(bytes.dropLast(SHA256.digestSize))
-        else { throw damaged }
-        // The check is no protection against somebody who writes another: what follows is read with the same care.
-        guard let keyHandle = reader.read(UInt32.self), Handle.type(of: keyHandle) == Handle.persistentType,
-            let keyName = reader.readSized(), isEntityName(keyName),
-            let text = reader.readText(), let policy = reader.readSized(),
-            let publicArea = reader.readSized(), let privateArea = reader.readSized(), !privateArea.isEmpty,
-            reader.remaining == SHA256.digestSize
-        else { throw damaged }
+        let what = "cannot load the sealed secret \(path)"
+        let format = FileFormat.sealedSecret
+        var fields = try FileHeader(format, parsing: bytes, what).fields
+        guard let keyHandle = fields.read(UInt32.self), Handle.type(of: keyHandle) == Handle.persistentType,
+            let keyName = fields.readSized(), isEntityName(keyName),
+            let text = fields.readText(), let policy = fields.readSized(),
+            let publicArea = fields.readSized(), let privateArea = fields.readSized(), !privateArea.isEmpty,
+            fields.remaining == 0
+        else { throw format.damaged(what) }
         let pcrs = try PCRSelection(parsing: text)
-        guard pcrs.description == text, Self.isPublicArea(publicArea, policy: policy) else { throw damaged }
+        guard pcrs.description == text, Self.isPublicArea(publicArea, policy: policy) else {
+            throw format.damaged(what)
+        }
         self.keyHandle = keyHandle
         self.keyName = keyName
         self.pcrs = pcrs
@@ -90,13 +71,7 @@ public struct SealedSecret: Equatable, Sendable {
             body.write(sized: policy)
             body.write(sized: publicArea)
             body.write(sized: privateArea)
-            var whole = ByteWriter()
-            whole.write(Self.magic)
-            whole.write(Self.version)
-            whole.write(UInt32(whole.bytes.count + 4 + body.bytes.count + SHA256.digestSize))
-            whole.write(body.bytes)
-            whole.write(try SHA256.digest(whole.bytes))
-            return whole.bytes
+            return try FileFormat.sealedSecret.encode(body)
         }
     }
 

@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 import RuntimeState
 
 /// The forms that a master key comes in.
@@ -86,8 +87,8 @@ public enum KeyMaterial {
     /// Says what there is in place of a key, and nothing of what could be a secret.
     private static func foreign(_ what: String, _ content: UnsafeRawBufferPointer) -> Failure {
         let others: [(start: [UInt8], why: String, remedy: String)] = [
-            (Array("CVTPMEX\n".utf8), "it is an export of a key or of a state", "vtpmctl key import"),
-            (Array("CVTPMSK\n".utf8), "it is a key that is sealed to a TPM", "key.source = \"host-tpm\""),
+            (FileFormat.export.magic, "it is an export of a key or of a state", "vtpmctl key import"),
+            (FileFormat.sealedSecret.magic, "it is a key that is sealed to a TPM", "key.source = \"host-tpm\""),
             ([0xef, 0xbb, 0xbf], "it begins with a byte order mark of UTF-8", forms),
             ([0xff, 0xfe], "it begins with a byte order mark of UTF-16", forms),
             ([0xfe, 0xff], "it begins with a byte order mark of UTF-16", forms),

@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// The format of a state file: a header that anybody can read, and a payload that only the instance's key opens.
 ///
@@ -15,14 +16,11 @@ import Platform
 ///     check     16 bytes start of the SHA-256 of all before it: tells a damaged header from an unknown key
 ///     payload   AES-256-GCM, the whole header as associated data; then the tag, 16 bytes
 ///
-/// Integers are big-endian. The payload is a list of items: 16 bits kind, 32 bits length, contents.
+/// Integers are big-endian. The payload is a list of items, ``Item``.
 public struct StateFile: Equatable, Sendable {
-    static let magic = Array("CVTPMST\n".utf8)
-    static let version: UInt16 = 1
-    static let checkSize = 16
     package static let uuidSize = 16
     /// The largest file that is read at all, in bytes.
-    package static let sizeLimit = 1 << 20
+    package static let sizeLimit = FileFormat.state.sizeLimit
 
     /// Which master key it needs.
     public let keyID: [UInt8]
@@ -39,37 +37,14 @@ public struct StateFile: Equatable, Sendable {
     /// Each way to be wrong has its own words; `path` is for them.
     public init(parsing file: [UInt8], path: String) throws(Failure) {
         let what = "cannot load the state \(path)"
-        func refuse(_ why: String, remedy: String? = "restore the file from a backup") -> Failure {
-            Failure(what, because: why, remedy: remedy)
-        }
-        var reader = ByteReader(file)
-        guard let magic = reader.read(count: Self.magic.count) else { throw refuse("it is truncated") }
-        guard magic == Self.magic else { throw refuse("it is not a state file") }
-        guard let version = reader.read(UInt16.self) else { throw refuse("it is truncated") }
-        guard version <= Self.version else {
-            throw refuse("it has format \(version), newer than this version's \(Self.version)", remedy: "upgrade")
-        }
-        guard version == Self.version else { throw refuse("its header is damaged") }
-        guard let headerSize = reader.read(UInt32.self), file.count >= Int(headerSize) else {
-            throw refuse("it is truncated")
-        }
-        guard let keyID = reader.read(count: MasterKey.idSize), let uuid = reader.read(count: Self.uuidSize),
-            let generation = reader.read(UInt64.self), let nonce = reader.read(count: AES256GCM.nonceSize),
-            let stateID = reader.readText(), let payloadSize = reader.read(UInt32.self),
-            reader.offset + Self.checkSize == Int(headerSize)
-        else {
-            throw refuse("its header is damaged")
-        }
-        let checked = Array(file[..<reader.offset])
-        guard let check = reader.read(count: Self.checkSize),
-            try check == Array(SHA256.digest(checked).prefix(Self.checkSize))
-        else {
-            throw refuse("its header is damaged")
-        }
-        guard reader.remaining >= Int(payloadSize) else { throw refuse("it is truncated") }
-        guard reader.remaining == Int(payloadSize), Int(payloadSize) >= AES256GCM.tagSize else {
-            throw refuse("its payload is damaged")
-        }
+        let format = FileFormat.state
+        let header = try FileHeader(format, parsing: file, what)
+        var fields = header.fields
+        guard let keyID = fields.read(count: MasterKey.idSize), let uuid = fields.read(count: Self.uuidSize),
+            let generation = fields.read(UInt64.self), let nonce = fields.read(count: AES256GCM.nonceSize),
+            let stateID = fields.readText(), let payloadSize = fields.read(UInt32.self), fields.remaining == 0
+        else { throw format.damaged(what) }
+        try header.checkPayload(size: payloadSize, in: file, what)
         self.keyID = keyID
         self.uuid = uuid
         self.generation = generation
@@ -95,26 +70,16 @@ public struct StateFile: Equatable, Sendable {
         return try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
     }
 
-    /// Bytes of the header, the check included.
-    private var headerSize: Int {
-        let fixed = Self.magic.count + 2 + 4 + MasterKey.idSize + Self.uuidSize + 8 + AES256GCM.nonceSize
-        return fixed + 4 + stateID.utf8.count + 4 + Self.checkSize
-    }
-
     /// The header, as it stands at the start of the file.
     func header(payloadSize: Int) throws(Failure) -> [UInt8] {
-        var writer = ByteWriter()
-        writer.write(Self.magic)
-        writer.write(Self.version)
-        writer.write(UInt32(headerSize))
-        writer.write(keyID)
-        writer.write(uuid)
-        writer.write(generation)
-        writer.write(nonce)
-        writer.write(text: stateID)
-        writer.write(UInt32(payloadSize))
-        writer.write(try SHA256.digest(writer.bytes).prefix(Self.checkSize))
-        return writer.bytes
+        var fields = ByteWriter()
+        fields.write(keyID)
+        fields.write(uuid)
+        fields.write(generation)
+        fields.write(nonce)
+        fields.write(text: stateID)
+        fields.write(UInt32(payloadSize))
+        return try FileFormat.state.encode(fields)
     }
 
     /// Encrypts a payload; returns the whole file.
@@ -128,7 +93,7 @@ public struct StateFile: Equatable, Sendable {
     /// Decrypts the payload of the file that this header was parsed from.
     package func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
         let what = "cannot load the state \(path)"
-        // The header was found to be complete: what follows it is the payload.
+        let headerSize = try FileHeader(.state, parsing: file, what).size
         guard
             let plaintext = try AES256GCM.open(
                 file[headerSize...],
@@ -137,14 +102,14 @@ public struct StateFile: Equatable, Sendable {
                 associatedData: Array(file[..<headerSize])
             )
         else {
-            throw Failure(what, because: "its payload is damaged", remedy: "restore the file from a backup")
+            throw FileFormat.state.failure(what, "its payload is damaged")
         }
         switch try StatePayload.decode(plaintext) {
         case .payload(let payload): return payload
         case .unknownItem:
             throw Failure(what, because: "it holds items that this version does not know", remedy: "upgrade")
         case .malformed:
-            throw Failure(what, because: "its payload is not one TPM's state", remedy: "restore the file from a backup")
+            throw FileFormat.state.failure(what, "its payload is not one TPM's state")
         }
     }
 }
@@ -183,22 +148,17 @@ public struct StatePayload {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
         var found: Set<UInt16> = []
         let fault: Decoded? = plaintext.withBytes { bytes in
-            var rest = bytes
-            while !rest.isEmpty {
-                guard rest.count >= 6 else { return .malformed }
-                let kind = UInt16(rest[0]) << 8 | UInt16(rest[1])
-                let length = rest[2..<6].reduce(0) { $0 << 8 | Int($1) }
-                guard rest.count - 6 >= length else { return .malformed }
+            var items = ItemReader(bytes)
+            while let (kind, range) = items.next() {
                 guard kind == Self.permanentState || kind == Self.manufactureComplete else { return .unknownItem }
                 guard found.insert(kind).inserted else { return .malformed }
-                let contents = UnsafeRawBufferPointer(rebasing: rest[6..<6 + length])
+                let contents = UnsafeRawBufferPointer(rebasing: bytes[range])
                 switch kind {
                 case Self.permanentState: guard permanent.append(copying: contents) else { return .malformed }
                 default: guard contents.isEmpty else { return .malformed }
                 }
-                rest = UnsafeRawBufferPointer(rebasing: rest[(6 + length)...])
             }
-            return nil
+            return items.isAtEnd ? nil : .malformed
         }
         if let fault { return fault }
         guard found.contains(Self.permanentState) else { return .malformed }
@@ -209,16 +169,9 @@ public struct StatePayload {
     /// The list of items, to be encrypted from where it lies: a copy would be locked memory again.
     var items: SecretMessage {
         SecretMessage(
-            prefix: Self.itemHeader(Self.permanentState, count: permanent.count),
+            prefix: Item.header(Self.permanentState, count: permanent.count),
             secret: permanent,
-            suffix: isComplete ? Self.itemHeader(Self.manufactureComplete, count: 0) : []
+            suffix: isComplete ? Item.header(Self.manufactureComplete, count: 0) : []
         )
-    }
-
-    private static func itemHeader(_ kind: UInt16, count: Int) -> [UInt8] {
-        var header = ByteWriter()
-        header.write(kind)
-        header.write(UInt32(count))
-        return header.bytes
     }
 }

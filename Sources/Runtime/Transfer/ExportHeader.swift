@@ -1,16 +1,12 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// The header of an export: all that a reader needs before it has the key.
 ///
 /// ``StateExport`` has the layout.
 struct ExportHeader: Equatable {
-    static let magic = Array("CVTPMEX\n".utf8)
-    static let version: UInt16 = 1
-    static let checkSize = 16
     static let fingerprintSize = 32
-    /// The largest header that is looked at, in bytes; ours have less than 300.
-    static let sizeLimit = 4096
 
     /// Where the key comes from.
     enum Protection: Equatable {
@@ -45,13 +41,7 @@ struct ExportHeader: Equatable {
             fields.write(ephemeral)
         }
         fields.write(UInt32(payloadSize))
-        var header = ByteWriter()
-        header.write(Self.magic)
-        header.write(Self.version)
-        header.write(UInt32(Self.magic.count + 2 + 4 + fields.bytes.count + Self.checkSize))
-        header.write(fields.bytes)
-        header.write(try SHA256.digest(header.bytes).prefix(Self.checkSize))
-        return header.bytes
+        return try FileFormat.export.encode(fields)
     }
 
     /// A header to be written.
@@ -65,57 +55,51 @@ struct ExportHeader: Equatable {
     ///
     /// - Returns: The header, and its size: the payload is what follows, neither more nor less.
     static func parse(_ file: [UInt8], _ what: String) throws(Failure) -> (header: ExportHeader, size: Int) {
-        func refuse(_ why: String, remedy: String? = "copy the file again") -> Failure {
-            Failure(what, because: why, remedy: remedy)
-        }
-        guard magic.starts(with: file.prefix(magic.count)) else { throw refuseOther(file, what) }
-        var reader = ByteReader(file)
-        guard reader.read(count: magic.count) != nil, let version = reader.read(UInt16.self) else {
-            throw refuse("it is truncated")
-        }
-        guard version <= Self.version else {
-            throw refuse("it has format \(version), newer than this version's \(Self.version)", remedy: "upgrade")
-        }
-        guard version == Self.version else { throw refuse("its header is damaged") }
-        guard let headerSize = reader.read(UInt32.self) else { throw refuse("it is truncated") }
-        guard Int(headerSize) >= reader.offset + checkSize, Int(headerSize) <= sizeLimit else {
-            throw refuse("its header is damaged")
-        }
-        guard file.count >= Int(headerSize) else { throw refuse("it is truncated") }
-        let checked = Array(file[..<(Int(headerSize) - checkSize)])
-        guard try file[checked.count..<Int(headerSize)].elementsEqual(SHA256.digest(checked).prefix(checkSize)) else {
-            throw refuse("its header is damaged")
-        }
+        let format = FileFormat.export
+        try refuseOther(file, what)
+        let header = try FileHeader(format, parsing: file, what)
         // From here on the header is as somebody wrote it, who need not have been one of us.
-        guard let number = reader.read(UInt16.self) else { throw refuse("its header is damaged") }
+        var fields = header.fields
+        guard let number = fields.read(UInt16.self) else { throw format.damaged(what) }
         guard number == Protection.passphraseNumber || number == Protection.recipientNumber else {
-            throw refuse("it is protected in a way that this version does not know", remedy: "upgrade")
+            throw Failure(
+                what,
+                because: "it is protected in a way that this version does not know",
+                remedy: "upgrade"
+            )
         }
-        guard let nonce = reader.read(count: AES256GCM.nonceSize),
-            let protection = number == Protection.passphraseNumber ? passphrase(&reader) : recipient(&reader),
-            let payloadSize = reader.read(UInt32.self), reader.offset == checked.count
-        else { throw refuse("its header is damaged") }
-        guard file.count - Int(headerSize) >= Int(payloadSize) else { throw refuse("it is truncated") }
-        guard file.count - Int(headerSize) == Int(payloadSize), Int(payloadSize) >= AES256GCM.tagSize else {
-            throw refuse("its payload is damaged")
-        }
-        return (ExportHeader(protection, nonce, payloadSize: Int(payloadSize)), Int(headerSize))
+        guard let nonce = fields.read(count: AES256GCM.nonceSize),
+            let protection = number == Protection.passphraseNumber ? passphrase(&fields) : recipient(&fields),
+            let payloadSize = fields.read(UInt32.self), fields.remaining == 0
+        else { throw format.damaged(what) }
+        try header.checkPayload(size: payloadSize, in: file, what)
+        return (ExportHeader(protection, nonce, payloadSize: Int(payloadSize)), header.size)
     }
 
-    /// Says what it is in place of an export, where that can be seen.
-    private static func refuseOther(_ file: [UInt8], _ what: String) -> Failure {
+    /// Throws what it is in place of an export, if that can be seen.
+    private static func refuseOther(_ file: [UInt8], _ what: String) throws(Failure) {
         let kinds: [(start: [UInt8], why: String, remedy: String)] = [
-            (Array("CVTPMST\n".utf8), "it is a state as it lies on its own host", "vtpmctl state export, on that host"),
+            (
+                FileFormat.state.magic, "it is a state as it lies on its own host",
+                "vtpmctl state export, on that host"
+            ),
             (
                 Array("CVTPMKEY".utf8), "it is a master key as it lies on its own host",
                 "vtpmctl key export, on that host"
             ),
-            (Array("CVTPMSK\n".utf8), "it is a master key that is sealed to a TPM", "vtpmctl key export, on its host"),
+            (
+                FileFormat.sealedSecret.magic, "it is a master key that is sealed to a TPM",
+                "vtpmctl key export, on its host"
+            ),
             ([2, 1, 0, 10], "it is a state of swtpm's", "add --swtpm"),
             (Array("nilmptws".utf8), "it is a store of swtpm's", "add --swtpm"),
         ]
-        let kind = kinds.first { file.starts(with: $0.start) }
-        return Failure(what, because: kind?.why ?? "it is not an export", remedy: kind?.remedy)
+        if let kind = kinds.first(where: { file.starts(with: $0.start) }) {
+            throw Failure(what, because: kind.why, remedy: kind.remedy)
+        }
+        guard FileFormat.export.magic.starts(with: file.prefix(FileFormat.export.magic.count)) else {
+            throw Failure(what, because: "it is not an export")
+        }
     }
 
     private init(_ protection: Protection, _ nonce: [UInt8], payloadSize: Int) {

@@ -1,17 +1,18 @@
 import Platform
+import RuntimeFormat
 
 /// The parts of a state file of swtpm's, found but not decrypted.
 ///
-/// ``SWTPMState`` has the layout.
+/// ``SWTPMState`` has the layout. The header is none of ``FileFormat``: it is swtpm's, without a magic number and a check.
+/// The items have the same form as ours.
 struct SWTPMFile {
     static let version: UInt8 = 2
     static let minimumVersion: UInt8 = 1
     static let headerSize = 10
-    static let itemHeaderSize = 6
 
     /// The flags in the header.
     struct Flags: OptionSet {
-        let rawValue: Int
+        let rawValue: UInt16
         static let encrypted = Flags(rawValue: 0x01)
         static let migrationEncrypted = Flags(rawValue: 0x02)
         static let migration = Flags(rawValue: 0x04)
@@ -22,7 +23,7 @@ struct SWTPMFile {
     }
 
     /// What an item is.
-    enum Tag: Int {
+    enum Tag: UInt16 {
         case data = 1
         case ciphertext = 2
         case mac = 3
@@ -39,21 +40,23 @@ struct SWTPMFile {
     /// Finds the parts; `what` is for errors.
     init(_ file: UnsafeRawBufferPointer, _ what: String) throws(Failure) {
         func refuse(_ why: String, remedy: String? = nil) -> Failure { Failure(what, because: why, remedy: remedy) }
-        guard !file.starts(with: ExportHeader.magic) else {
+        guard !file.starts(with: FileFormat.export.magic) else {
             throw refuse("it is an export of this program's", remedy: "leave out --swtpm")
         }
-        guard file.count >= Self.headerSize else { throw refuse("it is truncated, or no state of swtpm's") }
-        let (version, minimum) = (file[0], file[1])
-        guard file.bigEndian(at: 2, count: 2) == Self.headerSize, minimum > 0, version >= minimum else {
+        var reader = ByteReader(Array(file.prefix(Self.headerSize)))
+        guard let version = reader.read(UInt8.self), let minimum = reader.read(UInt8.self),
+            let headerSize = reader.read(UInt16.self), let flagBits = reader.read(UInt16.self),
+            let size = reader.read(UInt32.self)
+        else { throw refuse("it is truncated, or no state of swtpm's") }
+        guard Int(headerSize) == Self.headerSize, minimum > 0, version >= minimum else {
             throw refuse("it is no state of swtpm's")
         }
         guard version == Self.version else {
             throw refuse("it has swtpm's format \(version), and only \(Self.version) is known")
         }
-        let size = file.bigEndian(at: 6, count: 4)
-        guard size >= file.count else { throw refuse("its header is damaged, or something follows its end") }
-        guard size == file.count else { throw refuse("it is truncated") }
-        let flags = Flags(rawValue: file.bigEndian(at: 4, count: 2))
+        guard Int(size) >= file.count else { throw refuse("its header is damaged, or something follows its end") }
+        guard Int(size) == file.count else { throw refuse("it is truncated") }
+        let flags = Flags(rawValue: flagBits)
         guard flags.subtracting(.known).isEmpty else { throw refuse("its header is damaged, or too new") }
         guard flags.isDisjoint(with: .anyMigration) else {
             throw refuse(
@@ -70,20 +73,14 @@ struct SWTPMFile {
         self.items = items
     }
 
-    /// The items after the header; nothing where one goes past the end, is unknown or comes twice.
+    /// The items after the header; nil if one goes past the end, is unknown or comes twice.
     private static func items(of file: UnsafeRawBufferPointer) -> [Tag: Range<Int>]? {
         var items: [Tag: Range<Int>] = [:]
-        var offset = headerSize
-        while offset < file.count {
-            guard file.count - offset >= itemHeaderSize else { return nil }
-            let start = offset + itemHeaderSize
-            let length = file.bigEndian(at: offset + 2, count: 4)
-            guard length <= file.count - start, let tag = Tag(rawValue: file.bigEndian(at: offset, count: 2)),
-                items.updateValue(start..<start + length, forKey: tag) == nil
-            else { return nil }
-            offset = start + length
+        var reader = ItemReader(file, from: headerSize)
+        while let (kind, contents) = reader.next() {
+            guard let tag = Tag(rawValue: kind), items.updateValue(contents, forKey: tag) == nil else { return nil }
         }
-        return items
+        return reader.isAtEnd ? items : nil
     }
 
     /// The header of a file with items of so many bytes.
@@ -92,16 +89,11 @@ struct SWTPMFile {
         header.write(version)
         header.write(minimumVersion)
         header.write(UInt16(headerSize))
-        header.write(UInt16(flags.rawValue))
+        header.write(flags.rawValue)
         header.write(UInt32(headerSize + itemBytes))
         return header.bytes
     }
 
-    /// What stands before an item's contents.
-    static func itemHeader(_ tag: Tag, count: Int) -> [UInt8] {
-        var header = ByteWriter()
-        header.write(UInt16(tag.rawValue))
-        header.write(UInt32(count))
-        return header.bytes
-    }
+    /// What stands in front of an item's contents.
+    static func itemHeader(_ tag: Tag, count: Int) -> [UInt8] { Item.header(tag.rawValue, count: count) }
 }

@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// The state of a TPM as swtpm keeps it, in the file `tpm2-00.permall` of its directory.
 ///
@@ -35,7 +36,7 @@ public enum SWTPMState {
             throw Failure(what, because: "it has \(permanent.count) bytes, not 1 to \(ExportedState.permanentLimit)")
         }
         guard let key else {
-            let size = SWTPMFile.itemHeaderSize + permanent.count
+            let size = Item.headerSize + permanent.count
             let file = try SecretBytes(capacity: SWTPMFile.headerSize + size)
             let good =
                 file.append(copying: SWTPMFile.header([], itemBytes: size))

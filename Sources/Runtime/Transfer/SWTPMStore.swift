@@ -20,18 +20,17 @@ enum SWTPMStore {
 
     /// Where in it the permanent state lies; `what` is for errors.
     static func permanentState(in file: UnsafeRawBufferPointer, _ what: String) throws(Failure) -> Range<Int> {
-        func littleEndian(at offset: Int, count: Int) -> Int {
-            file[offset..<offset + count].reversed().reduce(0) { $0 << 8 | Int($1) }
-        }
-        guard file.count >= headerSize else { throw Failure(what, because: "it is truncated") }
+        // The magic number, version, padding, header's size; then the first file's offset and length.
+        guard file.count >= headerSize, let size = file.bigEndian(at: 10, as: UInt16.self)?.byteSwapped,
+            let offset = file.bigEndian(at: 12, as: UInt32.self)?.byteSwapped,
+            let count = file.bigEndian(at: 16, as: UInt32.self)?.byteSwapped
+        else { throw Failure(what, because: "it is truncated") }
         guard file[8] <= version else {
             throw Failure(what, because: "it has swtpm's store format \(file[8]), and only \(version) is known")
         }
-        let (start, length) = (littleEndian(at: 12, count: 4), littleEndian(at: 16, count: 4))
+        let (start, length) = (Int(offset), Int(count))
         guard start != 0 else { throw Failure(what, because: "it is a store of swtpm's without a TPM's state in it") }
-        guard littleEndian(at: 10, count: 2) == headerSize, start >= headerSize else {
-            throw Failure(what, because: "its header is damaged")
-        }
+        guard size == headerSize, start >= headerSize else { throw Failure(what, because: "its header is damaged") }
         guard start <= file.count, length <= file.count - start else { throw Failure(what, because: "it is truncated") }
         return start..<start + length
     }

@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// What an export is protected with.
 public enum ExportProtection {
@@ -59,7 +60,7 @@ public enum StateExport {
     static let purpose = Array("container-vtpm export 1".utf8)
     /// The largest export there is, in bytes.
     public static let fileLimit =
-        ExportHeader.sizeLimit + 2 * ExportedState.itemHeaderSize + ExportedState.stateIDLimit
+        FileFormat.export.sizeLimit + 2 * Item.headerSize + ExportedState.stateIDLimit
         + ExportedState.permanentLimit + AES256GCM.tagSize
 
     /// Encrypts a state; returns the whole file.

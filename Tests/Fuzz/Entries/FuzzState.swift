@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 @testable import RuntimeState
 
@@ -45,7 +46,7 @@ private func load(_ file: [UInt8]) {
 /// The file with its header's check and its payload made genuine; nothing where its sizes do not allow it.
 private func sealed(_ file: [UInt8]) -> [UInt8]? {
     let size = file.integer(at: 10, bytes: 4)
-    let (checkSize, tagSize) = (StateFile.checkSize, AES256GCM.tagSize)
+    let (checkSize, tagSize) = (FileFormat.state.checkSize, AES256GCM.tagSize)
     guard size >= 14 + MasterKey.idSize + 4 + checkSize, size <= file.count else { return nil }
     var header = Array(file[..<(size - checkSize)])
     header.replaceSubrange(14..<14 + MasterKey.idSize, with: fuzzMaster.id)

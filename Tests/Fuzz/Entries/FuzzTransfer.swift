@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 @testable import RuntimeTransfer
 
@@ -22,9 +23,9 @@ private let recipient = must { () throws(Failure) in
 func fuzzExport(_ bytes: UnsafeRawBufferPointer) {
     let file = Array(bytes)
     open(file)
-    let (checkSize, tagSize) = (ExportHeader.checkSize, AES256GCM.tagSize)
+    let (checkSize, tagSize) = (FileFormat.export.checkSize, AES256GCM.tagSize)
     let size = file.integer(at: 10, bytes: 4)
-    guard size >= 60 + 4 + checkSize, size <= min(file.count, ExportHeader.sizeLimit) else { return }
+    guard size >= 60 + 4 + checkSize, size <= min(file.count, FileFormat.export.sizeLimit) else { return }
     var header = Array(file[..<(size - checkSize)])
     // A fingerprint other than the recipient's ends everything; a salt may be anything.
     if file.integer(at: 14, bytes: 2) == Int(ExportHeader.Protection.recipientNumber) {
@@ -51,7 +52,7 @@ func fuzzExport(_ bytes: UnsafeRawBufferPointer) {
 }
 
 private func checked(_ header: [UInt8]) -> [UInt8] {
-    must { () throws(Failure) in try header + SHA256.digest(header).prefix(ExportHeader.checkSize) }
+    must { () throws(Failure) in try header + SHA256.digest(header).prefix(FileFormat.export.checkSize) }
 }
 
 private func isCheap(_ scrypt: Scrypt) -> Bool {

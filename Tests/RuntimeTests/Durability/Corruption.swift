@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 @testable import RuntimeState
 
@@ -62,13 +63,13 @@ enum Corruption: CaseIterable {
             bytes = Array(bytes[..<place]) + other.dropFirst(place)
         case .forgedHeader:
             let checkEnd = Int(bytes[10..<14].reduce(0) { $0 << 8 | UInt32($1) })
-            guard bytes.starts(with: StateFile.magic), checkEnd <= bytes.count else { return bytes }
+            guard bytes.starts(with: FileFormat.state.magic), checkEnd <= bytes.count else { return bytes }
             // Behind the sizes, which would only make it truncated.
-            let fields = 14..<checkEnd - StateFile.checkSize
+            let fields = 14..<checkEnd - FileFormat.state.checkSize
             for _ in 0..<Int.random(in: 1...4, using: &generator) {
                 bytes[Int.random(in: fields, using: &generator)] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
             }
-            let check = try SHA256.digest(Array(bytes[..<fields.upperBound])).prefix(StateFile.checkSize)
+            let check = try SHA256.digest(Array(bytes[..<fields.upperBound])).prefix(FileFormat.state.checkSize)
             bytes.replaceSubrange(fields.upperBound..<checkEnd, with: check)
         }
         return bytes

@@ -20,7 +20,7 @@ import Testing
         "and this host's index knows",
     ]
     static let indexReasons = [
-        "it is truncated", "it is no index", "it is damaged", "newer than this version's", "needs the master key",
+        "it is truncated", "it is not an index", "it is damaged", "newer than this version's", "needs the master key",
         "an earlier one was put back", "is not bound to it", "its journal is damaged",
     ]
 

@@ -1,6 +1,7 @@
 import Crypto
 import Glibc
 import Platform
+import RuntimeFormat
 import Testing
 
 @testable import RuntimeState
@@ -83,11 +84,9 @@ import Testing
     }
 
     private func item(_ kind: UInt16, _ contents: [UInt8]) -> [UInt8] {
-        var item = ByteWriter()
-        item.write(kind)
-        item.write(UInt32(contents.count))
-        item.write(contents)
-        return item.bytes
+        var writer = ByteWriter()
+        writer.write(Item(kind, contents))
+        return writer.bytes
     }
 
     /// A mistake of ours must not pass for a state that was never manufactured: a new TPM would take its place.

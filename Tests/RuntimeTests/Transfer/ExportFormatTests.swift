@@ -1,6 +1,7 @@
 import Crypto
 import Foundation
 import Platform
+import RuntimeFormat
 import Testing
 
 @testable import RuntimeTransfer
@@ -151,7 +152,7 @@ import Testing
                 UInt8.random(in: 0...255, using: &generator)
             }
             var start = ByteWriter()
-            start.write(ExportHeader.magic)
+            start.write(FileFormat.export.magic)
             start.write(UInt16(1))
             start.write(UInt32(8 + 2 + 4 + 2 + body.count + 16))
             start.write(UInt16.random(in: 0...3, using: &generator))
@@ -164,11 +165,9 @@ import Testing
 
     @Test func refusesAPayloadThatIsNotOneState() throws {
         func item(_ kind: UInt16, _ contents: [UInt8]) -> [UInt8] {
-            var item = ByteWriter()
-            item.write(kind)
-            item.write(UInt32(contents.count))
-            item.write(contents)
-            return item.bytes
+            var writer = ByteWriter()
+            writer.write(Item(kind, contents))
+            return writer.bytes
         }
         let (name, permanent) = (item(1, [0x61]), item(2, seeds))
         #expect(try ExportedState(decoding: secretCopy(of: name + permanent)) != nil)

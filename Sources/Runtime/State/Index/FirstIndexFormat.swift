@@ -18,7 +18,6 @@ import Platform
 ///
 /// Integers are big-endian. The index holds no secret; nobody without the key can make or change one.
 struct FirstIndexFormat: Equatable {
-    static let magic = Array("CVTPMIX\n".utf8)
     static let version: UInt16 = 1
 
     /// How often it was written.

@@ -1,4 +1,5 @@
 import Platform
+import RuntimeFormat
 
 /// What the host remembers of one state: a record of the index.
 public struct IndexEntry: Equatable, Sendable {
@@ -24,12 +25,6 @@ public struct IndexEntry: Equatable, Sendable {
     public var library: String
     /// Items of later versions that a reader may ignore: they are kept as they are.
     var others: [Item]
-
-    /// A part of a record beyond the fields that each has.
-    struct Item: Equatable, Sendable {
-        var kind: UInt16
-        var contents: [UInt8]
-    }
 
     /// The longest container ID that is remembered, in bytes of UTF-8.
     public static let containerIDLimit = 1024
@@ -64,7 +59,7 @@ public struct IndexEntry: Equatable, Sendable {
 ///     UUID      16 bytes
 ///     generation 64 bits
 ///     last use  64 bits, seconds since 1970
-///     items     16 bits kind, 32 bits length, contents; in ascending order of their kinds, none twice
+///     items     a list of ``Item``, in ascending order of their kinds, none twice
 ///
 /// A kind with its highest bit set may be ignored by a reader that does not know it.
 extension IndexEntry {
@@ -92,11 +87,7 @@ extension IndexEntry {
             writer.write(uuid)
             writer.write(generation)
             writer.write(lastUse)
-            for item in items {
-                writer.write(item.kind)
-                writer.write(UInt32(item.contents.count))
-                writer.write(item.contents)
-            }
+            for item in items { writer.write(item) }
             guard writer.bytes.count <= Self.sizeLimit else {
                 throw Failure(
                     "cannot remember the state \"\(String(stateID.unicodeScalars.prefix(64)))\"",
@@ -111,7 +102,7 @@ extension IndexEntry {
     private var items: [Item] {
         var items = others
         func add(_ kind: UInt16, _ text: String) {
-            if !text.isEmpty { items.append(Item(kind: kind, contents: Array(text.utf8))) }
+            if !text.isEmpty { items.append(Item(kind, Array(text.utf8))) }
         }
         add(Kind.bundle, bundle)
         add(Kind.renamedTo, renamedTo)
@@ -121,7 +112,7 @@ extension IndexEntry {
         if let keptFor {
             var seconds = ByteWriter()
             seconds.write(keptFor)
-            items.append(Item(kind: Kind.keptFor, contents: seconds.bytes))
+            items.append(Item(Kind.keptFor, seconds.bytes))
         }
         return items.sorted { $0.kind < $1.kind }
     }
@@ -137,11 +128,9 @@ extension IndexEntry {
         self.init(stateID: stateID, uuid: uuid, generation: generation, lastUse: lastUse)
         var last: UInt16 = 0
         while reader.remaining > 0 {
-            guard let kind = reader.read(UInt16.self), let count = reader.read(UInt32.self),
-                let contents = reader.read(count: Int(count)), kind > last
-            else { return nil }
-            last = kind
-            guard try take(Item(kind: kind, contents: contents)) else { return nil }
+            guard let item = reader.readItem(), item.kind > last else { return nil }
+            last = item.kind
+            guard try take(item) else { return nil }
         }
     }
 

@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimeFormat
 
 /// The root of the host's index: what makes all of it genuine.
 ///
@@ -25,7 +26,6 @@ import Platform
 /// Integers are big-endian. The HMAC's key is HKDF-SHA-256 of the master key with no salt and the info
 /// "container-vtpm index 1".
 struct IndexRoot: Equatable {
-    static let version: UInt16 = 2
     /// The largest root that is read, in bytes.
     static let sizeLimit = 4096
     static let saltSize = 16
@@ -62,13 +62,7 @@ struct IndexRoot: Equatable {
         body.write(lastTag)
         body.write(nodes)
         top.write(to: &body)
-        var file = ByteWriter()
-        file.write(FirstIndexFormat.magic)
-        file.write(Self.version)
-        file.write(UInt32(FirstIndexFormat.magic.count + 2 + 4 + body.bytes.count + IndexKey.tagSize))
-        file.write(body.bytes)
-        file.write(try key.tag(of: file.bytes))
-        return file.bytes
+        return try FileFormat.index.encode(body) { (bytes) throws(Failure) in try key.tag(of: bytes) }
     }
 
     /// Parses what follows the key's ID in a file whose tag was found to be right; returns nil if it is damaged.
