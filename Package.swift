@@ -82,7 +82,7 @@ let package = Package(
         library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
 
         // The configuration file, for the hook and `vtpmctl` alone.
-        library("Configuration", ["Platform", "CLinux"]),
+        library("Configuration", ["Platform", "RuntimeHostTPM", "CLinux"]),
 
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),

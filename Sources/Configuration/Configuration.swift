@@ -134,7 +134,7 @@ public struct Configuration: Equatable, Sendable {
     public struct HostTPM: Equatable, Sendable {
         /// `device`: its absolute path; nothing where it is to be found.
         public var device: String?
-        /// `pcrs`: the PCRs that a sealed key is bound to, as ``isPCRSelection(_:)`` has them.
+        /// `pcrs`: the PCRs that a sealed key is bound to, as `PCRSelection` has them.
         public var pcrs = "sha256:0-4,6-14"
 
         /// What holds where the table is missing.

@@ -1,4 +1,5 @@
 import Platform
+import RuntimeHostTPM
 
 extension Configuration {
     /// Parses the contents of a file; errors call it `path`, and name the line.
@@ -36,7 +37,7 @@ extension Configuration {
         if let section = try root.section("host-tpm", known: ["device", "pcrs"]) {
             hostTPM.device = try section.path("device")
             if let pcrs = try section.string("pcrs") {
-                guard HostTPM.isPCRSelection(pcrs) else {
+                guard (try? PCRSelection(parsing: pcrs)) != nil else {
                     throw section.refusal(
                         of: "pcrs",
                         "cannot be \"\(pcrs.excerpt)\"",
@@ -159,40 +160,5 @@ extension Configuration.Device.Group {
         (1...255).contains(name.utf8.count)
             && name.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != UInt8(ascii: ":") }
             && !name.utf8.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains)
-    }
-}
-
-extension Configuration.HostTPM {
-    /// The banks that can be named, as tpm2-tools write them.
-    static let banks = ["sha1", "sha256", "sha384", "sha512"]
-
-    /// Whether a text selects PCRs: `sha256:0-4,7`, several banks joined with `+`, PCRs 0 to 23, no blanks.
-    ///
-    /// No bank and no PCR twice, and no number written with zeros before it: such a text was not meant as it stands.
-    public static func isPCRSelection(_ text: String) -> Bool {
-        let parts = text.split(separator: "+", omittingEmptySubsequences: false)
-            .map { $0.split(separator: ":", omittingEmptySubsequences: false) }
-        let names = parts.map { String($0[0]) }
-        return Set(names).count == names.count
-            && parts.allSatisfy { $0.count == 2 && banks.contains(String($0[0])) && isPCRList($0[1]) }
-    }
-
-    private static func isPCRList(_ text: Substring) -> Bool {
-        var selected: Set<Int> = []
-        for item in text.split(separator: ",", omittingEmptySubsequences: false) {
-            guard let range = pcrRange(item), selected.isDisjoint(with: range) else { return false }
-            selected.formUnion(range)
-        }
-        return true
-    }
-
-    private static func pcrRange(_ text: Substring) -> ClosedRange<Int>? {
-        let bounds = text.split(separator: "-", omittingEmptySubsequences: false).map { number -> Int? in
-            guard let value = Int(number), (0...23).contains(value), number == String(value) else { return nil }
-            return value
-        }
-        guard (1...2).contains(bounds.count), let first = bounds[0], let last = bounds[bounds.count - 1], first <= last
-        else { return nil }
-        return first...last
     }
 }

@@ -61,7 +61,9 @@ package struct LogConnection: ~Copyable {
     package mutating func send(_ severity: CInt, _ text: String, _ fields: LogFields) {
         let text = text.onOneLine.cut(toBytes: Self.textLimit)
         let note = lost == 0 ? "" : " (lines that the system log did not take before it: \(lost))"
-        let origin = "<\(LOG_DAEMON | severity)>\(Self.now()) \(program)[\(getpid())]"
+        // Without a year: `Nov  3 07:08:09`.
+        let time = Timestamp.localNow("%b %e %H:%M:%S")
+        let origin = "<\(LOG_DAEMON | severity)>\(time) \(program)[\(getpid())]"
         let line = Array("\(origin): \(text)\(note) \(fields.text)".utf8)
         lost = deliver(line) ? 0 : lost + 1
     }
@@ -108,15 +110,5 @@ package struct LogConnection: ~Copyable {
         }
         guard result == 0 else { return nil }
         return socket
-    }
-
-    /// The local time, without a year: `Nov  3 07:08:09`.
-    private static func now() -> String {
-        var seconds = time(nil)
-        var parts = tm()
-        localtime_r(&seconds, &parts)
-        var text = [CChar](repeating: 0, count: 32)
-        strftime(&text, text.count, "%b %e %H:%M:%S", &parts)
-        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

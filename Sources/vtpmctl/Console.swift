@@ -72,10 +72,5 @@ struct ConfirmationOptions: ParsableArguments {
 
 /// A time in seconds since 1970 as people write it, UTC.
 func timestamp(_ seconds: UInt64) -> String {
-    var time = time_t(clamping: seconds)
-    var parts = tm()
-    gmtime_r(&time, &parts)
-    var text = [CChar](repeating: 0, count: 32)
-    strftime(&text, text.count, "%Y-%m-%d %H:%M:%SZ", &parts)
-    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    Timestamp.utc(seconds, "%Y-%m-%d %H:%M:%SZ")
 }

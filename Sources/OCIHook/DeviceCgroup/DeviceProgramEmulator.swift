@@ -1,4 +1,5 @@
 import CLinux
+import Platform
 import VTPMProxy
 
 /// What a process asks the device cgroup for. linux/bpf.h, `struct bpf_cgroup_dev_ctx`

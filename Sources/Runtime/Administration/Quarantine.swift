@@ -143,12 +143,7 @@ public struct Quarantine {
     }
 
     private static func now() throws(Failure) -> String {
-        var seconds = time(nil)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        var text = [CChar](repeating: 0, count: 32)
-        strftime(&text, text.count, "%Y%m%dT%H%M%SZ", &parts)
-        let stamp = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let stamp = Timestamp.utc(UInt64(clamping: time(nil)), "%Y%m%dT%H%M%SZ")
         return "\(stamp)-\(Hexadecimal.encode(try Random.bytes(count: 3)))"
     }
 }

@@ -15,9 +15,9 @@ struct TPMChip {
     /// Whether it is a TPM 1.2, which has other commands.
     let isVersion1: Bool
     /// The number of `/dev/tpmN`.
-    let device: dev_t?
+    let device: DeviceNumber?
     /// The number of `/dev/tpmrmN`, which has the resource manager before it; a TPM 1.2 has none.
-    let resourceManager: dev_t?
+    let resourceManager: DeviceNumber?
 
     /// The path that devtmpfs gives it.
     var path: String { "/dev/tpmrm\(number)" }
@@ -30,8 +30,8 @@ struct TPMChip {
         let hasDevice = try Self.exists("\(base)/device")
         self.isHardware = hasDevice && !isVirtual
         self.isVersion1 = try Self.line("\(base)/tpm_version_major") == "1"
-        self.device = try Self.deviceNumber("\(base)/dev")
-        self.resourceManager = try Self.deviceNumber("\(sys)/class/tpmrm/tpmrm\(number)/dev")
+        self.device = try Self.line("\(base)/dev").flatMap { DeviceNumber($0) }
+        self.resourceManager = try Self.line("\(sys)/class/tpmrm/tpmrm\(number)/dev").flatMap { DeviceNumber($0) }
     }
 
     /// All of them, by number.
@@ -80,13 +80,6 @@ struct TPMChip {
         } catch let error where error.code == ENOENT || error.code == ENODEV {
             return nil
         }
-    }
-
-    private static func deviceNumber(_ path: String) throws(Failure) -> dev_t? {
-        guard let numbers = try line(path)?.split(separator: ":"), numbers.count == 2, let major = UInt32(numbers[0]),
-            let minor = UInt32(numbers[1])
-        else { return nil }
-        return clinux_makedev(major, minor)
     }
 }
 
@@ -149,7 +142,7 @@ extension HostTPM {
     private static func check(_ status: stat, _ path: String, _ chips: [TPMChip]) throws(Failure) {
         let what = "\(what) \(path)"
         guard status.st_mode & S_IFMT == S_IFCHR else { throw Failure(what, because: "it is no character device") }
-        let number = status.st_rdev
+        let number = DeviceNumber(status.st_rdev)
         guard let chip = chips.first(where: { $0.resourceManager == number || $0.device == number }) else {
             throw Failure(what, because: "it is no TPM")
         }

@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Platform
 
 /// The number of a character device, `major:minor` as sysfs and the device cgroup write it. makedev(3)
 public struct DeviceNumber: Hashable, Sendable, CustomStringConvertible {
