@@ -50,7 +50,8 @@ public final class TPMEngine {
 
     /// Has libcrypto do what it does once, while the process may still do it.
     ///
-    /// Without its configuration file: what a TPM computes must not depend on what a host's openssl.cnf switches on.
+    /// libtpms calls libcrypto itself: to prepare it is all that a worker does with it, and the reason why the module
+    /// Crypto is not linked. Without its configuration file: what a TPM computes must not depend on what a host's openssl.cnf switches on.
     public static func prepareLibraries() {
         var byte: UInt8 = 0
         OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil)
