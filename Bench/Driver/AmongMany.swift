@@ -27,7 +27,7 @@ struct AmongMany {
     private func host(_ name: String, _ size: Int) throws(Failure) -> Place {
         let place = Place(programs: memory.programs, directory: "\(memory.directory)/among-\(name)")
         try place.prepare()
-        try repository(place).index.remake((0..<size).map { Self.entry($0) })
+        try repository(place).index.rebuild((0..<size).map { Self.entry($0) })
         return place
     }
 

@@ -12,7 +12,7 @@ final class BareProcesses {
     let device: Device
     private let relay: RunningProgram
     private let keeper: RunningProgram
-    private var isReaped = false
+    private var hasBeenReaped = false
 
     init(in directory: String) throws(Failure) {
         let ends = try Device.pair()
@@ -27,7 +27,7 @@ final class BareProcesses {
     }
 
     deinit {
-        guard !isReaped else { return }
+        guard !hasBeenReaped else { return }
         relay.kill()
         keeper.kill()
         _ = try? relay.wait()
@@ -37,7 +37,7 @@ final class BareProcesses {
     /// Ends both, one after the other, as each sees that nobody is at the other end.
     func stop() throws(Failure) {
         device.hangUp()
-        isReaped = true
+        hasBeenReaped = true
         guard try relay.wait() == .exited(0), try keeper.wait() == .exited(0) else {
             throw Failure("cannot stop the bare processes", because: "one failed")
         }

@@ -23,7 +23,7 @@ struct ByHand {
         let nodes = try [("tpm", "tpm0"), ("tpmrm", "tpmrm0")].map { (kind, name) throws(Failure) in
             (name, try wait(for: "/sys/class/\(kind)/\(kind)\(number)/dev"))
         }
-        let initProcess = try ProcessReference(pid)
+        let initProcess = try ProcessHandle(pid)
         let descriptor = initProcess.descriptor.number
         try systemCall("setns", "cannot enter the container") { setns(descriptor, clinux_clone_newns) }
         for (name, device) in nodes {

@@ -43,7 +43,7 @@ struct Main {
             throw Failure(
                 "cannot measure",
                 because: "\"\(arguments.joined(separator: " "))\" is no measurement",
-                remedy: "Bench/run"
+                hint: "Bench/run"
             )
         }
     }

@@ -48,7 +48,7 @@ struct Manufacture {
                 ]
             )
             guard try setup.start().wait() == .exited(0) else {
-                throw Failure("cannot measure swtpm_setup", because: "it failed", remedy: "run it by hand")
+                throw Failure("cannot measure swtpm_setup", because: "it failed", hint: "run it by hand")
             }
             let tpm = try Side.swtpm.start(name, in: place, for: initProcess)
             let time = milliseconds(now() - begin)

@@ -160,13 +160,13 @@ struct Native {
         _ = key.append(copying: Place.key)
         let index = try HostIndex(in: openOwnDirectory(path), path: path, keys: KeyRing(MasterKey(key)))
         for size in Self.sizes where size <= max(500 / scale, 10) {
-            try index.remake(
+            try index.rebuild(
                 (0..<size).map {
                     let uuid = [UInt8](repeating: UInt8(truncatingIfNeeded: $0), count: 16)
                     return IndexEntry(stateID: "fleet-\($0)", uuid: uuid, generation: 1, bundle: memory.directory)
                 }
             )
-            let name = try StateName.encoded("fleet-0")
+            let name = try StateDirectoryName.encoded("fleet-0")
             func times(_ body: (inout IndexTransaction) throws(Failure) -> Void) throws(Failure) -> [Double] {
                 var times: [Double] = []
                 for _ in 0..<max(100 / scale, 5) {

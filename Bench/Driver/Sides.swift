@@ -39,22 +39,22 @@ struct Place {
 /// A container's init, as far as it matters here: a process that lives until it is killed.
 final class FakeInit {
     let process: RunningProgram
-    let identity: ProcessIdentity
-    let reference: ProcessReference
-    private var isReaped = false
+    let identity: ProcessID
+    let reference: ProcessHandle
+    private var hasBeenReaped = false
 
     init() throws(Failure) {
         let process = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
         self.process = process
-        identity = try ProcessIdentity(of: process.process)
-        reference = try ProcessReference(process.process)
+        identity = try ProcessID(of: process.process)
+        reference = try ProcessHandle(process.process)
     }
 
     deinit { end() }
 
     func end() {
-        guard !isReaped else { return }
-        isReaped = true
+        guard !hasBeenReaped else { return }
+        hasBeenReaped = true
         process.kill()
         _ = try? process.wait()
     }
@@ -90,7 +90,7 @@ final class OurTPM: RunningTPM {
     private let worker: pid_t
     let device: Device
     private let initProcess: FakeInit
-    private var isReaped = false
+    private var hasBeenReaped = false
 
     init(_ name: String, in place: Place, for initProcess: FakeInit) throws(Failure) {
         let states = try Descriptor.open("\(place.directory)/states", .directory)
@@ -147,7 +147,7 @@ final class OurTPM: RunningTPM {
     }
 
     deinit {
-        guard !isReaped else { return }
+        guard !hasBeenReaped else { return }
         supervisor.kill()
         kill(worker, SIGKILL)
         _ = try? supervisor.wait()
@@ -157,7 +157,7 @@ final class OurTPM: RunningTPM {
 
     func stop() throws(Failure) {
         initProcess.end()
-        isReaped = true
+        hasBeenReaped = true
         guard try supervisor.wait() == .exited(0) else {
             throw Failure("cannot stop a vTPM", because: "its supervisor failed: see the system log")
         }
@@ -168,7 +168,7 @@ final class OurTPM: RunningTPM {
 final class SWTPM: RunningTPM {
     private let process: RunningProgram
     let device: Device
-    private var isReaped = false
+    private var hasBeenReaped = false
 
     init(_ name: String, in place: Place) throws(Failure) {
         let directory = place.state(.swtpm, name)
@@ -190,7 +190,7 @@ final class SWTPM: RunningTPM {
     }
 
     deinit {
-        guard !isReaped else { return }
+        guard !hasBeenReaped else { return }
         process.kill()
         _ = try? process.wait()
     }
@@ -199,7 +199,7 @@ final class SWTPM: RunningTPM {
 
     func stop() throws(Failure) {
         device.hangUp()
-        isReaped = true
+        hasBeenReaped = true
         guard try process.wait() == .exited(0) else { throw Failure("cannot stop swtpm", because: "it failed") }
     }
 }

@@ -26,7 +26,7 @@ extension Configuration {
             throw Failure(
                 what,
                 because: "another user could change it",
-                remedy: "chown root: \(path) && chmod 0644 \(path)"
+                hint: "chown root: \(path) && chmod 0644 \(path)"
             )
         }
         return try Configuration(parsing: file.readAll(limit: sizeLimit, path), path: path)

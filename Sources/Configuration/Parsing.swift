@@ -29,7 +29,7 @@ extension Configuration {
                 guard nextKey != key else {
                     throw next.refusal(
                         "is the same key as [key]",
-                        remedy: "leave it out until the key is to be rotated"
+                        hint: "leave it out until the key is to be rotated"
                     )
                 }
             }
@@ -41,7 +41,7 @@ extension Configuration {
                     throw section.refusal(
                         of: "pcrs",
                         "cannot be \"\(pcrs.excerpt)\"",
-                        remedy: "for example \"sha256:0-4,7\" or \"sha256:7+sha384:0\""
+                        hint: "for example \"sha256:0-4,7\" or \"sha256:7+sha384:0\""
                     )
                 }
                 hostTPM.pcrs = pcrs
@@ -115,7 +115,7 @@ extension Section {
     func timeSpan(_ key: String) throws(Failure) -> UInt64? {
         guard let text = try string(key) else { return nil }
         guard let seconds = TimeSpan.seconds(text) else {
-            throw refusal(of: key, "must be a time, not \"\(text.excerpt)\"", remedy: TimeSpan.example)
+            throw refusal(of: key, "must be a time, not \"\(text.excerpt)\"", hint: TimeSpan.example)
         }
         return seconds
     }
@@ -131,7 +131,7 @@ extension Section {
                 throw refusal(
                     of: key,
                     "must be \"persistent\", \"ephemeral\" or a time, not \"\(text.excerpt)\"",
-                    remedy: TimeSpan.example
+                    hint: TimeSpan.example
                 )
             }
             return .kept(seconds)

@@ -30,7 +30,7 @@ struct Section {
         throw refusal(
             of: first.key,
             name.isEmpty ? "is not known" : "is no key of [\(title)]",
-            remedy: name.isEmpty ? "known tables: \(list)" : "known keys of [\(title)]: \(list)"
+            hint: name.isEmpty ? "known tables: \(list)" : "known keys of [\(title)]: \(list)"
         )
     }
 
@@ -108,20 +108,20 @@ struct Section {
         guard let word = try string(key) else { return nil }
         guard let choice = Choice(rawValue: word) else {
             let known = Choice.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
-            throw refusal(of: key, "cannot be \"\(word.excerpt)\"", remedy: "known: \(known)")
+            throw refusal(of: key, "cannot be \"\(word.excerpt)\"", hint: "known: \(known)")
         }
         return choice
     }
 
     /// What is wrong with a key that is given.
-    func refusal(of key: String, _ why: String, remedy: String? = nil) -> Failure {
+    func refusal(of key: String, _ why: String, hint: String? = nil) -> Failure {
         let place = entries[key]?.line ?? line
-        return Failure("cannot read \(file)", because: "line \(place): \"\(key.excerpt)\" \(why)", remedy: remedy)
+        return Failure("cannot read \(file)", because: "line \(place): \"\(key.excerpt)\" \(why)", hint: hint)
     }
 
     /// What is wrong with the table as a whole.
-    func refusal(_ why: String, remedy: String? = nil) -> Failure {
-        Failure("cannot read \(file)", because: "line \(line): [\(title)] \(why)", remedy: remedy)
+    func refusal(_ why: String, hint: String? = nil) -> Failure {
+        Failure("cannot read \(file)", because: "line \(line): [\(title)] \(why)", hint: hint)
     }
 
     private func wrongType(of key: String, _ value: Document.Value, _ wanted: String) -> Failure {

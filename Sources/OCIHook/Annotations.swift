@@ -28,7 +28,7 @@ public struct Annotations: Sendable {
             throw Failure(
                 "cannot obey the annotation \(contradiction.key.excerpt)",
                 because: contradiction.why,
-                remedy: BundleOrigin.remedy
+                hint: BundleOrigin.hint
             )
         }
         // By bytes: for Swift, the dot with a combining character after it is another character.
@@ -38,7 +38,7 @@ public struct Annotations: Sendable {
             throw Failure(
                 "cannot obey the annotation \(unknown.excerpt)",
                 because: "this version does not know it",
-                remedy: "known: \(known.joined(separator: ", "))"
+                hint: "known: \(known.joined(separator: ", "))"
             )
         }
         self.values = values

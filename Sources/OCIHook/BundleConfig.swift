@@ -76,7 +76,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
             file = try .openFile(path, .read)
         } catch let error where error.code == ENOENT && bundle == "/" {
             // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
-            throw error.helped(by: "the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
+            throw error.withHint("the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
         }
         let status = try file.status(path)
         let content = try file.readAll(limit: sizeLimit, path)

@@ -9,30 +9,30 @@ import Platform
 /// follows is evidence that a container contradicts its configuration; none is no proof that it does not.
 enum BundleOrigin {
     /// What helps against each contradiction.
-    static let remedy =
+    static let hint =
         "the bundle's config.json must be what the runtime is given: no --config, and no change meanwhile"
 
     /// Throws where something contradicts the file.
     static func check(
         _ file: borrowing BundleFile,
         of state: ContainerState,
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         startTime: UInt64,
         _ procfs: borrowing Procfs
     ) throws(Failure) {
         let what = "cannot use \(file.path)"
         if let root = state.root?.value, root != file.config.root?.path {
-            throw Failure(what, because: "the runtime's root.path is \"\(root.excerpt)\"", remedy: remedy)
+            throw Failure(what, because: "the runtime's root.path is \"\(root.excerpt)\"", hint: hint)
         }
         let hooks = file.config.hooks
         guard hooks?.prestart?.isEmpty == false || hooks?.createRuntime?.isEmpty == false else {
-            throw Failure(what, because: "it has no hook that would have called this one", remedy: remedy)
+            throw Failure(what, because: "it has no hook that would have called this one", hint: hint)
         }
         if let change = file.lastChange, LocalTimes.now().shows(change, afterStart: startTime) {
-            throw Failure(what, because: "it was changed after the container's init was started", remedy: remedy)
+            throw Failure(what, because: "it was changed after the container's init was started", hint: hint)
         }
         if let copy = try CrunCopy.find(of: state.id, initProcess, procfs), copy.content != file.content {
-            throw Failure(what, because: "crun has used another, as its copy \(copy.path) shows", remedy: remedy)
+            throw Failure(what, because: "crun has used another, as its copy \(copy.path) shows", hint: hint)
         }
     }
 }

@@ -3,8 +3,8 @@ import Platform
 
 /// The first process of a container, and what the kernel says of it.
 struct ContainerInit: ~Copyable {
-    let process: ProcessReference
-    let identity: ProcessIdentity
+    let process: ProcessHandle
+    let identity: ProcessID
     /// The user namespace's maps.
     let users: UserNamespace
     /// The hook's own procfs.
@@ -15,8 +15,8 @@ struct ContainerInit: ~Copyable {
         guard let pid, pid > 0 else {
             throw Failure("cannot give the container its TPM", because: "its state has no pid")
         }
-        let process = try ProcessReference(pid)
-        let identity = try ProcessIdentity(of: pid)
+        let process = try ProcessHandle(pid)
+        let identity = try ProcessID(of: pid)
         let procfs = try Procfs()
         try requireNamespaces(of: process, procfs)
         self.users = try UserNamespace(of: process, procfs)
@@ -31,7 +31,7 @@ struct ContainerInit: ~Copyable {
 /// In the hook's own mount namespace, what is mounted for the container would be mounted on the host. And only the first
 /// process of a PID namespace takes all others with it when it ends (pid_namespaces(7)): of any other, a child could live
 /// on with its device node, and find there the next container's TPM, which gets the same number.
-func requireNamespaces(of initProcess: borrowing ProcessReference, _ procfs: borrowing Procfs) throws(Failure) {
+func requireNamespaces(of initProcess: borrowing ProcessHandle, _ procfs: borrowing Procfs) throws(Failure) {
     let what = "cannot give the container its TPM"
     let sharesMounts = try procfs.sharesNamespace(.mount, with: initProcess.process)
     let status = try procfs.status(of: initProcess.process)
@@ -46,7 +46,7 @@ func sharedPIDNamespace(_ what: String) -> Failure {
     Failure(
         what,
         because: "its init is not the first process of a PID namespace of its own",
-        remedy: """
+        hint: """
             start it without --pid=host and --pid=container:…, in a pod without hostPID and shareProcessNamespace; or \
             leave the hook out of this container's configuration
             """

@@ -25,11 +25,11 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     static let identifierLimit = 4096
 
     /// How long the runtime may take to write a state and to close its end of the pipe, in milliseconds.
-    public static let patience = 10_000
+    public static let timeout = 10_000
 
     /// Reads and checks a state.
-    public init(reading input: borrowing Descriptor, patience: Int = ContainerState.patience) throws(Failure) {
-        try self.init(parsing: Self.read(input, patience: patience))
+    public init(reading input: borrowing Descriptor, timeout: Int = ContainerState.timeout) throws(Failure) {
+        try self.init(parsing: Self.read(input, timeout: timeout))
     }
 
     /// Reads a state's JSON.
@@ -37,16 +37,16 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     /// Its end is what tells that it is whole, and a runtime that leaves the pipe open is not waited for without end.
     static func read(
         _ input: borrowing Descriptor,
-        patience: Int = ContainerState.patience
+        timeout: Int = ContainerState.timeout
     ) throws(Failure) -> [UInt8] {
         let what = "the container's state"
         do {
-            return try input.readAll(limit: sizeLimit, what, until: Deadline(milliseconds: patience))
+            return try input.readAll(limit: sizeLimit, what, until: Deadline(milliseconds: timeout))
         } catch let error where error.code == ETIMEDOUT {
             throw Failure(
                 "cannot read \(what)",
-                because: "standard input was not closed within \(patience / 1000) s",
-                remedy: "the runtime has to close it after the state; see that no other process has its end of the pipe"
+                because: "standard input was not closed within \(timeout / 1000) s",
+                hint: "the runtime has to close it after the state; see that no other process has its end of the pipe"
             )
         }
     }

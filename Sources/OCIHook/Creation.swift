@@ -10,16 +10,16 @@ import VTPMProxy
 /// The `createRuntime` and `prestart` stages: a container gets its TPM, or an error and nothing.
 public struct Creation {
     private let state: ContainerState
-    private let installation: Installation
+    private let installation: HostPaths
     private let setting: HookSetting
 
     /// How long the kernel may take to register the device, in milliseconds.
-    private static let registrationPatience = 10_000
+    private static let registrationTimeout = 10_000
     /// How long the hooks of other containers may take to have theirs registered, in milliseconds.
-    private static let registrationLockPatience = 50_000
+    private static let registrationLockTimeout = 50_000
 
     /// A creation for a container in this state.
-    public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
+    public init(of state: ContainerState, on installation: HostPaths, _ setting: HookSetting) {
         self.state = state
         self.installation = installation
         self.setting = setting
@@ -38,7 +38,7 @@ public struct Creation {
         let control = try openProxyControl()
         let bundle = try acquireSlot(on: control, for: container)
         // Who changes the keys waits for those who have read the configuration, until what they make of it is written.
-        let keysLock = try HostStore.lockKeys(installation, shared: true)
+        let keysLock = try HostContext.lockKeys(installation, shared: true)
 
         // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try startSupervisor()
@@ -92,7 +92,7 @@ extension Creation {
         throw Failure(
             "cannot start the vTPM",
             because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
-            remedy: "configure the hook for createRuntime or for prestart, and not for both"
+            hint: "configure the hook for createRuntime or for prestart, and not for both"
         )
     }
 
@@ -105,8 +105,8 @@ extension Creation {
     ) throws(Failure) -> BundleFile? {
         if try CreationSlot.tryAcquire(on: control) { return nil }
         let file = try BundleConfig.load(bundle: state.bundle)
-        let patience = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
-        try CreationSlot.acquire(on: control, until: Deadline(milliseconds: patience)) { () throws(Failure) in
+        let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
+        try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
             // A runtime that was killed takes its container with it, and not its hook.
             guard try container.process.isAlive() else {
                 throw Failure("cannot start the vTPM", because: "the container's init ended")
@@ -131,7 +131,7 @@ extension Creation {
             container.procfs
         )
         return try CreationRequest(of: state, file.config, configuration) { (containerID) throws(Failure) in
-            access("\(installation.states)/\(try StateName.encoded(containerID))", F_OK) == 0
+            access("\(installation.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
         }
     }
 
@@ -179,7 +179,7 @@ extension Creation {
                 directories: []
             )
         }
-        let host = try HostStore(
+        let host = try HostContext(
             installation,
             request.configuration,
             credentialsDirectory: setting.credentialsDirectory
@@ -214,7 +214,7 @@ extension Creation {
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) -> RegisteredTPM {
         try RegistrationLock.run(
-            until: Deadline(milliseconds: Self.registrationLockPatience),
+            until: Deadline(milliseconds: Self.registrationLockTimeout),
             checkCancellation: { () throws(Failure) in try supervisor.check() }
         ) { () throws(Failure) in
             while true {
@@ -226,7 +226,7 @@ extension Creation {
                 try supervisor.serve(device)
                 return try Registration.wait(
                     for: device,
-                    patience: Self.registrationPatience
+                    timeout: Self.registrationTimeout
                 ) { () throws(Failure) in try supervisor.check() }
             }
         }
@@ -256,8 +256,8 @@ extension Creation {
                 bundle: state.bundle,
                 stateID: request.stateIdentity.stateID,
                 initProcess: container.identity,
-                supervisor: ProcessIdentity(of: supervisor.process),
-                worker: ProcessIdentity(of: worker),
+                supervisor: ProcessID(of: supervisor.process),
+                worker: ProcessID(of: worker),
                 library: library,
                 tpmNumber: registered.number,
                 tpm: "\(registered.tpm)",

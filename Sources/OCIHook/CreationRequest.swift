@@ -43,7 +43,7 @@ struct CreationRequest: Sendable {
             throw Failure(
                 "cannot put the TPM into the container's /dev",
                 because: "it is no tmpfs of its own",
-                remedy: ContainerDev.devRemedy
+                hint: ContainerDev.devHint
             )
         }
         self.config = config

@@ -42,7 +42,7 @@ enum CreationSlot {
             throw Failure(
                 what,
                 because: "too many other containers are being created",
-                remedy: "start fewer at once, or give the hook a longer timeout"
+                hint: "start fewer at once, or give the hook a longer timeout"
             )
         }
     }

@@ -12,7 +12,7 @@ struct CrunCopy: Equatable, Sendable {
     /// Finds it, where the init is crun's and the copy is certainly this container's.
     static func find(
         of containerID: String,
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         _ procfs: borrowing Procfs
     ) throws(Failure) -> CrunCopy? {
         let folders: [String]
@@ -37,7 +37,7 @@ struct CrunCopy: Equatable, Sendable {
 
     /// `create`: the init holds the FIFO that `start` will open, in the folder of the container's state.
     private static func folderOfFIFO(
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         _ procfs: borrowing Procfs,
         _ containerID: String
     ) throws(Failure) -> String? {

@@ -32,12 +32,12 @@ struct UserNamespace: Equatable, Sendable {
     ///
     /// They are written in the IDs of the reader, unless it is in the same namespace: then in those of the one above
     /// (user_namespaces(7)). So the hook has to be in the host's.
-    init(of initProcess: borrowing ProcessReference, _ procfs: borrowing Procfs) throws(Failure) {
+    init(of initProcess: borrowing ProcessHandle, _ procfs: borrowing Procfs) throws(Failure) {
         guard try Self.map("self/uid_map", procfs).isInitial, try Self.map("self/gid_map", procfs).isInitial else {
             throw Failure(
                 Self.what,
                 because: "the hook runs in a user namespace",
-                remedy: "start the engine as the host's root"
+                hint: "start the engine as the host's root"
             )
         }
         let users = try Self.map("\(initProcess.process)/uid_map", procfs)

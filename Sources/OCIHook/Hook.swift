@@ -41,7 +41,7 @@ public enum Hook {
         }
         for failure in notReset { Log.notice("\(failure)") }
         do {
-            let installation = try Installation.current()
+            let installation = try HostPaths.current()
             switch stage {
             case .createRuntime, .prestart: try Creation(of: state, on: installation, setting).run()
             case .poststop: try Removal(of: state, on: installation, setting).run()
@@ -64,7 +64,7 @@ public enum Hook {
             throw Failure(
                 "cannot run the hook",
                 because: "\"\(arguments.joined(separator: " "))\" is no stage",
-                remedy: "one of \(stages), and --config FILE after it"
+                hint: "one of \(stages), and --config FILE after it"
             )
         }
     }

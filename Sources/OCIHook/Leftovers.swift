@@ -9,11 +9,11 @@ import RuntimeState
 /// What hooks and supervisors that were both killed have left: leases that nobody owns, and states that were made for
 /// containers which never came to be.
 struct Leftovers {
-    private let installation: Installation
+    private let installation: HostPaths
     private let setting: HookSetting
 
     /// Those on a host; the setting tells where the keys are.
-    init(on installation: Installation, _ setting: HookSetting) {
+    init(on installation: HostPaths, _ setting: HookSetting) {
         self.installation = installation
         self.setting = setting
     }
@@ -65,8 +65,8 @@ struct Leftovers {
     }
 
     private func discard(_ made: MadeState) throws(Failure) {
-        let isDiscarded = try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
-            let host = try HostStore(
+        let isDiscarded = try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
+            let host = try HostContext(
                 installation,
                 setting.loadConfiguration(),
                 credentialsDirectory: setting.credentialsDirectory

@@ -11,14 +11,14 @@ import RuntimeState
 /// made for a container which never came to be.
 public struct Removal {
     private let state: ContainerState
-    private let installation: Installation
+    private let installation: HostPaths
     private let setting: HookSetting
 
     /// How long the supervisor may take, in milliseconds: containerd gives the whole clean-up five seconds.
-    private static let patience = 3500
+    private static let timeout = 3500
 
     /// A removal for a container in this state.
-    public init(of state: ContainerState, on installation: Installation, _ setting: HookSetting) {
+    public init(of state: ContainerState, on installation: HostPaths, _ setting: HookSetting) {
         self.state = state
         self.installation = installation
         self.setting = setting
@@ -57,7 +57,7 @@ public struct Removal {
 
     /// Waits until the supervisor has cleaned up and ended, or for so long as there is time for it.
     private func awaitSupervisor(in directory: borrowing Descriptor) throws(Failure) {
-        let deadline = Deadline(milliseconds: Self.patience)
+        let deadline = Deadline(milliseconds: Self.timeout)
         let buffer = Channel.makeBuffer()
         do {
             let channel = try ControlSocket.connect(in: directory, until: deadline)
@@ -71,7 +71,7 @@ public struct Removal {
     }
 }
 
-extension ProcessIdentity {
+extension ProcessID {
     /// Kills the process, if it is still the same one, and waits until it is gone.
     fileprivate func killAndWait() throws(Failure) {
         guard let reference = try reference() else { return }

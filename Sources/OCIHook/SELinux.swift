@@ -162,7 +162,7 @@ struct SELinuxAccess: Sendable {
         let refusal = Failure(
             "cannot give the container its TPM",
             because: "SELinux does not let \(process.excerpt) use a device labelled \(label.excerpt)",
-            remedy: nodeLabel == nil
+            hint: nodeLabel == nil
                 ? "config.json needs linux.mountLabel, a label whose devices the container may use"
                 : "the policy needs: allow \(Self.type(of: process)) \(Self.type(of: label)):chr_file { "
                     + "\(lacking.joined(separator: " ")) };"

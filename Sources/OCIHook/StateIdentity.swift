@@ -53,10 +53,10 @@ public enum StateIdentity: Equatable, Sendable {
         }
         guard let namespace = annotations[annotation], !namespace.utf8.isEmpty else {
             let why = "the annotation \(annotation), which scopes it, is missing or empty"
-            let remedy = "state.scope must be the engine that made the container"
+            let hint = "state.scope must be the engine that made the container"
             throw name == nil
-                ? Failure("cannot tell whose state \"\(containerID.excerpt)\" is", because: why, remedy: remedy)
-                : refusal(of: .stateID, why, remedy)
+                ? Failure("cannot tell whose state \"\(containerID.excerpt)\" is", because: why, hint: hint)
+                : refusal(of: .stateID, why, hint)
         }
         let scope = [allowed.scope.rawValue, namespace]
         guard name == nil else { return .persistent(stateID: try checked(scope + [name ?? ""], source)) }
@@ -71,10 +71,11 @@ public enum StateIdentity: Equatable, Sendable {
             throw Failure(what, because: "\(source) holds a zero byte")
         }
         let stateID = parts.map(escaped).joined(separator: "/")
-        guard stateID.utf8.count <= StateName.identifierLimit else {
+        guard stateID.utf8.count <= StateDirectoryName.identifierLimit else {
             throw Failure(
                 what,
-                because: "\(source) makes it \(stateID.utf8.count) bytes long, more than \(StateName.identifierLimit)"
+                because:
+                    "\(source) makes it \(stateID.utf8.count) bytes long, more than \(StateDirectoryName.identifierLimit)"
             )
         }
         return stateID
@@ -93,7 +94,7 @@ public enum StateIdentity: Equatable, Sendable {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    private static func refusal(of key: Annotations.Key, _ why: String, _ remedy: String? = nil) -> Failure {
-        Failure("cannot obey the annotation \(key.rawValue)", because: why, remedy: remedy)
+    private static func refusal(of key: Annotations.Key, _ why: String, _ hint: String? = nil) -> Failure {
+        Failure("cannot obey the annotation \(key.rawValue)", because: why, hint: hint)
     }
 }

@@ -20,7 +20,7 @@ final class SupervisorLink {
     let process: pid_t
 
     /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
-    private static let patience = 30_000
+    private static let timeout = 30_000
 
     /// Ends the supervisor of a container that does not come to be, and undoes what it has not, if it was killed.
     ///
@@ -63,7 +63,7 @@ final class SupervisorLink {
         _ request: StartRequest,
         keys: [MasterKey],
         runDirectory: borrowing Descriptor,
-        initProcess: borrowing ProcessReference,
+        initProcess: borrowing ProcessHandle,
         directories: [CInt]
     ) throws(Failure) {
         let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
@@ -135,7 +135,7 @@ final class SupervisorLink {
     }
 
     private func nextMessage() throws(Failure) -> Message {
-        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) != 0 else {
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
             throw Failure("cannot start the vTPM", because: "the supervisor does not answer")
         }
         return try receive()
@@ -146,7 +146,7 @@ final class SupervisorLink {
             throw Failure(
                 "cannot start the vTPM",
                 because: "the supervisor ended",
-                remedy: "see its lines in the system log"
+                hint: "see its lines in the system log"
             )
         }
         if case .failure(let failure)? = HookReply(message) { throw failure }

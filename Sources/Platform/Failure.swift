@@ -2,7 +2,7 @@ import Glibc
 
 /// The one error of this project: what could not be done, to what, why, and what helps.
 ///
-/// It prints as one line, `cannot <verb> <object>: <call>: <errno text>`, followed by the remedy in brackets where
+/// It prints as one line, `cannot <verb> <object>: <call>: <errno text>`, followed by the hint in brackets where
 /// there is one. It never holds a secret.
 public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
     /// What could not be done, and to what: `cannot open /dev/vtpmx`.
@@ -12,29 +12,29 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
     /// The `errno` of the system call that failed, where one did.
     public let code: CInt?
     /// The command or the change that helps, where there is one.
-    public let remedy: String?
+    public let hint: String?
 
     /// A failure that no system call reported, or that tells in words of our own what one did.
-    public init(_ what: String, because why: String, code: CInt? = nil, remedy: String? = nil) {
+    public init(_ what: String, because why: String, code: CInt? = nil, hint: String? = nil) {
         self.what = what
         self.why = why
         self.code = code
-        self.remedy = remedy
+        self.hint = hint
     }
 
     /// A system call's failure.
-    public init(_ what: String, call: String, code: CInt, remedy: String? = nil) {
+    public init(_ what: String, call: String, code: CInt, hint: String? = nil) {
         self.what = what
         self.why = "\(call): \(String(cString: strerror(code)))"
         self.code = code
-        self.remedy = remedy
+        self.hint = hint
     }
 
-    private init(what: String, why: String, code: CInt?, remedy: String?) {
+    private init(what: String, why: String, code: CInt?, hint: String?) {
         self.what = what
         self.why = why
         self.code = code
-        self.remedy = remedy
+        self.hint = hint
     }
 
     /// The most of another process's words that is taken over, in bytes.
@@ -57,13 +57,13 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         self.init(String(text[..<colon]), because: String(text[colon...].dropFirst(2)))
     }
 
-    /// The same failure, with a remedy.
-    public func helped(by remedy: String) -> Failure {
-        Failure(what: what, why: why, code: code, remedy: remedy)
+    /// The same failure, with a hint.
+    public func withHint(_ hint: String) -> Failure {
+        Failure(what: what, why: why, code: code, hint: hint)
     }
 
     /// Why, and what helps: what is left of the line where the object is named already.
-    public var reason: String { (why + (remedy.map { " (\($0))" } ?? "")).onOneLine }
+    public var reason: String { (why + (hint.map { " (\($0))" } ?? "")).onOneLine }
 
     public var description: String { "\(what.onOneLine): \(reason)" }
 }

@@ -111,7 +111,7 @@ extension Descriptor {
         do {
             return try systemCall(call, "cannot write \(name)", body)
         } catch let error where error.code == EFBIG {
-            throw error.helped(by: "raise RLIMIT_FSIZE: ulimit -f, or LimitFSIZE= of the engine's service")
+            throw error.withHint("raise RLIMIT_FSIZE: ulimit -f, or LimitFSIZE= of the engine's service")
         }
     }
 
@@ -143,7 +143,7 @@ public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
             "cannot create \(partial)",
             call: "mkdir",
             code: code,
-            remedy: code == EROFS ? "mount a writable file system at \(path)" : nil
+            hint: code == EROFS ? "mount a writable file system at \(path)" : nil
         )
         // A read-only or foreign parent is no failure when the directory is there; opening it tells.
         guard code == EROFS || code == EACCES else { throw failure }
@@ -160,7 +160,7 @@ public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
         throw Failure(
             "cannot use \(path)",
             because: "another user could change it",
-            remedy: "chown root: \(path) && chmod 0700 \(path)"
+            hint: "chown root: \(path) && chmod 0700 \(path)"
         )
     }
     return directory

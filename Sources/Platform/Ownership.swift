@@ -22,7 +22,7 @@ extension Descriptor {
     public borrowing func requireOwn(files: [String], _ path: String) throws(Failure) {
         let what = "cannot use \(path)"
         let hint = "chown root: \(path) && chmod 0700 \(path)"
-        try Platform.requireOwn(status(path), 0o700, what, "it", remedy: hint)
+        try Platform.requireOwn(status(path), 0o700, what, "it", hint: hint)
         for file in files {
             let name = "\(path)/\(file)"
             guard let status = try status(of: file, name) else { continue }
@@ -31,7 +31,7 @@ extension Descriptor {
                 0o600,
                 "cannot use \(name)",
                 "it",
-                remedy: "chown root: \(name) && chmod 0600 \(name)"
+                hint: "chown root: \(name) && chmod 0600 \(name)"
             )
         }
     }
@@ -43,10 +43,10 @@ public func requireOwn(
     _ permissions: mode_t,
     _ what: String,
     _ subject: String,
-    remedy: String
+    hint: String
 ) throws(Failure) {
     guard status.st_uid == geteuid() else {
-        throw Failure(what, because: "\(subject) belongs to user \(status.st_uid)", code: EACCES, remedy: remedy)
+        throw Failure(what, because: "\(subject) belongs to user \(status.st_uid)", code: EACCES, hint: hint)
     }
     guard status.st_mode & permissions == permissions else {
         let (mode, needed) = (String(status.st_mode & 0o7777, radix: 8), String(permissions, radix: 8))
@@ -54,7 +54,7 @@ public func requireOwn(
             what,
             because: "\(subject) has the mode 0\(mode), without all of 0\(needed)",
             code: EACCES,
-            remedy: remedy
+            hint: hint
         )
     }
 }

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 /// A process, by a pidfd: the number can be given to another process, the descriptor cannot. pidfd_open(2)
-public struct ProcessReference: ~Copyable, Sendable {
+public struct ProcessHandle: ~Copyable, Sendable {
     /// Its process ID at the time of opening.
     public let process: pid_t
     /// The pidfd, readable once the process has ended.
@@ -34,7 +34,7 @@ public struct ProcessReference: ~Copyable, Sendable {
 }
 
 /// A process as a file on disk can name it: its ID, and when it started, since IDs are used again.
-public struct ProcessIdentity: Equatable, Sendable {
+public struct ProcessID: Equatable, Sendable {
     /// Its process ID.
     public let process: pid_t
     /// When it started, in clock ticks since boot (``Procfs/startTime(of:)``).
@@ -52,11 +52,11 @@ public struct ProcessIdentity: Equatable, Sendable {
     }
 
     /// Refers to the process if it is the same one and still running; nothing where it is gone.
-    public func reference() throws(Failure) -> ProcessReference? {
+    public func reference() throws(Failure) -> ProcessHandle? {
         do {
-            let reference = try ProcessReference(process)
+            let reference = try ProcessHandle(process)
             // Once the pidfd is open, /proc/PID speaks of the same process for as long as it is alive.
-            guard try ProcessIdentity(of: process) == self, try reference.isAlive() else { return nil }
+            guard try ProcessID(of: process) == self, try reference.isAlive() else { return nil }
             return reference
         } catch let error where error.code == ESRCH || error.code == ENOENT || error.code == EINVAL {
             return nil

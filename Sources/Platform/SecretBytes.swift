@@ -27,7 +27,7 @@ public final class SecretBytes {
         guard mlock(base, size) == 0 else {
             let code = errno
             munmap(base, size)
-            throw Failure(what, call: "mlock", code: code, remedy: "raise RLIMIT_MEMLOCK")
+            throw Failure(what, call: "mlock", code: code, hint: "raise RLIMIT_MEMLOCK")
         }
         guard madvise(base, size, MADV_DONTDUMP) == 0 else {
             let code = errno

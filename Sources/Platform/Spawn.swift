@@ -104,7 +104,7 @@ public struct ProgramLaunch {
         }
         try check(code, "posix_spawn", what)
         do {
-            return ChildProcess(try ProcessReference(process), path)
+            return ChildProcess(try ProcessHandle(process), path)
         } catch {
             // Nobody has reaped it, so that its ID is still its own.
             Glibc.kill(process, SIGKILL)
@@ -153,14 +153,14 @@ public enum WaitStatus: Equatable, Sendable, CustomStringConvertible {
 /// It is reaped once: its ID may be another process's afterwards. One that nobody waits for lives on.
 public struct ChildProcess: ~Copyable, Sendable {
     /// The child, by a pidfd.
-    public let reference: ProcessReference
+    public let reference: ProcessHandle
     private let path: String
 
     /// How long a process may take to be gone after SIGKILL, in milliseconds: one that waits for a broken disk or file
     /// server takes no signal.
-    private static let deathPatience = 5000
+    private static let deathTimeout = 5000
 
-    init(_ reference: consuming ProcessReference, _ path: String) {
+    init(_ reference: consuming ProcessHandle, _ path: String) {
         self.reference = reference
         self.path = path
     }
@@ -185,7 +185,7 @@ public struct ChildProcess: ~Copyable, Sendable {
         let number = reference.descriptor.number
         if try Platform.wait(for: number, until: deadline) == 0 {
             kill()
-            guard try Platform.wait(for: number, until: Deadline(milliseconds: Self.deathPatience)) != 0 else {
+            guard try Platform.wait(for: number, until: Deadline(milliseconds: Self.deathTimeout)) != 0 else {
                 throw Failure("cannot end \(path)", because: "process \(process) did not die of SIGKILL")
             }
         }

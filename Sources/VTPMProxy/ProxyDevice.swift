@@ -49,16 +49,16 @@ public func openProxyControl() throws(Failure) -> Descriptor {
 
 private func loadProxyModule() throws(Failure) {
     let module = "tpm_vtpm_proxy"
-    let remedy = "needs a kernel with CONFIG_TCG_VTPM_PROXY; try: modprobe \(module)"
+    let hint = "needs a kernel with CONFIG_TCG_VTPM_PROXY; try: modprobe \(module)"
     let program = "/sbin/modprobe"
     let status: WaitStatus
     do {
         status = try ProgramLaunch(program, ["modprobe", "--quiet", module]).start()
             .wait(until: Deadline(milliseconds: 20_000))
     } catch {
-        throw error.helped(by: remedy)
+        throw error.withHint(hint)
     }
     guard status == .exited(0) else {
-        throw Failure("cannot load the kernel module \(module)", because: "modprobe: \(status)", remedy: remedy)
+        throw Failure("cannot load the kernel module \(module)", because: "modprobe: \(status)", hint: hint)
     }
 }

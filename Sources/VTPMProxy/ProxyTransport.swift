@@ -1,7 +1,7 @@
 import Glibc
 import Platform
 
-/// The framing of the vTPM proxy: one `read` gives one whole command, one `write` is one whole answer.
+/// The framing of the vTPM proxy: one `read` gives one whole command, one `write` is one whole response.
 ///
 /// drivers/char/tpm/tpm_vtpm_proxy.c, `vtpm_proxy_fops_read` and `vtpm_proxy_fops_write`. A sequenced-packet socket has
 /// the same framing and stands in for the device in tests.
@@ -21,9 +21,9 @@ public enum ProxyTransport {
 
     /// What came of a write.
     public enum Sent: Equatable, Sendable {
-        /// The kernel took the answer.
+        /// The kernel took the response.
         case delivered
-        /// The kernel was not waiting: it had timed out, or has sent the next command. The answer is dropped.
+        /// The kernel was not waiting: it had timed out, or has sent the next command. The response is dropped.
         case late
         /// The kernel gave the device up.
         case gone
@@ -48,21 +48,21 @@ public enum ProxyTransport {
         }
     }
 
-    /// Writes one answer that is ours, and not the TPM's.
-    public static func send(_ answer: [UInt8], to server: borrowing Descriptor) throws(Failure) -> Sent {
+    /// Writes one response that is ours, and not the TPM's.
+    public static func send(_ response: [UInt8], to server: borrowing Descriptor) throws(Failure) -> Sent {
         let number = server.number
-        return try send { answer.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
+        return try send { response.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
     }
 
-    /// Writes one answer, of 10 to ``bufferSize`` bytes, with one `write`.
+    /// Writes one response, of 10 to ``bufferSize`` bytes, with one `write`.
     ///
-    /// Never `writev`: the driver has no `write_iter`, and takes the first part for the whole answer.
+    /// Never `writev`: the driver has no `write_iter`, and takes the first part for the whole response.
     public static func send(
-        _ answer: UnsafeRawBufferPointer,
+        _ response: UnsafeRawBufferPointer,
         to server: borrowing Descriptor
     ) throws(Failure) -> Sent {
         let number = server.number
-        return try send { write(number, answer.baseAddress, answer.count) }
+        return try send { write(number, response.baseAddress, response.count) }
     }
 
     private static func send(_ call: () -> Int) throws(Failure) -> Sent {

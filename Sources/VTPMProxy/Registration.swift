@@ -23,7 +23,7 @@ public struct RegisteredTPM: Equatable, Sendable {
 public enum Registration {
     /// Waits until the kernel has registered both devices of a vTPM, and reads their numbers from sysfs.
     ///
-    /// The ioctl returns before the kernel has spoken with the TPM, and its answer says nothing about the resource
+    /// The ioctl returns before the kernel has spoken with the TPM, and its response says nothing about the resource
     /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
     /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
     /// on for as long as one comes within so many milliseconds, twelve times at most. `checkCancellation` is called between
@@ -31,7 +31,7 @@ public enum Registration {
     /// refused the TPM.
     public static func wait(
         for device: borrowing ProxyDevice,
-        patience: Int,
+        timeout: Int,
         sysfs: String = "/sys",
         checkCancellation: CancellationCheck
     ) throws(Failure) -> RegisteredTPM {
@@ -42,20 +42,20 @@ public enum Registration {
             throw Failure(what, because: "\(sysfs) is not sysfs")
         }
         var others = try names(below: root)
-        let lastDeadline = Deadline(milliseconds: patience * 12)
+        let lastDeadline = Deadline(milliseconds: timeout * 12)
         // sysfs cannot be polled, so look again soon, but ever more seldom: on a busy host it is the looks that the worker
         // would have to wait for.
         var backoff = Backoff(first: 1, limit: 50, growth: 1.125)
         while true {
             var registered: RegisteredTPM?
-            let isRegistered = try Deadline(milliseconds: patience).wait(
+            let isRegistered = try Deadline(milliseconds: timeout).wait(
                 backoff: backoff,
                 checkCancellation: { () throws(Failure) in
                     try checkCancellation()
                     // POLLIN is for the worker; POLLHUP comes unasked.
                     let events = try Platform.wait(for: device.server.number, 0, until: Deadline(milliseconds: 0))
                     guard events & CInt(POLLHUP | POLLERR) == 0 else {
-                        throw Failure(what, because: "the kernel refused it", remedy: "dmesg | grep -i tpm")
+                        throw Failure(what, because: "the kernel refused it", hint: "dmesg | grep -i tpm")
                     }
                 },
                 until: { () throws(Failure) in
@@ -66,7 +66,7 @@ public enum Registration {
             if isRegistered, let registered { return registered }
             let now = try names(below: root)
             guard !now.isSubset(of: others), !lastDeadline.hasPassed else {
-                throw Failure(what, because: "it did not do so in time", remedy: "dmesg | grep -i tpm")
+                throw Failure(what, because: "it did not do so in time", hint: "dmesg | grep -i tpm")
             }
             others = now
             backoff = Backoff(first: 50, limit: 50)

@@ -7,7 +7,7 @@ import Platform
 public enum TPMCommand {
     /// TPM_ST_NO_SESSIONS.
     public static let noSessions: UInt16 = 0x8001
-    /// Bytes of a command's or an answer's header: tag, size, code.
+    /// Bytes of a command's or a response's header: tag, size, code.
     public static let headerSize = 10
 
     /// TPM_RC_FAILURE: the TPM is in failure mode.
@@ -15,16 +15,16 @@ public enum TPMCommand {
     /// TPM_RC_SUCCESS.
     public static let success: UInt32 = 0
 
-    /// An answer that is nothing but a response code.
-    public static func answer(code: UInt32) -> [UInt8] {
+    /// A response that is nothing but a response code.
+    public static func response(code: UInt32) -> [UInt8] {
         [
             UInt8(noSessions >> 8), UInt8(noSessions & 0xff), 0, 0, 0, UInt8(headerSize),
             UInt8(code >> 24), UInt8(code >> 16 & 0xff), UInt8(code >> 8 & 0xff), UInt8(code & 0xff),
         ]
     }
 
-    /// The response code of an answer; nil if it is shorter than a header.
-    public static func responseCode(of answer: UnsafeRawBufferPointer) -> UInt32? { answer.bigEndian(at: 6) }
+    /// The response code of a response; nil if it is shorter than a header.
+    public static func responseCode(of response: UnsafeRawBufferPointer) -> UInt32? { response.bigEndian(at: 6) }
 
     /// TPM2_Startup(TPM_SU_CLEAR). Part 3, 9.3
     public static let startupClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0]

@@ -12,36 +12,36 @@ struct HostOptions: ParsableArguments {
     var configurationPath: String?
 
     /// Where things are on this host.
-    func installation() throws(Failure) -> Installation {
+    func installation() throws(Failure) -> HostPaths {
         // The worker is beside this program: what `make install` puts into BINDIR is a link to it.
         try .current()
     }
 
     /// Opens what the host has, while nobody changes its keys; nothing where it has never had a state.
     func withRepository<Result>(
-        _ body: (StateRepository, Installation) throws(Failure) -> Result
+        _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
         let installation = try installation()
         guard access(installation.states, F_OK) == 0 else { return nil }
-        return try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
-            guard try HostStore.isUsed(installation) else { return nil }
+        return try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
+            guard try HostContext.isUsed(installation) else { return nil }
             return try body(open(installation).repository(), installation)
         }
     }
 
     /// The same; where the host has never had a state, a key and an index are made.
     func withNewRepository<Result>(
-        _ body: (StateRepository, Installation) throws(Failure) -> Result
+        _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let installation = try installation()
-        return try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+        return try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
             try body(open(installation).repository(), installation)
         }
     }
 
     /// The host's directories and keys.
-    func open(_ installation: Installation) throws(Failure) -> HostStore {
-        try HostStore(installation, configuration(), credentialsDirectory: Self.credentialsDirectory)
+    func open(_ installation: HostPaths) throws(Failure) -> HostContext {
+        try HostContext(installation, configuration(), credentialsDirectory: Self.credentialsDirectory)
     }
 
     /// What the operator decided.
@@ -63,7 +63,7 @@ struct ConfirmationOptions: ParsableArguments {
     func require(_ what: String, typing word: String) throws(Failure) {
         if yes { return }
         guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else {
-            throw Failure("cannot \(what)", because: "nobody has confirmed it", remedy: "add --yes")
+            throw Failure("cannot \(what)", because: "nobody has confirmed it", hint: "add --yes")
         }
         complain("This will \(what). Type \"\(word)\" to go on: ", end: "")
         guard readLine() == word else { throw Failure("cannot \(what)", because: "it was not confirmed") }

@@ -18,8 +18,8 @@ struct KeyCommand: ParsableCommand {
 
 extension HostOptions {
     /// The host's keys, as the configuration says.
-    fileprivate func keychain() throws(Failure) -> Keychain {
-        Keychain(
+    fileprivate func keychain() throws(Failure) -> MasterKeyProvider {
+        MasterKeyProvider(
             try configuration(),
             keysPath: try installation().keys,
             credentialsDirectory: HostOptions.credentialsDirectory
@@ -37,7 +37,7 @@ struct KeyShow: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            try HostStore.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+            try HostContext.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
                 let keys = try host.keychain().load(isFirstUse: false).all
                 try Output.write(lines: keys.map { Hexadecimal.encode($0.id) })
             }
@@ -77,15 +77,15 @@ struct KeyRotate: ParsableCommand {
     /// Does it all, and collects what there is to tell: a rotation does not stay half done because nobody listens.
     private func rotate(_ told: inout [String]) throws(Failure) {
         let installation = try host.installation()
-        try HostStore.withRotationLock(installation) { () throws(Failure) in
+        try HostContext.withRotationLock(installation) { () throws(Failure) in
             // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
-            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
-                guard try HostStore.isUsed(installation) else {
+            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
+                guard try HostContext.isUsed(installation) else {
                     throw Failure("cannot change the master key", because: "this host has no states yet")
                 }
                 try host.keychain().makeNext()
             }
-            let rotation = try HostStore.withKeysLock(installation, shared: true) { () throws(Failure) in
+            let rotation = try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
                 let repository = try host.open(installation).repository()
                 let quarantine = Quarantine(installation.quarantine)
                 let rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
@@ -94,7 +94,7 @@ struct KeyRotate: ParsableCommand {
                 try check(report)
                 return rotation
             }
-            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
+            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
                 try finish(rotation, &told)
             }
         }
@@ -106,7 +106,7 @@ struct KeyRotate: ParsableCommand {
             throw Failure(
                 "cannot give up the old master key",
                 because: "\(remaining.count) states need it, such as \(remaining[0])",
-                remedy: "run vtpmctl key rotate again"
+                hint: "run vtpmctl key rotate again"
             )
         }
         let todo = try host.keychain().finishRotation(to: rotation.keyID)
@@ -128,7 +128,7 @@ struct KeyRotate: ParsableCommand {
             throw Failure(
                 "cannot give up the old master key",
                 because: "\(report.refused.count) states could not be written under the new one, see above",
-                remedy: "restore, accept, reset or purge them, and run vtpmctl key rotate again"
+                hint: "restore, accept, reset or purge them, and run vtpmctl key rotate again"
             )
         }
     }
@@ -160,7 +160,7 @@ struct KeyExport: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            try HostStore.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+            try HostContext.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
                 let ring = try host.keychain().load(isFirstUse: false)
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
                 let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
@@ -209,13 +209,13 @@ struct KeyImport: ParsableCommand {
                 throw Failure(
                     "cannot import the master key",
                     because: "\(file) holds a state, not a master key",
-                    remedy: "vtpmctl state import"
+                    hint: "vtpmctl state import"
                 )
             }
             let key = try KeyMaterial.parse(opened.permanent, "the master key in \(file)")
             let installation = try host.installation()
-            try HostStore.withKeysLock(installation, shared: false) { () throws(Failure) in
-                try HostStore.requireKey(key, installation)
+            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
+                try HostContext.requireKey(key, installation)
                 try host.keychain().replace(with: key)
             }
         }
@@ -232,8 +232,8 @@ func protection(passphraseFile: String?, recipient: String?) throws(Failure) -> 
 }
 
 /// What an export is opened with.
-func opener(passphraseFile: String?, identity: String?, for file: String) throws(Failure) -> ExportOpener {
+func opener(passphraseFile: String?, identity: String?, for file: String) throws(Failure) -> ExportCredential {
     if let passphraseFile { return .passphrase(try readPassphrase(passphraseFile)) }
     if let identity { return .identity(privateKeyPEM: try readSecret(identity, limit: 65536)) }
-    throw Failure("cannot import \(file)", because: "no key is given", remedy: "--passphrase-file or --identity")
+    throw Failure("cannot import \(file)", because: "no key is given", hint: "--passphrase-file or --identity")
 }

@@ -52,7 +52,7 @@ enum Output {
     /// Writes bytes that are no text, such as an export: not to a terminal, which would act on some of them.
     static func write(_ content: SecretBytes) throws(Failure) {
         guard isatty(STDOUT_FILENO) != 1 else {
-            throw Failure("cannot write \(name)", because: "it is a terminal", remedy: "name a file, or redirect it")
+            throw Failure("cannot write \(name)", because: "it is a terminal", hint: "name a file, or redirect it")
         }
         try content.withBytes { (bytes) throws(Failure) in
             try write { (output) throws(Failure) in

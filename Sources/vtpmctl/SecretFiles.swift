@@ -14,7 +14,7 @@ func requireOneReader(of paths: [String?]) throws {
 }
 
 /// How long whoever is at the other end of a pipe may take, in milliseconds: perhaps a person who types.
-private let patience = 300_000
+private let timeout = 300_000
 
 /// Reads a file that may hold a secret; `-` is standard input.
 ///
@@ -35,10 +35,10 @@ func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
     let hasSize = status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
     let content = try SecretBytes(capacity: hasSize ? min(Int(status.st_size), limit) + 1 : limit + 1)
     let number = file.number
-    let deadline = Deadline(milliseconds: patience)
+    let deadline = Deadline(milliseconds: timeout)
     while content.count < content.capacity {
         guard try wait(for: number, until: deadline) != 0 else {
-            let seconds = patience / 1000
+            let seconds = timeout / 1000
             throw Failure("cannot read \(name)", because: "nobody writes to it, or closes it, within \(seconds) s")
         }
         let count = try systemCall("read", "cannot read \(name)") {
@@ -76,7 +76,7 @@ func readNewPassphrase(_ path: String) throws(Failure) -> SecretBytes {
             "cannot use the passphrase in \(path)",
             because: last == UInt8(ascii: "\r")
                 ? "it ends in a carriage return, as files of Windows do" : "several line feeds follow it",
-            remedy: "end it with one line feed, or with none"
+            hint: "end it with one line feed, or with none"
         )
     }
     return passphrase

@@ -179,5 +179,5 @@ struct StateAccept: ParsableCommand {
 
 /// What is said of a state that is not there.
 func noState(_ stateID: String) -> Failure {
-    Failure("cannot find the state \"\(stateID)\"", because: "there is none", remedy: "vtpmctl state list")
+    Failure("cannot find the state \"\(stateID)\"", because: "there is none", hint: "vtpmctl state list")
 }

@@ -52,7 +52,7 @@ struct StatePrune: ParsableCommand {
 
     private func prune(
         _ repository: StateRepository,
-        _ installation: Installation,
+        _ installation: HostPaths,
         _ time: UInt64?
     ) throws(Failure) {
         let containers = ContainerInventory { program in try? lines(of: program) }

@@ -60,7 +60,9 @@ struct StateExportCommand: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            let permanent = try host.withRepository { (repository, _) throws(Failure) in try repository.take(stateID) }
+            let permanent = try host.withRepository { (repository, _) throws(Failure) in
+                try repository.exportState(stateID)
+            }
             guard let permanent else { throw noState(stateID) }
             let content: SecretBytes
             if swtpm {
@@ -116,7 +118,7 @@ struct StateImportCommand: ParsableCommand {
             let permanent = try read()
             try host.withNewRepository { (repository, installation) throws(Failure) in
                 let stored = try TrialStart(worker: installation.program("vtpm-worker")).run(permanent)
-                try repository.bring(stateID, stored)
+                try repository.importState(stateID, stored)
             }
         }
     }
@@ -131,7 +133,7 @@ struct StateImportCommand: ParsableCommand {
             throw Failure(
                 "cannot import \(file)",
                 because: "it holds a master key, not a state",
-                remedy: "vtpmctl key import"
+                hint: "vtpmctl key import"
             )
         }
         return opened.permanent

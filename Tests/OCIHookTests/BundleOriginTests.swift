@@ -25,7 +25,7 @@ import Testing
         _ name: String = "sleep",
         _ arguments: [String] = [],
         passing descriptors: [CInt] = [],
-        _ body: (borrowing ProcessReference, UInt64) throws -> Void
+        _ body: (borrowing ProcessHandle, UInt64) throws -> Void
     ) throws {
         // Longer than the clocks' steps.
         usleep(60_000)
@@ -36,7 +36,7 @@ import Testing
         do {
             // posix_spawn(3) returns before the kernel has the new command line.
             _ = try pipe.near.receive(into: Channel.makeBuffer())
-            try body(child.reference, ProcessIdentity(of: child.process).startTime)
+            try body(child.reference, ProcessID(of: child.process).startTime)
         } catch {
             _ = try? child.end()
             throw error
@@ -45,7 +45,7 @@ import Testing
     }
 
     private func check(
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         _ start: UInt64,
         _ state: ContainerState? = nil
     ) throws {
@@ -54,7 +54,7 @@ import Testing
     }
 
     private func refusal(
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         _ start: UInt64,
         _ state: ContainerState? = nil
     ) -> String {
@@ -80,7 +80,7 @@ import Testing
         try withInit { initProcess, start in
             let line = try refusal(initProcess, start, state(#""other""#))
             let why = "the runtime's root.path is \"other\""
-            #expect(line == "cannot use \(folder.path)/config.json: \(why) (\(BundleOrigin.remedy))")
+            #expect(line == "cannot use \(folder.path)/config.json: \(why) (\(BundleOrigin.hint))")
         }
     }
 
@@ -127,7 +127,7 @@ import Testing
             guard !isSame else { return try check(initProcess, start) }
             let line = refusal(initProcess, start)
             let why = "crun has used another, as its copy \(folder.path)/crun/web/config.json shows"
-            #expect(line == "cannot use \(folder.path)/config.json: \(why) (\(BundleOrigin.remedy))")
+            #expect(line == "cannot use \(folder.path)/config.json: \(why) (\(BundleOrigin.hint))")
             // Another FIFO of this name is not what the init holds.
             try #require(unlink(path) == 0 && mkfifo(path, 0o600) == 0)
             try check(initProcess, start)

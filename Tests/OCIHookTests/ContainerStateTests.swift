@@ -26,7 +26,7 @@ import Testing
         let input = Descriptor(owning: ends[0])
         let runtime = Descriptor(owning: ends[1])
         try runtime.writeAll(Array(text.utf8), "the state")
-        let error = #expect(throws: Failure.self) { try ContainerState(reading: input, patience: 100) }
+        let error = #expect(throws: Failure.self) { try ContainerState(reading: input, timeout: 100) }
         #expect(
             error?.description.hasPrefix("cannot read the container's state: standard input was not closed within")
                 == true

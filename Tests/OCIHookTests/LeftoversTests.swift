@@ -13,14 +13,14 @@ import Testing
 /// What hooks and supervisors leave that were killed together, and what others have put beside it.
 @Suite final class LeftoversTests {
     private let path: String
-    private let installation: Installation
+    private let installation: HostPaths
     private let runDirectory: Descriptor
     private let state: ContainerState
     private let leaseName: String
 
     init() throws {
         path = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
-        installation = Installation(below: path, programs: "/nowhere")
+        installation = HostPaths(below: path, programs: "/nowhere")
         runDirectory = try openOwnDirectory(installation.leases)
         state = try ContainerState(parsing: Array(#"{"id": "web", "pid": 0, "bundle": "/bundle"}"#.utf8))
         leaseName = try Lease.name(containerID: "web", bundle: "/bundle")
@@ -30,7 +30,7 @@ import Testing
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
     /// This process started at no such time.
-    private let dead = ProcessIdentity(process: getpid(), startTime: 1)
+    private let dead = ProcessID(process: getpid(), startTime: 1)
 
     private var setting: HookSetting { HookSetting(configurationPath: "\(path)/config.toml") }
 
@@ -46,7 +46,7 @@ import Testing
     @discardableResult
     private func makeLease(
         _ name: String,
-        of initProcess: ProcessIdentity? = nil,
+        of initProcess: ProcessID? = nil,
         number: UInt32 = 0
     ) throws -> OpenLease {
         let opened = OpenLease(name, try openOwnDirectory("\(installation.leases)/\(name)"))
@@ -90,7 +90,7 @@ import Testing
     }
 
     @Test func `what nobody owns any more is removed`() throws {
-        let me = try ProcessIdentity(of: getpid())
+        let me = try ProcessID(of: getpid())
         try makeLease("half-way")
         try makeLease("left", of: dead)
         try makeLease("living", of: me)
@@ -118,7 +118,7 @@ import Testing
 
     /// Each bad entry is named, and the good ones before and after it are read.
     @Test func `a bad entry is named and passed over`() throws {
-        let me = try ProcessIdentity(of: getpid())
+        let me = try ProcessID(of: getpid())
         try makeLease("0", of: me)
         try makeLease("z", of: me)
         try write("run/README", "not ours")
@@ -149,7 +149,7 @@ import Testing
     /// Makes a state as a supervisor does that is then killed, and leaves its lease.
     private func leaveState(_ stateID: String, by user: StateUser, isWritten: Bool = true) throws {
         let lease = try makeLease(leaseName)
-        let host = try HostStore(installation, Configuration(), credentialsDirectory: nil)
+        let host = try HostContext(installation, Configuration(), credentialsDirectory: nil)
         let opened = try StateStore.open(
             stateID,
             in: host.repository(),
@@ -205,7 +205,7 @@ import Testing
     }
 
     @Test func `it stays while the container's init lives`() throws {
-        let me = try ProcessIdentity(of: getpid())
+        let me = try ProcessID(of: getpid())
         try leaveState("web", by: StateUser(containerID: "web", initProcess: me, supervisor: 1))
         leftovers.removeAll(in: runDirectory)
         try Removal(of: state, on: installation, setting).run()
@@ -215,7 +215,7 @@ import Testing
 
     @Test func `a state stays that somebody has used since`() throws {
         try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1))
-        let host = try HostStore(installation, Configuration(), credentialsDirectory: nil)
+        let host = try HostContext(installation, Configuration(), credentialsDirectory: nil)
         _ = try StateStore.open(
             "web",
             in: host.repository(),

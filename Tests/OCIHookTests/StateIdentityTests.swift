@@ -263,7 +263,7 @@ import Testing
             #expect(
                 error?.description
                     == "cannot obey the annotation a?: the runtime and config.json give it different values "
-                    + "(\(BundleOrigin.remedy))"
+                    + "(\(BundleOrigin.hint))"
             )
         }
     }
@@ -279,7 +279,7 @@ import Testing
             }
             let unknownToRuntime = "config.json has it and the runtime does not"
             #expect(
-                error?.description == "cannot obey the annotation \(key): \(unknownToRuntime) (\(BundleOrigin.remedy))"
+                error?.description == "cannot obey the annotation \(key): \(unknownToRuntime) (\(BundleOrigin.hint))"
             )
             error = #expect(throws: Failure.self) { try Annotations(state: more, bundle: rest.isEmpty ? nil : rest) }
             #expect(error?.why == "the runtime has it and config.json does not")

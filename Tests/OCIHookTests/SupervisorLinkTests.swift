@@ -25,7 +25,7 @@ import Testing
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
     private var leftovers: Leftovers {
-        Leftovers(on: Installation(below: path, programs: "/nowhere"), HookSetting())
+        Leftovers(on: HostPaths(below: path, programs: "/nowhere"), HookSetting())
     }
 
     private var hasLease: Bool { FileManager.default.fileExists(atPath: "\(path)/lease") }
@@ -56,7 +56,7 @@ import Testing
     }
 
     private func begin(_ link: SupervisorLink) throws(Failure) {
-        let me = try ProcessIdentity(of: getpid())
+        let me = try ProcessID(of: getpid())
         let request = StartRequest(
             storage: .ephemeral,
             containerID: "web",
@@ -70,7 +70,7 @@ import Testing
             request,
             keys: [MasterKey(key)],
             runDirectory: runDirectory,
-            initProcess: ProcessReference(getpid()),
+            initProcess: ProcessHandle(getpid()),
             directories: []
         )
     }
@@ -114,7 +114,7 @@ import Testing
         #expect(worker == getpid())
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)
         try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
-        let me = try ProcessIdentity(of: getpid())
+        let me = try ProcessID(of: getpid())
         try link.write(
             Lease(
                 containerID: "web",

@@ -33,15 +33,15 @@ import VTPMProxy
         let buffer = ScratchBuffer(size: ProxyTransport.bufferSize)
         #expect(try ProxyTransport.receive(from: server, into: buffer) == .gone)
         signal(SIGPIPE, SIG_IGN)
-        #expect(try ProxyTransport.send(TPMCommand.answer(code: 0), to: server) == .gone)
+        #expect(try ProxyTransport.send(TPMCommand.response(code: 0), to: server) == .gone)
     }
 
     @Test func anAnswerIsOneMessage() throws {
         let server = Descriptor(owning: ends.0)
         let client = Descriptor(owning: ends.1)
-        #expect(try ProxyTransport.send(TPMCommand.answer(code: 0x101), to: server) == .delivered)
+        #expect(try ProxyTransport.send(TPMCommand.response(code: 0x101), to: server) == .delivered)
         var bytes = [UInt8](repeating: 0, count: 64)
         #expect(read(client.number, &bytes, bytes.count) == 10)
-        #expect(Array(bytes.prefix(10)) == TPMCommand.answer(code: 0x101))
+        #expect(Array(bytes.prefix(10)) == TPMCommand.response(code: 0x101))
     }
 }

@@ -29,7 +29,7 @@ import Testing
         let proxy = ProxyDevice(server: Descriptor(owning: device), number: Self.number)
         var checks = 0
         do throws(Failure) {
-            _ = try Registration.wait(for: proxy, patience: milliseconds, sysfs: sysfs) {
+            _ = try Registration.wait(for: proxy, timeout: milliseconds, sysfs: sysfs) {
                 () throws(Failure) in
                 checks += 1
                 try check(checks)
@@ -46,7 +46,7 @@ import Testing
             if checks == 5 { close(other) }
         }
         #expect(error.description.contains("cannot register the vTPM tpm65535 with the kernel: the kernel refused it"))
-        #expect(error.remedy?.contains("dmesg") == true)
+        #expect(error.hint?.contains("dmesg") == true)
         #expect(checks == 5)
     }
 

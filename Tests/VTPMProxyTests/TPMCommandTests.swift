@@ -4,9 +4,9 @@ import VTPMProxy
 
 @Suite struct TPMCommandTests {
     @Test func answerIsAHeaderWithTheCode() {
-        #expect(TPMCommand.answer(code: TPMCommand.failure) == [0x80, 0x01, 0, 0, 0, 10, 0, 0, 1, 1])
-        #expect(TPMCommand.answer(code: 0) == [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])
-        #expect(TPMCommand.answer(code: 0x9abc_def0).suffix(4) == [0x9a, 0xbc, 0xde, 0xf0])
+        #expect(TPMCommand.response(code: TPMCommand.failure) == [0x80, 0x01, 0, 0, 0, 10, 0, 0, 1, 1])
+        #expect(TPMCommand.response(code: 0) == [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])
+        #expect(TPMCommand.response(code: 0x9abc_def0).suffix(4) == [0x9a, 0xbc, 0xde, 0xf0])
     }
 
     @Test(arguments: [TPMCommand.startupClear, TPMCommand.shutdownClear, TPMCommand.disablePlatformHierarchy])
@@ -31,7 +31,7 @@ import VTPMProxy
     }
 
     @Test func responseCodeNeedsAHeader() {
-        let answer = TPMCommand.answer(code: 0x922)
+        let answer = TPMCommand.response(code: 0x922)
         for count in 0..<10 {
             #expect(Array(answer[..<count]).withUnsafeBytes { TPMCommand.responseCode(of: $0) } == nil)
         }

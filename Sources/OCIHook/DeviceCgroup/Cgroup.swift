@@ -229,7 +229,7 @@ struct Cgroups: Sendable {
             throw Failure(
                 "cannot find the control group of the container",
                 because: "it lies outside of the hook's own cgroup namespace",
-                remedy: "start the engine in the host's cgroup namespace"
+                hint: "start the engine in the host's cgroup namespace"
             )
         }
         let found = mounts.compactMap { mount -> Location? in

@@ -23,7 +23,7 @@ struct DeviceAccess {
     ///   - program: The path of the hook's program.
     /// - Throws: ``Failure`` if the cgroups cannot be found.
     init(
-        of initProcess: borrowing ProcessReference,
+        of initProcess: borrowing ProcessHandle,
         cgroupsPath: String?,
         probe program: String
     ) throws(Failure) {
@@ -92,7 +92,7 @@ struct DeviceAccess {
 
     /// A rule in the container's configuration would do as well, but its author cannot know the numbers: the kernel hands
     /// them out while the hook runs.
-    static let systemdRemedy = """
+    static let systemdHint = """
         use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, \
         SystemdCgroup = false for containerd's runtime; or leave the hook out of this container's configuration
         """
@@ -106,7 +106,7 @@ struct DeviceAccess {
         Failure(
             what(devices),
             because: "its control group is systemd's unit \(unit), which this version does not support",
-            remedy: systemdRemedy
+            hint: systemdHint
         )
     }
 
@@ -138,7 +138,7 @@ struct DeviceAccess {
                 do {
                     try file.writeAll(Array("c \(device) rw".utf8), name)
                 } catch let error where error.code == EPERM {
-                    throw error.helped(by: "allow c \(device) rw in the control group above it")
+                    throw error.withHint("allow c \(device) rw in the control group above it")
                 }
             }
         }
@@ -158,7 +158,7 @@ struct DeviceAccess {
             failure = Failure(
                 what,
                 because: "device filter \(program.id) of \(hierarchy.name(of: cgroup)): \(reason.what): \(reason.why)",
-                remedy: reason.remedy
+                hint: reason.hint
             )
         }
         return failure
@@ -171,14 +171,14 @@ struct DeviceAccess {
             return Failure(
                 what,
                 because: "the device cgroup denies it",
-                remedy: "devices.list of its control groups, or bpftool cgroup tree, shows what is allowed"
+                hint: "devices.list of its control groups, or bpftool cgroup tree, shows what is allowed"
             )
         }
         let rules = devices.map { "c \($0) rw" }.joined(separator: " and ")
         return Failure(
             what,
             because: "denied by \(denying.joined(separator: " and "))",
-            remedy: "allow \(rules) there, or end what attached it"
+            hint: "allow \(rules) there, or end what attached it"
         )
     }
 

@@ -30,7 +30,7 @@ public final class DeviceAccessProbe {
     private var entrances: Int
 
     /// How long the child may take, in milliseconds: it needs a few, and in a frozen cgroup all there are.
-    private static let patience = 5000
+    private static let timeout = 5000
     private static let what = "cannot ask the device cgroup as the container would"
 
     /// The child's answer about one node.
@@ -79,7 +79,7 @@ public final class DeviceAccessProbe {
         leave()
         switch child.take() {
         case .none: break
-        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.patience))
+        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.timeout))
         }
     }
 
@@ -89,7 +89,7 @@ public final class DeviceAccessProbe {
     func ask(_ nodes: [CInt]) throws(Failure) -> [Verdict] {
         do throws(Failure) {
             guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }
-            let deadline = Deadline(milliseconds: Self.patience)
+            let deadline = Deadline(milliseconds: Self.timeout)
             try awaitEntrance(channel, until: deadline)
             try channel.send(ProbeMessage.ask, descriptors: nodes)
             guard case .verdicts(let codes) = try receive(on: channel, until: deadline), codes.count == nodes.count
@@ -149,7 +149,7 @@ public final class DeviceAccessProbe {
 
     private func receive(on channel: Channel, until deadline: Deadline) throws(Failure) -> ProbeMessage {
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
-            let seconds = Self.patience / 1000
+            let seconds = Self.timeout / 1000
             throw Failure(Self.what, because: "no answer within \(seconds) seconds; is the container frozen?")
         }
         guard let received = try channel.receive(into: buffer), let message = ProbeMessage(received) else {

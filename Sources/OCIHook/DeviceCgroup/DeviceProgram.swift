@@ -125,10 +125,10 @@ struct DeviceProgram: Equatable, Sendable {
     init(dumped instructions: [BPFInstruction]) throws(Failure) {
         let what = "cannot extend a device filter"
         guard !instructions.isEmpty, instructions.contains(where: { $0 != BPFInstruction(opcode: 0) }) else {
-            throw Failure(what, because: "the kernel hides its instructions", remedy: Self.blindingRemedy)
+            throw Failure(what, because: "the kernel hides its instructions", hint: Self.blindingHint)
         }
         guard instructions.allSatisfy({ $0.destination < BPFRegister.count && $0.source < BPFRegister.count }) else {
-            throw Failure(what, because: "the kernel has blinded its constants", remedy: Self.blindingRemedy)
+            throw Failure(what, because: "the kernel has blinded its constants", hint: Self.blindingHint)
         }
         guard instructions.count <= Self.lengthLimit else {
             throw Failure(what, because: "it has \(instructions.count) instructions")
@@ -173,7 +173,7 @@ struct DeviceProgram: Equatable, Sendable {
         return plain
     }
 
-    private static let blindingRemedy = "set net.core.bpf_jit_harden to 0 or 1 before the container is created"
+    private static let blindingHint = "set net.core.bpf_jit_harden to 0 or 1 before the container is created"
 
     /// Returns the program with a rule in front that allows reading and writing these character devices.
     ///

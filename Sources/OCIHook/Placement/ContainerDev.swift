@@ -30,14 +30,14 @@ struct ContainerDev: ~Copyable {
         guard try directory.fileSystemMagic(Self.name) == Int(TMPFS_MAGIC),
             try MountIdentity(of: directory, Self.name).isRoot
         else {
-            throw Failure(what, because: "it is no tmpfs of its own", remedy: Self.devRemedy)
+            throw Failure(what, because: "it is no tmpfs of its own", hint: Self.devHint)
         }
         self.root = root
         self.directory = directory
         self.status = status
     }
 
-    static let devRemedy = "the config.json needs a mount of type tmpfs on /dev"
+    static let devHint = "the config.json needs a mount of type tmpfs on /dev"
 
     /// Looks whether the nodes can be mounted, and changes nothing.
     func examine() throws(Failure) {
@@ -104,7 +104,7 @@ struct ContainerDev: ~Copyable {
             throw Failure(
                 what,
                 because: "something is mounted there",
-                remedy: "take /dev/\(name) out of linux.devices and mounts of the config.json"
+                hint: "take /dev/\(name) out of linux.devices and mounts of the config.json"
             )
         }
         switch try there.status("/dev/\(name)").st_mode & S_IFMT {

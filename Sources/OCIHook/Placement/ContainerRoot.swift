@@ -46,7 +46,7 @@ extension ContainerRoot {
     /// container would follow it, and never out of its root.
     func groupID(named name: String) throws(Failure) -> gid_t {
         let what = "cannot find the group \"\(name)\" in the container's /etc/group"
-        let remedy = "give device.group a number"
+        let hint = "give device.group a number"
         let path = "etc/group"
         do throws(Failure) {
             // First without opening it: to open a device can have an effect, and a pipe can keep one waiting.
@@ -64,9 +64,9 @@ extension ContainerRoot {
             }
             return id
         } catch let error where error.code == ELOOP {
-            throw Failure(what, because: "a link on the way leads nowhere", remedy: remedy)
+            throw Failure(what, because: "a link on the way leads nowhere", hint: hint)
         } catch {
-            throw error.helped(by: remedy)
+            throw error.withHint(hint)
         }
     }
 

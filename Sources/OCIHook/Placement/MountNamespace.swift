@@ -24,7 +24,7 @@ enum MountNamespace {
     ///
     /// A pidfd suffices, since Linux 5.8; it cannot mean another process.
     static func run<Result: ~Copyable>(
-        in process: borrowing ProcessReference,
+        in process: borrowing ProcessHandle,
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let number = process.descriptor.number

@@ -9,7 +9,7 @@ package enum Placement {
     /// Returns the ID that the group of this name has in the container; nil if no name is given.
     @discardableResult
     package static func examine(
-        _ initProcess: borrowing ProcessReference,
+        _ initProcess: borrowing ProcessHandle,
         rootPath: String,
         group: String? = nil
     ) throws(Failure) -> gid_t? {
@@ -38,7 +38,7 @@ package enum Placement {
         _ devices: RegisteredTPM,
         owner: DeviceOwner,
         label: String? = nil,
-        in initProcess: borrowing ProcessReference,
+        in initProcess: borrowing ProcessHandle,
         rootPath: String,
         privateMountPoint: String,
         rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
@@ -79,7 +79,7 @@ package enum Placement {
         }
     }
 
-    private static func undo(_ dev: inout ContainerDev, _ initProcess: borrowing ProcessReference) {
+    private static func undo(_ dev: inout ContainerDev, _ initProcess: borrowing ProcessHandle) {
         do throws(Failure) {
             try MountNamespace.run(in: initProcess) { dev.detachAll() }
         } catch let error where error.code == ESRCH {

@@ -14,9 +14,9 @@ public struct KeyRotation {
     private let leases: String
 
     /// How long to wait for states that are being started or stopped, in milliseconds.
-    public static let patience = 60_000
+    public static let timeout = 60_000
     /// How long a supervisor may take to write its state again, in milliseconds.
-    private static let answerPatience = 30_000
+    private static let answerTimeout = 30_000
 
     /// A rotation of all that this host has.
     ///
@@ -48,23 +48,23 @@ public struct KeyRotation {
     ///
     /// What cannot be written is in the report. Throws when a state stays in use for so many milliseconds and nobody
     /// answers for it; all that was done stays done.
-    public func run(patience: Int = KeyRotation.patience) throws(Failure) -> Report {
+    public func run(timeout: Int = KeyRotation.timeout) throws(Failure) -> Report {
         var report = Report()
-        let deadline = Deadline(milliseconds: patience)
+        let deadline = Deadline(milliseconds: timeout)
         var busy = try repository.names()
         let isDone = try deadline.wait(backoff: Backoff(first: 100, limit: 100)) { () throws(Failure) in
-            busy = rewrap(busy, &report)
+            busy = reencrypt(busy, &report)
             return busy.isEmpty
         }
         guard isDone else {
             throw Failure(
                 "cannot change the key of the state \(repository.path(of: busy[0]))",
                 because: "it is in use and its supervisor cannot be reached",
-                remedy: "stop its container, and run vtpmctl key rotate again"
+                hint: "stop its container, and run vtpmctl key rotate again"
             )
         }
-        report.undecryptable = try quarantine.rewrap(repository.keys, repository.disk) { report.refused.append($0) }
-        if try repository.index.keyID() != nil { try repository.index.rewrap() }
+        report.undecryptable = try quarantine.reencrypt(repository.keys, repository.disk) { report.refused.append($0) }
+        if try repository.index.keyID() != nil { try repository.index.reencrypt() }
         return report
     }
 
@@ -92,11 +92,11 @@ public struct KeyRotation {
     }
 
     /// Writes states under the current key; returns those that are being started or stopped.
-    private func rewrap(_ names: [String], _ report: inout Report) -> [String] {
+    private func reencrypt(_ names: [String], _ report: inout Report) -> [String] {
         var busy: [String] = []
         for name in names {
             do throws(Failure) {
-                switch try rewrap(name) {
+                switch try reencrypt(name) {
                 case .done(.atRest): report.atRest += 1
                 case .done(.running): report.running += 1
                 case .nothingToDo: break
@@ -111,7 +111,7 @@ public struct KeyRotation {
         return busy
     }
 
-    private func rewrap(_ name: String) throws(Failure) -> Outcome {
+    private func reencrypt(_ name: String) throws(Failure) -> Outcome {
         guard let directory = try repository.open(name) else { return .nothingToDo }
         guard try repository.openState(name) != nil else { throw repository.stranger(name, "there is no state in it") }
         // A supervisor is told in any case: the file may have the new key, and it may still write with the old one.
@@ -122,14 +122,14 @@ public struct KeyRotation {
         let stateID = try StateFile(parsing: repository.read(in: directory, name), path: path).stateID
         do {
             let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 0))
-            return try rewrap(name, stateID, in: directory, lock)
+            return try reencrypt(name, stateID, in: directory, lock)
         } catch let error where error.code == EWOULDBLOCK {
             return .busy
         }
     }
 
     /// The same for a state that nobody uses.
-    private func rewrap(
+    private func reencrypt(
         _ name: String,
         _ stateID: String,
         in directory: borrowing Descriptor,
@@ -171,7 +171,7 @@ public struct KeyRotation {
         let what = "cannot change the key of the vTPM of container \"\(user.containerID)\""
         try channel.send(ControlRequest.rekey, repository.keys.current.key)
         let buffer = Channel.makeBuffer()
-        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.answerPatience)) != 0 else {
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.answerTimeout)) != 0 else {
             throw Failure(what, because: "its supervisor does not answer")
         }
         // It may be stopping: then its state is at rest soon.

@@ -76,12 +76,12 @@ private final class RetiredState {
         to quarantine: Quarantine?
     ) throws(Failure) {
         self.entry = entry
-        name = try StateName.encoded(entry.stateID)
+        name = try StateDirectoryName.encoded(entry.stateID)
         outcome = .removed
         do throws(Failure) {
             guard let directory = try repository.open(name) else { return }
             lock = try StateLock.forOperator(in: directory, of: entry.stateID)
-            guard try repository.index.peek(name) == entry else {
+            guard try repository.index.entry(name) == entry else {
                 outcome = .stays
                 return
             }

@@ -79,8 +79,8 @@ public struct Pruning {
             let batch = rest.prefix(StateRepository.pruneBatch)
             var entries: [(candidate: Candidate, entry: IndexEntry)] = []
             for candidate in batch {
-                let name = try StateName.encoded(candidate.stateID)
-                if let entry = try repository.index.peek(name), try prunable(entry, candidate.criteria) != nil {
+                let name = try StateDirectoryName.encoded(candidate.stateID)
+                if let entry = try repository.index.entry(name), try prunable(entry, candidate.criteria) != nil {
                     entries.append((candidate, entry))
                 } else {
                     try body(candidate, .stays)
@@ -100,7 +100,7 @@ public struct Pruning {
     private func prunable(_ entry: IndexEntry, _ criteria: Criteria) throws(Failure) -> UInt64? {
         guard entry.renamedTo.isEmpty, entry.renamedFrom.isEmpty else { return nil }
         guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
-        let name = try StateName.encoded(entry.stateID)
+        let name = try StateDirectoryName.encoded(entry.stateID)
         // One that was lost stays known as that, so that its container is refused.
         guard try repository.isThereOrInterrupted(name, entry) else { return nil }
         guard let lastUse = entry.lastUse > 0 ? entry.lastUse : try repository.timeOfChange(name),

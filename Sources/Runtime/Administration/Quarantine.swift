@@ -72,7 +72,7 @@ public struct Quarantine {
     /// Writes all that can be decrypted under the current key; returns the paths of those that cannot.
     ///
     /// What cannot be read or written is passed over, and `problem` is called with it: it may need the old key.
-    func rewrap(_ keys: KeyRing, _ disk: any Disk, _ problem: (Failure) -> Void) throws(Failure) -> [String] {
+    func reencrypt(_ keys: KeyRing, _ disk: any Disk, _ problem: (Failure) -> Void) throws(Failure) -> [String] {
         var lost: [String] = []
         try each(problem) { (time, name, directory) throws(Failure) in
             let path = "\(path)/\(time)/\(name)/\(StateStore.fileName)"

@@ -4,13 +4,13 @@ import RuntimeState
 
 extension StateRepository {
     /// How long to wait for others who make or remove states, in milliseconds.
-    private static let patience = 10_000
+    private static let timeout = 10_000
 
     /// Takes a state as it is: the generation and the instance on disk are what the host knows from now on.
     ///
     /// For a state that was restored from a backup or copied here on purpose.
     public func accept(_ stateID: String) throws(Failure) {
-        let name = try StateName.encoded(stateID)
+        let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
         let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
@@ -31,7 +31,7 @@ extension StateRepository {
     /// purge or a reset forgets a state. Where two have the same UUID, the one is a copy of the other, and neither is
     /// taken.
     public func acceptAll() throws(Failure) -> [Failure] {
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
         defer { withExtendedLifetime(guardian) {} }
         var accepted = try rememberedAsFarAsReadable()
         var refused: [Failure] = []
@@ -41,7 +41,7 @@ extension StateRepository {
             do throws(Failure) {
                 guard let directory = try open(name) else { continue }
                 let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
-                guard try StateName.encoded(stateID) == name else {
+                guard try StateDirectoryName.encoded(stateID) == name else {
                     throw Failure("cannot accept the state \(filePath(name))", because: "it is that of \"\(stateID)\"")
                 }
                 let (header, payload) = try load(name, stateID, in: directory)
@@ -51,7 +51,7 @@ extension StateRepository {
                     throw Failure(
                         "cannot accept the state \(filePath(name))",
                         because: "it and \(filePath(other)) are one TPM",
-                        remedy: "remove one of them, and accept the other"
+                        hint: "remove one of them, and accept the other"
                     )
                 }
                 seen[header.uuid] = name
@@ -77,11 +77,11 @@ extension StateRepository {
                 Failure(
                     "cannot accept the state \(filePath(name))",
                     because: "it existed and is missing",
-                    remedy: "restore it from a backup, or forget it: vtpmctl state reset"
+                    hint: "restore it from a backup, or forget it: vtpmctl state reset"
                 )
             )
         }
-        try index.remake(accepted.values.map { $0 })
+        try index.rebuild(accepted.values.map { $0 })
         return refused
     }
 
@@ -89,7 +89,7 @@ extension StateRepository {
     private func rememberedAsFarAsReadable() throws(Failure) -> [String: IndexEntry] {
         var found: [String: IndexEntry] = [:]
         do throws(Failure) {
-            try index.each { (entry) throws(Failure) in found[try StateName.encoded(entry.stateID)] = entry }
+            try index.each { (entry) throws(Failure) in found[try StateDirectoryName.encoded(entry.stateID)] = entry }
         } catch {
             let isUnreadable = ["damaged", "truncated", "missing", "it is no index"].contains { error.why.contains($0) }
             guard error.code == nil, isUnreadable else { throw error }
@@ -102,10 +102,10 @@ extension StateRepository {
     /// The state is written under the new name, the old one is removed, and the index changes over last: in between
     /// neither name can be started.
     public func rename(_ stateID: String, to newID: String) throws(Failure) {
-        let (name, newName) = (try StateName.encoded(stateID), try StateName.encoded(newID))
+        let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
         let what = "cannot rename the state \"\(stateID)\""
         guard name != newName else { throw Failure(what, because: "it has that name") }
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
         defer { withExtendedLifetime(guardian) {} }
         try sweep()
         let uuid: [UInt8]
@@ -179,8 +179,8 @@ extension StateRepository {
         first: (String) throws(Failure) -> Void = { (_) throws(Failure) in },
         then body: (String) throws(Failure) -> Void
     ) throws(Failure) {
-        let name = try StateName.encoded(stateID)
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        let name = try StateDirectoryName.encoded(stateID)
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
         defer { withExtendedLifetime(guardian) {} }
         try sweep()
         let what = "cannot remove the state \"\(stateID)\""
@@ -188,7 +188,7 @@ extension StateRepository {
         if let directory {
             // Held until it is gone. A state whose lock cannot be taken is in use.
             let lock = try StateLock.forOperator(in: directory, of: stateID)
-            try requireNotBeingRenamed(index.peek(name), what)
+            try requireNotBeingRenamed(index.entry(name), what)
             try first(name)
             try index.transact { (records) throws(Failure) in
                 try requireNotBeingRenamed(records.entry(name), what)
@@ -206,7 +206,7 @@ extension StateRepository {
 
     /// Removes what interrupted commands have left, of all states.
     public func removeLeftovers() throws(Failure) {
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
         defer { withExtendedLifetime(guardian) {} }
         try sweep()
     }

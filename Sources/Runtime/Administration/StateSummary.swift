@@ -38,7 +38,7 @@ extension StateRepository {
     ///
     /// What lies among them and is none is listed too, with what it is as its problem.
     public func summaries() throws(Failure) -> [StateSummary] {
-        let entries = try index.peek()
+        let entries = try index.snapshot()
         var summaries: [StateSummary] = []
         let names = try names()
         for name in names { if let summary = try summary(name, entries[name]) { summaries.append(summary) } }
@@ -51,8 +51,8 @@ extension StateRepository {
 
     /// What can be said of one state; nil if there is none of this ID.
     public func summary(of stateID: String) throws(Failure) -> StateSummary? {
-        let name = try StateName.encoded(stateID)
-        let entry = try index.peek(name)
+        let name = try StateDirectoryName.encoded(stateID)
+        let entry = try index.entry(name)
         if let summary = try summary(name, entry) { return summary }
         return entry.flatMap { summary(ofMissing: name, $0) }
     }
@@ -89,7 +89,7 @@ extension StateRepository {
             summary.size = file.count
             let header = try StateFile(parsing: file, path: filePath(name))
             // Another's file under this name is a problem of this state, not of the other.
-            if entry == nil, try StateName.encoded(header.stateID) == name { summary.stateID = header.stateID }
+            if entry == nil, try StateDirectoryName.encoded(header.stateID) == name { summary.stateID = header.stateID }
             summary.uuid = Hexadecimal.encode(header.uuid)
             summary.generation = header.generation
             summary.keyID = Hexadecimal.encode(header.keyID)
@@ -124,10 +124,10 @@ extension StateRepository {
     /// Throws what a start of its container would say, but for what the host TPM's counter says of the index. A supervisor
     /// has given up the capability to use what is not root's, so owners and modes are looked at too.
     public func verify(_ stateID: String) throws(Failure) {
-        let name = try StateName.encoded(stateID)
+        let name = try StateDirectoryName.encoded(stateID)
         // First: a container that stops meanwhile makes the file newer than the entry, not older.
         guard try index.keyID() != nil else { throw index.missing }
-        let entry = try index.peek(name)
+        let entry = try index.entry(name)
         try requireAccess(to: name)
         guard let directory = try open(name) else { throw missing(stateID) }
         let (header, payload) = try load(name, stateID, in: directory)
@@ -153,6 +153,6 @@ extension StateRepository {
     }
 
     func missing(_ stateID: String) -> Failure {
-        Failure("cannot find the state \"\(stateID)\"", because: "there is none", remedy: "vtpmctl state list")
+        Failure("cannot find the state \"\(stateID)\"", because: "there is none", hint: "vtpmctl state list")
     }
 }

@@ -5,8 +5,8 @@ import RuntimeState
 
 extension StateRepository {
     /// The state of a TPM that nobody uses, to be taken elsewhere.
-    public func take(_ stateID: String) throws(Failure) -> SecretBytes {
-        let name = try StateName.encoded(stateID)
+    public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
+        let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
         let lock = try StateLock.forOperator(in: directory, of: stateID)
         defer { withExtendedLifetime(lock) {} }
@@ -24,14 +24,14 @@ extension StateRepository {
     }
 
     /// Makes a state of what comes from elsewhere; there must be none of this ID.
-    public func bring(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
-        let name = try StateName.encoded(stateID)
+    public func importState(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
+        let name = try StateDirectoryName.encoded(stateID)
         let guardian = try lockForCreation(until: Deadline(milliseconds: 10_000))
         defer { withExtendedLifetime(guardian) {} }
         let taken = Failure(
             "cannot import the state \"\(stateID)\"",
             because: "there is one",
-            remedy: "vtpmctl state rename or reset"
+            hint: "vtpmctl state rename or reset"
         )
         guard try open(name) == nil else { throw taken }
         try settleRemoval(of: name)

@@ -45,7 +45,7 @@ public struct SystemLog {
             }
         }
         if let problem = problems.first {
-            throw Failure(what, because: problem.description, remedy: problem.remedy == nil ? Self.remedy : nil)
+            throw Failure(what, because: problem.description, hint: problem.hint == nil ? Self.hint : nil)
         }
         guard looked.isEmpty else {
             throw Failure(what, because: "there is none in \(looked.joined(separator: ", "))")
@@ -53,11 +53,11 @@ public struct SystemLog {
         throw Failure(
             what,
             because: "there is no journal, and none of \(files.joined(separator: ", "))",
-            remedy: Self.remedy
+            hint: Self.hint
         )
     }
 
-    private static let remedy =
+    private static let hint =
         "wherever this host's log is, our lines are those of " + LogLine.programs.joined(separator: " and ")
 
     /// A place that the lines may be in; files that are parts of one log are one.
@@ -121,7 +121,7 @@ public struct SystemLog {
             throw Failure(
                 "cannot read the journal",
                 because: error.description,
-                remedy: "run it by hand: journalctl -t vtpm-hook"
+                hint: "run it by hand: journalctl -t vtpm-hook"
             )
         }
     }

@@ -11,7 +11,7 @@ public struct TrialStart {
     public let worker: String
 
     /// How long the worker may take for all, in milliseconds.
-    private static let patience = 60_000
+    private static let timeout = 60_000
 
     /// A trial with this worker.
     public init(worker: String) {
@@ -20,7 +20,7 @@ public struct TrialStart {
 
     /// Returns the state that the TPM has stored last.
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
-        let itself = try ProcessReference(getpid())
+        let itself = try ProcessHandle(getpid())
         do {
             let link = try WorkerLink.start(program: worker)
             defer { link.close() }
@@ -37,7 +37,7 @@ public struct TrialStart {
         let buffer = try Channel.makeSecretBuffer()
         var incoming = IncomingState()
         var stored: SecretBytes?
-        let deadline = Deadline(milliseconds: Self.patience)
+        let deadline = Deadline(milliseconds: Self.timeout)
         while true {
             guard !deadline.hasPassed, try wait(for: link.channel.descriptor.number, until: deadline) != 0
             else {
@@ -50,9 +50,9 @@ public struct TrialStart {
             case .state:
                 if let state = try incoming.take(message) {
                     stored = state
-                    try link.tell(.stored)
+                    try link.send(.stored)
                 }
-            case .ready: try link.tell(.shutdown)
+            case .ready: try link.send(.shutdown)
             case .stopped:
                 buffer.wipe()
                 guard let stored, stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }

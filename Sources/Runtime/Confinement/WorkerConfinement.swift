@@ -33,7 +33,7 @@ public enum WorkerConfinement {
         throw Failure(
             what,
             because: "\(limit.rlim_max) bytes of memory may be locked, and a new TPM takes \(leastLockedMemory)",
-            remedy: "raise RLIMIT_MEMLOCK"
+            hint: "raise RLIMIT_MEMLOCK"
         )
     }
 

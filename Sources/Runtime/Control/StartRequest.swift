@@ -20,7 +20,7 @@ public struct StartRequest: Equatable, Sendable {
     /// The name of the lease's directory in the run directory.
     public var leaseName: String
     /// The container's init.
-    public var initProcess: ProcessIdentity
+    public var initProcess: ProcessID
 
     /// A request for a container's vTPM.
     public init(
@@ -28,7 +28,7 @@ public struct StartRequest: Equatable, Sendable {
         containerID: String,
         bundle: String,
         leaseName: String,
-        initProcess: ProcessIdentity
+        initProcess: ProcessID
     ) {
         self.storage = storage
         self.containerID = containerID
@@ -78,7 +78,7 @@ public struct StartRequest: Equatable, Sendable {
             containerID: containerID,
             bundle: bundle,
             leaseName: leaseName,
-            initProcess: ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime)
+            initProcess: ProcessID(process: pid_t(bitPattern: process), startTime: startTime)
         )
     }
 }

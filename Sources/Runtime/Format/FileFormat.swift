@@ -73,7 +73,7 @@ public struct FileFormat: Sendable {
     // MARK: - What is wrong with a file
 
     /// An error about a file; `what` is what could not be done with it.
-    public func failure(_ what: String, _ why: String) -> Failure { Failure(what, because: why, remedy: hint) }
+    public func failure(_ what: String, _ why: String) -> Failure { Failure(what, because: why, hint: hint) }
 
     /// The file ends too early.
     public func truncated(_ what: String) -> Failure { failure(what, "it is truncated") }
@@ -113,7 +113,7 @@ public struct FileHeader {
             throw Failure(
                 what,
                 because: "it has format \(version), newer than this version's \(format.version)",
-                remedy: "upgrade"
+                hint: "upgrade"
             )
         }
         guard version > 0 else { throw format.damaged(what) }

@@ -27,7 +27,7 @@ struct Command {
         case none
         /// The empty authorization value, with nothing protected.
         case password
-        case session(Session, SessionAttributes = [])
+        case session(AuthSession, SessionAttributes = [])
     }
 
     let code: CommandCode
@@ -37,7 +37,7 @@ struct Command {
     var secretParameter: SecretBytes?
     /// The parameters, without the secret one.
     var parameters = ByteWriter()
-    /// Whether a handle stands in front of the answer's parameters.
+    /// Whether a handle stands in front of the response's parameters.
     var returnsHandle = false
 
     init(_ code: CommandCode) {
@@ -65,7 +65,7 @@ struct Command {
             body.write(parameters.bytes)
         case .session(let session, let attributes):
             tag = StructureTag.sessions
-            try session.beginCommand()
+            try session.rollNonce()
             var sent = ByteWriter()
             if let secretParameter { sent.write(sized: try session.encrypt(secretParameter)) }
             sent.write(parameters.bytes)
@@ -101,7 +101,7 @@ struct Command {
 }
 
 /// A TPM's answer to a command, checked.
-struct Answer {
+struct Response {
     /// Success, or an error that the caller has asked for.
     let code: ResponseCode
     /// The handle that the TPM gave to what the command made.

@@ -116,7 +116,7 @@ struct SessionAttributes: OptionSet {
     static let continueSession = SessionAttributes(rawValue: 1 << 0)
     /// The first parameter of the command is encrypted.
     static let decrypt = SessionAttributes(rawValue: 1 << 5)
-    /// The first parameter of the answer is encrypted.
+    /// The first parameter of the response is encrypted.
     static let encrypt = SessionAttributes(rawValue: 1 << 6)
     static let audit = SessionAttributes(rawValue: 1 << 7)
 }

@@ -10,7 +10,7 @@ extension HostTPM {
         let link = link("cannot define the counter \(Handle.text(index))")
         let remove = "remove it if nobody needs it: tpm2_nvundefine -C o \(Handle.text(index))"
         guard try link.counterPublic(at: index) == nil else {
-            throw link.failure("the TPM has this NV index already", remedy: remove)
+            throw link.failure("the TPM has this NV index already", hint: remove)
         }
         let key = try link.storageKeyOrNew()
         let policy = try Random.bytes(count: SHA256.digestSize)
@@ -21,9 +21,9 @@ extension HostTPM {
         define.authorization = .password
         define.parameters.write(sized: [])
         define.parameters.write(sized: unwritten.encoded)
-        let answer = try link.runAsOwner(define, remedy: Self.clearOwner, accepting: [.nvDefined])
-        guard answer.code == .success else {
-            throw link.failure("the TPM has this NV index already", remedy: remove)
+        let response = try link.runAsOwner(define, hint: Self.clearOwner, accepting: [.nvDefined])
+        guard response.code == .success else {
+            throw link.failure("the TPM has this NV index already", hint: remove)
         }
         do {
             return try link.withSession(.hmac, key) { (session) throws(Failure) in
@@ -76,20 +76,20 @@ extension HostTPM {
     static let clearOwner = "the owner takes the authorization away for this step: tpm2_changeauth -c owner -p AUTH"
 }
 
-extension CommandLink {
+extension TPMConnection {
     /// What the TPM says about an index, or nothing where it has none.
     ///
     /// Not authenticated: a lie about it makes the HMAC of what follows a wrong one.
     fileprivate func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {
         guard Handle.type(of: index) == Handle.nvType else {
-            throw failure("it is no NV index", remedy: "choose one from 0x01800000 to 0x01bfffff, the owner's")
+            throw failure("it is no NV index", hint: "choose one from 0x01800000 to 0x01bfffff, the owner's")
         }
         var command = Command(.nvReadPublic)
         command.handles = [.init(index)]
-        var answer = try run(command, accepting: [.handle])
-        guard answer.code == .success else { return nil }
-        guard let bytes = answer.parameters.readSized(), answer.parameters.readSized() != nil,
-            answer.parameters.remaining == 0, let area = NVPublic(decoding: bytes), area.index == index
+        var response = try run(command, accepting: [.handle])
+        guard response.code == .success else { return nil }
+        guard let bytes = response.parameters.readSized(), response.parameters.readSized() != nil,
+            response.parameters.remaining == 0, let area = NVPublic(decoding: bytes), area.index == index
         else { throw malformed(.nvReadPublic) }
         return area
     }
@@ -97,7 +97,7 @@ extension CommandLink {
     /// Begins a session with the counter's TPM, once the counter was found to be the one that is meant.
     fileprivate func withSession<Result>(
         of counter: CounterIdentity,
-        _ body: (Session) throws(Failure) -> Result
+        _ body: (AuthSession) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let key = try storageKey(at: counter.storageKeyHandle, named: counter.storageKeyName)
         guard let area = try counterPublic(at: counter.index) else {
@@ -111,24 +111,24 @@ extension CommandLink {
         return try withSession(.hmac, key, body)
     }
 
-    fileprivate func increment(_ index: UInt32, name: [UInt8], _ session: Session) throws(Failure) {
+    fileprivate func increment(_ index: UInt32, name: [UInt8], _ session: AuthSession) throws(Failure) {
         var command = Command(.nvIncrement)
         command.handles = [.init(index, name: name), .init(index, name: name)]
         command.authorization = .session(session)
-        let answer = try run(command)
-        guard answer.parameters.remaining == 0 else { throw malformed(.nvIncrement) }
+        let response = try run(command)
+        guard response.parameters.remaining == 0 else { throw malformed(.nvIncrement) }
     }
 
-    fileprivate func readCounter(_ index: UInt32, name: [UInt8], _ session: Session) throws(Failure) -> UInt64 {
+    fileprivate func readCounter(_ index: UInt32, name: [UInt8], _ session: AuthSession) throws(Failure) -> UInt64 {
         var command = Command(.nvRead)
         command.handles = [.init(index, name: name), .init(index, name: name)]
         command.authorization = .session(session)
         // All of it, from its start.
         command.parameters.write(NVPublic.counterSize)
         command.parameters.write(UInt16(0))
-        var answer = try run(command)
-        guard answer.parameters.read(UInt16.self) == NVPublic.counterSize,
-            let value = answer.parameters.read(UInt64.self), answer.parameters.remaining == 0
+        var response = try run(command)
+        guard response.parameters.read(UInt16.self) == NVPublic.counterSize,
+            let value = response.parameters.read(UInt64.self), response.parameters.remaining == 0
         else { throw malformed(.nvRead) }
         return value
     }
@@ -137,6 +137,6 @@ extension CommandLink {
         var command = Command(.nvUndefineSpace)
         command.handles = [.init(Handle.owner), .init(index)]
         command.authorization = .password
-        _ = try runAsOwner(command, remedy: HostTPM.clearOwner)
+        _ = try runAsOwner(command, hint: HostTPM.clearOwner)
     }
 }

@@ -24,7 +24,7 @@ public final class HostTPM {
         self.pause = pause
     }
 
-    func link(_ what: String) -> CommandLink {
-        CommandLink(transport: transport, what: what, pause: pause)
+    func link(_ what: String) -> TPMConnection {
+        TPMConnection(transport: transport, what: what, pause: pause)
     }
 }

@@ -1,14 +1,14 @@
 import Crypto
 import Platform
 
-extension CommandLink {
-    private static let digestsPerAnswer = 8
+extension TPMConnection {
+    private static let digestsPerResponse = 8
     private static let readings = 10
 
     /// The policy that the PCRs as they are now fulfil.
     ///
     /// The values come through the session, as an audited command, so that nobody can make us seal to others.
-    func policyDigest(of selection: PCRSelection, _ session: Session) throws(Failure) -> [UInt8] {
+    func policyDigest(of selection: PCRSelection, _ session: AuthSession) throws(Failure) -> [UInt8] {
         // The counter tells whether a PCR changed between two answers (TPM 2.0 Library, Part 3, TPM2_PCR_Read).
         for _ in 0..<Self.readings {
             var values: [UInt8] = []
@@ -22,7 +22,7 @@ extension CommandLink {
         }
         throw failure(
             "the PCRs change again and again",
-            remedy: "try again, or leave out PCR 10 where IMA measures files"
+            hint: "try again, or leave out PCR 10 where IMA measures files"
         )
     }
 
@@ -39,20 +39,21 @@ extension CommandLink {
     /// The values of a bank's PCRs, one after the other.
     private func read(
         _ bank: PCRSelection.Bank,
-        _ session: Session,
+        _ session: AuthSession,
         _ counters: inout Set<UInt32>
     ) throws(Failure) -> [UInt8] {
         var values: [UInt8] = []
         var rest = bank
         while rest.mask != 0 {
             var asked = rest
-            asked.mask = rest.pcrs.prefix(Self.digestsPerAnswer).reduce(0) { $0 | 1 << UInt32($1) }
+            asked.mask = rest.pcrs.prefix(Self.digestsPerResponse).reduce(0) { $0 | 1 << UInt32($1) }
             var command = Command(.pcrRead)
             command.authorization = .session(session, .audit)
             command.parameters.write(PCRSelection(banks: [asked]).encoded)
-            var answer = try run(command)
-            guard let counter = answer.parameters.read(UInt32.self),
-                let given = PCRSelection.readBank(&answer.parameters), let count = answer.parameters.read(UInt32.self)
+            var response = try run(command)
+            guard let counter = response.parameters.read(UInt32.self),
+                let given = PCRSelection.readBank(&response.parameters),
+                let count = response.parameters.read(UInt32.self)
             else { throw malformed(.pcrRead) }
             // A TPM leaves out what it does not have, and may leave the last ones for another time.
             guard given.algorithm == bank.algorithm, given.mask & ~asked.mask == 0, given.pcrs.count == Int(count)
@@ -60,17 +61,17 @@ extension CommandLink {
             guard let first = asked.pcrs.first, given.pcrs.first == first else {
                 throw failure(
                     "the TPM has no PCRs in its bank \(bank.name)",
-                    remedy: "choose another bank: tpm2_getcap pcrs lists them"
+                    hint: "choose another bank: tpm2_getcap pcrs lists them"
                 )
             }
             guard given.pcrs == Array(asked.pcrs.prefix(given.pcrs.count)) else { throw malformed(.pcrRead) }
             for _ in given.pcrs {
-                guard let value = answer.parameters.readSized(), value.count == bank.digestSize else {
+                guard let value = response.parameters.readSized(), value.count == bank.digestSize else {
                     throw malformed(.pcrRead)
                 }
                 values += value
             }
-            guard answer.parameters.remaining == 0 else { throw malformed(.pcrRead) }
+            guard response.parameters.remaining == 0 else { throw malformed(.pcrRead) }
             counters.insert(counter)
             rest.mask &= ~given.mask
         }

@@ -40,7 +40,7 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
             Failure(
                 "cannot use \"\(text.prefix(128))\" as PCR selection",
                 because: why,
-                remedy: "write it like \(Self.standard)"
+                hint: "write it like \(Self.standard)"
             )
         }
         var banks: [Bank] = []

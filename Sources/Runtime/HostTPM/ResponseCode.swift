@@ -39,7 +39,7 @@ struct ResponseCode: Equatable, CustomStringConvertible {
     }
 
     /// What helps, where something does.
-    var remedy: String? {
+    var hint: String? {
         switch base {
         case 0x100: "the TPM was not started up: boot the host again"
         case 0x101: "the TPM has failed: switch the host off and on"

@@ -39,9 +39,9 @@ extension HostTPM {
             // No outside information, and no PCRs in the creation data.
             create.parameters.write(sized: [])
             create.parameters.write(UInt32(0))
-            var answer = try link.run(create)
-            guard let privateArea = answer.parameters.readSized(), !privateArea.isEmpty,
-                let publicArea = answer.parameters.readSized(),
+            var response = try link.run(create)
+            guard let privateArea = response.parameters.readSized(), !privateArea.isEmpty,
+                let publicArea = response.parameters.readSized(),
                 SealedSecret.isPublicArea(publicArea, policy: policy)
             else { throw link.malformed(.create) }
             return SealedSecret(key: key, pcrs: pcrs, policy: policy, publicArea: publicArea, privateArea: privateArea)
@@ -50,14 +50,14 @@ extension HostTPM {
 
     /// Has the TPM give out a secret again, encrypted on its way.
     ///
-    /// Each reason to refuse has its own words: another TPM or storage key, changed PCRs, an answer that is not the
+    /// Each reason to refuse has its own words: another TPM or storage key, changed PCRs, a response that is not the
     /// TPM's.
     public func unseal(_ sealed: SealedSecret) throws(Failure) -> SecretBytes {
         let link = link("cannot unseal the secret with the host's TPM")
         let key = try link.storageKey(at: sealed.keyHandle, named: sealed.keyName)
         let name = try entityName(ofPublicArea: sealed.publicArea)
         return try link.withSession(.policy, key) { (session) throws(Failure) in
-            try link.fulfilPolicy(of: sealed, session)
+            try link.satisfyPolicy(of: sealed, session)
             var load = Command(.load)
             load.handles = [.init(key.handle, name: key.name)]
             // The key's authorization value is empty, and what is loaded is checked below: its name is part of the
@@ -70,8 +70,8 @@ extension HostTPM {
                 var unseal = Command(.unseal)
                 unseal.handles = [.init(handle, name: name)]
                 unseal.authorization = .session(session, .encrypt)
-                let answer = try link.run(unseal)
-                guard let secret = answer.secret, secret.count > 0, answer.parameters.remaining == 0 else {
+                let response = try link.run(unseal)
+                guard let secret = response.secret, secret.count > 0, response.parameters.remaining == 0 else {
                     throw link.malformed(.unseal)
                 }
                 return secret
@@ -80,9 +80,9 @@ extension HostTPM {
     }
 }
 
-extension CommandLink {
+extension TPMConnection {
     /// Has the TPM look at its PCRs, and tells apart changed PCRs from all else that can go wrong later.
-    fileprivate func fulfilPolicy(of sealed: SealedSecret, _ session: Session) throws(Failure) {
+    fileprivate func satisfyPolicy(of sealed: SealedSecret, _ session: AuthSession) throws(Failure) {
         var policy = Command(.policyPCR)
         policy.handles = [.init(session.handle)]
         // No digest is asked for: the TPM takes the PCRs as they are.
@@ -91,15 +91,15 @@ extension CommandLink {
         _ = try run(policy)
         var question = Command(.policyGetDigest)
         question.handles = [.init(session.handle)]
-        var answer = try run(question)
-        guard let digest = answer.parameters.readSized(), answer.parameters.remaining == 0 else {
+        var response = try run(question)
+        guard let digest = response.parameters.readSized(), response.parameters.remaining == 0 else {
             throw malformed(.policyGetDigest)
         }
         // Not authenticated: it decides about words alone, TPM2_Unseal about the secret.
         guard digest == sealed.policy else {
             throw failure(
                 "the host's PCRs changed: it is sealed under \(sealed.pcrs)",
-                remedy: "boot the measured system again, or restore the master key with vtpmctl key import"
+                hint: "boot the measured system again, or restore the master key with vtpmctl key import"
             )
         }
     }

@@ -1,15 +1,15 @@
 import Platform
 
-extension CommandLink {
+extension TPMConnection {
     /// The storage key at a handle, or nothing where there is none.
     private func storageKey(at handle: UInt32) throws(Failure) -> StorageKey? {
         var command = Command(.readPublic)
         command.handles = [.init(handle)]
-        var answer = try run(command, accepting: [.handle])
-        guard answer.code == .success else { return nil }
+        var response = try run(command, accepting: [.handle])
+        guard response.code == .success else { return nil }
         // The two names that follow are not believed.
-        guard let area = answer.parameters.readSized(), answer.parameters.readSized() != nil,
-            answer.parameters.readSized() != nil, answer.parameters.remaining == 0
+        guard let area = response.parameters.readSized(), response.parameters.readSized() != nil,
+            response.parameters.readSized() != nil, response.parameters.remaining == 0
         else { throw malformed(.readPublic) }
         return try parse(area, at: handle)
     }
@@ -20,7 +20,7 @@ extension CommandLink {
         } catch StorageKey.Problem.unfit(let why) {
             throw failure(
                 "the TPM's key \(Handle.text(handle)) cannot be used as storage key: \(why)",
-                remedy: "the owner gives that place to a storage key: tpm2_evictcontrol -C o -c \(Handle.text(handle))"
+                hint: "the owner gives that place to a storage key: tpm2_evictcontrol -C o -c \(Handle.text(handle))"
             )
         } catch let error as Failure {
             throw error
@@ -31,15 +31,15 @@ extension CommandLink {
 
     /// The storage key that was used before: no other is.
     func storageKey(at handle: UInt32, named name: [UInt8]) throws(Failure) -> StorageKey {
-        let remedy = "use the TPM of before; docs/operations.md tells what to do where it is gone"
+        let hint = "use the TPM of before; docs/operations.md tells what to do where it is gone"
         guard let key = try storageKey(at: handle) else {
-            throw failure("its storage key \(Handle.text(handle)) is not in the TPM any more", remedy: remedy)
+            throw failure("its storage key \(Handle.text(handle)) is not in the TPM any more", hint: hint)
         }
         guard key.name == name else {
             throw failure(
                 "the TPM's storage key \(Handle.text(handle)) is another than before: "
                     + "this is another TPM, its owner was changed, or something pretends to be it",
-                remedy: remedy
+                hint: hint
             )
         }
         return key
@@ -66,34 +66,34 @@ extension CommandLink {
         create.parameters.write(sized: [])
         create.parameters.write(UInt32(0))
         create.returnsHandle = true
-        let remedy =
+        let hint =
             "the owner makes the storage key: tpm2_createprimary -C o -P AUTH -G ecc256:aes128cfb -c srk.ctx && "
             + "tpm2_evictcontrol -C o -P AUTH -c srk.ctx \(Handle.text(place))"
-        let created = try runAsOwner(create, remedy: remedy)
+        let created = try runAsOwner(create, hint: hint)
         try withObject(created, madeBy: .createPrimary) { (handle) throws(Failure) in
             var evict = Command(.evictControl)
             evict.handles = [.init(Handle.owner), .init(handle)]
             evict.authorization = .password
             evict.parameters.write(place)
             // Another process of ours can have been faster: the same template gives the same key.
-            _ = try runAsOwner(evict, remedy: remedy, accepting: [.nvDefined])
+            _ = try runAsOwner(evict, hint: hint, accepting: [.nvDefined])
         }
     }
 
     /// Runs a command that takes the owner's authorization, which has to be the empty one.
     func runAsOwner(
         _ command: Command,
-        remedy: String,
+        hint: String,
         accepting accepted: [ResponseCode] = []
-    ) throws(Failure) -> Answer {
+    ) throws(Failure) -> Response {
         let refusals: [ResponseCode] = [.authFail, .badAuth]
-        let answer = try run(command, accepting: accepted + refusals)
-        guard !refusals.contains(where: answer.code.isSame) else {
+        let response = try run(command, accepting: accepted + refusals)
+        guard !refusals.contains(where: response.code.isSame) else {
             throw failure(
-                "\(command.code.name): \(answer.code): the TPM's owner has set an authorization",
-                remedy: remedy
+                "\(command.code.name): \(response.code): the TPM's owner has set an authorization",
+                hint: hint
             )
         }
-        return answer
+        return response
     }
 }

@@ -62,7 +62,7 @@ struct TPMChip {
         }
     }
 
-    /// Whether there is something of this name; that it cannot be found out is no answer.
+    /// Whether there is something of this name; that it cannot be found out is no response.
     private static func exists(_ path: String) throws(Failure) -> Bool {
         do {
             try systemCall("access", "cannot examine \(path)") { access(path, F_OK) }
@@ -109,14 +109,14 @@ extension HostTPM {
             throw Failure(
                 what,
                 because: "this host has no TPM" + (chips.isEmpty ? "" : " but software: \(software(chips))"),
-                remedy: "switch it on in the firmware, or keep the master key elsewhere"
+                hint: "switch it on in the firmware, or keep the master key elsewhere"
             )
         }
         guard hardware.count == 1 else {
             throw Failure(
                 what,
                 because: "this host has \(hardware.count) TPMs",
-                remedy: "configure one of " + hardware.map(\.path).joined(separator: ", ")
+                hint: "configure one of " + hardware.map(\.path).joined(separator: ", ")
             )
         }
         try chip.checkVersion(chip.path)
@@ -152,13 +152,13 @@ extension HostTPM {
                 because:
                     "it is tpm\(chip.number), a vTPM, and no hardware: a program answers there, for a container or "
                     + "in place of a TPM that this host lacks",
-                remedy: chips.first(where: \.isHardware).map { "configure \($0.path)" }
+                hint: chips.first(where: \.isHardware).map { "configure \($0.path)" }
                     ?? "keep the master key elsewhere"
             )
         }
         try chip.checkVersion(path)
         guard chip.resourceManager == number else {
-            throw Failure(what, because: "it has no resource manager", remedy: "configure \(chip.path)")
+            throw Failure(what, because: "it has no resource manager", hint: "configure \(chip.path)")
         }
     }
 }
@@ -169,7 +169,7 @@ extension TPMChip {
             throw Failure(
                 "cannot use the host's TPM \(path)",
                 because: "tpm\(number) is a TPM 1.2",
-                remedy: "keep the master key elsewhere"
+                hint: "keep the master key elsewhere"
             )
         }
     }

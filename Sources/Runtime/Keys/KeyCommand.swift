@@ -42,7 +42,7 @@ struct KeyCommand {
         let status = try child.wait(until: deadline)
         guard status == .exited(0) else {
             if deadline.hasPassed { throw tooSlow(what) }
-            throw Failure(what, because: "it ended with \(status)", remedy: "run it \(byHand)")
+            throw Failure(what, because: "it ended with \(status)", hint: "run it \(byHand)")
         }
         return try KeyMaterial.parse(printed, "the master key that \(command[0]) prints")
     }
@@ -74,7 +74,7 @@ struct KeyCommand {
     }
 
     private func tooSlow(_ what: String) -> Failure {
-        Failure(what, because: "it did not end within \(timeout) s", remedy: "raise key.timeout, or run it \(byHand)")
+        Failure(what, because: "it did not end within \(timeout) s", hint: "raise key.timeout, or run it \(byHand)")
     }
 
     /// Why the end of its output did not come.
@@ -85,7 +85,7 @@ struct KeyCommand {
         return Failure(
             what,
             because: "it has ended, but a process that it started keeps its standard output open",
-            remedy: "give that process another one: >/dev/null"
+            hint: "give that process another one: >/dev/null"
         )
     }
 }

@@ -24,7 +24,7 @@ struct KeyFile {
         } catch let error where error.code == ENOENT {
             return nil
         } catch let error where error.code == ELOOP {
-            throw Failure(what, because: "it is a symbolic link", remedy: "name the file that it leads to")
+            throw Failure(what, because: "it is a symbolic link", hint: "name the file that it leads to")
         } catch let error where error.code == ENXIO {
             throw Failure(what, because: "it is no regular file")
         }
@@ -49,7 +49,7 @@ struct KeyFile {
             throw Failure(
                 what,
                 because: "it belongs to user \(status.st_uid), who may read and change it",
-                remedy: "chown \(geteuid()) \(path) && chmod 0600 \(path)"
+                hint: "chown \(geteuid()) \(path) && chmod 0600 \(path)"
             )
         }
         guard status.st_mode & 0o077 == 0 else {
@@ -57,7 +57,7 @@ struct KeyFile {
             throw Failure(
                 what,
                 because: "others may read or change it: its mode is 0\(mode)",
-                remedy: "chmod 0600 \(path)"
+                hint: "chmod 0600 \(path)"
             )
         }
     }

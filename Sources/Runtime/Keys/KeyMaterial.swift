@@ -21,7 +21,7 @@ public enum KeyMaterial {
         if content.withBytes({ $0.starts(with: magic) }) {
             let start = magic + [UInt8(version >> 8), UInt8(version & 0xff)]
             guard content.withBytes({ $0.starts(with: start) }) else {
-                throw Failure(what, because: "it is of a newer version", remedy: "upgrade")
+                throw Failure(what, because: "it is of a newer version", hint: "upgrade")
             }
             guard content.count == size else { throw damaged(what) }
             let idEnd = size - MasterKey.size
@@ -37,7 +37,7 @@ public enum KeyMaterial {
                 throw Failure(
                     what,
                     because: "its 32 bytes are text, as a passphrase is",
-                    remedy:
+                    hint:
                         "take a random key of 64 hexadecimal digits: openssl rand -hex 32; if these bytes are the key "
                         + "already, write them as digits: od -An -v -tx1 | tr -d ' \\n'"
                 )
@@ -77,7 +77,7 @@ public enum KeyMaterial {
     }
 
     private static func damaged(_ what: String) -> Failure {
-        Failure(what, because: "it is damaged", remedy: "restore it from a backup")
+        Failure(what, because: "it is damaged", hint: "restore it from a backup")
     }
 
     // MARK: - What is no key
@@ -86,7 +86,7 @@ public enum KeyMaterial {
 
     /// Says what there is in place of a key, and nothing of what could be a secret.
     private static func foreign(_ what: String, _ content: UnsafeRawBufferPointer) -> Failure {
-        let others: [(start: [UInt8], why: String, remedy: String)] = [
+        let others: [(start: [UInt8], why: String, hint: String)] = [
             (FileFormat.export.magic, "it is an export of a key or of a state", "vtpmctl key import"),
             (FileFormat.sealedSecret.magic, "it is a key that is sealed to a TPM", "key.source = \"host-tpm\""),
             ([0xef, 0xbb, 0xbf], "it begins with a byte order mark of UTF-8", forms),
@@ -94,9 +94,9 @@ public enum KeyMaterial {
             ([0xfe, 0xff], "it begins with a byte order mark of UTF-16", forms),
         ]
         if let other = others.first(where: { content.starts(with: $0.start) }) {
-            return Failure(what, because: "it is no master key: \(other.why)", remedy: other.remedy)
+            return Failure(what, because: "it is no master key: \(other.why)", hint: other.hint)
         }
-        return Failure(what, because: "it is no master key: \(flaw(in: content))", remedy: forms)
+        return Failure(what, because: "it is no master key: \(flaw(in: content))", hint: forms)
     }
 
     private static func flaw(in content: UnsafeRawBufferPointer) -> String {

@@ -95,7 +95,7 @@ struct KeySource {
             throw Failure(
                 "cannot load the master key from the credential \(name)",
                 because: "$CREDENTIALS_DIRECTORY is not set",
-                remedy: "set key.directory to the credentials directory of the engine's service"
+                hint: "set key.directory to the credentials directory of the engine's service"
             )
         }
         let file = KeyFile(path: "\(directory)/\(name)", disk: disk)
@@ -103,7 +103,7 @@ struct KeySource {
             throw Failure(
                 "cannot load the master key \(file.path)",
                 because: "there is no such credential",
-                remedy: "set LoadCredential= or LoadCredentialEncrypted= of the engine's service"
+                hint: "set LoadCredential= or LoadCredentialEncrypted= of the engine's service"
             )
         }
         return try KeyMaterial.parse(content, "the master key \(file.path)")

@@ -60,7 +60,7 @@ struct TrustedProgram {
             throw Failure(
                 what,
                 because: "another user could change the program: \(place) belongs to user \(status.st_uid)",
-                remedy: "chown root: \(place)"
+                hint: "chown root: \(place)"
             )
         }
         // The mode of a symbolic link means nothing. symlink(7)
@@ -71,7 +71,7 @@ struct TrustedProgram {
             throw Failure(
                 what,
                 because: "another user could change the program: the mode of \(place) is 0\(mode)",
-                remedy: "chmod go-w \(place)"
+                hint: "chmod go-w \(place)"
             )
         }
     }

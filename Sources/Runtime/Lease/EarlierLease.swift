@@ -20,11 +20,11 @@ enum EarlierLease {
         guard let text = String(validating: content, as: UTF8.self) else { return nil }
         var scanner = FlatObject(text)
         guard let fields = scanner.read() else { return nil }
-        func process(_ name: String) -> ProcessIdentity? {
+        func process(_ name: String) -> ProcessID? {
             guard let process = fields["\(name)PID"]?.number.flatMap({ pid_t(exactly: $0) }),
                 let startTime = fields["\(name)StartTime"]?.number
             else { return nil }
-            return ProcessIdentity(process: process, startTime: startTime)
+            return ProcessID(process: process, startTime: startTime)
         }
         guard let containerID = fields["containerID"]?.text, let bundle = fields["bundle"]?.text,
             let initProcess = process("init"), let supervisor = process("supervisor"), let worker = process("worker"),

@@ -13,11 +13,11 @@ public struct Lease: Equatable, Sendable {
     /// The state's ID; nil if the state is ephemeral.
     public var stateID: String?
     /// The container's init.
-    public var initProcess: ProcessIdentity
+    public var initProcess: ProcessID
     /// The supervisor.
-    public var supervisor: ProcessIdentity
+    public var supervisor: ProcessID
     /// The worker.
-    public var worker: ProcessIdentity
+    public var worker: ProcessID
     /// The version of libtpms that serves the vTPM; nil in a lease of a release that did not record it.
     public var library: LibraryVersion?
     /// N of the host's `/dev/tpmN`: taken for as long as the init lives.
@@ -32,9 +32,9 @@ public struct Lease: Equatable, Sendable {
         containerID: String,
         bundle: String,
         stateID: String?,
-        initProcess: ProcessIdentity,
-        supervisor: ProcessIdentity,
-        worker: ProcessIdentity,
+        initProcess: ProcessID,
+        supervisor: ProcessID,
+        worker: ProcessID,
         library: LibraryVersion?,
         tpmNumber: UInt32,
         tpm: String,
@@ -138,15 +138,15 @@ extension Lease {
         Failure(
             "cannot read the lease \(name)",
             because: "it is damaged",
-            remedy: "remove its directory once its container is gone"
+            hint: "remove its directory once its container is gone"
         )
     }
 }
 
 extension ByteReader {
     /// Reads a process ID and a start time; returns nil if too few bytes are left.
-    fileprivate mutating func readProcess() -> ProcessIdentity? {
+    fileprivate mutating func readProcess() -> ProcessID? {
         guard let process = read(UInt32.self), let startTime = read(UInt64.self) else { return nil }
-        return ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime)
+        return ProcessID(process: pid_t(bitPattern: process), startTime: startTime)
     }
 }

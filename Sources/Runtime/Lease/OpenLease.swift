@@ -42,7 +42,7 @@ public struct OpenLease: ~Copyable {
         } catch let error where error.code == ENOENT {
             return nil
         } catch let error where error.code == ENOTDIR || error.code == ELOOP {
-            throw error.helped(by: "it is none of ours: remove it from /run/container-vtpm")
+            throw error.withHint("it is none of ours: remove it from /run/container-vtpm")
         }
     }
 

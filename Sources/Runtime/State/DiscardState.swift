@@ -51,13 +51,13 @@ extension StateStore {
 
 extension StateRepository {
     /// How long others may have a state or all states, in milliseconds.
-    private static let patience = 2000
+    private static let timeout = 2000
 
     /// Does the same for one that was killed, if nobody has used the state since; returns whether it is gone.
     public func discard(_ made: MadeState) throws(Failure) -> Bool {
-        let name = try StateName.encoded(made.stateID)
+        let name = try StateDirectoryName.encoded(made.stateID)
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.patience))
+        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
         defer { withExtendedLifetime(guardian) {} }
         // It may have been killed before the directory had its name.
         try removeLeftovers(of: name)
@@ -66,7 +66,7 @@ extension StateRepository {
             return try discard.forget()
         }
         do throws(Failure) {
-            let deadline = Deadline(milliseconds: Self.patience)
+            let deadline = Deadline(milliseconds: Self.timeout)
             let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
             defer { withExtendedLifetime(lock) {} }
             guard try isUnused(made, name, in: directory) else { return false }

@@ -28,7 +28,7 @@ public struct KeyRing {
             throw Failure(
                 what,
                 because: "it is the state of \"\(header.stateID)\", not of \"\(stateID)\"",
-                remedy: "restore the file from a backup"
+                hint: "restore the file from a backup"
             )
         }
         guard let key = key(header.keyID) else {
@@ -36,7 +36,7 @@ public struct KeyRing {
                 what,
                 because: "it needs the master key \(Hexadecimal.encode(header.keyID)), "
                     + "and this host has \(names())",
-                remedy: "restore that key"
+                hint: "restore that key"
             )
         }
         return try key.instanceKey(uuid: header.uuid, stateID: stateID)

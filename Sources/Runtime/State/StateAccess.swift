@@ -12,11 +12,11 @@ extension StateRepository {
         let hint = "chown -R root: \(path(of: name)) && chmod 0700 \(path(of: name))"
         guard let status = try directory.status(of: name, path(of: name)) else { return }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(what, because: "it is no directory") }
-        try requireOwn(status, 0o700, what, "its directory", remedy: hint)
+        try requireOwn(status, 0o700, what, "its directory", hint: hint)
         for file in [StateStore.fileName, StateLock.name] {
             let path = "\(path(of: name))/\(file)"
             guard let status = try directory.status(of: "\(name)/\(file)", path) else { continue }
-            try requireOwn(status, 0o600, what, "\(path)", remedy: "\(hint) && chmod 0600 \(path)")
+            try requireOwn(status, 0o600, what, "\(path)", hint: "\(hint) && chmod 0600 \(path)")
         }
         let (parent, entry) = (directory.number, name)
         do {
@@ -34,7 +34,7 @@ extension StateRepository {
             throw Failure(
                 "cannot load the state \(path)",
                 because: "it holds no TPM, and this host's index knows one of generation \(entry?.generation ?? 0)",
-                remedy: "restore it from a backup, or begin anew: vtpmctl state reset"
+                hint: "restore it from a backup, or begin anew: vtpmctl state reset"
             )
         }
     }
@@ -48,7 +48,7 @@ extension StateRepository {
         _ entry: (String) throws(Failure) -> IndexEntry?
     ) throws(Failure) {
         guard let formerID else { return }
-        let name = try StateName.encoded(formerID)
+        let name = try StateDirectoryName.encoded(formerID)
         // One that was never manufactured was promised to nobody.
         let known = try entry(name)
         let isThere = if let known { known.generation > 0 } else { try open(name) != nil }
@@ -56,7 +56,7 @@ extension StateRepository {
         throw Failure(
             "cannot begin the state \"\(stateID)\"",
             because: "there is one of an older version, \"\(formerID)\", which did not scope containers' IDs",
-            remedy: "vtpmctl state rename \(formerID) \(stateID), or to another name if it is not this container's"
+            hint: "vtpmctl state rename \(formerID) \(stateID), or to another name if it is not this container's"
         )
     }
 }

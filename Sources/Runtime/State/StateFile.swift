@@ -107,7 +107,7 @@ public struct StateFile: Equatable, Sendable {
         switch try StatePayload.decode(plaintext) {
         case .payload(let payload): return payload
         case .unknownItem:
-            throw Failure(what, because: "it holds items that this version does not know", remedy: "upgrade")
+            throw Failure(what, because: "it holds items that this version does not know", hint: "upgrade")
         case .malformed:
             throw FileFormat.state.failure(what, "its payload is not one TPM's state")
         }

@@ -6,12 +6,12 @@ public struct StateUser: Equatable, Sendable {
     /// The container's ID.
     public var containerID: String
     /// The container's init: the state is in use for as long as it lives.
-    public var initProcess: ProcessIdentity
+    public var initProcess: ProcessID
     /// The supervisor.
     public var supervisor: pid_t
 
     /// Names a user.
-    public init(containerID: String, initProcess: ProcessIdentity, supervisor: pid_t) {
+    public init(containerID: String, initProcess: ProcessID, supervisor: pid_t) {
         self.containerID = containerID
         self.initProcess = initProcess
         self.supervisor = supervisor
@@ -32,7 +32,7 @@ public struct StateUser: Equatable, Sendable {
             let supervisor = reader.read(UInt32.self), let containerID = reader.readText()
         else { return nil }
         self.containerID = containerID
-        self.initProcess = ProcessIdentity(process: pid_t(bitPattern: process), startTime: startTime)
+        self.initProcess = ProcessID(process: pid_t(bitPattern: process), startTime: startTime)
         self.supervisor = pid_t(bitPattern: supervisor)
     }
 }

@@ -34,12 +34,12 @@ public final class StateRepository {
         indexDirectory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         guard !HostIndex.exists(in: indexDirectory) else { return false }
-        return try entries(of: states, "the states directory").first(where: StateName.isEncoded) == nil
+        return try entries(of: states, "the states directory").first(where: StateDirectoryName.isEncoded) == nil
     }
 
     /// The names of all states' directories, in order.
     public func names() throws(Failure) -> [String] {
-        try entries(of: directory, "the states directory").filter(StateName.isEncoded).sorted()
+        try entries(of: directory, "the states directory").filter(StateDirectoryName.isEncoded).sorted()
     }
 
     /// Whether there is no state at all.
@@ -66,7 +66,7 @@ public final class StateRepository {
         do {
             guard let directory = try open(name) else { return nil }
             if faccessat(directory.number, StateStore.fileName, F_OK, 0) != 0, errno == ENOENT,
-                try index.peek(name) == nil
+                try index.entry(name) == nil
             {
                 return nil
             }
@@ -82,7 +82,7 @@ public final class StateRepository {
             "cannot use \(path(of: name)) as a state",
             because: why,
             code: ENOTDIR,
-            remedy: "nothing of this program's: move it away"
+            hint: "nothing of this program's: move it away"
         )
     }
 
@@ -99,7 +99,7 @@ public final class StateRepository {
             throw Failure(
                 "cannot load the state \(path)",
                 because: "it existed and is missing",
-                remedy: "restore the file from a backup, or begin anew: vtpmctl state reset"
+                hint: "restore the file from a backup, or begin anew: vtpmctl state reset"
             )
         }
     }
@@ -114,7 +114,7 @@ public final class StateRepository {
             throw Failure(
                 what,
                 because: "this host's index does not know it: it was copied or restored",
-                remedy: accept
+                hint: accept
             )
         }
         try requireNotBeingRenamed(entry, what)
@@ -123,14 +123,14 @@ public final class StateRepository {
                 what,
                 because: "it is the instance \(Hexadecimal.encode(header.uuid)), "
                     + "and this host's index knows \(Hexadecimal.encode(entry.uuid))",
-                remedy: accept
+                hint: accept
             )
         }
         guard header.generation >= entry.generation else {
             throw Failure(
                 what,
                 because: "it is generation \(header.generation), older than the last one seen, \(entry.generation)",
-                remedy: "restore the newer one; \(accept)"
+                hint: "restore the newer one; \(accept)"
             )
         }
     }
@@ -143,7 +143,7 @@ public final class StateRepository {
             because: entry.renamedTo.isEmpty
                 ? "the state \"\(entry.renamedFrom)\" is being renamed to it"
                 : "it is being renamed to \"\(entry.renamedTo)\"",
-            remedy: "finish that: vtpmctl state rename"
+            hint: "finish that: vtpmctl state rename"
         )
     }
 }

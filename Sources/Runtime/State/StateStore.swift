@@ -3,7 +3,7 @@ import Glibc
 import Platform
 
 /// One TPM's state on disk: locked against a second user, written so that a crash leaves the old or the new one.
-public final class StateStore: StateKeeper {
+public final class StateStore: StateSink {
     package static let fileName = "state"
     package static let temporaryName = "state.new"
 
@@ -58,7 +58,7 @@ public final class StateStore: StateKeeper {
         checkCancellation: CancellationCheck = {},
         making: ([UInt8]) throws(Failure) -> Void = { (_) throws(Failure) in }
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
-        let name = try StateName.encoded(stateID)
+        let name = try StateDirectoryName.encoded(stateID)
         try repository.requireAccess(to: name)
         let directory: Descriptor
         if let existing = try repository.open(name) {
@@ -220,7 +220,7 @@ public final class StateStore: StateKeeper {
                 throw Failure(
                     "cannot load the state \(path)",
                     because: "it existed and is missing",
-                    remedy: "restore it from a backup, or begin anew: vtpmctl state reset"
+                    hint: "restore it from a backup, or begin anew: vtpmctl state reset"
                 )
             }
             try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))

@@ -17,7 +17,7 @@ extension Supervisor {
         }
     }
 
-    func hearClients(_ indices: [Int], in set: borrowing PollSet) {
+    func serveClients(_ indices: [Int], in set: borrowing PollSet) {
         var kept: [Channel] = []
         for (client, index) in zip(clients, indices) {
             if !set.isReady(index) || answer(client) { kept.append(client) }

@@ -10,7 +10,7 @@ struct FailureResponder: ~Copyable {
     private var numbers: [CInt] = []
     private var silent: Set<CInt> = []
     private let buffer = ScratchBuffer(size: ProxyTransport.bufferSize)
-    private let answer = TPMCommand.answer(code: TPMCommand.failure)
+    private let response = TPMCommand.response(code: TPMCommand.failure)
 
     deinit {
         for number in numbers { close(number) }
@@ -19,8 +19,8 @@ struct FailureResponder: ~Copyable {
     /// Takes a descriptor over.
     ///
     /// A command that was read from it and never answered is answered now.
-    mutating func adopt(_ server: consuming Descriptor) {
-        _ = try? ProxyTransport.send(answer, to: server)
+    mutating func take(_ server: consuming Descriptor) {
+        _ = try? ProxyTransport.send(response, to: server)
         numbers.append(server.release())
     }
 
@@ -32,7 +32,7 @@ struct FailureResponder: ~Copyable {
     /// Answers what came.
     mutating func respond(_ watched: [(descriptor: CInt, index: Int)], in set: borrowing PollSet) {
         for (number, index) in watched where set.isReady(index) {
-            guard set.events(at: index) & CInt(POLLIN) != 0, answerOne(number) else {
+            guard set.events(at: index) & CInt(POLLIN) != 0, serveOne(number) else {
                 // The kernel gave the device up. Its number is free once the descriptor is closed, and not before.
                 silent.insert(number)
                 continue
@@ -40,11 +40,11 @@ struct FailureResponder: ~Copyable {
         }
     }
 
-    private func answerOne(_ number: CInt) -> Bool {
+    private func serveOne(_ number: CInt) -> Bool {
         let server = Descriptor(owning: number)
         var goesOn = false
         if case .command? = try? ProxyTransport.receive(from: server, into: buffer),
-            let sent = try? ProxyTransport.send(answer, to: server)
+            let sent = try? ProxyTransport.send(response, to: server)
         {
             goesOn = sent != .gone
         }

@@ -9,13 +9,13 @@ import RuntimeState
 struct ReceivedStart: ~Copyable {
     let request: StartRequest
     let runDirectory: Descriptor
-    let initProcess: ProcessReference
+    let initProcess: ProcessHandle
     private let keys: [MasterKey]
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
 
     /// How long the hook may take for the keys, in milliseconds.
-    private static let patience = 10_000
+    private static let timeout = 10_000
 
     /// Receives it; returns nil if the hook ended first.
     ///
@@ -34,7 +34,7 @@ struct ReceivedStart: ~Copyable {
         else {
             throw Failure("cannot start the supervisor", because: "the hook sent no request")
         }
-        let deadline = Deadline(milliseconds: Self.patience)
+        let deadline = Deadline(milliseconds: Self.timeout)
         var keys: [MasterKey] = []
         if case .persistent(let storage) = request.storage {
             self.states = message.descriptors.take()
@@ -47,7 +47,7 @@ struct ReceivedStart: ~Copyable {
         self.keys = keys
         self.request = request
         self.runDirectory = runDirectory
-        self.initProcess = ProcessReference(owning: initDescriptor, process: request.initProcess.process)
+        self.initProcess = ProcessHandle(owning: initDescriptor, process: request.initProcess.process)
     }
 
     /// Makes of the keys and directories what they are for; nothing for an ephemeral state.

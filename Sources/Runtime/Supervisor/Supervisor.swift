@@ -11,7 +11,7 @@ import RuntimeState
 /// It holds the key and the state, and never looks at what the tenant sends. One thread, one poll set.
 public final class Supervisor {
     let request: StartRequest
-    let initProcess: ProcessReference
+    let initProcess: ProcessHandle
     let signals: Descriptor
     /// Until the end.
     var lease: LeaseDirectory?
@@ -19,7 +19,7 @@ public final class Supervisor {
     /// Whether the state is incomplete, so that this TPM is being made.
     let manufactures: Bool
 
-    var store: any StateKeeper
+    var store: any StateSink
     /// The state, where this creation makes it, until the container is complete.
     var uncommitted: UncommittedState?
     var hook: Channel?
@@ -41,7 +41,7 @@ public final class Supervisor {
     var abandonment: Failure?
 
     /// How long to wait for the previous user of the same state to let go, in milliseconds.
-    static let lockPatience = 10_000
+    static let lockTimeout = 10_000
 
     /// Lives a vTPM's life: from before the hook's first message to the end of the container.
     ///
@@ -63,10 +63,10 @@ public final class Supervisor {
     init(
         request: StartRequest,
         hook: Channel,
-        initProcess: consuming ProcessReference,
+        initProcess: consuming ProcessHandle,
         signals: consuming Descriptor,
         lease: consuming LeaseDirectory,
-        store: any StateKeeper,
+        store: any StateSink,
         uncommitted: UncommittedState?,
         worker: WorkerLink,
         manufactures: Bool,
@@ -95,7 +95,7 @@ public final class Supervisor {
         responder = FailureResponder()
         if let lease = lease.take() { Self.remove(lease) }
         uncommitted = nil
-        store = EphemeralStore()
+        store = InMemoryStore()
         clients = []
     }
 

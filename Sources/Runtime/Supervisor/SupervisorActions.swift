@@ -52,7 +52,7 @@ extension Supervisor {
     private func forwardDevice() throws(Failure) {
         switch server {
         case .none: break
-        case .some(let server): try worker?.tell(.serve, descriptors: [server.number])
+        case .some(let server): try worker?.send(.serve, descriptors: [server.number])
         }
     }
 
@@ -66,7 +66,7 @@ extension Supervisor {
     /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
     private func requestShutdown() {
         do throws(Failure) {
-            try worker?.tell(.shutdown)
+            try worker?.send(.shutdown)
         } catch {
             worker?.kill()
         }
@@ -74,7 +74,7 @@ extension Supervisor {
 
     private func answerFailure(_ reason: Failure) {
         endWorker()
-        if let server = server.take() { responder.adopt(server) }
+        if let server = server.take() { responder.take(server) }
         Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)", .failed)
     }
 

@@ -54,22 +54,22 @@ extension Supervisor {
         // Once the init is dead its pidfd stays readable.
         let initIndex = lifecycle.isStopping ? nil : set.add(initProcess.descriptor.number)
         let hookIndex = hook.map { set.add($0.descriptor.number) }
-        let workerIndex = worker.flatMap { $0.isSilent ? nil : set.add($0.channel.descriptor.number) }
+        let workerIndex = worker.flatMap { $0.hasHungUp ? nil : set.add($0.channel.descriptor.number) }
         let exitIndex = worker.map { set.add($0.exit) }
         let listenerIndex = set.add(listener)
         let clientIndices = clients.map { set.add($0.descriptor.number) }
         let watched = responder.watch(in: &set)
         try set.wait(until: deadline)
 
-        if let workerIndex, set.isReady(workerIndex) { try hearWorker() }
+        if let workerIndex, set.isReady(workerIndex) { try handleWorkerMessage() }
         // A worker that has ended may have left messages, which are heard first.
         if let exitIndex, set.isReady(exitIndex), workerIndex.map({ !set.isReady($0) }) ?? true {
             if let status = try worker.take()?.end() { handle(.workerEnded("\(status)")) }
         }
-        if let hookIndex, set.isReady(hookIndex) { try hearHook() }
+        if let hookIndex, set.isReady(hookIndex) { try handleHookMessage() }
         if let initIndex, set.isReady(initIndex) { handle(.initEnded) }
-        if set.isReady(signalIndex) { try hearSignal() }
-        hearClients(clientIndices, in: set)
+        if set.isReady(signalIndex) { try handleSignal() }
+        serveClients(clientIndices, in: set)
         if set.isReady(listenerIndex) { acceptClient() }
         responder.respond(watched, in: set)
         if let deadline, deadline.hasPassed {
@@ -78,9 +78,9 @@ extension Supervisor {
         }
     }
 
-    private func hearWorker() throws(Failure) {
+    private func handleWorkerMessage() throws(Failure) {
         guard let message = try worker?.channel.receive(into: buffer) else {
-            worker?.isSilent = true
+            worker?.hasHungUp = true
             return handle(.workerHungUp)
         }
         switch WorkerReply(message) {
@@ -106,13 +106,13 @@ extension Supervisor {
                 try store.write(.init(permanent: state, isComplete: true))
             }
         } catch {
-            try? worker?.tell(.refused)
+            try? worker?.send(.refused)
             throw error
         }
-        try worker?.tell(.stored)
+        try worker?.send(.stored)
     }
 
-    private func hearHook() throws(Failure) {
+    private func handleHookMessage() throws(Failure) {
         guard var message = try hook?.receive(into: buffer) else { return handle(.hookHungUp) }
         switch HookRequest(message) {
         case .device(let number):
@@ -124,14 +124,14 @@ extension Supervisor {
             server = consume device
             handle(.deviceReceived)
         case .reserve:
-            if let device = message.descriptors.take() { responder.adopt(device) }
+            if let device = message.descriptors.take() { responder.take(device) }
         case .commit: handle(.commitRequested)
         case .start, .key, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
     }
 
-    private func hearSignal() throws(Failure) {
+    private func handleSignal() throws(Failure) {
         var info = signalfd_siginfo()
         let number = signals.number
         try systemCall("read", "cannot read a signal") { read(number, &info, MemoryLayout<signalfd_siginfo>.size) }

@@ -67,7 +67,7 @@ extension Supervisor {
             return Supervisor(
                 request: request,
                 hook: hook,
-                initProcess: ProcessReference(owning: initDescriptor, process: request.initProcess.process),
+                initProcess: ProcessHandle(owning: initDescriptor, process: request.initProcess.process),
                 signals: signals,
                 lease: lease,
                 store: store,
@@ -88,13 +88,13 @@ extension Supervisor {
         _ hook: Channel,
         _ worker: WorkerLink,
         _ lease: borrowing LeaseDirectory
-    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, manufactures: Bool) {
+    ) throws(Failure) -> (store: any StateSink, uncommitted: UncommittedState?, manufactures: Bool) {
         var confinement = try SupervisorConfinement()
         let states = try start.allowFiles(in: &confinement)
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {
             if let states, case .persistent(let storage) = start.request.storage {
-                let name = try StateName.encoded(storage.stateID)
+                let name = try StateDirectoryName.encoded(storage.stateID)
                 let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
                 try confinement.allowState(.open(name, options, at: states.number, as: "the state"))
                 if uncommitted != nil { try confinement.allowRemoval(in: states) }
@@ -118,9 +118,9 @@ extension Supervisor {
         _ hook: Channel,
         _ lease: borrowing LeaseDirectory,
         _ states: borrowing Descriptor?
-    ) throws(Failure) -> (store: any StateKeeper, uncommitted: UncommittedState?, state: SecretBytes?) {
+    ) throws(Failure) -> (store: any StateSink, uncommitted: UncommittedState?, state: SecretBytes?) {
         let request = start.request
-        guard let (repository, storage) = try start.takeRepository() else { return (EphemeralStore(), nil, nil) }
+        guard let (repository, storage) = try start.takeRepository() else { return (InMemoryStore(), nil, nil) }
         let user = StateUser(containerID: request.containerID, initProcess: request.initProcess, supervisor: getpid())
         let (store, payload) = try StateStore.open(
             storage.stateID,
@@ -129,7 +129,7 @@ extension Supervisor {
             for: user,
             bundle: request.bundle,
             keptFor: storage.keptFor,
-            until: Deadline(milliseconds: lockPatience),
+            until: Deadline(milliseconds: lockTimeout),
             checkCancellation: { () throws(Failure) in try start.checkCancellation(hook) },
             making: { (uuid) throws(Failure) in
                 let made = MadeState(stateID: storage.stateID, uuid: uuid, user: user)

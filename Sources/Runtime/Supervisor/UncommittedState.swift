@@ -19,7 +19,7 @@ final class UncommittedState {
         do throws(Failure) {
             try store.discard(in: states)
         } catch {
-            Log.error("\(error.helped(by: "remove the state, which nobody has used: vtpmctl state purge"))")
+            Log.error("\(error.withHint( "remove the state, which nobody has used: vtpmctl state purge"))")
         }
     }
 }

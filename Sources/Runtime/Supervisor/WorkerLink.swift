@@ -10,7 +10,7 @@ package final class WorkerLink {
     /// The worker's process ID.
     let process: pid_t
     /// Whether it has closed its end: there is nothing to hear any more.
-    var isSilent = false
+    var hasHungUp = false
     /// The process, until it is reaped.
     private var child: ChildProcess?
     private let user: WorkerUser
@@ -21,9 +21,9 @@ package final class WorkerLink {
     var incoming = IncomingState()
 
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
-    private static let patience = 5000
+    private static let timeout = 5000
     /// How long it may take to give up its privileges, in milliseconds.
-    private static let confinementPatience = 15_000
+    private static let confinementTimeout = 15_000
 
     private init(_ channel: Channel, _ child: consuming ChildProcess, _ user: WorkerUser) {
         self.channel = channel
@@ -63,7 +63,7 @@ package final class WorkerLink {
     /// The pidfd is that of the init for whose sake it lives.
     package func confine(for initProcess: borrowing Descriptor) throws(Failure) {
         let request = WorkerRequest.confine(user: user.number)
-        let deadline = Deadline(milliseconds: Self.patience)
+        let deadline = Deadline(milliseconds: Self.timeout)
         do {
             try channel.send(request, descriptors: [initProcess.number], until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
@@ -89,7 +89,7 @@ package final class WorkerLink {
     }
 
     private func begin(with state: SecretBytes?) throws(Failure) {
-        let deadline = Deadline(milliseconds: Self.patience)
+        let deadline = Deadline(milliseconds: Self.timeout)
         try channel.send(WorkerRequest.initialize(hasState: state != nil), until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)
@@ -110,7 +110,7 @@ package final class WorkerLink {
 
     private func awaitConfinement() throws(Failure) {
         let what = "cannot start the TPM"
-        let deadline = Deadline(milliseconds: Self.confinementPatience)
+        let deadline = Deadline(milliseconds: Self.confinementTimeout)
         let buffer = Channel.makeBuffer()
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
             throw Failure(what, because: "its worker does not confine itself")
@@ -132,7 +132,7 @@ package final class WorkerLink {
     /// a supervisor, which the profile forbids.
     private func endBeforeConfinement() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
-        _ = try? wait(for: exit, until: Deadline(milliseconds: Self.patience))
+        _ = try? wait(for: exit, until: Deadline(milliseconds: Self.timeout))
     }
 
     /// The descriptor that is readable once the worker has ended; -1, which poll(2) passes over, once it is reaped.
@@ -144,7 +144,7 @@ package final class WorkerLink {
     }
 
     /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
-    package func tell(_ request: WorkerRequest, descriptors: [CInt] = []) throws(Failure) {
+    package func send(_ request: WorkerRequest, descriptors: [CInt] = []) throws(Failure) {
         try channel.send(request, descriptors: descriptors)
     }
 

@@ -65,7 +65,7 @@ struct ExportHeader: Equatable {
             throw Failure(
                 what,
                 because: "it is protected in a way that this version does not know",
-                remedy: "upgrade"
+                hint: "upgrade"
             )
         }
         guard let nonce = fields.read(count: AES256GCM.nonceSize),
@@ -78,7 +78,7 @@ struct ExportHeader: Equatable {
 
     /// Throws what it is in place of an export, if that can be seen.
     private static func refuseOther(_ file: [UInt8], _ what: String) throws(Failure) {
-        let kinds: [(start: [UInt8], why: String, remedy: String)] = [
+        let kinds: [(start: [UInt8], why: String, hint: String)] = [
             (
                 FileFormat.state.magic, "it is a state as it lies on its own host",
                 "vtpmctl state export, on that host"
@@ -95,7 +95,7 @@ struct ExportHeader: Equatable {
             (Array("nilmptws".utf8), "it is a store of swtpm's", "add --swtpm"),
         ]
         if let kind = kinds.first(where: { file.starts(with: $0.start) }) {
-            throw Failure(what, because: kind.why, remedy: kind.remedy)
+            throw Failure(what, because: kind.why, hint: kind.hint)
         }
         guard FileFormat.export.magic.starts(with: file.prefix(FileFormat.export.magic.count)) else {
             throw Failure(what, because: "it is not an export")

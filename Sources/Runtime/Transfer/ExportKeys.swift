@@ -11,20 +11,20 @@ extension AgreementKey {
 
     /// A recipient's public key, as `openssl pkey -pubout` writes it.
     static func recipient(publicPEM file: [UInt8], _ what: String) throws(Failure) -> AgreementKey {
-        let remedy = "make it with: openssl pkey -in key.pem -pubout"
+        let hint = "make it with: openssl pkey -in key.pem -pubout"
         let copy = try SecretBytes(capacity: max(file.count, 1))
         guard copy.append(copying: file), let block = try PEMBlock.first(in: copy) else {
-            throw Failure(what, because: "the public key is no PEM file", remedy: remedy)
+            throw Failure(what, because: "the public key is no PEM file", hint: hint)
         }
         if block.label == "RSA PUBLIC KEY" { throw unsupported(what) }
         guard block.label == "PUBLIC KEY" else {
             let why = "the public key's file holds a \"\(block.label.prefix(40))\", not a \"PUBLIC KEY\""
-            throw Failure(what, because: why, remedy: remedy)
+            throw Failure(what, because: why, hint: hint)
         }
         let parsed = try block.contents.withBytes { (bytes) throws(Failure) in try parse(publicKey: bytes, what) }
         switch parsed {
         case .key(let key): return key
-        case .damaged: throw Failure(what, because: "the public key is damaged", remedy: remedy)
+        case .damaged: throw Failure(what, because: "the public key is damaged", hint: hint)
         case .unsupported: throw unsupported(what)
         }
     }
@@ -35,21 +35,21 @@ extension AgreementKey {
             throw Failure(
                 what,
                 because: "the private key is no PEM file",
-                remedy: "openssl pkey -inform DER -in key.der -out key.pem, where it is one in DER"
+                hint: "openssl pkey -inform DER -in key.der -out key.pem, where it is one in DER"
             )
         }
         guard !block.isEncrypted, block.label != "ENCRYPTED PRIVATE KEY" else {
             throw Failure(
                 what,
                 because: "the private key is encrypted",
-                remedy: "decrypt it where only root can read it: openssl pkey -in key.pem -out decrypted.pem"
+                hint: "decrypt it where only root can read it: openssl pkey -in key.pem -out decrypted.pem"
             )
         }
         guard block.label != "OPENSSH PRIVATE KEY" else {
             throw Failure(
                 what,
                 because: "the private key is in OpenSSH's own format, and an export is never made for one of OpenSSH's",
-                remedy: "give the key that the export was made for"
+                hint: "give the key that the export was made for"
             )
         }
         guard block.label.hasSuffix("PRIVATE KEY") else {
@@ -78,7 +78,7 @@ extension AgreementKey {
         Failure(
             what,
             because: "keys of this kind cannot be used for an export, only \(Kind.names)",
-            remedy: "make one with: openssl genpkey -algorithm X25519"
+            hint: "make one with: openssl genpkey -algorithm X25519"
         )
     }
 }

@@ -39,9 +39,9 @@ struct SWTPMFile {
 
     /// Finds the parts; `what` is for errors.
     init(_ file: UnsafeRawBufferPointer, _ what: String) throws(Failure) {
-        func refuse(_ why: String, remedy: String? = nil) -> Failure { Failure(what, because: why, remedy: remedy) }
+        func refuse(_ why: String, hint: String? = nil) -> Failure { Failure(what, because: why, hint: hint) }
         guard !file.starts(with: FileFormat.export.magic) else {
-            throw refuse("it is an export of this program's", remedy: "leave out --swtpm")
+            throw refuse("it is an export of this program's", hint: "leave out --swtpm")
         }
         var reader = ByteReader(Array(file.prefix(Self.headerSize)))
         guard let version = reader.read(UInt8.self), let minimum = reader.read(UInt8.self),
@@ -61,7 +61,7 @@ struct SWTPMFile {
         guard flags.isDisjoint(with: .anyMigration) else {
             throw refuse(
                 "it is a blob for a migration, as swtpm_ioctl --save writes it",
-                remedy: "stop swtpm and give the tpm2-00.permall in its directory"
+                hint: "stop swtpm and give the tpm2-00.permall in its directory"
             )
         }
         guard flags.contains(.encrypted) || !flags.contains(.longKey) else { throw refuse("its header is damaged") }

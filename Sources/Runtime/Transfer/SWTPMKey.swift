@@ -51,7 +51,7 @@ public enum SWTPMKey {
                         what,
                         because:
                             "the \(file.count) bytes of the key file are text: a passphrase, or a key with format=binary",
-                        remedy: "--swtpm-passphrase-file, or write the key as hexadecimal digits"
+                        hint: "--swtpm-passphrase-file, or write the key as hexadecimal digits"
                     )
                 }
                 return .key(file)
@@ -61,7 +61,7 @@ public enum SWTPMKey {
                     what,
                     because: "the key file is \(file.count) hexadecimal digits, a key of \(key.count * 8) bits with "
                         + "format=hex and another of \(file.count * 8) bits with format=binary",
-                    remedy: "put 0x before the digits, or write the binary key as \(2 * file.count) digits"
+                    hint: "put 0x before the digits, or write the binary key as \(2 * file.count) digits"
                 )
             }
             return .key(key)

@@ -78,9 +78,9 @@ public enum SWTPMState {
         let permanent: SecretBytes
         switch (parts.items[.data], key) {
         case (nil, nil):
-            throw Failure(what, because: "it is encrypted", remedy: "give the key or passphrase of swtpm's --key")
+            throw Failure(what, because: "it is encrypted", hint: "give the key or passphrase of swtpm's --key")
         case (.some, .some):
-            throw Failure(what, because: "it is not encrypted, and a key was given", remedy: "leave out the key")
+            throw Failure(what, because: "it is not encrypted, and a key was given", hint: "leave out the key")
         case (.some(let range), nil):
             permanent = try SecretBytes(capacity: max(range.count, 1))
             let isCopied = file.withBytes {
@@ -97,7 +97,7 @@ public enum SWTPMState {
             throw Failure(
                 what,
                 because: "it is of a TPM 1.2, which has other keys and commands than a TPM 2.0",
-                remedy: "give the tpm2-00.permall of a swtpm --tpm2, or let the container have a new TPM"
+                hint: "give the tpm2-00.permall of a swtpm --tpm2, or let the container have a new TPM"
             )
         }
         return permanent

@@ -12,7 +12,7 @@ public enum ExportProtection {
 }
 
 /// What an export is opened with.
-public enum ExportOpener {
+public enum ExportCredential {
     /// The passphrase that it was made with.
     case passphrase(SecretBytes)
     /// The private key of the recipient that it was made for: a PEM file that is not encrypted.
@@ -119,7 +119,7 @@ public enum StateExport {
     ///   kind of protection, for another recipient or with another passphrase; and where the private key is of no use.
     public static func open(
         _ file: [UInt8],
-        with opener: ExportOpener,
+        with opener: ExportCredential,
         path: String
     ) throws(Failure) -> ExportedState {
         let what = "cannot open the export \(path)"
@@ -135,18 +135,18 @@ public enum StateExport {
         guard let plaintext else {
             switch opener {
             case .passphrase: throw Failure(what, because: "the passphrase is wrong, or the payload is damaged")
-            case .identity: throw Failure(what, because: "its payload is damaged", remedy: "copy the file again")
+            case .identity: throw Failure(what, because: "its payload is damaged", hint: "copy the file again")
             }
         }
         guard let state = try ExportedState(decoding: plaintext) else {
-            throw Failure(what, because: "it holds something else than one state", remedy: "upgrade")
+            throw Failure(what, because: "it holds something else than one state", hint: "upgrade")
         }
         return state
     }
 
     private static func key(
         of header: ExportHeader,
-        with opener: ExportOpener,
+        with opener: ExportCredential,
         _ what: String
     ) throws(Failure) -> SecretBytes {
         switch (header.protection, opener) {
@@ -176,12 +176,12 @@ public enum StateExport {
             let secret = try identity.agree(with: ephemeral, what)
             return try HKDF.key(from: secret, info: info(ephemeral: ephemeral, recipient: identity))
         case (.passphrase, .identity):
-            throw Failure(what, because: "it was made with a passphrase, not for a key", remedy: "give the passphrase")
+            throw Failure(what, because: "it was made with a passphrase, not for a key", hint: "give the passphrase")
         case (.recipient(let fingerprint, _), .passphrase):
             throw Failure(
                 what,
                 because: "it was made for the key \(Hexadecimal.encode(fingerprint)), not with a passphrase",
-                remedy: "give the private key"
+                hint: "give the private key"
             )
         }
     }

@@ -27,8 +27,8 @@ public final class TPMEngine {
     /// Whether a state could not be stored.
     public var hasFailed: Bool { storeFailure != nil }
 
-    private var answer: UnsafeMutablePointer<UInt8>?
-    private var answerCapacity: UInt32 = 0
+    private var response: UnsafeMutablePointer<UInt8>?
+    private var responseCapacity: UInt32 = 0
 
     /// Starts the TPM up, as a platform's firmware does, so that nobody speaks to it before.
     ///
@@ -73,12 +73,12 @@ public final class TPMEngine {
     /// The kernel has each new TPM execute TPM2_SelfTest and refuses one that needs more than 2 s
     /// (tpm2_calc_ordinal_duration). It takes 4 to 10 times as long as a start-up, and is as slow on a slow or busy host:
     /// beyond this, a quarter of the 2 s are in danger, and no host stays as busy as it was. Once tested, a TPM answers the
-    /// kernel at once, and before there is a device nobody has a deadline for a test. A brisk TPM leaves it to the kernel:
+    /// kernel at once, and before there is a device nobody has a deadline for a test. A startupDeadline TPM leaves it to the kernel:
     /// that is its only test then, outside the time until the device. A disk that is slow to sync counts as slow as well.
-    private static let briskStart = 50
+    private static let fastStartup = 50
 
     private func start() throws(Failure) {
-        let brisk = Deadline(milliseconds: Self.briskStart)
+        let startupDeadline = Deadline(milliseconds: Self.fastStartup)
         var callbacks = libtpms_callbacks()
         callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
         callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
@@ -110,7 +110,7 @@ public final class TPMEngine {
         try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
-        if brisk.hasPassed { try expectSuccess("TPM2_SelfTest", TPMCommand.selfTest) }
+        if startupDeadline.hasPassed { try expectSuccess("TPM2_SelfTest", TPMCommand.selfTest) }
     }
 
     private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
@@ -135,34 +135,34 @@ public final class TPMEngine {
         }
     }
 
-    /// Executes one command and returns its answer, valid until the next command.
+    /// Executes one command and returns its response, valid until the next command.
     ///
-    /// Once a state could not be stored every answer is TPM_RC_FAILURE, the one under way included.
+    /// Once a state could not be stored every response is TPM_RC_FAILURE, the one under way included.
     public func process(_ command: UnsafeMutableRawBufferPointer) -> UnsafeRawBufferPointer {
         var size: UInt32 = 0
         var result = TPM_RESULT(TPM_FAIL)
         if !hasFailed {
             let bytes = command.bindMemory(to: UInt8.self)
-            result = TPMLIB_Process(&answer, &size, &answerCapacity, bytes.baseAddress, UInt32(bytes.count))
+            result = TPMLIB_Process(&response, &size, &responseCapacity, bytes.baseAddress, UInt32(bytes.count))
         }
         guard !hasFailed, result == TPM_SUCCESS, size >= TPMCommand.headerSize,
-            size <= ProxyTransport.bufferSize, let answer
+            size <= ProxyTransport.bufferSize, let response
         else {
-            return failureAnswer
+            return failureResponse
         }
-        return UnsafeRawBufferPointer(start: answer, count: Int(size))
+        return UnsafeRawBufferPointer(start: response, count: Int(size))
     }
 
-    private let failureBytes = TPMCommand.answer(code: TPMCommand.failure)
-    private var failureAnswer: UnsafeRawBufferPointer {
+    private let failureBytes = TPMCommand.response(code: TPMCommand.failure)
+    private var failureResponse: UnsafeRawBufferPointer {
         let count = failureBytes.count
-        if answerCapacity < count {
-            answer = realloc(answer, count)?.bindMemory(to: UInt8.self, capacity: count)
-            answerCapacity = answer == nil ? 0 : UInt32(count)
+        if responseCapacity < count {
+            response = realloc(response, count)?.bindMemory(to: UInt8.self, capacity: count)
+            responseCapacity = response == nil ? 0 : UInt32(count)
         }
-        guard let answer else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-        for (index, byte) in failureBytes.enumerated() { answer[index] = byte }
-        return UnsafeRawBufferPointer(start: answer, count: count)
+        guard let response else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+        for (index, byte) in failureBytes.enumerated() { response[index] = byte }
+        return UnsafeRawBufferPointer(start: response, count: count)
     }
 
     /// Executes TPM2_Shutdown(CLEAR), without which the next startup counts as a failed authorization (Part 1, 19.8.6).

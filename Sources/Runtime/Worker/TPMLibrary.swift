@@ -76,7 +76,7 @@ struct PermanentStateStart {
         throw Failure(
             "cannot start the TPM",
             because: "only libtpms 0.10 or newer can read its state, \(description), and this is libtpms \(library)",
-            remedy: "upgrade libtpms"
+            hint: "upgrade libtpms"
         )
     }
 

@@ -14,7 +14,7 @@ public final class Worker {
     private let channel: Channel
     private let buffer: ScratchBuffer
     private let command = ScratchBuffer(size: ProxyTransport.bufferSize)
-    private let failureAnswer = TPMCommand.answer(code: TPMCommand.failure)
+    private let failureResponse = TPMCommand.response(code: TPMCommand.failure)
     /// The order to shut down came while a command was waiting for its state to be stored.
     private var mustShutDown = false
 
@@ -137,7 +137,7 @@ public final class Worker {
                 if case .shutdown? = WorkerRequest(message) { return try shutDown(engine) }
             }
             if set.events(at: device) & CInt(POLLIN) != 0 {
-                guard try answerOne(engine, server, failing: isOrphan) else { return }
+                guard try serveOne(engine, server, failing: isOrphan) else { return }
             } else if set.isReady(device) {
                 throw Failure("cannot serve the vTPM", because: "the kernel gave the device up")
             }
@@ -152,7 +152,7 @@ public final class Worker {
     }
 
     /// Reads, executes and answers one command; false when the device is gone.
-    func answerOne(
+    func serveOne(
         _ engine: TPMEngine,
         _ server: borrowing Descriptor,
         failing: Bool
@@ -162,9 +162,9 @@ public final class Worker {
         }
         let sent = try command.withBytes { (bytes) throws(Failure) in
             let request = UnsafeMutableRawBufferPointer(rebasing: bytes[..<count])
-            if failing { return try ProxyTransport.send(failureAnswer, to: server) }
+            if failing { return try ProxyTransport.send(failureResponse, to: server) }
             if TPMCommand.requestedLocality(in: UnsafeRawBufferPointer(request)) != nil {
-                return try ProxyTransport.send(TPMCommand.answer(code: TPMCommand.success), to: server)
+                return try ProxyTransport.send(TPMCommand.response(code: TPMCommand.success), to: server)
             }
             return try ProxyTransport.send(engine.process(request), to: server)
         }
@@ -177,7 +177,7 @@ public final class Worker {
     ///
     /// Longer than any disk that still works; whoever sent the command has given up by then (the kernel waits 5 min at
     /// most, TPM2_DURATION_LONG_LONG).
-    private static let storePatience = 300_000
+    private static let storeTimeout = 300_000
 
     /// Sends the state to the supervisor and waits until it is on stable storage.
     private func store(_ state: UnsafeRawBufferPointer) throws(Failure) {
@@ -185,18 +185,18 @@ public final class Worker {
         guard state.count <= WorkerReply.stateLimit else {
             throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerReply.stateLimit) is the most")
         }
-        let deadline = Deadline(milliseconds: Self.storePatience)
+        let deadline = Deadline(milliseconds: Self.storeTimeout)
         try channel.sendChunks(WorkerReply.state, of: state, until: deadline)
         while true {
             guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
-                throw Failure(what, because: "the supervisor has not written it in \(Self.storePatience / 1000) s")
+                throw Failure(what, because: "the supervisor has not written it in \(Self.storeTimeout / 1000) s")
             }
-            guard let answer = try channel.receive(into: buffer) else { break }
-            switch WorkerRequest(answer) {
+            guard let response = try channel.receive(into: buffer) else { break }
+            switch WorkerRequest(response) {
             case .stored: return
             case .shutdown: mustShutDown = true
             case .refused: throw Failure(what, because: "the supervisor could not write it")
-            default: throw Failure(what, because: "the supervisor sent message \(answer.kind) out of turn")
+            default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }
         }
         throw Failure(what, because: "the supervisor is gone")

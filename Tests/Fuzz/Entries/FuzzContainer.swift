@@ -72,8 +72,8 @@ private func decide(_ containerID: String, _ state: [String: String]?, _ bundle:
             require(policy.allowsEphemeral, "an ephemeral TPM that is not allowed")
             continue
         }
-        let name = must { () throws(Failure) in try StateName.encoded(stateID) }
-        require(StateName.isEncoded(name) && name.utf8.count <= 240, "a name that no directory can have")
+        let name = must { () throws(Failure) in try StateDirectoryName.encoded(stateID) }
+        require(StateDirectoryName.isEncoded(name) && name.utf8.count <= 240, "a name that no directory can have")
         let slashes = stateID.utf8.filter { $0 == UInt8(ascii: "/") }.count
         guard annotations[.stateID] != nil else {
             require(slashes == 0, "a container's ID reaches into a namespace")

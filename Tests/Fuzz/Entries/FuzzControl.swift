@@ -19,8 +19,8 @@ func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
     // The sender has said all: nobody waits for more.
     shutdown(pair.near.descriptor.number, CInt(SHUT_WR))
     switch first & 0x0f {
-    case 0: hearHook(pair.far)
-    case 1: hearWorker(pair.far)
+    case 0: handleHookMessage(pair.far)
+    case 1: handleWorkerMessage(pair.far)
     default: hearClient(pair.far)
     }
 }
@@ -65,19 +65,19 @@ private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Cha
 /// Never readable.
 private let noSignals = must { () throws(Failure) in try Channel.pair(near: "", far: "") }
 
-private func hearHook(_ hook: Channel) {
+private func handleHookMessage(_ hook: Channel) {
     _ = accepted { () throws(Failure) in
         guard var start = try ReceivedStart(from: hook, unless: noSignals.near.descriptor) else { return }
         if let (repository, storage) = try start.takeRepository() {
             _ = repository
-            _ = try StateName.encoded(storage.stateID)
+            _ = try StateDirectoryName.encoded(storage.stateID)
         }
     }
 }
 
 private nonisolated(unsafe) let buffer = Channel.makeBuffer()
 
-private func hearWorker(_ worker: Channel) {
+private func handleWorkerMessage(_ worker: Channel) {
     var incoming = IncomingState()
     _ = accepted { () throws(Failure) in
         while let message = try worker.receive(into: buffer) {

@@ -81,5 +81,7 @@ private func loadIndex(_ file: [UInt8]) {
         try IndexFile(parsing: file, keys: [indexKey], path: "/index/index")
     }
     guard case .first(let index, _) = accepted({ () throws(Failure) in try parse(file) }) else { return }
-    for name in index.entries.keys { require(StateName.isEncoded(name), "an entry's name is none of a directory") }
+    for name in index.entries.keys {
+        require(StateDirectoryName.isEncoded(name), "an entry's name is none of a directory")
+    }
 }

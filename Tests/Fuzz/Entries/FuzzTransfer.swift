@@ -63,7 +63,7 @@ private func open(_ file: [UInt8]) {
     let what = "cannot open the export"
     guard let (header, size) = accepted({ () throws(Failure) in try ExportHeader.parse(file, what) }) else { return }
     require(size + header.payloadSize == file.count, "an export's sizes do not add up")
-    let opener: ExportOpener
+    let opener: ExportCredential
     switch header.protection {
     case .passphrase(let scrypt, _):
         guard isCheap(scrypt) || !scrypt.isBearable else { return }

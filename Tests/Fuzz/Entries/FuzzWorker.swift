@@ -69,7 +69,7 @@ private final class TPMUnderTest {
             var command = Array(bytes.prefix(ProxyTransport.bufferSize))
             if isFlagged, command.count >= 6 { command.put(UInt32(command.count), at: 2) }
             require(send(kernel.number, command, command.count, 0) == command.count, "a command cannot be sent")
-            let goesOn = must { () throws(Failure) in try worker.answerOne(engine, server, failing: false) }
+            let goesOn = must { () throws(Failure) in try worker.serveOne(engine, server, failing: false) }
             require(goesOn == !command.isEmpty, "the end of the device and a command are told apart wrongly")
             guard goesOn else { return }
             examine(answer(on: kernel), to: command)
@@ -78,7 +78,7 @@ private final class TPMUnderTest {
     }
 
     func serve(_ server: borrowing Descriptor) {
-        while must({ () throws(Failure) in try worker.answerOne(engine, server, failing: false) }) {}
+        while must({ () throws(Failure) in try worker.serveOne(engine, server, failing: false) }) {}
     }
 
     private func answer(on kernel: borrowing Descriptor) -> [UInt8] {

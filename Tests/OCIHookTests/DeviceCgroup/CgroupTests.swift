@@ -63,7 +63,7 @@ private func mounts(_ text: String) throws(Failure) -> [CgroupMount] {
         let failure = try #require(throws: Failure.self) {
             try Cgroups.location(of: .unified, outside, root, [])
         }
-        #expect(failure.remedy?.contains("cgroup namespace") == true)
+        #expect(failure.hint?.contains("cgroup namespace") == true)
         #expect(throws: Failure.self) { try Cgroups.location(of: .unified, inside, root, []) }
         #expect(try Cgroups.location(of: .unified, root, root, []) == nil)
     }

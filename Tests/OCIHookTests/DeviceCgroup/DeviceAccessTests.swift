@@ -130,7 +130,7 @@ struct DeviceAccessTests {
             try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
         }
         #expect(failure.why == "denied by device filter \(id) of \(foreign.path)")
-        #expect(failure.remedy == "allow c \(tpm) rw there, or end what attached it")
+        #expect(failure.hint == "allow c \(tpm) rw there, or end what attached it")
         #expect(try foreign.programs() == [program])
     }
 
@@ -155,7 +155,7 @@ struct DeviceAccessTests {
             )
         }
         #expect(failure.why.contains("systemd's unit runc-b.scope"))
-        #expect(failure.remedy == DeviceAccess.systemdRemedy)
+        #expect(failure.hint == DeviceAccess.systemdHint)
         #expect(try group.programs() == [RuntimeProgram.runc.program(rules)])
     }
 
@@ -202,7 +202,7 @@ struct DeviceAccessTests {
         let process = try group.inmate()
         let nodes = try ScratchNodes([tpm])
         let deviceAccess = try DeviceAccess(
-            of: ProcessReference(process.child.process),
+            of: ProcessHandle(process.child.process),
             cgroupsPath: nil,
             probe: Kernel.probeProgram
         )

@@ -160,7 +160,7 @@ private final class InMemoryBPF: BPF, Sendable {
         let kernel = InMemoryBPF([[], denying])
         let unpatchable = try patch(kernel)
         #expect(unpatchable.map(\.id) == [1])
-        #expect(unpatchable.allSatisfy { $0.reason.remedy?.contains("net.core.bpf_jit_harden") == true })
+        #expect(unpatchable.allSatisfy { $0.reason.hint?.contains("net.core.bpf_jit_harden") == true })
     }
 
     @Test(

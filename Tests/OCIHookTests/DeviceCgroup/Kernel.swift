@@ -133,7 +133,7 @@ extension DeviceAccess {
         nodes: [CInt]
     ) throws(Failure) {
         let access = try DeviceAccess(
-            of: ProcessReference(process),
+            of: ProcessHandle(process),
             cgroupsPath: cgroupsPath,
             probe: Kernel.probeProgram
         )

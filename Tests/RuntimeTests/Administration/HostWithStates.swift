@@ -35,8 +35,8 @@ final class HostWithStates {
         living: Bool = false
     ) throws -> (store: StateStore, payload: StatePayload) {
         // This process started at no such time.
-        let dead = ProcessIdentity(process: getpid(), startTime: 1)
-        let initProcess = living ? try ProcessIdentity(of: getpid()) : dead
+        let dead = ProcessID(process: getpid(), startTime: 1)
+        let initProcess = living ? try ProcessID(of: getpid()) : dead
         return try StateStore.open(
             stateID,
             in: repository(keys),
@@ -70,7 +70,7 @@ final class HostWithStates {
     }
 
     func header(_ stateID: String) throws -> StateFile {
-        let name = try StateName.encoded(stateID)
+        let name = try StateDirectoryName.encoded(stateID)
         return try StateFile(parsing: temporary.read("states/\(name)/state"), path: "")
     }
 }

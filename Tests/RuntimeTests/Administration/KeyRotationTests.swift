@@ -10,7 +10,7 @@ import Testing
 
 @Suite struct KeyRotationTests {
     let host: HostWithStates
-    let keychain: Keychain
+    let keychain: MasterKeyProvider
 
     init() throws {
         host = try HostWithStates()
@@ -20,11 +20,11 @@ import Testing
         try host.store("two", "a/b", keys)
     }
 
-    static func keychain(_ host: HostWithStates, next: String? = nil) -> Keychain {
+    static func keychain(_ host: HostWithStates, next: String? = nil) -> MasterKeyProvider {
         var configuration = Configuration()
         configuration.key = .file(path: "\(host.path)/keys/master.key")
         configuration.nextKey = next.map { .file(path: "\(host.path)/keys/\($0)") }
-        return Keychain(configuration, keysPath: "\(host.path)/keys", credentialsDirectory: nil)
+        return MasterKeyProvider(configuration, keysPath: "\(host.path)/keys", credentialsDirectory: nil)
     }
 
     func rotation(_ keys: KeyRing) throws -> KeyRotation {
@@ -36,7 +36,7 @@ import Testing
     }
 
     /// All that `vtpmctl key rotate` does.
-    func rotate(_ keychain: Keychain) throws -> (report: KeyRotation.Report, todo: String?) {
+    func rotate(_ keychain: MasterKeyProvider) throws -> (report: KeyRotation.Report, todo: String?) {
         try keychain.makeNext()
         let rotation = try rotation(keychain.load(isFirstUse: false))
         let report = try rotation.run()
@@ -218,7 +218,7 @@ import Testing
         try keychain.makeNext()
         // Nobody answers for it: this process is no supervisor.
         let rotation = try rotation(keychain.load(isFirstUse: false))
-        let error = #expect(throws: Failure.self) { try rotation.run(patience: 300) }
+        let error = #expect(throws: Failure.self) { try rotation.run(timeout: 300) }
         #expect(error?.description.contains("in use and its supervisor cannot be reached") == true)
         withExtendedLifetime(store) {}
         #expect(try rotation.remaining() == ["\(host.path)/states/web"])

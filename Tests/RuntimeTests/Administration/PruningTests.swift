@@ -100,9 +100,9 @@ import Testing
 
     /// One that was started between the second look and the removal, or was started and stopped.
     @Test func aStateThatWasUsedAtTheLastMomentStays() throws {
-        let web = try #require(try repository().index.peek("web"))
-        let db = try #require(try repository().index.peek("db"))
-        let cache = try #require(try repository().index.peek("cache"))
+        let web = try #require(try repository().index.entry("web"))
+        let db = try #require(try repository().index.entry("db"))
+        let cache = try #require(try repository().index.entry("cache"))
         let store = try host.open("web", keys, living: true).store
         try update("db") { $0.lastUse = now }
         #expect(try repository().prune([web, db, cache], to: nil) == [.stays, .stays, .removed])
@@ -117,7 +117,7 @@ import Testing
         try update("web") { $0.lastUse = now }
         let store = try host.open("db", keys)
         #expect(try remove(candidates) == ["cache": .removed, "web": .stays, "db": .stays])
-        #expect(try repository().index.peek("web") != nil)
+        #expect(try repository().index.entry("web") != nil)
         #expect(try host.load("web", keys) == "one")
         withExtendedLifetime(store) {}
     }
@@ -127,7 +127,7 @@ import Testing
         let outcomes = try remove(candidates(.init(unusedFor: 3600)), to: isForEver ? nil : quarantine)
         #expect(outcomes.keys.sorted() == ["cache", "db", "web"])
         for outcome in outcomes.values { #expect(outcome.isGone && (outcome == .removed) == isForEver) }
-        #expect(try repository().index.peek() == [:])
+        #expect(try repository().index.snapshot() == [:])
         #expect(try entries(of: host.temporary.directory("states"), "") == [])
         let aside = try quarantine.list().compactMap(\.stateID).sorted()
         #expect(aside == (isForEver ? [] : ["cache", "db", "web"]))
@@ -141,7 +141,7 @@ import Testing
         #expect(try found(criteria, pruning()) == ["cache", "db", "web"])
         let candidate = Pruning.Candidate(stateID: "web", lastUse: now - 86_400, criteria: criteria)
         #expect(try remove([candidate]) == ["web": .removed])
-        #expect(try repository().index.peek("web") == nil)
+        #expect(try repository().index.entry("web") == nil)
         #expect(try entries(of: host.temporary.directory("states"), "").sorted() == ["cache", "db"])
         // Lost, by whomever.
         try host.temporary.shell("rm -r states/db")
@@ -186,7 +186,7 @@ import Testing
         #expect(gone == 73)
         let increments = (counter.value ?? 0) - before
         #expect((1...20).contains(increments), "\(increments) increments")
-        #expect(try repository.index.peek() == [:])
+        #expect(try repository.index.snapshot() == [:])
     }
 
     /// A record of a state that never came to be has no file and no time of its own.

@@ -51,7 +51,7 @@ import Testing
         for change in [
             { try repository().rename("web", to: "new") }, { try repository().purge("web") },
             { _ = try repository().reset("web", to: Quarantine("\(host.path)/quarantine")) },
-            { try repository().accept("web") }, { _ = try repository().take("web") },
+            { try repository().accept("web") }, { _ = try repository().exportState("web") },
         ] {
             #expect(refusal(change).contains("container \"web\" uses it"))
         }
@@ -94,7 +94,7 @@ import Testing
         try repository().rename("web", to: "new")
         try repository().purge("new")
         #expect(try entries(of: host.temporary.directory("states"), "") == [])
-        #expect(try repository().index.peek() == [:])
+        #expect(try repository().index.snapshot() == [:])
     }
 
     @Test func aMissingIndexIsWhatIsSaidOfEachState() throws {
@@ -331,17 +331,17 @@ import Testing
     // MARK: - in and out
 
     @Test func whatIsTakenCanBeBrought() throws {
-        let taken = try repository().take("web")
-        try repository().bring("new", taken)
+        let taken = try repository().exportState("web")
+        try repository().importState("new", taken)
         #expect(try host.load("new", keys) == "one")
         #expect(try host.header("new").uuid != host.header("web").uuid)
-        #expect(refusal { try repository().bring("web", taken) }.contains("there is one"))
-        try repository().bring("first", taken)
+        #expect(refusal { try repository().importState("web", taken) }.contains("there is one"))
+        try repository().importState("first", taken)
         #expect(try host.load("first", keys) == "one")
     }
 
     @Test func whatWasNeverManufacturedIsNotTaken() throws {
         _ = try host.open("empty", keys)
-        #expect(refusal { _ = try repository().take("empty") }.contains("never manufactured"))
+        #expect(refusal { _ = try repository().exportState("empty") }.contains("never manufactured"))
     }
 }

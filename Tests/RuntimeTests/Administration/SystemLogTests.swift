@@ -98,7 +98,7 @@ import Testing
         let failure = try #require(throws: Failure.self) { try emptyLog().lines(about: "web") }
         #expect(failure.what == #"cannot find lines about "web" in the system log"#)
         #expect(failure.why.hasPrefix("there is no journal, and none of \(directory.path)/syslog.1, "))
-        #expect(failure.remedy?.hasSuffix("our lines are those of vtpm-hook and vtpm-supervisor") == true)
+        #expect(failure.hint?.hasSuffix("our lines are those of vtpm-hook and vtpm-supervisor") == true)
     }
 
     @Test func `where there is no such line it is said where was looked`() throws {

@@ -18,7 +18,7 @@ import Testing
     func isGivenUp(inTheMiddleOfACommand: Bool) throws {
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
-        let worker = try ProcessReference(tpm.worker)
+        let worker = try ProcessHandle(tpm.worker)
         let key = try tpm.endorsementKey()
         if inTheMiddleOfACommand {
             let makeKey = CommandCorpus.createPrimary(Handle.null, Templates.rsa).bytes

@@ -31,7 +31,7 @@ import Testing
         print("TPM2_Import with a long authorization: \(hex(answer.bytes))")
         #expect(answer.code != 0)
         if answer.code == 0x101 {
-            for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureAnswer) }
+            for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureResponse) }
             #expect(try tpm.status().health == .failed)
             #expect(try tpm.status().reason.contains("its worker ended with signal"))
         } else {

@@ -69,11 +69,11 @@ import Testing
         let neighbour = try start("neighbour")
         let tpm = try start(worker: Self.program)
         #expect(try tpm.transmit(getRandom).count == 20)
-        #expect(try tpm.transmit(order.command) == failureAnswer)
+        #expect(try tpm.transmit(order.command) == failureResponse)
         let status = try tpm.status()
         #expect(status.health == .failed)
         #expect(order.isReason(status.reason), "\(status.reason)")
-        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.transmit(getRandom) == failureResponse)
         #expect(try neighbour.transmit(getRandom).count == 20)
         #expect(access("/tmp/hostile", F_OK) != 0)
         try tpm.stop()
@@ -85,18 +85,18 @@ import Testing
     }
 
     /// The supervisor takes nothing from a worker that does not keep to what they have agreed on.
-    @Test(arguments: orders(from: 0xa100)) func anInsolentWorkerIsEnded(_ order: Order) throws {
+    @Test(arguments: orders(from: 0xa100)) func aWorkerThatViolatesTheProtocolIsEnded(_ order: Order) throws {
         let tpm = try start(worker: Self.program)
         let before = try peakMemory(of: tpm.supervisor.process)
         // The worker gives no answer, it waits for its end: this is the supervisor's.
-        #expect(try tpm.transmit(order.command) == failureAnswer)
+        #expect(try tpm.transmit(order.command) == failureResponse)
         for _ in 0..<2 {
             let status = try tpm.status()
             #expect(status.health == .failed)
             #expect(order.isReason(status.reason), "\(status.reason.cut(toBytes: 200))")
             #expect(status.reason.utf8.count <= Failure.relayedLimit)
         }
-        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.transmit(getRandom) == failureResponse)
         #expect(try peakMemory(of: tpm.supervisor.process) - before < 1024, "KiB more in the supervisor")
         #expect(try tpm.stop() == .exited(0))
     }

@@ -69,7 +69,7 @@ import Testing
             #expect(try tpm.status().health == .serving)
             if isKilled {
                 kill(tpm.worker, SIGKILL)
-                #expect(try tpm.transmit(getRandom) == failureAnswer)
+                #expect(try tpm.transmit(getRandom) == failureResponse)
                 #expect(try tpm.status().health == .failed)
             } else {
                 try rekey(tpm)

@@ -29,7 +29,7 @@ import Testing
         containerID: "ü",
         bundle: "/b",
         leaseName: "l",
-        initProcess: ProcessIdentity(process: 77, startTime: 1 << 40)
+        initProcess: ProcessID(process: 77, startTime: 1 << 40)
     )
     static var ephemeral: StartRequest {
         var ephemeral = request

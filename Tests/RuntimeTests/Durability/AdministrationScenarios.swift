@@ -66,7 +66,7 @@ extension Scenario {
             host.promise(.begins(state: "web", .content("one")))
             let permanent = try SecretBytes(capacity: 3)
             _ = permanent.append(copying: Array("one".utf8))
-            try host.repository().bring("web", permanent)
+            try host.repository().importState("web", permanent)
             host.promise(.holds(state: "web", .content("one"), generation: 1))
             host.promise(.remembers(state: "web", generation: 1))
         },
@@ -125,18 +125,18 @@ extension HostUnderTest {
             quarantine: Quarantine("\(root)/quarantine"),
             leases: "\(root)/run"
         )
-        if let refused = try rotation.run(patience: 1000).refused.first { throw refused }
+        if let refused = try rotation.run(timeout: 1000).refused.first { throw refused }
         guard try rotation.remaining() == [] else { throw Failure("cannot rotate", because: "states remain") }
     }
 
     /// Whether what was done to a state with this content has to be done again: a new one, which a start has made since,
     /// is none of its business.
     fileprivate func isUnfinished(_ stateID: String, _ content: String) throws(Failure) -> Bool {
-        let name = try StateName.encoded(stateID)
-        let entry = try index().peek(name)
+        let name = try StateDirectoryName.encoded(stateID)
+        let entry = try index().entry(name)
         if let entry, !entry.renamedTo.isEmpty { return true }
         if entry == nil { return access("\(root)/states/\(name)", F_OK) == 0 }
-        let permanent = try? repository().take(stateID)
+        let permanent = try? repository().exportState(stateID)
         return permanent?.withBytes { String(decoding: $0, as: UTF8.self) } == content
     }
 }

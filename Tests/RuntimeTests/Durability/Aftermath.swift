@@ -26,9 +26,11 @@ struct Aftermath {
     }
 
     private func indexProblem(on host: HostUnderTest) throws(Failure) -> String? {
-        let entries = try host.index().peek()
+        let entries = try host.index().snapshot()
         for (state, generation) in promises.remembered {
-            guard let entry = entries[try StateName.encoded(state)] else { return "the index has forgotten \(state)" }
+            guard let entry = entries[try StateDirectoryName.encoded(state)] else {
+                return "the index has forgotten \(state)"
+            }
             guard entry.generation >= generation else {
                 return "the index remembers \(state) at \(entry.generation), not at \(generation)"
             }
@@ -47,7 +49,7 @@ struct Aftermath {
             guard outcome == .fresh || store.generation >= generation else {
                 return "it is generation \(store.generation), not \(generation)"
             }
-            guard access("\(host.root)/states/\(try StateName.encoded(state))/state.new", F_OK) != 0 else {
+            guard access("\(host.root)/states/\(try StateDirectoryName.encoded(state))/state.new", F_OK) != 0 else {
                 return "an unfinished write is still there"
             }
             try host.recordUse(of: store, of: state)
@@ -75,7 +77,7 @@ struct Aftermath {
             }
         }
         // A tree that was replaced goes at the latest when the next changes are put into the tree.
-        try host.index().rewrap()
+        try host.index().reencrypt()
         let index = try openOwnDirectory("\(host.root)/index")
         let names = try entries(of: index, "index")
         // The two locks, the root, and one tree and one journal.

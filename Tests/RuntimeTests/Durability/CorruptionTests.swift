@@ -72,7 +72,7 @@ import Testing
         try real.lay(in: scratch.path)
         // Bound to a counter, without which an earlier index cannot be told from the last one.
         let host = HostUnderTest(root: scratch.path, counter: .init(value: 7))
-        try host.index().remake(Array(host.index().peek().values))
+        try host.index().rebuild(Array(host.index().snapshot().values))
         var others = [try #require(real.index["index"]), real.otherIndex]
         for number in 0..<4 {
             others.append(try #require(try files(below: scratch.path)["index/index"]))
@@ -105,13 +105,13 @@ import Testing
         for name in ["index", "states"] { _ = try openOwnDirectory("\(scratch.path)/\(name)") }
         // Several leaves below a branch, and a journal with something in it.
         let states = (0..<400).map { "state-\($0)" }
-        try host.index().remake(
+        try host.index().rebuild(
             states.map { IndexEntry(stateID: $0, uuid: [UInt8](repeating: 1, count: 16), generation: 7) }
         )
         for state in states.prefix(20) {
             try host.index().transact { (records) throws(Failure) in try records.update(state) { $0.generation = 8 } }
         }
-        let expected = try host.index().peek()
+        let expected = try host.index().snapshot()
         #expect(expected.count == states.count)
         let file = "index/\(part).1"
         let good = try #require(try files(below: scratch.path)[file])
@@ -122,7 +122,7 @@ import Testing
             try Descriptor.open("\(scratch.path)/\(file)", OpenOptions(O_WRONLY | O_TRUNC)).writeAll(bytes, file)
             let what = "\(part) \(number), \(kind) (\(Soak.hint))"
             do throws(Failure) {
-                #expect(try host.index().peek() == expected, "\(what)")
+                #expect(try host.index().snapshot() == expected, "\(what)")
             } catch {
                 refused += 1
                 let reasons = ["its \(part) is damaged", "its \(part) is truncated"]

@@ -143,13 +143,13 @@ final class HostUnderTest {
     ///
     /// Programs that other tests start hold a copy of it until their execve(2).
     func user(of state: String) -> StateUser {
-        let nobody = ProcessIdentity(process: pid_t.max, startTime: 0)
+        let nobody = ProcessID(process: pid_t.max, startTime: 0)
         return StateUser(containerID: state, initProcess: nobody, supervisor: getpid())
     }
 
     /// Which TPM instance a state is of.
     func uuid(of state: String) throws(Failure) -> [UInt8] {
-        let path = "\(root)/states/\(try StateName.encoded(state))/state"
+        let path = "\(root)/states/\(try StateDirectoryName.encoded(state))/state"
         return try StateFile(parsing: Descriptor.open(path, .read).readAll(limit: 1 << 20, path), path: path).uuid
     }
 

@@ -138,8 +138,8 @@ struct Scenario: Sendable, CustomTestStringConvertible {
                 // The state goes over to the new key with its next write.
                 try host.runContainer("web", writing: ["two"])
             },
-            run: { (host) throws(Failure) in try host.index().rewrap() },
-            repair: { (host) throws(Failure) in try host.index().rewrap() }
+            run: { (host) throws(Failure) in try host.index().reencrypt() },
+            repair: { (host) throws(Failure) in try host.index().reencrypt() }
         ),
         Scenario(
             name: "an index that is bound to a counter",

@@ -64,11 +64,11 @@ import Testing
         #expect(acknowledged == "value-1" && refused == "value-2")
         #expect(try tpm.status().health == .failed)
         for command in [getRandom, extendPCR7, WorkerTests.defineSpace(9)] {
-            #expect(try tpm.transmit(command) == failureAnswer)
+            #expect(try tpm.transmit(command) == failureResponse)
         }
         try tracer.detach()
         // The disk is well again, and the TPM must not be.
-        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.transmit(getRandom) == failureResponse)
         try tpm.stop()
 
         let again = try start()

@@ -114,8 +114,8 @@ extension SystemCallTrace.Call {
 /// strace(1) on a process that runs already.
 final class AttachedTracer {
     private let child: RunningProgram
-    private let reference: ProcessReference
-    private var isReaped = false
+    private let reference: ProcessHandle
+    private var hasBeenReaped = false
 
     /// Attaches to a process, and waits until it is traced.
     init(_ process: pid_t, _ options: [String], in temporary: TemporaryDirectory, into file: String) throws {
@@ -124,7 +124,7 @@ final class AttachedTracer {
         let quoted = options.map { "'\($0)'" }.joined(separator: " ")
         let command = "exec strace -y -o '\(file)' \(quoted) -p \(process) 2>'\(messages)'"
         child = try RunningProgram(ProgramLaunch("/bin/sh", ["sh", "-c", command]))
-        reference = try ProcessReference(child.process)
+        reference = try ProcessHandle(child.process)
         let deadline = Deadline(milliseconds: 60_000)
         while true {
             let text = (try? String(contentsOfFile: messages, encoding: .utf8)) ?? ""
@@ -143,12 +143,12 @@ final class AttachedTracer {
     /// Waits until the process, and with it the tracer, has ended.
     func waitForEnd() throws {
         try #require(try wait(for: reference.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
-        isReaped = true
+        hasBeenReaped = true
         _ = try child.wait()
     }
 
     deinit {
-        guard !isReaped else { return }
+        guard !hasBeenReaped else { return }
         kill(child.process, SIGTERM)
         _ = try? child.wait()
     }

@@ -42,10 +42,10 @@ struct FormatFixture {
 
     var path: String { temporary.path }
 
-    func keychain(_ source: Configuration.Key) -> Keychain {
+    func keychain(_ source: Configuration.Key) -> MasterKeyProvider {
         var configuration = Configuration()
         configuration.key = source
-        return Keychain(configuration, keysPath: "\(path)/keys", credentialsDirectory: nil)
+        return MasterKeyProvider(configuration, keysPath: "\(path)/keys", credentialsDirectory: nil)
     }
 
     func repository(
@@ -68,7 +68,7 @@ struct FormatFixture {
             in: repository(keys),
             for: StateUser(
                 containerID: "",
-                initProcess: ProcessIdentity(process: pid_t.max, startTime: 0),
+                initProcess: ProcessID(process: pid_t.max, startTime: 0),
                 supervisor: getpid()
             ),
             until: Deadline(milliseconds: 30_000)

@@ -50,9 +50,9 @@ import Testing
         let counter = SoftwareCounter(tpm: HostTPM(transport: software))
         let repository = try fixture.repository(ring, index: "index-bound", counter: counter)
         try repository.index.transact { (records) throws(Failure) in
-            #expect(try records.entry(StateName.encoded(Self.stateID))?.stateID == Self.stateID)
+            #expect(try records.entry(StateDirectoryName.encoded(Self.stateID))?.stateID == Self.stateID)
         }
-        #expect(try repository.index.peek().count == 1)
+        #expect(try repository.index.snapshot().count == 1)
     }
 
     @Test(arguments: versions) func theTPMStartsFromIt(version: Int) throws {
@@ -70,7 +70,7 @@ import Testing
         let permanent: SecretBytes
         switch form {
         case "passphrase", "recipient":
-            let opener: ExportOpener =
+            let opener: ExportCredential =
                 form == "passphrase"
                 ? .passphrase(try secretCopy(of: Array("a passphrase".utf8)))
                 : .identity(privateKeyPEM: try secretCopy(of: fixture.temporary.read("exports/identity.pem")))
@@ -86,7 +86,7 @@ import Testing
         let ring = try fixture.keychain(.file(path: "\(fixture.path)/keys/master.key")).load(isFirstUse: false)
         let index = try HostIndex(in: other.directory("index"), path: "\(other.path)/index", keys: ring)
         let repository = StateRepository(in: try other.directory("states"), path: other.path, keys: ring, index: index)
-        try repository.bring(Self.stateID, permanent)
+        try repository.importState(Self.stateID, permanent)
         try expectTPM(of: fixture, in: other)
     }
 

@@ -64,7 +64,7 @@ import Testing
         of host: HostWithStates,
         _ reader: IndependentReader
     ) throws -> IndependentReader.State {
-        let name = try StateName.encoded(id)
+        let name = try StateDirectoryName.encoded(id)
         let state: IndependentReader.State = try reader.read("states/\(name)/state", "--key", "key")
         let header = try host.header(id)
         #expect(state.stateID == id)
@@ -83,7 +83,7 @@ import Testing
         try temporary.write("key", KeyMaterial.encode(master).withBytes { Array($0) })
         let counter = SoftwareCounter(tpm: tpm)
         let index = try HostIndex(in: temporary.directory("index"), path: "", keys: KeyRing(master), counter: counter)
-        try index.remake([IndexEntry(stateID: "web", uuid: [UInt8](repeating: 7, count: 16), generation: 9)])
+        try index.rebuild([IndexEntry(stateID: "web", uuid: [UInt8](repeating: 7, count: 16), generation: 9)])
 
         let reader = IndependentReader(temporary: temporary)
         let read: IndependentReader.Index = try reader.read("index/index", "--key", "key")

@@ -49,7 +49,7 @@ import Testing
         let reader = IndependentReader(temporary: fixture.temporary)
         let plain: IndependentReader.Index = try reader.read("index/index", "--key", "keys/raw")
         let bound: IndependentReader.Index = try reader.read("index-bound/index", "--key", "keys/raw")
-        let header = try StateName.encoded(Self.stateID)
+        let header = try StateDirectoryName.encoded(Self.stateID)
         let state: IndependentReader.State = try reader.read("states/\(header)/state", "--key", "keys/raw")
         for index in [plain, bound] {
             #expect(index.keyID == fixture.expected.keyID)
@@ -75,7 +75,7 @@ import Testing
         let fixture = try FormatFixture(version: 1)
         let temporary = fixture.temporary
         let reader = IndependentReader(temporary: temporary)
-        let state = "states/\(try StateName.encoded(Self.stateID))/state"
+        let state = "states/\(try StateDirectoryName.encoded(Self.stateID))/state"
         let options = ["--key", "keys/raw", "--identity", "exports/identity.pem"]
         var generator = SeededGenerator(seed: 11)
         for name in [
@@ -106,7 +106,7 @@ import Testing
         try temporary.write("other", [UInt8](repeating: 2, count: 32))
         try temporary.write("wrong", Array("a passphrasE".utf8))
         try temporary.shell("openssl genpkey -algorithm X25519 -out other.pem")
-        let state = "states/\(try StateName.encoded(Self.stateID))/state"
+        let state = "states/\(try StateDirectoryName.encoded(Self.stateID))/state"
         for name in [state, "index/index"] {
             #expect(try reader.refusal(name, ["--key", "other"]).contains("it needs another master key"))
             #expect(try reader.refusal(name, []).contains("it needs --key"))

@@ -35,9 +35,9 @@ import Testing
         }
         let plain = try HostIndex(in: temporary.directory("index"), path: "", keys: ring)
         try plain.transact { (records) throws(Failure) in
-            try records.update(StateName.encoded(stateID)) { $0.bundle = "/var/lib/bundles/web" }
+            try records.update(StateDirectoryName.encoded(stateID)) { $0.bundle = "/var/lib/bundles/web" }
         }
-        let permanent = try repository(plain).take(stateID)
+        let permanent = try repository(plain).exportState(stateID)
 
         let encoded = try KeyMaterial.encode(master).withBytes { Array($0) }
         _ = try temporary.directory("keys")
@@ -51,7 +51,7 @@ import Testing
         try temporary.write("keys/master.sealed", host.seal(master.key, pcrs: .standard).encoded)
         let counter = SoftwareCounter(tpm: host)
         let bound = try HostIndex(in: temporary.directory("index-bound"), path: "", keys: ring, counter: counter)
-        try bound.remake(plain.peek().values.map { $0 })
+        try bound.rebuild(plain.snapshot().values.map { $0 })
         software.stop()
 
         _ = try temporary.directory("exports")
@@ -69,7 +69,7 @@ import Testing
             let file = try SWTPMState.encode(permanent, key: key)
             try temporary.write("exports/\(name)", file.withBytes { Array($0) })
         }
-        let name = try StateName.encoded(stateID)
+        let name = try StateDirectoryName.encoded(stateID)
         let header = try StateFile(parsing: temporary.read("states/\(name)/state"), path: "")
         let expected = FormatFixture.Expected(
             keyID: Hexadecimal.encode(master.id),

@@ -216,7 +216,7 @@ import Testing
         pauses = []
         interposer.answer = { _ in makeAnswer(code: 0x922) }
         #expect(refusal { _ = try patient.counterExists(0x0180_0001) } == "TPM2_NV_ReadPublic: TPM_RC_RETRY (0x922)")
-        #expect(pauses.count == CommandLink.tries - 1)
+        #expect(pauses.count == TPMConnection.tries - 1)
         #expect(pauses == pauses.sorted() && pauses.max() == 1000 && (5000...60_000).contains(pauses.reduce(0, +)))
         interposer.answer = nil
         #expect(try tpm.temporaryHandles() == [])

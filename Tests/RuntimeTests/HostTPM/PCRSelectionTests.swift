@@ -37,7 +37,7 @@ import Testing
     func anotherTextIsRefused(text: String, why: String) {
         let error = #expect(throws: Failure.self) { try PCRSelection(parsing: text) }
         #expect(error?.why.hasPrefix(why) == true, "\(error?.why ?? "")")
-        #expect(error?.remedy == "write it like sha256:0-4,6-14")
+        #expect(error?.hint == "write it like sha256:0-4,6-14")
     }
 }
 

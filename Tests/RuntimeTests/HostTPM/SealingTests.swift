@@ -179,7 +179,7 @@ import Testing
         #expect(
             error?.why == "TPM2_CreatePrimary: TPM_RC_BAD_AUTH (0x9a2): the TPM's owner has set an authorization"
         )
-        #expect(error?.remedy?.contains("tpm2_evictcontrol -C o -P AUTH -c srk.ctx 0x81000001") == true)
+        #expect(error?.hint?.contains("tpm2_evictcontrol -C o -P AUTH -c srk.ctx 0x81000001") == true)
         #expect(try tpm.temporaryHandles() == [])
     }
 

@@ -14,8 +14,8 @@ import Testing
     private func open() throws(Failure) {
         var configuration = Configuration()
         configuration.key = .file(path: "\(temporary.path)/keys/master.key")
-        let installation = Installation(below: temporary.path, programs: "/")
-        _ = try HostStore(installation, configuration, credentialsDirectory: nil)
+        let installation = HostPaths(below: temporary.path, programs: "/")
+        _ = try HostContext(installation, configuration, credentialsDirectory: nil)
     }
 
     private func refusal() -> String {

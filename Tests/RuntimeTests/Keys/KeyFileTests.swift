@@ -18,7 +18,7 @@ import Testing
     func load(isFirstUse: Bool = true) throws -> MasterKey {
         var configuration = Configuration()
         configuration.key = .file(path: "\(temporary.path)/keys/master.key")
-        return try Keychain(configuration, keysPath: "\(temporary.path)/keys", credentialsDirectory: nil)
+        return try MasterKeyProvider(configuration, keysPath: "\(temporary.path)/keys", credentialsDirectory: nil)
             .load(isFirstUse: isFirstUse).current
     }
 

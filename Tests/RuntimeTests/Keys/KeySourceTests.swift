@@ -21,7 +21,7 @@ import Testing
     func load(_ source: Configuration.Key, credentialsDirectory: String? = nil) throws -> [UInt8] {
         var configuration = Configuration()
         configuration.key = source
-        return try Keychain(
+        return try MasterKeyProvider(
             configuration,
             keysPath: "\(temporary.path)/keys",
             credentialsDirectory: credentialsDirectory
@@ -88,7 +88,7 @@ import Testing
         try temporary.write("credentials/k", Array(text.utf8))
         #expect(refusal(.credential(name: "k", directory: "\(temporary.path)/credentials")).contains(words))
         #expect(refusal(try command("cat \(temporary.path)/credentials/k")).contains(words))
-        // The remedy keeps a key that states may need already.
+        // The hint keeps a key that states may need already.
         let digits = "od -An -v -tx1 <\(temporary.path)/credentials/k | tr -d ' \\n'"
         #expect(try load(command(digits)) == Array(text.utf8))
     }

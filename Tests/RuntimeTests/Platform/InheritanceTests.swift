@@ -87,7 +87,7 @@ import Testing
         try tpm.create()
         let arguments = ["prlimit", "--pid", "\(tpm.supervisor.process)", "--fsize=1024"]
         #expect(try ProgramLaunch("/usr/bin/prlimit", arguments).start().wait() == .exited(0))
-        #expect(try tpm.transmit(WorkerTests.defineSpace(1)) == failureAnswer)
+        #expect(try tpm.transmit(WorkerTests.defineSpace(1)) == failureResponse)
         let status = try tpm.status()
         #expect(status.health == .failed)
         #expect(status.reason.hasPrefix("cannot write \(temporary.path)/states/web/"), "\(status.reason)")
@@ -118,7 +118,7 @@ import Testing
             os.execv(sys.argv[1], sys.argv[1:])
             """
         let hook = try HookUnderTest(through: ["/usr/bin/python3", "-c", script], in: temporary)
-        let program = try ProcessReference(hook.program.process)
+        let program = try ProcessHandle(hook.program.process)
         try hook.awaitReading()
         let end = try wait(for: program.descriptor.number, until: Deadline(milliseconds: 2500))
         try #require(end == 0, "it was killed")
@@ -143,7 +143,7 @@ import Testing
         // The starter has ended when the hook has reset what it has.
         #expect(try hook.program.wait() == .exited(0))
         let process = try #require(pid_t(String(decoding: try temporary.read("child"), as: UTF8.self)))
-        let child = try ProcessReference(process)
+        let child = try ProcessHandle(process)
         #expect(try child.isAlive())
         hook.say(#"{"id":"nobody","bundle":"/nowhere"}"#)
         #expect(try wait(for: child.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)

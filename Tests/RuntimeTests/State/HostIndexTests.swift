@@ -144,7 +144,7 @@ final class MemoryCounter: MonotonicCounter {
     @Test func isRewrapped() throws {
         try set(3, in: index())
         let other = try MasterKey(secret(2))
-        try index(KeyRing(other, previous: master)).rewrap()
+        try index(KeyRing(other, previous: master)).reencrypt()
         #expect(try generation(in: index(KeyRing(other))) == 3)
         _ = refusal { _ = try generation(in: index()) }
     }
@@ -222,7 +222,7 @@ final class MemoryCounter: MonotonicCounter {
         guard case .root(let root) = try second.load() else {
             throw Failure("cannot test", because: "there is no root")
         }
-        try index().remake([IndexEntry(stateID: "web", uuid: uuid, generation: 2)])
+        try index().rebuild([IndexEntry(stateID: "web", uuid: uuid, generation: 2)])
         let error = #expect(throws: Failure.self) { try second.commit((root.epoch, root.sequence), .init()) }
         #expect(error?.why.contains("made it anew meanwhile") == true)
         unlink("\(temporary.path)/index/index")
@@ -236,8 +236,8 @@ final class MemoryCounter: MonotonicCounter {
             mkdir("\(temporary.path)/index/\(name)", 0o700)
         }
         for name in ["tree.+7", "journal.08"] { try temporary.write("index/\(name)", [1]) }
-        try index().rewrap()
-        try index().remake([IndexEntry(stateID: "web", uuid: uuid, generation: 4)])
+        try index().reencrypt()
+        try index().rebuild([IndexEntry(stateID: "web", uuid: uuid, generation: 4)])
         #expect(try generation(in: index()) == 4)
         #expect(temporary.exists("index/tree.+7") && temporary.exists("index/journal.08"))
     }
@@ -310,7 +310,7 @@ final class MemoryCounter: MonotonicCounter {
     @Test func aCounterWithoutAnIndexIsReplacedOnDemand() throws {
         _ = try counter.define()
         #expect(throws: Failure.self) { try set(3, in: index(counter: counter)) }
-        try index(counter: counter).remake([])
+        try index(counter: counter).rebuild([])
         try set(3, in: index(counter: counter))
     }
 
@@ -319,8 +319,8 @@ final class MemoryCounter: MonotonicCounter {
         let earlier = file
         try set(4, in: index(counter: counter))
         try put(earlier)
-        try index(counter: counter).remake([IndexEntry(stateID: "db", uuid: uuid, generation: 9)])
-        let entries = try index(counter: counter).peek()
+        try index(counter: counter).rebuild([IndexEntry(stateID: "db", uuid: uuid, generation: 9)])
+        let entries = try index(counter: counter).snapshot()
         #expect(entries.keys.sorted() == ["db"])
         #expect(entries["db"]?.generation == 9)
     }

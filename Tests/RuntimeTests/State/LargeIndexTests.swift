@@ -32,7 +32,7 @@ import Testing
     /// Each record is found, also after many changes of some, removals and additions, in one pass and alone.
     @Test func everyRecordIsFound() throws {
         let size = 3000
-        try index().remake((0..<size).map { Self.entry($0) })
+        try index().rebuild((0..<size).map { Self.entry($0) })
         var expected: [String: IndexEntry] = [:]
         for number in 0..<size { expected["state-\(number)"] = Self.entry(number) }
         var generator = SeededGenerator(seed: 5)
@@ -49,9 +49,9 @@ import Testing
                 }
             }
         }
-        #expect(try index().peek() == expected)
+        #expect(try index().snapshot() == expected)
         for number in 0..<size + 500 {
-            #expect(try index().peek("state-\(number)") == expected["state-\(number)"])
+            #expect(try index().entry("state-\(number)") == expected["state-\(number)"])
         }
         // What was put into the tree is no longer in the journal.
         #expect(try openIndex().root.base > 0)
@@ -73,15 +73,15 @@ import Testing
         for entry in entries {
             try index().transact { (records) throws(Failure) in try records.set(entry) }
         }
-        try index().rewrap()
-        for entry in entries { #expect(try index().peek(StateName.encoded(entry.stateID)) == entry) }
+        try index().reencrypt()
+        for entry in entries { #expect(try index().entry(StateDirectoryName.encoded(entry.stateID)) == entry) }
         var tooLong = entries[0]
         tooLong.bundle = String(repeating: "b", count: 20_000)
         let error = #expect(throws: Failure.self) {
             try index().transact { (records) throws(Failure) in try records.set(tooLong) }
         }
         #expect(error?.why.contains("more than 15360") == true)
-        #expect(try index().peek(StateName.encoded(tooLong.stateID)) == entries[0])
+        #expect(try index().entry(StateDirectoryName.encoded(tooLong.stateID)) == entries[0])
     }
 
     /// Bytes and flushes of one change, and of what comes now and then, do not grow with what is not changed.
@@ -91,7 +91,7 @@ import Testing
             _ = try openOwnDirectory("\(temporary.path)/index")
             let disk = try RecordingDisk(in: temporary.path)
             let index = try index(disk: disk)
-            try index.remake((0..<size).map { Self.entry($0) })
+            try index.rebuild((0..<size).map { Self.entry($0) })
             func change(_ number: Int) throws -> (flushes: Int, written: Int) {
                 let start = disk.recording.events.count
                 try index.transact { (records) throws(Failure) in
@@ -117,7 +117,7 @@ import Testing
 
     /// Many users at once, each with an open index of its own, as processes have: no change is lost, and none is done twice.
     @Test func manyAtOnceLoseNothing() throws {
-        try index().remake((0..<100).map { Self.entry($0) })
+        try index().rebuild((0..<100).map { Self.entry($0) })
         let path = temporary.path
         let ring = KeyRing(master)
         final class Worker: @unchecked Sendable {
@@ -150,7 +150,7 @@ import Testing
         }
         for thread in threads { while !thread.isFinished { usleep(1000) } }
         #expect(workers.compactMap(\.failure) == [])
-        let entries = try index().peek()
+        let entries = try index().snapshot()
         #expect(entries.count == 100)
         #expect(entries.values.reduce(0) { $0 + $1.generation } == 100 + 2 * 8 * 60)
         #expect(entries["state-99"]?.generation == 1 + 8 * 60)
@@ -159,7 +159,7 @@ import Testing
     /// A list goes on while what it reads is changed twice over, and finds everything that is there all the time.
     @Test func aListIsWholeWhileOthersChangeTheIndex() throws {
         let size = 2000
-        try index().remake((0..<size).map { Self.entry($0) })
+        try index().rebuild((0..<size).map { Self.entry($0) })
         var found: Set<String> = []
         var told = 0
         try index().each { (entry) throws(Failure) in
@@ -173,7 +173,7 @@ import Testing
                         try records.update("state-\(number * 31 % size)") { $0.generation += UInt64(round + 1) }
                     }
                 }
-                try index().rewrap()
+                try index().reencrypt()
             }
         }
         #expect(found.count == size)
@@ -188,12 +188,12 @@ import Testing
             path: "\(fixture.path)/index",
             keys: KeyRing(MasterKey(secret(1)))
         )
-        let name = try StateName.encoded(FormatTests.stateID)
+        let name = try StateDirectoryName.encoded(FormatTests.stateID)
         let known = try #require(try index.transact { (records) throws(Failure) in try records.entry(name) })
         #expect(known.stateID == FormatTests.stateID && known.bundle == "/var/lib/bundles/web")
         try index.transact { (records) throws(Failure) in try records.update(name) { $0.generation += 1 } }
         #expect(try fixture.temporary.read("index/index") != before)
-        #expect(try index.peek(name)?.generation == known.generation + 1)
+        #expect(try index.entry(name)?.generation == known.generation + 1)
         #expect(try entries(of: fixture.temporary.directory("index"), "").contains("tree.1"))
     }
 }

@@ -16,7 +16,7 @@ import Testing
 
     /// This process as the container's init: it is alive.
     func user(_ container: String = "web") throws -> StateUser {
-        StateUser(containerID: container, initProcess: try ProcessIdentity(of: getpid()), supervisor: getpid())
+        StateUser(containerID: container, initProcess: try ProcessID(of: getpid()), supervisor: getpid())
     }
 
     func repository(_ keys: KeyRing) throws(Failure) -> StateRepository {
@@ -36,15 +36,15 @@ import Testing
         _ stateID: String = "web",
         for user: StateUser? = nil,
         with key: MasterKey? = nil,
-        patience: Int = 30_000
+        timeout: Int = 30_000
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
-        let nobody = ProcessIdentity(process: pid_t.max, startTime: 0)
+        let nobody = ProcessID(process: pid_t.max, startTime: 0)
         let ownUser = StateUser(containerID: "web", initProcess: nobody, supervisor: getpid())
         return try StateStore.open(
             stateID,
             in: repository(KeyRing(key ?? master)),
             for: user ?? ownUser,
-            until: Deadline(milliseconds: patience)
+            until: Deadline(milliseconds: timeout)
         )
     }
 
@@ -58,10 +58,10 @@ import Testing
         try open(stateID).payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) }
     }
 
-    func refusal(_ stateID: String = "web", with key: MasterKey? = nil, patience: Int = 30_000) throws -> String {
+    func refusal(_ stateID: String = "web", with key: MasterKey? = nil, timeout: Int = 30_000) throws -> String {
         let before = snapshot()
         do throws(Failure) {
-            _ = try open(stateID, with: key, patience: patience)
+            _ = try open(stateID, with: key, timeout: timeout)
             Issue.record("the state was accepted")
             return ""
         } catch {
@@ -116,7 +116,7 @@ import Testing
                 in: repository(KeyRing(master)),
                 for: StateUser(
                     containerID: "web",
-                    initProcess: ProcessIdentity(process: pid_t.max, startTime: 0),
+                    initProcess: ProcessID(process: pid_t.max, startTime: 0),
                     supervisor: getpid()
                 ),
                 until: Deadline(milliseconds: 30_000)
@@ -318,12 +318,12 @@ import Testing
 
     @Test func aUserWhoseContainerIsDeadIsWaitedFor() throws {
         let child = try RunningProgram(ProgramLaunch("/bin/true", ["true"]))
-        let identity = try ProcessIdentity(of: child.process)
+        let identity = try ProcessID(of: child.process)
         _ = try child.wait()
         let dead = StateUser(containerID: "first", initProcess: identity, supervisor: 1)
         let first = try open(for: dead).store
         // It does not let go before the deadline, which is what the error shows: it was not refused at once.
-        #expect(try refusal(patience: 200).contains("container \"first\" uses it"))
+        #expect(try refusal(timeout: 200).contains("container \"first\" uses it"))
         withExtendedLifetime(first) {}
     }
 }

@@ -24,7 +24,7 @@ import Testing
         return header + (try SHA256.digest(header).prefix(16)) + file[size...]
     }
 
-    func opening(_ file: [UInt8], with opener: ExportOpener? = nil) -> String {
+    func opening(_ file: [UInt8], with opener: ExportCredential? = nil) -> String {
         words { () throws(Failure) in
             _ = try StateExport.open(file, with: opener ?? .passphrase(passphrase), path: "/x")
         }
@@ -40,7 +40,8 @@ import Testing
             let file = Array(try #require(Data(base64Encoded: String(fields[1]))))
             let pem = "-----BEGIN PRIVATE KEY-----\n\(fields[2])\n-----END PRIVATE KEY-----\n"
             let opener =
-                fields[2] == "-" ? ExportOpener.passphrase(passphrase) : .identity(privateKeyPEM: try secretText(pem))
+                fields[2] == "-"
+                ? ExportCredential.passphrase(passphrase) : .identity(privateKeyPEM: try secretText(pem))
             let state = try StateExport.open(file, with: opener, path: "")
             #expect(state.stateID == "web")
             #expect(plain(state.permanent) == Array("seeds of a TPM".utf8))
@@ -79,8 +80,8 @@ import Testing
     @Test func refusesEveryForgedHeader() throws {
         let locked = try StateExport.seal(state(), with: .passphrase(passphrase), scrypt: StateExportTests.cheap)
         let addressed = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey("p256")))
-        let identity = ExportOpener.identity(privateKeyPEM: try keys.privateKey("p256"))
-        for (file, opener) in [(locked, ExportOpener.passphrase(passphrase)), (addressed, identity)] {
+        let identity = ExportCredential.identity(privateKeyPEM: try keys.privateKey("p256"))
+        for (file, opener) in [(locked, ExportCredential.passphrase(passphrase)), (addressed, identity)] {
             let (_, size) = try ExportHeader.parse(file, "")
             for index in 0..<(size - 16) * 8 {
                 let forgery = try forged(file) { $0[index / 8] ^= 1 << (index % 8) }
@@ -127,7 +128,7 @@ import Testing
     @Test func refusesEphemeralKeysThatAreNone() throws {
         for name in ["x25519", "p256"] {
             let file = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey(name)))
-            let identity = ExportOpener.identity(privateKeyPEM: try keys.privateKey(name))
+            let identity = ExportCredential.identity(privateKeyPEM: try keys.privateKey(name))
             let (_, size) = try ExportHeader.parse(file, "")
             let point = (size - 16 - 4 - 32)..<(size - 16 - 4)
             let zero = try forged(file) { $0.replaceSubrange(point, with: [UInt8](repeating: 0, count: 32)) }

@@ -69,7 +69,7 @@ struct ExportKeys {
 
     func opening(with pem: [UInt8]) throws -> String {
         let file = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey("p256")))
-        let opener = ExportOpener.identity(
+        let opener = ExportCredential.identity(
             privateKeyPEM: pem.isEmpty ? try SecretBytes(capacity: 1) : try secretCopy(of: pem)
         )
         return words { () throws(Failure) in _ = try StateExport.open(file, with: opener, path: "") }
@@ -139,7 +139,7 @@ struct ExportKeys {
             for index in 0..<identity.count * 8 {
                 var damaged = identity
                 damaged[index / 8] ^= 1 << (index % 8)
-                let opener = ExportOpener.identity(privateKeyPEM: try secretCopy(of: damaged))
+                let opener = ExportCredential.identity(privateKeyPEM: try secretCopy(of: damaged))
                 // Some bits are those of padding, or of the public key that a private key repeats.
                 if let opened = try? StateExport.open(file, with: opener, path: "") {
                     #expect(plain(opened.permanent) == seeds)

@@ -9,7 +9,7 @@ final class SWTPMUnderTest {
     let temporary: TemporaryDirectory
     private let process: RunningProgram
     private var device: CInt
-    private var isReaped = false
+    private var hasBeenReaped = false
 
     /// Starts it on a directory in the temporary one, which is made where it is missing.
     ///
@@ -17,7 +17,7 @@ final class SWTPMUnderTest {
     init(_ directory: String, in temporary: TemporaryDirectory, key: String? = nil, store: String? = nil) throws {
         let program = "/usr/bin/swtpm"
         guard access(program, X_OK) == 0 else {
-            throw Failure("cannot run \(program)", because: "it is not installed", remedy: "make dependencies")
+            throw Failure("cannot run \(program)", because: "it is not installed", hint: "make dependencies")
         }
         self.temporary = temporary
         _ = try temporary.directory(directory)
@@ -36,7 +36,7 @@ final class SWTPMUnderTest {
 
     deinit {
         if device >= 0 { close(device) }
-        if !isReaped {
+        if !hasBeenReaped {
             process.kill()
             _ = try? process.wait()
         }
@@ -68,7 +68,7 @@ final class SWTPMUnderTest {
     func stop() throws {
         close(device)
         device = -1
-        isReaped = true
+        hasBeenReaped = true
         try #require(try process.wait() == .exited(0))
     }
 

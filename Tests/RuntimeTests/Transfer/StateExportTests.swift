@@ -30,7 +30,7 @@ import Testing
     @Test(arguments: ["x25519", "p256", "p384", "ecparam", "compressed"])
     func aPrivateKeyOpensWhatWasSealedForIt(name: String) throws {
         let file = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey(name)))
-        let opener = ExportOpener.identity(privateKeyPEM: try keys.privateKey(name))
+        let opener = ExportCredential.identity(privateKeyPEM: try keys.privateKey(name))
         let opened = try StateExport.open(file, with: opener, path: "")
         #expect(opened.stateID == "web")
         #expect(plain(opened.permanent) == seeds)
@@ -38,7 +38,7 @@ import Testing
 
     @Test func theFormOfAPublicKeyDoesNotMatter() throws {
         let file = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey("compressed")))
-        let opener = ExportOpener.identity(privateKeyPEM: try keys.privateKey("p256"))
+        let opener = ExportCredential.identity(privateKeyPEM: try keys.privateKey("p256"))
         #expect(plain(try StateExport.open(file, with: opener, path: "").permanent) == seeds)
     }
 
@@ -119,7 +119,7 @@ import Testing
     @Test func saysForWhomItWasMade() throws {
         for (one, other) in [("x25519", "other"), ("x25519", "p256"), ("p256", "x25519"), ("p384", "p256")] {
             let file = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey(one)))
-            let opener = ExportOpener.identity(privateKeyPEM: try keys.privateKey(other))
+            let opener = ExportCredential.identity(privateKeyPEM: try keys.privateKey(other))
             let text = words { () throws(Failure) in _ = try StateExport.open(file, with: opener, path: "/x") }
             let (wanted, given) = (try keys.fingerprint(one), try keys.fingerprint(other))
             #expect(text.contains("it was made for the key \(wanted), not for \(given)"))
@@ -127,7 +127,7 @@ import Testing
     }
 
     @Test func saysWhichKindOfOpenerItTakes() throws {
-        let identity = ExportOpener.identity(privateKeyPEM: try keys.privateKey("x25519"))
+        let identity = ExportCredential.identity(privateKeyPEM: try keys.privateKey("x25519"))
         let locked = try StateExport.seal(state(), with: .passphrase(passphrase), scrypt: Self.cheap)
         let addressed = try StateExport.seal(state(), with: .recipient(publicKeyPEM: keys.publicKey("x25519")))
         #expect(
@@ -140,7 +140,7 @@ import Testing
     @Test(arguments: ["passphrase", "x25519"])
     func refusesEveryTruncationAndEveryFlippedBit(protection: String) throws {
         let file: [UInt8]
-        let opener: ExportOpener
+        let opener: ExportCredential
         if protection == "passphrase" {
             file = try StateExport.seal(state(), with: .passphrase(passphrase), scrypt: Self.cheap)
             opener = .passphrase(passphrase)

@@ -73,7 +73,7 @@ enum OwnStates {
         let path = temporary.path
         let user = StateUser(
             containerID: "transfer",
-            initProcess: ProcessIdentity(process: pid_t.max, startTime: 0),
+            initProcess: ProcessID(process: pid_t.max, startTime: 0),
             supervisor: getpid()
         )
         let keys = KeyRing(try MasterKey(secret(1)))

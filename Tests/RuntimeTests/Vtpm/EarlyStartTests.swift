@@ -16,7 +16,7 @@ struct EarlyStartTests {
     private struct Waiting: ~Copyable {
         let hook: Channel
         let supervisor: RunningProgram
-        let worker: ProcessReference
+        let worker: ProcessHandle
 
         init() throws {
             let pair = try Channel.pair(near: "hook", far: "supervisor")
@@ -24,7 +24,7 @@ struct EarlyStartTests {
             var launch = ProgramLaunch(path, [path, VTPMUnderTest.program("vtpm-worker")])
             launch.passed = [pair.far.descriptor.number]
             let supervisor = try RunningProgram(launch)
-            let worker = try ProcessReference(try Self.child(of: supervisor.process))
+            let worker = try ProcessHandle(try Self.child(of: supervisor.process))
             self.supervisor = supervisor
             self.hook = pair.near
             self.worker = worker

@@ -37,8 +37,8 @@ import Testing
             poll(nil, 0, 200)
         }
         #expect(try tpm.status().health == .failed)
-        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureAnswer) }
-        #expect(try ProcessReference(tpm.supervisor.process).isAlive())
+        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureResponse) }
+        #expect(try ProcessHandle(tpm.supervisor.process).isAlive())
         // Nobody has hung up.
         #expect(try wait(for: tpm.device, 0, until: Deadline(milliseconds: 0)) == 0)
         #expect(temporary.exists("run/lease-web"))
@@ -56,7 +56,7 @@ import Testing
     @Test func aContainerThatStopsInTimeIsAnOrdinaryStop() throws {
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
-        let worker = try ProcessReference(tpm.worker)
+        let worker = try ProcessHandle(tpm.worker)
         kill(tpm.supervisor.process, SIGTERM)
         #expect(try tpm.transmit(getRandom).count == 20)
         #expect(try tpm.stop() == .exited(0))

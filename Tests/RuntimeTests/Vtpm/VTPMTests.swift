@@ -93,10 +93,10 @@ import Testing
         // The hook's channel and that client's are closed a moment later.
         let descriptors = try settledDescriptors(of: tpm.supervisor.process)
         kill(tpm.worker, SIGKILL)
-        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureAnswer) }
+        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureResponse) }
         // Its channel and its pidfd are gone with it.
         #expect(try ProcessUsage(of: tpm.supervisor.process).descriptors == descriptors - 2)
-        #expect(try tpm.transmit(extendPCR7) == failureAnswer)
+        #expect(try tpm.transmit(extendPCR7) == failureResponse)
         let status = try tpm.status()
         #expect(status.health == .failed)
         #expect(status.reason.contains("signal 9"), "\(status.reason)")
@@ -118,10 +118,10 @@ import Testing
 
     @Test func aDeadSupervisorIsAFailedTPM() throws {
         let tpm = try start()
-        let worker = try ProcessReference(tpm.worker)
+        let worker = try ProcessHandle(tpm.worker)
         tpm.supervisor.kill()
         _ = try tpm.reap()
-        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.transmit(getRandom) == failureResponse)
         #expect(try worker.isAlive())
         tpm.initProcess.kill()
         #expect(try wait(for: worker.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
@@ -133,7 +133,7 @@ import Testing
         // The file cannot be made: a directory has its name.
         _ = try temporary.directory("states/web/state.new")
         #expect(try tpm.tool("tpm2_nvdefine -Q 0x1500001 -C o -s 7").status != .exited(0))
-        #expect(try tpm.transmit(getRandom) == failureAnswer)
+        #expect(try tpm.transmit(getRandom) == failureResponse)
         #expect(try tpm.status().health == .failed)
         #expect(try tpm.status().generation == generation)
         try tpm.stop()
@@ -145,7 +145,7 @@ import Testing
 
     @Test func nothingIsLeftWhenTheInitDies() throws {
         let tpm = try start()
-        let worker = try ProcessReference(tpm.worker)
+        let worker = try ProcessHandle(tpm.worker)
         #expect(try tpm.stop() == .exited(0))
         #expect(try !worker.isAlive())
         #expect(try entries(of: temporary.directory("run"), "") == [])
@@ -194,7 +194,7 @@ import Testing
     /// The states that the host's index knows.
     private func entriesOfIndex() throws -> [String] {
         let keys = KeyRing(try MasterKey(secret(1)))
-        return try HostIndex(in: temporary.directory("index"), path: "", keys: keys).peek().keys.sorted()
+        return try HostIndex(in: temporary.directory("index"), path: "", keys: keys).snapshot().keys.sorted()
     }
 
     /// A name is another container's as soon as that one has made its directory.
@@ -439,7 +439,7 @@ import Testing
             var answer = [UInt8](repeating: 0, count: 64)
             try #require(try wait(for: other.number, until: Deadline(milliseconds: 60_000)) != 0)
             #expect(recv(other.number, &answer, answer.count, 0) == 10)
-            #expect(Array(answer.prefix(10)) == failureAnswer)
+            #expect(Array(answer.prefix(10)) == failureResponse)
         }
     }
 }

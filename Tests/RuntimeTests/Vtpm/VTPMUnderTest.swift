@@ -19,7 +19,7 @@ final class VTPMUnderTest {
     private(set) var worker: pid_t = 0
     /// The libtpms that the supervisor has told of.
     private(set) var library: LibraryVersion?
-    private var isReaped = false
+    private var hasBeenReaped = false
 
     /// Starts a supervisor and gives it its orders.
     ///
@@ -39,10 +39,10 @@ final class VTPMUnderTest {
         starter: [String] = []
     ) throws {
         self.temporary = temporary
-        leaseName = try "lease-\(StateName.encoded(stateID))"
+        leaseName = try "lease-\(StateDirectoryName.encoded(stateID))"
         let runDirectory = try temporary.directory("run")
         initProcess = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
-        let reference = try ProcessReference(initProcess.process)
+        let reference = try ProcessHandle(initProcess.process)
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let program = Self.program("vtpm-supervisor")
         let arguments = [worker ?? Self.program("vtpm-worker")]
@@ -65,7 +65,7 @@ final class VTPMUnderTest {
             containerID: "container-\(stateID)",
             bundle: temporary.path,
             leaseName: leaseName,
-            initProcess: try ProcessIdentity(of: initProcess.process)
+            initProcess: try ProcessID(of: initProcess.process)
         )
         let given = [runDirectory.number, reference.descriptor.number]
         if isEphemeral {
@@ -81,7 +81,7 @@ final class VTPMUnderTest {
     deinit {
         initProcess.kill()
         _ = try? initProcess.wait()
-        if !isReaped {
+        if !hasBeenReaped {
             supervisor.kill()
             _ = try? supervisor.wait()
         }
@@ -171,9 +171,9 @@ final class VTPMUnderTest {
     }
 
     func reap() throws -> WaitStatus {
-        let reference = try ProcessReference(supervisor.process)
+        let reference = try ProcessHandle(supervisor.process)
         try #require(try wait(for: reference.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
-        isReaped = true
+        hasBeenReaped = true
         return try supervisor.wait()
     }
 
@@ -195,4 +195,4 @@ let extendPCR7: [UInt8] =
     [0x80, 0x02, 0, 0, 0, 65, 0, 0, 0x01, 0x82, 0, 0, 0, 7, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]
     + [0, 0, 0, 1, 0, 0x0b] + [UInt8](repeating: 1, count: 32)
 /// TPM_RC_FAILURE.
-let failureAnswer: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01]
+let failureResponse: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01]

@@ -25,7 +25,7 @@ import Testing
         launch.passed = [pair.far.descriptor.number]
         worker = RunningProgram(try WorkerNamespace.start(launch))
         channel = pair.near
-        let itself = try ProcessReference(getpid())
+        let itself = try ProcessHandle(getpid())
         let user = try WorkerUser(of: worker.process).number
         try channel.send(WorkerRequest.confine(user: user), descriptors: [itself.descriptor.number])
         try #require(try hear() == .confined)
@@ -80,9 +80,9 @@ import Testing
         try #require(send(device, command, command.count, 0) == command.count)
         guard try channel.receive(into: buffer) != nil else { throw Failure("no", because: "store") }
         try channel.send(WorkerRequest.refused)
-        #expect(answer(on: device) == failureAnswer)
+        #expect(answer(on: device) == failureResponse)
         try #require(send(device, getRandom, getRandom.count, 0) == getRandom.count)
-        #expect(answer(on: device) == failureAnswer)
+        #expect(answer(on: device) == failureResponse)
         close(device)
         _ = try worker.wait()
     }

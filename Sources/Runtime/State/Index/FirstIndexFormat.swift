@@ -46,7 +46,7 @@ struct FirstIndexFormat: Equatable {
                 let generation = body.read(UInt64.self), let lastUse = body.read(UInt64.self),
                 let bundle = body.readText(), let renamedTo = body.readText()
             else { return nil }
-            entries[try StateName.encoded(stateID)] = IndexEntry(
+            entries[try StateDirectoryName.encoded(stateID)] = IndexEntry(
                 stateID: stateID,
                 uuid: uuid,
                 generation: generation,
@@ -57,7 +57,7 @@ struct FirstIndexFormat: Equatable {
         }
         // Later versions find out by the new name that a state is being renamed to it.
         for entry in entries.values where !entry.renamedTo.isEmpty {
-            let name = try StateName.encoded(entry.renamedTo)
+            let name = try StateDirectoryName.encoded(entry.renamedTo)
             var target =
                 entries[name] ?? IndexEntry(stateID: entry.renamedTo, uuid: entry.uuid, generation: 0)
             target.renamedFrom = entry.stateID

@@ -23,7 +23,7 @@ public final class HostIndex {
     }
 
     /// How long to wait for others, in milliseconds.
-    static let patience = 30_000
+    static let timeout = 30_000
 
     package let path: String
     let directory: Descriptor
@@ -180,7 +180,7 @@ public final class HostIndex {
     }
 
     /// Writes it anew under the current key.
-    public func rewrap() throws(Failure) {
+    public func reencrypt() throws(Failure) {
         let confirmed = try confirmCounter()
         let rootLock = try lockRoot()
         let lock = try lockContents()
@@ -199,12 +199,12 @@ public final class HostIndex {
     }
 
     /// Makes a new index in place of whatever is there, bound to a new counter if there is to be one.
-    public func remake(_ entries: [IndexEntry]) throws(Failure) {
+    public func rebuild(_ entries: [IndexEntry]) throws(Failure) {
         let rootLock = try lockRoot()
         let lock = try lockContents()
         if let counter, try counter.exists() { try counter.remove() }
         var whole = FirstIndexFormat()
-        for entry in entries { whole.entries[try StateName.encoded(entry.stateID)] = entry }
+        for entry in entries { whole.entries[try StateDirectoryName.encoded(entry.stateID)] = entry }
         try build(whole, keyID: newKeyID)
         withExtendedLifetime(rootLock) {}
         withExtendedLifetime(lock) {}
@@ -260,7 +260,7 @@ public final class HostIndex {
         Failure(
             "cannot write the index \(path)",
             because: "somebody has made it anew meanwhile, without this change",
-            remedy: "vtpmctl state verify"
+            hint: "vtpmctl state verify"
         )
     }
 
@@ -269,17 +269,17 @@ public final class HostIndex {
         Failure(
             "cannot load the index \(path)",
             because: "it is missing, and there are states that it should know",
-            remedy: "restore it from a backup, or have all states accepted as they are: vtpmctl state accept --all"
+            hint: "restore it from a backup, or have all states accepted as they are: vtpmctl state accept --all"
         )
     }
 
     // MARK: - Locks
 
     func lockContents() throws(Failure) -> FileLock {
-        try FileLock(Self.lockName, in: directory, until: Deadline(milliseconds: Self.patience), "the index")
+        try FileLock(Self.lockName, in: directory, until: Deadline(milliseconds: Self.timeout), "the index")
     }
 
     func lockRoot() throws(Failure) -> FileLock {
-        try FileLock(Self.rootLockName, in: directory, until: Deadline(milliseconds: Self.patience), "the index's root")
+        try FileLock(Self.rootLockName, in: directory, until: Deadline(milliseconds: Self.timeout), "the index's root")
     }
 }

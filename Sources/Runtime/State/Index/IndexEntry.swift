@@ -156,7 +156,7 @@ extension IndexEntry {
                 throw Failure(
                     "cannot load the record of the state \"\(String(stateID.unicodeScalars.prefix(64)))\"",
                     because: "it holds items that this version does not know",
-                    remedy: "upgrade"
+                    hint: "upgrade"
                 )
             }
             others.append(item)

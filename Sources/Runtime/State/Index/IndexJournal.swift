@@ -44,7 +44,7 @@ struct IndexJournal {
     /// Throws a ``Failure`` if one is missing or damaged that the root vouches for.
     init(parsing file: [UInt8], root: IndexRoot, key: IndexKey, path: String) throws(Failure) {
         func damaged(_ why: String = "its journal is damaged") -> Failure {
-            Failure("cannot load the index \(path)", because: why, remedy: "restore all of its files from a backup")
+            Failure("cannot load the index \(path)", because: why, hint: "restore all of its files from a backup")
         }
         guard file.count >= Self.size else { throw damaged("its journal is truncated") }
         guard file.count == Self.size else { throw damaged() }
@@ -96,7 +96,7 @@ struct IndexJournal {
                 guard let length = reader.read(UInt32.self), let record = reader.read(count: Int(length)),
                     let entry = try IndexEntry(decoding: record)
                 else { return nil }
-                changes.append(IndexChange(name: try StateName.encoded(entry.stateID), entry: entry))
+                changes.append(IndexChange(name: try StateDirectoryName.encoded(entry.stateID), entry: entry))
             case 0:
                 guard let name = reader.readText() else { return nil }
                 changes.append(IndexChange(name: name, entry: nil))

@@ -14,7 +14,7 @@ extension HostIndex {
     /// What is remembered of one state, without a look at the counter: for lists.
     ///
     /// Returns nil if nothing is.
-    public func peek(_ name: String) throws(Failure) -> IndexEntry? {
+    public func entry(_ name: String) throws(Failure) -> IndexEntry? {
         let lock = try lockContents()
         defer { withExtendedLifetime(lock) {} }
         switch try load() {
@@ -84,9 +84,9 @@ extension HostIndex {
     }
 
     /// All records, by the names of the states' directories.
-    public func peek() throws(Failure) -> [String: IndexEntry] {
+    public func snapshot() throws(Failure) -> [String: IndexEntry] {
         var all: [String: IndexEntry] = [:]
-        try each { (entry) throws(Failure) in all[try StateName.encoded(entry.stateID)] = entry }
+        try each { (entry) throws(Failure) in all[try StateDirectoryName.encoded(entry.stateID)] = entry }
         return all
     }
 }

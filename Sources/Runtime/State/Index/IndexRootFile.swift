@@ -179,14 +179,14 @@ extension HostIndex {
 
     private func confirm(_ identity: [UInt8], _ expected: UInt64) throws(Failure) -> Bool {
         let what = "cannot trust the index \(path)"
-        let remedy = "if that is meant, have all states accepted as they are: vtpmctl state accept --all"
+        let hint = "if that is meant, have all states accepted as they are: vtpmctl state accept --all"
         switch (identity.isEmpty, counter) {
         case (true, nil): return false
         case (false, nil):
             throw Failure(
                 what,
                 because: "it is bound to the host TPM's counter, and the configuration says that there is none",
-                remedy: remedy
+                hint: hint
             )
         case (true, .some(let counter)):
             guard try !counter.exists() else {
@@ -194,7 +194,7 @@ extension HostIndex {
                     what,
                     because: "the host's TPM has a counter of ours and the index is not bound to it: "
                         + "it is another host's or an earlier one",
-                    remedy: remedy
+                    hint: hint
                 )
             }
             // It is bound when it is written, which it has to be now.
@@ -209,7 +209,7 @@ extension HostIndex {
                         ? "it belongs to counter value \(expected), and the host's TPM is at \(value): "
                             + "an earlier one was put back"
                         : "it belongs to counter value \(expected), and the host's TPM is at \(value) only",
-                    remedy: remedy
+                    hint: hint
                 )
             }
             // The crash came between the two, perhaps before the file was synced: it must not fall behind the counter.

@@ -20,7 +20,7 @@ package struct IndexTransaction {
 
     /// Remembers a state, under the name of its directory.
     package mutating func set(_ entry: IndexEntry) throws(Failure) {
-        let name = try StateName.encoded(entry.stateID)
+        let name = try StateDirectoryName.encoded(entry.stateID)
         guard try self.entry(name) != entry else { return }
         changes.removeAll { $0.name == name }
         changes.append(IndexChange(name: name, entry: entry))

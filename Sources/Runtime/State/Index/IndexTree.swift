@@ -27,7 +27,7 @@ struct IndexTree: ~Copyable {
         let damaged = Failure(
             "cannot load the index \(path)",
             because: "its tree is damaged",
-            remedy: "restore all of its files from a backup"
+            hint: "restore all of its files from a backup"
         )
         let bytes = try file.readAll(count: Int(reference.length), at: reference.offset, path)
         guard bytes.count == Int(reference.length), try SHA256.digest(bytes) == reference.digest,

@@ -43,7 +43,7 @@ final class OpenIndex {
             throw Failure(
                 "cannot load the index \(path)",
                 because: "its file \(name) is missing",
-                remedy: "restore all of its files from a backup"
+                hint: "restore all of its files from a backup"
             )
         }
     }
@@ -59,7 +59,7 @@ final class OpenIndex {
     static func decode(_ record: [UInt8], _ name: String? = nil) throws(Failure) -> IndexEntry {
         let damaged = Failure("cannot load the host's index", because: "a record in it is damaged")
         guard let entry = try IndexEntry(decoding: record) else { throw damaged }
-        if let name { guard try StateName.encoded(entry.stateID) == name else { throw damaged } }
+        if let name { guard try StateDirectoryName.encoded(entry.stateID) == name else { throw damaged } }
         return entry
     }
 

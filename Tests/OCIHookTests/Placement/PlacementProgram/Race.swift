@@ -10,7 +10,7 @@ import VTPMProxy
 /// container refused, or its two nodes must be where they belong.
 struct Race: ~Copyable {
     private let root: String
-    private let container: ProcessReference
+    private let container: ProcessHandle
     private let privateMountPoint: String
     private let victim: String
     private var generator: Generator
@@ -25,7 +25,7 @@ struct Race: ~Copyable {
         victim: String,
         seed: UInt64
     ) throws(Failure) {
-        let process = try ProcessReference(container)
+        let process = try ProcessHandle(container)
         let enter = ["nsenter", "--target", "\(container)", "--mount"]
         let racers = [
             try RacerProcess(program, [program, "swap-dev", "\(root)/.."]),

@@ -28,10 +28,10 @@ do throws(Failure) {
     switch argument(1) {
     case "examine":
         let group = arguments.count > 4 ? argument(4) : nil
-        let id = try Placement.examine(ProcessReference(number(3)), rootPath: argument(2), group: group)
+        let id = try Placement.examine(ProcessHandle(number(3)), rootPath: argument(2), group: group)
         print("examined", id.map(String.init) ?? "")
     case "place":
-        let container = try ProcessReference(number(3))
+        let container = try ProcessHandle(number(3))
         try Placement.examine(container, rootPath: argument(2))
         try Placement.place(
             devices,

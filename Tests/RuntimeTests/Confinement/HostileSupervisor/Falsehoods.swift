@@ -34,13 +34,13 @@ enum Falsehoods {
         do throws(Failure) {
             try deceive()
             switch what {
-            case "believes what a process is": _ = try ProcessIdentity(of: getpid())
+            case "believes what a process is": _ = try ProcessID(of: getpid())
             case "believes that its score is set": try Hardening.setOutOfMemoryScore(0)
             case "believes that a worker is locked": _ = try WorkerInspection.hasLockedMemory(getpid())
             case "believes that a worker is confined":
                 guard let user = WorkerUser(WorkerUser.first + 1) else { return 3 }
                 try WorkerInspection.require(getpid(), confinedAs: user)
-            case "believes where it is": _ = try Installation.current()
+            case "believes where it is": _ = try HostPaths.current()
             case "believes that a worker has its namespace":
                 _ = try WorkerNamespace.start(ProgramLaunch("/bin/true", ["true"])).wait()
             case "believes where its lease is":

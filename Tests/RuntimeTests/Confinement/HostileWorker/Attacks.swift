@@ -88,42 +88,42 @@ struct Attack {
     ]
 
     /// Each of these makes the supervisor end the worker, which waits for that.
-    static let insolent: [Attack] = [
-        insolence("stores a state without end", "the worker sent more than \(WorkerReply.stateLimit) bytes") {
+    static let protocolViolations: [Attack] = [
+        violation("stores a state without end", "the worker sent more than \(WorkerReply.stateLimit) bytes") {
             let chunk = [UInt8](repeating: 0x55, count: Channel.chunkSize)
             for _ in 0..<64 { tell(WorkerReply.Kind.state.rawValue, chunk) }
         },
-        insolence("speaks out of turn", "its worker sent message \(WorkerReply.Kind.confined.rawValue) out of turn") {
+        violation("speaks out of turn", "its worker sent message \(WorkerReply.Kind.confined.rawValue) out of turn") {
             tell(WorkerReply.Kind.confined.rawValue, [])
         },
-        insolence("says something unknown", "its worker sent message 255 out of turn") { tell(0xff, [1, 2, 3]) },
-        insolence("sends more than a message may have", "a message is longer than any that it may send") {
+        violation("says something unknown", "its worker sent message 255 out of turn") { tell(0xff, [1, 2, 3]) },
+        violation("sends more than a message may have", "a message is longer than any that it may send") {
             tell(WorkerReply.Kind.state.rawValue, [UInt8](repeating: 0, count: 100_000))
         },
-        insolence("sends a message without a kind", "its worker ended with signal \(SIGKILL)") { transmit([]) },
-        insolence("sends descriptors", "its worker sent message 255 out of turn") {
+        violation("sends a message without a kind", "its worker ended with signal \(SIGKILL)") { transmit([]) },
+        violation("sends descriptors", "its worker sent message 255 out of turn") {
             tell(0xff, [], descriptors: [channel, channel, channel, channel])
         },
-        insolence("sends more descriptors than a message may have", "a message is longer than any that it may send") {
+        violation("sends more descriptors than a message may have", "a message is longer than any that it may send") {
             tell(0xff, [], descriptors: [CInt](repeating: channel, count: 64))
         },
-        insolence("says at length that it failed", "cannot serve: AAAA") {
+        violation("says at length that it failed", "cannot serve: AAAA") {
             let words = Array("cannot serve: ".utf8) + [UInt8](repeating: 65, count: 32_000)
             tell(WorkerReply.Kind.failure.rawValue, words)
         },
-        insolence("says that it failed in bytes that are no text", "cannot keep the vTPM: \u{fffd}\u{fffd}") {
+        violation("says that it failed in bytes that are no text", "cannot keep the vTPM: \u{fffd}\u{fffd}") {
             tell(WorkerReply.Kind.failure.rawValue, [UInt8](repeating: 0xff, count: 32_000))
         },
-        insolence("says that it failed in one character", "cannot keep the vTPM: e\u{301}\u{301}") {
+        violation("says that it failed in one character", "cannot keep the vTPM: e\u{301}\u{301}") {
             tell(WorkerReply.Kind.failure.rawValue, Array(("e" + String(repeating: "\u{301}", count: 16_000)).utf8))
         },
-        insolence("says that it failed in lines", "cannot keep the vTPM: one?two?") {
+        violation("says that it failed in lines", "cannot keep the vTPM: one?two?") {
             tell(WorkerReply.Kind.failure.rawValue, Array("one\ntwo\u{1b}".utf8))
         },
-        insolence("hangs up", "its worker ended with signal \(SIGKILL)") { close(channel) },
+        violation("hangs up", "its worker ended with signal \(SIGKILL)") { close(channel) },
     ]
 
-    private static func insolence(_ name: String, _ reason: String, _ run: @escaping @Sendable () -> Void) -> Attack {
+    private static func violation(_ name: String, _ reason: String, _ run: @escaping @Sendable () -> Void) -> Attack {
         Attack(name, reason: reason) {
             run()
             while true { poll(nil, 0, -1) }
@@ -131,7 +131,7 @@ struct Attack {
     }
 
     /// Each of these is not worth an answer, and harms nobody else.
-    static let greedy: [Attack] = [
+    static let resourceExhaustion: [Attack] = [
         Attack("takes all the memory that it can get") {
             var blocks: [UnsafeMutableRawPointer] = []
             blocks.reserveCapacity(1024)

@@ -16,7 +16,8 @@ struct Main {
     static let firstOrder = 0xa000
 
     static let orders: [(first: Int, attacks: [Attack])] = [
-        (firstOrder, Attack.deadly), (0xa100, Attack.insolent), (0xa200, Attack.greedy), (0xa300, [Attack.spin]),
+        (firstOrder, Attack.deadly), (0xa100, Attack.protocolViolations), (0xa200, Attack.resourceExhaustion),
+        (0xa300, [Attack.spin]),
     ]
 
     /// The first of the attempts, each answered with a code of ``refusedCode`` and the `errno`.

@@ -2,7 +2,7 @@ import Crypto
 import Platform
 
 /// The TPM, for one operation of ours, whose name all errors carry.
-struct CommandLink {
+struct TPMConnection {
     let transport: any TPMTransport
     /// What is being done: `cannot seal a secret with the host's TPM`.
     let what: String
@@ -12,23 +12,23 @@ struct CommandLink {
     /// How often a command is sent: with the pauses between, for about 12 seconds.
     static let tries = 16
 
-    func failure(_ why: String, remedy: String? = nil) -> Failure {
-        Failure(what, because: why, remedy: remedy)
+    func failure(_ why: String, hint: String? = nil) -> Failure {
+        Failure(what, because: why, hint: hint)
     }
 
-    /// An answer that no TPM gives.
+    /// A response that no TPM gives.
     func malformed(_ code: CommandCode) -> Failure {
         failure("\(code.name): the answer is not one of a TPM 2.0")
     }
 
-    func refused(_ code: CommandCode, _ answer: ResponseCode) -> Failure {
-        failure("\(code.name): \(answer)", remedy: answer.remedy)
+    func refused(_ code: CommandCode, _ response: ResponseCode) -> Failure {
+        failure("\(code.name): \(response)", hint: response.hint)
     }
 
-    /// Sends a command and returns the answer, once it was found to be whole and, in a session, to be genuine.
+    /// Sends a command and returns the response, once it was found to be whole and, in a session, to be genuine.
     ///
     /// An error of the TPM is thrown, except for those in `accepted`.
-    func run(_ command: Command, accepting accepted: [ResponseCode] = []) throws(Failure) -> Answer {
+    func run(_ command: Command, accepting accepted: [ResponseCode] = []) throws(Failure) -> Response {
         let bytes = try command.encoded()
         var tries = 1
         var backoff = Backoff(first: 40, limit: 1000)
@@ -49,49 +49,49 @@ struct CommandLink {
                 continue
             }
             guard accepted.contains(where: code.isSame) else { throw refused(command.code, code) }
-            return Answer(code: code)
+            return Response(code: code)
         }
     }
 
     /// Takes the answer to a command that succeeded apart: Part 1, 18.
-    private func parse(_ reader: inout ByteReader, tag: UInt16, to command: Command) throws(Failure) -> Answer {
+    private func parse(_ reader: inout ByteReader, tag: UInt16, to command: Command) throws(Failure) -> Response {
         let malformed = malformed(command.code)
-        var answer = Answer(code: .success)
+        var response = Response(code: .success)
         let hasSessions = if case .none = command.authorization { false } else { true }
         // The TPM answers a success with the command's own tag; another would leave the check below out.
         guard tag == (hasSessions ? StructureTag.sessions : StructureTag.noSessions) else { throw malformed }
         if command.returnsHandle {
             guard let handle = reader.read(UInt32.self) else { throw malformed }
-            answer.handle = handle
+            response.handle = handle
         }
         guard hasSessions else {
             guard let parameters = reader.read(count: reader.remaining) else { throw malformed }
-            answer.parameters = ByteReader(parameters)
-            return answer
+            response.parameters = ByteReader(parameters)
+            return response
         }
         guard let size = reader.read(UInt32.self), let parameters = reader.read(count: Int(size)),
-            let authorization = AnswerAuthorization(&reader), reader.remaining == 0
+            let authorization = ResponseAuthorization(&reader), reader.remaining == 0
         else { throw malformed }
-        answer.parameters = ByteReader(parameters)
+        response.parameters = ByteReader(parameters)
         switch command.authorization {
         case .none, .password:
             guard authorization.nonce.isEmpty, authorization.hmac.isEmpty else { throw malformed }
         case .session(let session, let attributes):
-            guard Session.nonceSizes.contains(authorization.nonce.count) else { throw malformed }
+            guard AuthSession.nonceSizes.contains(authorization.nonce.count) else { throw malformed }
             guard try session.accepts(authorization, parameterHash: parameterHash(parameters, of: command)) else {
                 throw failure(
                     "\(command.code.name): the answer's HMAC is wrong: something between this host and its TPM changed it"
                 )
             }
             if attributes.contains(.encrypt) {
-                guard let encrypted = answer.parameters.readSized() else { throw malformed }
-                answer.secret = try session.decrypt(encrypted)
+                guard let encrypted = response.parameters.readSized() else { throw malformed }
+                response.secret = try session.decrypt(encrypted)
             }
         }
-        return answer
+        return response
     }
 
-    /// The hash of an answer's parameters, rpHash. Part 1, 16.8
+    /// The hash of a response's parameters, rpHash. Part 1, 16.8
     private func parameterHash(_ parameters: [UInt8], of command: Command) throws(Failure) -> [UInt8] {
         var data = ByteWriter()
         data.write(ResponseCode.success.rawValue)
@@ -112,12 +112,12 @@ struct CommandLink {
 
     /// Begins a session whose secret only the TPM with this key can learn, and ends it in any case.
     func withSession<Result>(
-        _ kind: Session.Kind,
+        _ kind: AuthSession.Kind,
         _ key: StorageKey,
-        _ body: (Session) throws(Failure) -> Result
+        _ body: (AuthSession) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let salt = try SessionSalt(for: key)
-        let nonce = try Random.bytes(count: Session.nonceSize)
+        let nonce = try Random.bytes(count: AuthSession.nonceSize)
         var command = Command(.startAuthSession)
         command.handles = [.init(key.handle, name: key.name), .init(Handle.null)]
         command.parameters.write(sized: nonce)
@@ -126,24 +126,24 @@ struct CommandLink {
         // The symmetric algorithm of the parameter encryption, and the hash.
         for value in [Algorithm.aes, 128, Algorithm.cfb, Algorithm.sha256] { command.parameters.write(value) }
         command.returnsHandle = true
-        var answer = try run(command)
-        let handle = answer.handle
+        var response = try run(command)
+        let handle = response.handle
         guard Handle.sessionTypes.contains(Handle.type(of: handle)) else { throw malformed(command.code) }
         defer { flush(handle) }
-        guard let nonceTPM = answer.parameters.readSized(), Session.nonceSizes.contains(nonceTPM.count),
-            answer.parameters.remaining == 0
+        guard let nonceTPM = response.parameters.readSized(), AuthSession.nonceSizes.contains(nonceTPM.count),
+            response.parameters.remaining == 0
         else { throw malformed(command.code) }
-        return try body(Session(handle: handle, salt: salt.secret, nonceTPM: nonceTPM, nonceCaller: nonce))
+        return try body(AuthSession(handle: handle, salt: salt.secret, nonceTPM: nonceTPM, nonceCaller: nonce))
     }
 
     /// Hands over the handle of an object that a command has made, and removes it from the TPM's memory in any case.
     func withObject<Result>(
-        _ answer: Answer,
+        _ response: Response,
         madeBy code: CommandCode,
         _ body: (_ handle: UInt32) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        guard Handle.type(of: answer.handle) == Handle.transientType else { throw malformed(code) }
-        defer { flush(answer.handle) }
-        return try body(answer.handle)
+        guard Handle.type(of: response.handle) == Handle.transientType else { throw malformed(code) }
+        defer { flush(response.handle) }
+        return try body(response.handle)
     }
 }

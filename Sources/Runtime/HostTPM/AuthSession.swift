@@ -5,7 +5,7 @@ import Platform
 ///
 /// What is authorized through it has the empty authorization value, so that the session's key alone is the key of the
 /// HMACs and of the encryption.
-final class Session {
+final class AuthSession {
     /// TPM_SE. Part 2, 6.11
     enum Kind: UInt8 {
         case hmac = 0
@@ -32,7 +32,7 @@ final class Session {
     }
 
     /// Makes the nonce of the next command, so that no answer to an older one fits.
-    func beginCommand() throws(Failure) {
+    func rollNonce() throws(Failure) {
         nonceCaller = try Random.bytes(count: Self.nonceSize)
     }
 
@@ -42,7 +42,7 @@ final class Session {
         return try AES.encryptCFB(parameter, keyAndVector: key)
     }
 
-    /// Decrypts an answer's first parameter, once the answer was found to be genuine.
+    /// Decrypts a response's first parameter, once the response was found to be genuine.
     func decrypt(_ parameter: [UInt8]) throws(Failure) -> SecretBytes {
         let key = try parameterKey(newer: nonceTPM, older: nonceCaller)
         return try AES.decryptCFB(parameter, keyAndVector: key)
@@ -67,20 +67,20 @@ final class Session {
         return area.bytes
     }
 
-    /// Whether an answer is the TPM's, to the last command. Part 1, 19.6.3.2
-    func accepts(_ answer: AnswerAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
+    /// Whether a response is the TPM's, to the last command. Part 1, 19.6.3.2
+    func accepts(_ response: ResponseAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
         let expected = try HMACSHA256.tag(
             key: key,
-            parameterHash + answer.nonce + nonceCaller + [answer.attributes]
+            parameterHash + response.nonce + nonceCaller + [response.attributes]
         )
-        guard HMACSHA256.areEqual(expected, answer.hmac) else { return false }
-        nonceTPM = answer.nonce
+        guard HMACSHA256.areEqual(expected, response.hmac) else { return false }
+        nonceTPM = response.nonce
         return true
     }
 }
 
-/// An answer's authorization area: TPMS_AUTH_RESPONSE. Part 2, 10.13.3
-struct AnswerAuthorization {
+/// A response's authorization area: TPMS_AUTH_RESPONSE. Part 2, 10.13.3
+struct ResponseAuthorization {
     let nonce: [UInt8]
     let attributes: UInt8
     let hmac: [UInt8]

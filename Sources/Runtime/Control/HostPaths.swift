@@ -2,7 +2,7 @@ import Glibc
 import Platform
 
 /// Where things are on a host.
-public struct Installation: Sendable {
+public struct HostPaths: Sendable {
     /// A directory for each state.
     public var states = "/var/lib/container-vtpm/states"
     /// The directory of the host's index.
@@ -17,9 +17,9 @@ public struct Installation: Sendable {
     public var programs: String
 
     /// The usual places, with our programs beside the one that is running.
-    public static func current() throws(Failure) -> Installation {
+    public static func current() throws(Failure) -> HostPaths {
         let path = try Procfs().link("self/exe")
-        return Installation(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
+        return HostPaths(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
     }
 
     /// The same below another directory and with programs elsewhere, for tests.

@@ -2,7 +2,7 @@ import Crypto
 import Platform
 
 /// Names of state directories.
-public enum StateName {
+public enum StateDirectoryName {
     /// The longest state ID, in bytes of UTF-8.
     public static let identifierLimit = 4096
 

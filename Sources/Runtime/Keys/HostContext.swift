@@ -8,7 +8,7 @@ import RuntimeState
 /// What the hook and `vtpmctl` open first: the directories of the states and the index, and the keys.
 ///
 /// Whoever opens it holds the lock of the keys, shared: nobody changes them meanwhile.
-public final class HostStore {
+public final class HostContext {
     /// The directory of the states.
     public let states: Descriptor
     /// The directory of the index.
@@ -17,11 +17,11 @@ public final class HostStore {
     public let keys: KeyRing
     /// The counter that the index is bound to.
     public let counter: PersistentStorage.HostCounter?
-    private let installation: Installation
+    private let installation: HostPaths
 
     /// Opens it, with the keys that the configuration names; where there has never been anything, a key is made.
     public init(
-        _ installation: Installation,
+        _ installation: HostPaths,
         _ configuration: Configuration,
         credentialsDirectory: String?
     ) throws(Failure) {
@@ -39,7 +39,7 @@ public final class HostStore {
                     handle: configuration.rollback.nvIndex
                 )
             }
-        let keychain = Keychain(
+        let keychain = MasterKeyProvider(
             configuration,
             keysPath: installation.keys,
             credentialsDirectory: credentialsDirectory
@@ -52,7 +52,7 @@ public final class HostStore {
     }
 
     /// Whether the host has ever had a state.
-    public static func isUsed(_ installation: Installation) throws(Failure) -> Bool {
+    public static func isUsed(_ installation: HostPaths) throws(Failure) -> Bool {
         try !StateRepository.isUnused(
             states: openOwnDirectory(installation.states),
             indexDirectory: openOwnDirectory(installation.index)
@@ -60,7 +60,7 @@ public final class HostStore {
     }
 
     /// Throws where the host's index needs another key than this one.
-    public static func requireKey(_ key: MasterKey, _ installation: Installation) throws(Failure) {
+    public static func requireKey(_ key: MasterKey, _ installation: HostPaths) throws(Failure) {
         let index = try HostIndex(
             in: openOwnDirectory(installation.index),
             path: installation.index,
@@ -82,7 +82,7 @@ public final class HostStore {
 
     /// Runs `body` with the lock for one rotation at a time; throws if there is another.
     public static func withRotationLock(
-        _ installation: Installation,
+        _ installation: HostPaths,
         _ body: () throws(Failure) -> Void
     ) throws(Failure) {
         let lock = try FileLock(
@@ -96,7 +96,7 @@ public final class HostStore {
 
     /// Runs `body` with the lock of the keys, as ``lockKeys(_:shared:)`` takes it.
     public static func withKeysLock<Result>(
-        _ installation: Installation,
+        _ installation: HostPaths,
         shared: Bool,
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -107,11 +107,11 @@ public final class HostStore {
     }
 
     /// Takes the lock of the keys: shared while they are used, alone to change them.
-    public static func lockKeys(_ installation: Installation, shared: Bool) throws(Failure) -> FileLock {
+    public static func lockKeys(_ installation: HostPaths, shared: Bool) throws(Failure) -> FileLock {
         try FileLock(
             directory: openOwnDirectory(installation.leases),
             shared: shared,
-            until: Deadline(milliseconds: Keychain.patience),
+            until: Deadline(milliseconds: MasterKeyProvider.timeout),
             "the master keys"
         )
     }

@@ -4,12 +4,12 @@ import RuntimeControl
 import RuntimeState
 
 /// The master keys of a host, as the configuration says.
-public struct Keychain {
+public struct MasterKeyProvider {
     private let source: KeySource
     private let next: KeySource?
 
     /// How long to wait for others who use or change the keys, in milliseconds.
-    public static let patience = 60_000
+    public static let timeout = 60_000
 
     /// The keys of a configuration.
     ///
@@ -57,7 +57,7 @@ public struct Keychain {
             throw Failure(
                 "cannot load the master key \(file.path)",
                 because: "it is missing, and the states on this host need it",
-                remedy: "restore the file from a backup"
+                hint: "restore the file from a backup"
             )
         }
         return KeyRing(try source.make(in: file))
@@ -78,7 +78,7 @@ public struct Keychain {
             throw Failure(
                 "cannot change the master key",
                 because: "\(source.description) gives it, and the configuration names no other",
-                remedy: "add the table [key.next] to the configuration"
+                hint: "add the table [key.next] to the configuration"
             )
         }
     }
@@ -93,7 +93,7 @@ public struct Keychain {
             throw Failure(
                 "cannot give up the old master key",
                 because: "another rotation has begun",
-                remedy: "run vtpmctl key rotate again"
+                hint: "run vtpmctl key rotate again"
             )
         }
         if next != nil {
@@ -138,7 +138,7 @@ public struct Keychain {
             throw Failure(
                 "cannot load the master keys",
                 because: "a rotation to \(path) has not ended, and the configuration asks for another",
-                remedy: "take [key.next] out of the configuration, and run vtpmctl key rotate"
+                hint: "take [key.next] out of the configuration, and run vtpmctl key rotate"
             )
         }
         return try next.load()

@@ -1,7 +1,7 @@
 import Platform
 
 /// Where a running vTPM's state goes.
-public protocol StateKeeper: AnyObject {
+public protocol StateSink: AnyObject {
     /// How often the state was written.
     var generation: UInt64 { get }
     /// Takes a new state in; when it returns, the state is as safe as it will ever be.
@@ -13,7 +13,7 @@ public protocol StateKeeper: AnyObject {
 }
 
 /// The state of a vTPM that lives in memory alone, that of its worker: nothing is ever written.
-public final class EphemeralStore: StateKeeper {
+public final class InMemoryStore: StateSink {
     public private(set) var generation: UInt64 = 0
 
     /// Starts with nothing written.
