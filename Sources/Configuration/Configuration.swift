@@ -14,7 +14,7 @@ public struct Configuration: Equatable, Sendable {
     public var device = Device()
     /// `[key]`: where the master key comes from.
     public var key = Key.file(path: Key.standardFile)
-    /// `[key.next]`: the master key that `vtpmctl key rotate` goes to; nothing where no rotation is prepared.
+    /// `[key.next]`: the master key that `vtpmctl key rotate` goes to; nil if no rotation is prepared.
     public var nextKey: Key?
     /// `[host-tpm]`: the host's own TPM.
     public var hostTPM = HostTPM()
@@ -132,7 +132,7 @@ public struct Configuration: Equatable, Sendable {
 
     /// The host's own TPM.
     public struct HostTPM: Equatable, Sendable {
-        /// `device`: its absolute path; nothing where it is to be found.
+        /// `device`: its absolute path; nil if it is to be found.
         public var device: String?
         /// `pcrs`: the PCRs that a sealed key is bound to, as `PCRSelection` has them.
         public var pcrs = "sha256:0-4,6-14"

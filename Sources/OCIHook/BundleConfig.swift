@@ -9,7 +9,7 @@ public struct BundleFile: Sendable {
     /// What it says.
     public let config: BundleConfig
     let content: [UInt8]
-    /// When it was changed last, by this host's clock; nothing where another clock may have counted.
+    /// When it was changed last, by this host's clock; nil if another clock may have counted.
     let lastChange: timespec?
 }
 
@@ -105,7 +105,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         return path.hasPrefix("/") ? path : "\(bundle)/\(path)"
     }
 
-    /// How many seconds the runtime gives a program that creates something as its hook; nothing where it waits without end.
+    /// How many seconds the runtime gives a program that creates something as its hook; nil if it waits without end.
     ///
     /// Of several the shortest counts.
     func timeout(ofHook program: String) -> Int? {

@@ -77,7 +77,7 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     }
 }
 
-/// A text; nothing where a member of this name is something else, as one that the specification does not know may be.
+/// A text; nil if a member of this name is something else, as one that the specification does not know may be.
 struct OptionalText: Decodable, Equatable, Sendable {
     let value: String?
 

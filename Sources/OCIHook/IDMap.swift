@@ -34,7 +34,7 @@ struct IDMap: Equatable, Sendable {
     /// Whether it is that of the host's own namespace, which maps each ID to itself.
     var isInitial: Bool { extents == [Extent(containerID: 0, hostID: 0, size: UInt32.max)] }
 
-    /// The host's ID for one of the container's; nothing where it has none.
+    /// The host's ID for one of the container's; nil if it has none.
     func hostID(of id: UInt32) -> UInt32? {
         // 2^32 - 1 is no ID but "leave it as it is" for chown(2).
         for extent in extents where id >= extent.containerID && id - extent.containerID < extent.size {

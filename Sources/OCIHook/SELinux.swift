@@ -12,7 +12,7 @@ struct SELinuxPolicy: Sendable {
     /// The file system's magic number. linux/magic.h, SELINUX_MAGIC
     private static let magic = 0xf97c_ff8c
 
-    /// The policy in force; nothing where SELinux is off, or no policy has been loaded.
+    /// The policy in force; nil if SELinux is off, or no policy has been loaded.
     ///
     /// Until one is, each process has the label `kernel`. selinux(8), is_selinux_enabled(3)
     static func current(
@@ -109,7 +109,7 @@ struct AccessVector: Equatable, Sendable {
 /// The hook is another domain than the container, and its tmpfs has another label than the container's `/dev`: neither what
 /// it may do nor what its nodes would be labelled says anything about the container.
 struct SELinuxAccess: Sendable {
-    /// The label of the container's process; nothing where the policy alone decides what it will be.
+    /// The label of the container's process; nil if the policy alone decides what it will be.
     let process: String?
     /// The label that the runtime gives to what it mounts for the container, and the hook to the nodes.
     let nodeLabel: String?

@@ -16,7 +16,7 @@ public enum StateIdentity: Equatable, Sendable {
     /// None: the TPM is gone when the container stops.
     case ephemeral
 
-    /// The state's ID; nothing where there is no state.
+    /// The state's ID; nil if there is no state.
     var stateID: String? { if case .persistent(let stateID, _) = self { stateID } else { nil } }
 
     /// Decides it from what the runtime and the bundle say of the container and from what the operator allows.

@@ -45,7 +45,7 @@ public struct ByteReader {
     /// How many bytes are left.
     public var remaining: Int { bytes.count - offset }
 
-    /// The next integer, of at most 64 bits, or nothing where too few bytes are left.
+    /// The next integer, of at most 64 bits, or nil if too few bytes are left.
     @inlinable
     public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) -> Value? {
         precondition(Value.bitWidth <= 64)
@@ -62,14 +62,14 @@ public struct ByteReader {
         return value
     }
 
-    /// The next bytes, or nothing where too few are left.
+    /// The next bytes, or nil if too few are left.
     public mutating func read(count: Int) -> [UInt8]? {
         guard count >= 0, remaining >= count else { return nil }
         defer { offset += count }
         return Array(bytes[offset..<offset + count])
     }
 
-    /// The next text, or nothing where its length goes past the end or it is not UTF-8.
+    /// The next text, or nil if its length goes past the end or it is not UTF-8.
     public mutating func readText() -> String? {
         guard let count = read(UInt32.self), let raw = read(count: Int(count)) else { return nil }
         return String(validating: raw, as: UTF8.self)

@@ -52,7 +52,7 @@ public enum Hardening {
     /// Sets how readily the kernel's out-of-memory killer takes a process, this one if none is named, whatever the engine
     /// had set.
     ///
-    /// The score goes from -1000 (never) to 1000 (first). Returns false where it stays as it was: lowering it takes
+    /// The score goes from -1000 (never) to 1000 (first). Returns false if it stays as it was: lowering it takes
     /// CAP_SYS_RESOURCE. A TPM whose worker is killed fails closed, so that this is no reason to have none. proc(5),
     /// `/proc/PID/oom_score_adj`
     @discardableResult

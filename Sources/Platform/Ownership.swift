@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 extension Descriptor {
-    /// What one entry of a directory is, a link itself; nothing where it is not there. fstatat(2)
+    /// What one entry of a directory is, a link itself; nil if it is not there. fstatat(2)
     public borrowing func status(of entry: String, _ name: String) throws(Failure) -> stat? {
         var status = stat()
         let number = self.number

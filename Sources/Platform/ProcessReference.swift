@@ -51,7 +51,7 @@ public struct ProcessID: Equatable, Sendable {
         self.init(process: process, startTime: try Procfs().startTime(of: process))
     }
 
-    /// Refers to the process if it is the same one and still running; nothing where it is gone.
+    /// Refers to the process if it is the same one and still running; nil if it is gone.
     public func reference() throws(Failure) -> ProcessHandle? {
         do {
             let reference = try ProcessHandle(process)

@@ -6,7 +6,7 @@ public enum StandardError {
     /// How long a full pipe is waited for, in milliseconds.
     private static let timeout = 1000
 
-    /// Writes one line; nothing where nobody takes it.
+    /// Writes one line, and does nothing if nobody takes it.
     ///
     /// A pipe that is ready takes PIPE_BUF bytes at once. pipe(7) The log has the line as well.
     public static func write(_ line: String) {

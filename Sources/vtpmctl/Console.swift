@@ -17,7 +17,7 @@ struct HostOptions: ParsableArguments {
         try .current()
     }
 
-    /// Opens what the host has, while nobody changes its keys; nothing where it has never had a state.
+    /// Opens what the host has, while nobody changes its keys; nil if it has never had a state.
     func withRepository<Result>(
         _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result? {

@@ -93,7 +93,7 @@ struct List: ParsableCommand {
         }
     }
 
-    /// Asks the supervisor; nothing where it is gone or does not answer.
+    /// Asks the supervisor; nil if it is gone or does not answer.
     private func status(in directory: borrowing Descriptor) -> VTPMStatus? {
         do throws(Failure) {
             let channel = try ControlSocket.connect(in: directory)

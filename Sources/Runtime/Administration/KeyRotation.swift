@@ -153,7 +153,7 @@ public struct KeyRotation {
         return .done(.atRest)
     }
 
-    /// Has the supervisor that uses a state write it again; false where it cannot be reached yet, or any more.
+    /// Has the supervisor that uses a state write it again; false if it cannot be reached yet, or any more.
     private func tell(_ user: StateUser) throws(Failure) -> Bool {
         guard let run = try? Descriptor.open(leases, .directory) else { return false }
         for name in try Leases.names(in: run) {

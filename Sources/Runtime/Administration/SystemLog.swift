@@ -86,7 +86,7 @@ public struct SystemLog {
         return sources
     }
 
-    /// What a source holds; nothing where it is not there.
+    /// What a source holds; nil if it is not there.
     private func read(_ source: Source) throws(Failure) -> [UInt8]? {
         switch source {
         case .journal(let program): return try readJournal(program)

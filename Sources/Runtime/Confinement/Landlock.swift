@@ -35,7 +35,7 @@ package struct Landlock: ~Copyable {
     private let ruleset: Descriptor
     private let handled: Access
 
-    /// Denies everything, once it is enforced; nil where the kernel has no Landlock, or was started without it.
+    /// Denies everything, once it is enforced; nil if the kernel has no Landlock, or was started without it.
     package init?(denying scope: Scope) throws(Failure) {
         let version = clinux_landlock_version()
         guard version >= 1 else {

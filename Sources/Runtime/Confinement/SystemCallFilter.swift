@@ -199,7 +199,7 @@ final class CompiledFilter {
         }
     }
 
-    /// The number of a call on this machine, a negative one where it has none; nothing where libseccomp does not know it.
+    /// The number of a call on this machine, a negative one where it has none; nil if libseccomp does not know it.
     static func number(of call: String) -> CInt? {
         let number = seccomp_syscall_resolve_name(call)
         return number == __NR_SCMP_ERROR ? nil : number

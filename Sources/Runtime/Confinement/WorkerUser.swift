@@ -22,7 +22,7 @@ public struct WorkerUser: Equatable, Sendable {
         self.number = Self.first + number
     }
 
-    /// The user that the supervisor named; nil where it is outside the range.
+    /// The user that the supervisor named; nil if it is outside the range.
     public init?(_ number: UInt32) {
         guard number > Self.first, number < Self.first + 1 << 22 else { return nil }
         self.number = number

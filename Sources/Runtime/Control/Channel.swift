@@ -133,7 +133,7 @@ public final class Channel: Sendable {
 
     /// Receives one message into a buffer of ``messageLimit`` bytes.
     ///
-    /// Returns nothing when the other end is closed. It waits without end; poll first where that matters.
+    /// Returns nil if the other end is closed. It waits without end; poll first where that matters.
     public func receive(into buffer: ScratchBuffer) throws(Failure) -> Message? {
         precondition(buffer.size >= Self.messageLimit)
         let number = descriptor.number

@@ -52,7 +52,7 @@ public enum ControlSocket {
         return Channel(owning: socket, peer: "supervisor")
     }
 
-    /// Accepts one connection, from root alone; nothing where there is none or the peer is somebody else.
+    /// Accepts one connection, from root alone; nil if there is none or the peer is somebody else.
     public static func accept(from listener: borrowing Descriptor) throws(Failure) -> Channel? {
         let number = listener.number
         let connection: Descriptor

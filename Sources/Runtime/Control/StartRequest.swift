@@ -87,7 +87,7 @@ public struct StartRequest: Equatable, Sendable {
 public struct PersistentStorage: Equatable, Sendable {
     /// Names the TPM's state.
     public var stateID: String
-    /// What an older version named it; nothing where that is the same.
+    /// What an older version named it; nil if that is the same.
     public var formerStateID: String?
     /// The path of the states directory, for errors.
     public var statesPath: String
@@ -95,7 +95,7 @@ public struct PersistentStorage: Equatable, Sendable {
     public var indexPath: String
     /// How many keys follow: the current one and, during a rotation, the one before it.
     public var keyCount: UInt8
-    /// The counter that the index is bound to; nothing where it is bound to none.
+    /// The counter that the index is bound to; nil if it is bound to none.
     public var counter: HostCounter?
     /// How long the state is kept after its last use, in seconds; nil if until somebody removes it.
     public var keptFor: UInt64?

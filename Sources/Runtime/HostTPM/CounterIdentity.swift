@@ -20,7 +20,7 @@ public struct CounterIdentity: Equatable, Sendable {
         self.storageKeyName = key.name
     }
 
-    /// Reads what ``write(to:)`` wrote; nothing where it is not that.
+    /// Reads what ``write(to:)`` wrote; nil if it is not that.
     public init?(_ reader: inout ByteReader) {
         guard let index = reader.read(UInt32.self), Handle.type(of: index) == Handle.nvType,
             let name = reader.readSized(), isEntityName(name),

@@ -77,7 +77,7 @@ extension HostTPM {
 }
 
 extension TPMConnection {
-    /// What the TPM says about an index, or nothing where it has none.
+    /// What the TPM says about an index, or nil if it has none.
     ///
     /// Not authenticated: a lie about it makes the HMAC of what follows a wrong one.
     fileprivate func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {

@@ -1,7 +1,7 @@
 import Platform
 
 extension TPMConnection {
-    /// The storage key at a handle, or nothing where there is none.
+    /// The storage key at a handle, or nil if there is none.
     private func storageKey(at handle: UInt32) throws(Failure) -> StorageKey? {
         var command = Command(.readPublic)
         command.handles = [.init(handle)]

@@ -10,7 +10,7 @@ extension ByteWriter {
 }
 
 extension ByteReader {
-    /// The contents of a TPM2B, or nothing where its size goes past the end.
+    /// The contents of a TPM2B, or nil if its size goes past the end.
     mutating func readSized() -> [UInt8]? {
         guard let count = read(UInt16.self) else { return nil }
         return read(count: Int(count))

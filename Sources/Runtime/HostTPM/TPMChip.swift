@@ -72,7 +72,7 @@ struct TPMChip {
         }
     }
 
-    /// A file's only line, or nothing where there is no such file, or the chip has just gone.
+    /// A file's only line, or nil if there is no such file, or the chip has just gone.
     private static func line(_ path: String) throws(Failure) -> String? {
         do {
             let text = String(decoding: try Descriptor.open(path, .read).readAll(limit: 4096, path), as: UTF8.self)

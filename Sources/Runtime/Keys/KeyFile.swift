@@ -15,7 +15,7 @@ struct KeyFile {
 
     private var what: String { "cannot load the master key \(path)" }
 
-    /// Its contents; nothing where there is no such file.
+    /// Its contents; nil if there is no such file.
     func read() throws(Failure) -> SecretBytes? {
         let file: Descriptor
         do {
@@ -65,7 +65,7 @@ struct KeyFile {
     /// Makes it.
     ///
     /// It is written under another name and then linked, so that it is never seen half-written and never replaces
-    /// another. Returns false where another process was faster: that one's file is the host's.
+    /// another. Returns false if another process was faster: that one's file is the host's.
     func create(_ content: SecretBytes) throws(Failure) -> Bool {
         let directory = try openOwnDirectory(parent)
         let temporary = try write(content, in: directory)

@@ -17,7 +17,7 @@ struct KeySource {
     let credentialsDirectory: String?
     let disk: any Disk
 
-    /// The key; nothing where it has not been made yet.
+    /// The key; nil if it has not been made yet.
     func load() throws(Failure) -> MasterKey? {
         switch key {
         case .file, .hostTPM: return try file.flatMap { (file) throws(Failure) in try load(from: file) }
@@ -68,7 +68,7 @@ struct KeySource {
         return try MasterKey(HostTPM.open(configured: hostTPM.device).unseal(sealed))
     }
 
-    /// Where it keeps the key; nothing where it gets it from elsewhere.
+    /// Where it keeps the key; nil if it gets it from elsewhere.
     var file: KeyFile? {
         switch key {
         case .file(let path): KeyFile(path: path, disk: disk)

@@ -130,7 +130,7 @@ public struct MasterKeyProvider {
         }
     }
 
-    /// The key that a rotation is going to; nothing where there is none.
+    /// The key that a rotation is going to; nil if there is none.
     private func pendingKey() throws(Failure) -> MasterKey? {
         let unfinished = try source.nextFile.flatMap { (file) throws(Failure) in try source.load(from: file) }
         guard let next else { return unfinished }

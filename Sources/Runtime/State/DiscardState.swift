@@ -27,7 +27,7 @@ public struct MadeState: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Reads ``encoded``; nil where it is something else.
+    /// Reads ``encoded``; nil if it is something else.
     public init?(_ bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let uuid = reader.read(count: StateFile.uuidSize), let stateID = reader.readText(),

@@ -17,7 +17,7 @@ public struct KeyRing {
     /// The keys, the current one first.
     public var all: [MasterKey] { [current] + (previous.map { [$0] } ?? []) }
 
-    /// The key with this id; nothing where it is not here.
+    /// The key with this id; nil if it is not here.
     package func key(_ id: [UInt8]) -> MasterKey? { all.first { $0.id == id } }
 
     /// The instance's key of a state that is to be that of `stateID`.

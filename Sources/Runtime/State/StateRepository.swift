@@ -48,7 +48,7 @@ public final class StateRepository {
     /// The path of a state's directory, for errors.
     package func path(of name: String) -> String { "\(path)/\(name)" }
 
-    /// Opens a state's directory; nothing where there is none.
+    /// Opens a state's directory; nil if there is none.
     package func open(_ name: String) throws(Failure) -> Descriptor? {
         do {
             let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)

@@ -156,7 +156,7 @@ package final class WorkerLink {
         }
     }
 
-    /// Kills it, and reaps it; nothing where that was done already.
+    /// Kills it, and reaps it; nil if that was done already.
     package func end() throws(Failure) -> WaitStatus? {
         switch child.take() {
         case .none: nil

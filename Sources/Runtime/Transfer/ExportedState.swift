@@ -22,7 +22,7 @@ public struct ExportedState {
         self.permanent = permanent
     }
 
-    /// Why an export cannot hold it; nothing where it can.
+    /// Why an export cannot hold it; nil if it can.
     var misfit: String? {
         if stateID.isEmpty { return "its ID is empty" }
         if stateID.utf8.count > Self.stateIDLimit { return "its ID has more than \(Self.stateIDLimit) bytes" }

@@ -78,7 +78,7 @@ public final class Worker {
         return initProcess
     }
 
-    /// Receives the state of an existing TPM; nothing where one is to be manufactured.
+    /// Receives the state of an existing TPM; nil if one is to be manufactured.
     private func receiveState() throws(Failure) -> SecretBytes? {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
@@ -100,7 +100,7 @@ public final class Worker {
         return state
     }
 
-    /// Waits for the device; nothing where the container was not created after all, or the TPM is to be shut down again:
+    /// Waits for the device; nil if the container was not created after all, or the TPM is to be shut down again:
     /// a state that is imported is tried out so.
     private func receiveDevice(_ engine: TPMEngine) throws(Failure) -> Descriptor? {
         guard var message = try channel.receive(into: buffer) else { return nil }
