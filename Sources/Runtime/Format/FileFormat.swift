@@ -102,13 +102,10 @@ public struct FileHeader {
     /// Each way to be wrong has its own words. A check without a key is no protection against somebody who writes another:
     /// the fields are to be read with the same care.
     public init(_ format: FileFormat, parsing file: [UInt8], _ what: String) throws(Failure) {
-        guard format.magic.starts(with: file.prefix(format.magic.count)) else {
-            throw format.failure(what, "it is not \(format.name)")
-        }
         var reader = ByteReader(file)
-        guard reader.read(count: format.magic.count) != nil, let version = reader.read(UInt16.self) else {
-            throw format.truncated(what)
-        }
+        guard let magic = reader.read(count: format.magic.count) else { throw format.truncated(what) }
+        guard magic == format.magic else { throw format.failure(what, "it is not \(format.name)") }
+        guard let version = reader.read(UInt16.self) else { throw format.truncated(what) }
         guard version <= format.version else {
             throw Failure(
                 what,

@@ -31,6 +31,7 @@ import Testing
             "openat": "where the host's TPM is the counter", "access": "the same", "faccessat": "the same (arm64)",
             "fstat": "the same", "newfstatat": "the same", "fstatfs": "the same",
             "getdents64": "the same: `/sys/class/tpm` is listed",
+            "fcntl": "the same: fdopendir(3) asks how a directory is open",
             "geteuid": "where a control client is not root",
             "pread64": "where one record of the index is read", "pwrite64": "where one is written",
             "fdatasync": "the same", "ftruncate": "where one is taken back",

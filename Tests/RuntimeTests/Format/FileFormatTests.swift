@@ -56,7 +56,7 @@ import Testing
             #expect(words(file, Array(whole[..<count])) == "cannot read it: it is truncated (make another)")
         }
         #expect(words(file, whole + [0]) == "cannot read it: it is damaged (make another)")
-        #expect(words(file, Array("CVTPMXY".utf8)) == "cannot read it: it is not a test (make another)")
+        #expect(words(file, Array("CVTPMXY\n".utf8)) == "cannot read it: it is not a test (make another)")
         for (format, reason) in [(file, "it is damaged"), (header, "its header is damaged")] {
             let bytes = try format.encode(fields("some text"))
             func changed(_ index: Int, _ value: UInt8) -> String {
