@@ -56,7 +56,7 @@ struct Inherited {
     }
 }
 
-/// A program that has inherited everything that can be bad, each of which is named in `Platform/Inheritance.swift`.
+/// A program that has inherited everything that can be bad, each of which is named in `Platform/Process/Inheritance.swift`.
 enum BadStarter {
     /// Starts the rest of its arguments in its own place.
     ///
