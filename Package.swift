@@ -94,7 +94,7 @@ let package = Package(
         library(
             "RuntimeLease",
             path: "Runtime/Lease",
-            ["Crypto", "Platform", "RuntimeControl", "RuntimeState", "CLinux"]
+            ["Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeState", "CLinux"]
         ),
         library(
             "RuntimeHostTPM",
@@ -210,7 +210,10 @@ let package = Package(
         // `make bench`: the same program measures this project and what it is compared with.
         .executableTarget(
             name: "vtpm-bench",
-            dependencies: ["Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeState", "CLinux"],
+            dependencies: [
+                "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease", "RuntimeState",
+                "CLinux",
+            ],
             path: "Bench/Driver",
             swiftSettings: strict
         ),

@@ -2,6 +2,8 @@ import CLinux
 import Glibc
 import Platform
 import RuntimeAdministration
+import RuntimeControl
+import RuntimeLease
 import RuntimeState
 
 /// What a start, a stop, a list and a look for orphans cost on a host with many states, beside one with few.
@@ -58,13 +60,58 @@ struct AmongMany {
             let tpm = try Side.ours.start("among-\(round)", in: place, for: initProcess)
             let started = now()
             let usage = try Procfs.usage(of: tpm.processes)
+            let listing = try list("among-\(round)", place, initProcess, tpm.processes)
             let stopping = now()
             try tpm.stop()
             let stopped = now()
             output.write("among many", "start, \(state) state", name, unit: "ms", [milliseconds(started - begin)])
             output.write("among many", "stop, \(state) state", name, unit: "ms", [milliseconds(stopped - stopping)])
+            output.write("among many", "list, \(state) state", name, unit: "ms", [listing])
             output.write("among many", "PSS, \(state) state", name, unit: "KiB", [Double(usage.proportional)])
         }
+    }
+
+    /// How long `vtpmctl list` takes, in milliseconds, in a mount namespace where this host is at the usual places.
+    private func list(
+        _ name: String,
+        _ place: Place,
+        _ initProcess: FakeInit,
+        _ processes: [pid_t]
+    ) throws(Failure) -> Double {
+        let run = try Descriptor.open("\(place.directory)/run", .directory)
+        guard let lease = try OpenLease.open(name, in: run) else {
+            throw Failure("cannot measure a list", because: "the vTPM has no lease")
+        }
+        try lease.write(
+            Lease(
+                containerID: name,
+                bundle: place.directory,
+                stateID: name,
+                initProcess: initProcess.identity,
+                supervisor: ProcessID(of: processes[0]),
+                worker: ProcessID(of: processes[1]),
+                library: nil,
+                tpmNumber: 0,
+                tpm: "10:224",
+                tpmrm: "254:65536"
+            )
+        )
+        let script = """
+            mount -t tmpfs bench /run
+            mount -t tmpfs bench /var/lib
+            mkdir /run/container-vtpm /var/lib/container-vtpm
+            mount --bind '\(place.directory)/run' /run/container-vtpm
+            mount --bind '\(place.directory)' /var/lib/container-vtpm
+            '\(place.programs)/vtpmctl' list | grep --quiet '^\(name) .* serving'
+            """
+        let begin = now()
+        let shell = try RunningProgram(
+            ProgramLaunch("/usr/bin/unshare", ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script])
+        )
+        guard try shell.wait() == .exited(0) else {
+            throw Failure("cannot measure a list", because: "vtpmctl list does not show the vTPM")
+        }
+        return milliseconds(now() - begin)
     }
 
     /// A dry run over states that nobody needs, in a process of its own size: what it takes in memory is its peak.

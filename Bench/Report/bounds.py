@@ -89,7 +89,7 @@ def memory(samples):
 
 def among_many(samples):
     """No cost grows with what is not in use: on a host with 100,000 states, beside one with ten."""
-    names = [f"{what}, {state} state" for what in ("start", "stop", "PSS") for state in ("new", "existing")]
+    names = [f"{what}, {state} state" for what in ("start", "list", "stop", "PSS") for state in ("new", "existing")]
     return [
         ratio_verdict(f"among 100,000 states, {name}", samples.ratios("among many", name, "many", "few"), 1.5)
         for name in names

@@ -135,7 +135,7 @@ import Testing
             problems == [
                 "cannot open the lease README: openat2: Not a directory "
                     + "(it is none of ours: remove it from /run/container-vtpm)",
-                "cannot read the lease junk: it is damaged (remove its directory once its container is gone)",
+                "cannot read the lease junk: it is truncated (remove its directory once its container is gone)",
                 "cannot open the lease link: openat2: Not a directory "
                     + "(it is none of ours: remove it from /run/container-vtpm)",
                 "cannot read the lease list: it is no regular file",

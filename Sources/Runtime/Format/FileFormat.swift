@@ -182,6 +182,19 @@ extension FileFormat {
         hint: "restore the file from a backup"
     )
 
+    /// What the hook writes down about a container's vTPM: `Lease`.
+    ///
+    /// Its texts come from one message between hook and supervisor, which has 32 KiB at most.
+    public static let lease = FileFormat(
+        magic: Array("CVTPMLS\n".utf8),
+        name: "a lease",
+        version: 1,
+        extent: .file,
+        check: .digest(size: 16),
+        sizeLimit: 1 << 16,
+        hint: "remove its directory once its container is gone"
+    )
+
     /// A state that leaves its host: `StateExport`.
     public static let export = FileFormat(
         magic: Array("CVTPMEX\n".utf8),

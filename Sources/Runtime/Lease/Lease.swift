@@ -2,6 +2,7 @@ import Crypto
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeFormat
 import RuntimeState
 
 /// What the hook writes down about a container's vTPM, for as long as the container lives.
@@ -64,62 +65,38 @@ public struct Lease: Equatable, Sendable {
 // MARK: - The file
 
 extension Lease {
-    /// The largest file, in bytes.
+    /// The content of the file ``LeaseFiles/lease``: the fields in their order.
     ///
-    /// The texts come from one ``StartRequest``, which is a message of ``Channel/messageLimit`` bytes at most.
-    static let sizeLimit = 64 * 1024
-
-    private static let magic = Array("CVTPMLS\n".utf8)
-    private static let version: UInt16 = 1
-    private static let checkSize = 16
-
-    /// The content of the file ``LeaseFiles/lease``.
-    ///
-    /// Magic, version, the fields in their order, and the first 16 bytes of the SHA-256 of all of it. Integers are
-    /// big-endian, texts have a length of 32 bits; an ephemeral state has the ID "", which no state has.
+    /// An ephemeral state has the ID "", which no state has.
     func encoded() throws(Failure) -> [UInt8] {
-        var writer = ByteWriter()
-        writer.write(Self.magic)
-        writer.write(Self.version)
-        for text in [containerID, bundle, stateID ?? ""] { writer.write(text: text) }
+        var fields = ByteWriter()
+        for text in [containerID, bundle, stateID ?? ""] { fields.write(text: text) }
         for process in [initProcess, supervisor, worker] {
-            writer.write(UInt32(bitPattern: process.process))
-            writer.write(process.startTime)
+            fields.write(UInt32(bitPattern: process.process))
+            fields.write(process.startTime)
         }
-        writer.write(library?.number ?? 0)
-        writer.write(tpmNumber)
-        for text in [tpm, tpmrm] { writer.write(text: text) }
-        writer.write(try SHA256.digest(writer.bytes).prefix(Self.checkSize))
-        guard writer.bytes.count <= Self.sizeLimit else {
+        fields.write(library?.number ?? 0)
+        fields.write(tpmNumber)
+        for text in [tpm, tpmrm] { fields.write(text: text) }
+        let file = try FileFormat.lease.encode(fields)
+        guard file.count <= FileFormat.lease.sizeLimit else {
             throw Failure(
                 "cannot write the lease of \"\(containerID)\"",
-                because: "it is larger than \(Self.sizeLimit) bytes"
+                because: "it is larger than \(FileFormat.lease.sizeLimit) bytes"
             )
         }
-        return writer.bytes
+        return file
     }
 
     /// Decodes ``encoded()``; the name is for errors.
     init(decoding file: [UInt8], _ name: String) throws(Failure) {
-        var reader = ByteReader(file)
-        guard reader.read(count: Self.magic.count) == Self.magic, let version = reader.read(UInt16.self) else {
-            throw Self.damaged(name)
-        }
-        guard version == Self.version else {
-            throw Failure(
-                "cannot read the lease \(name)",
-                because: "it has format \(version), and this version reads \(Self.version)"
-            )
-        }
+        var reader = try FileHeader(.lease, parsing: file, Self.reading(name)).fields
         guard let containerID = reader.readText(), let bundle = reader.readText(), let stateID = reader.readText(),
             let initProcess = reader.readProcess(), let supervisor = reader.readProcess(),
             let worker = reader.readProcess(), let library = reader.read(UInt32.self),
-            let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText()
-        else { throw Self.damaged(name) }
-        let check = try SHA256.digest(Array(file[..<reader.offset])).prefix(Self.checkSize)
-        guard reader.remaining == Self.checkSize, reader.read(count: Self.checkSize) == Array(check) else {
-            throw Self.damaged(name)
-        }
+            let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText(),
+            reader.remaining == 0
+        else { throw FileFormat.lease.damaged(Self.reading(name)) }
         self.init(
             containerID: containerID,
             bundle: bundle,
@@ -134,13 +111,8 @@ extension Lease {
         )
     }
 
-    static func damaged(_ name: String) -> Failure {
-        Failure(
-            "cannot read the lease \(name)",
-            because: "it is damaged",
-            hint: "remove its directory once its container is gone"
-        )
-    }
+    /// What could not be done with the lease of this name, for errors.
+    static func reading(_ name: String) -> String { "cannot read the lease \(name)" }
 }
 
 extension ByteReader {

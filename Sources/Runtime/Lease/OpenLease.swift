@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeFormat
 import RuntimeState
 
 /// The files in a lease's directory, beside ``ControlSocket/name``.
@@ -92,11 +93,11 @@ extension OpenLease {
     /// A container that was created before an upgrade of the programs has a lease of their earlier version.
     public borrowing func read() throws(Failure) -> Lease? {
         let what = "the lease \(name)"
-        if let file = try content(of: LeaseFiles.lease, limit: Lease.sizeLimit, what) {
+        if let file = try content(of: LeaseFiles.lease, limit: FileFormat.lease.sizeLimit, what) {
             return try Lease(decoding: file, name)
         }
         guard let earlier = try content(of: EarlierLease.file, limit: EarlierLease.sizeLimit, what) else { return nil }
-        guard let lease = EarlierLease.lease(earlier) else { throw Lease.damaged(name) }
+        guard let lease = EarlierLease.lease(earlier) else { throw FileFormat.lease.damaged(Lease.reading(name)) }
         return lease
     }
 
