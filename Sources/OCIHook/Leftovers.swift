@@ -25,12 +25,13 @@ struct Leftovers {
                 do throws(Failure) {
                     try remove(opened, lease, in: runDirectory)
                 } catch {
-                    Log.error("\(error)")
+                    let subject = LogSubject(container: lease?.containerID, state: lease?.stateID)
+                    Log.error("\(error)", about: subject)
                 }
             }
-            for problem in problems { Log.error("\(problem)") }
+            for problem in problems { Log.error("\(problem)", about: LogSubject()) }
         } catch {
-            Log.error("\(error)")
+            Log.error("\(error)", about: LogSubject())
         }
     }
 

@@ -40,6 +40,9 @@ package struct LogConnection: ~Copyable {
     /// at which rsyslog cuts unless it is told otherwise ($MaxMessageSize).
     package static let textLimit = 5 * 1024
 
+    /// What a whole line stays below, in bytes.
+    static let lineLimit = 8 * 1024
+
     private let program: String
     private let path: String
     private let reconnects: Bool

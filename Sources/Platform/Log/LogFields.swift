@@ -83,7 +83,9 @@ extension LogFields {
         let bytes = Array(message)
         let beginning = Array("[event=".utf8)
         var start = bytes.count - beginning.count
-        while start >= 0 {
+        // No line of ours is longer; and anybody on the host may write lines.
+        let first = max(bytes.count - LogConnection.lineLimit, 0)
+        while start >= first {
             if bytes[start...].starts(with: beginning) {
                 var parser = LogFieldParser(bytes[(start + 1)...])
                 if let fields = parser.read() {

@@ -67,8 +67,10 @@ public struct Pruning {
 
     /// Removes states that were found, to the quarantine or for ever, and tells what became of each.
     ///
-    /// Each is looked at again: meanwhile its container may have been started. Several go with one change of the index; on
-    /// an error it is known of none of these whether they went, and the next look at them completes what was begun.
+    /// Each is looked at again: meanwhile its container may have been started. Several go with one change of the index. If
+    /// that fails, it is not known whether these went, and the next look at them completes what was begun.
+    ///
+    /// - Throws: ``Failure`` if `body` does.
     public func remove(
         _ candidates: [Candidate],
         to quarantine: Quarantine?,
@@ -79,20 +81,40 @@ public struct Pruning {
             let batch = rest.prefix(StateRepository.pruneBatch)
             var entries: [(candidate: Candidate, entry: IndexEntry)] = []
             for candidate in batch {
-                let name = try StateDirectoryName.encoded(candidate.stateID)
-                if let entry = try repository.index.entry(name), try prunable(entry, candidate.criteria) != nil {
-                    entries.append((candidate, entry))
-                } else {
-                    try body(candidate, .stays)
+                let entry: IndexEntry?
+                do throws(Failure) {
+                    entry = try stillPrunable(candidate)
+                } catch {
+                    try body(candidate, .failed(error))
+                    continue
                 }
+                if let entry { entries.append((candidate, entry)) } else { try body(candidate, .stays) }
             }
             var left = entries[...]
             while !left.isEmpty {
-                let outcomes = try repository.prune(left.map(\.entry)[...], to: quarantine)
+                let outcomes = prune(left.map(\.entry)[...], to: quarantine)
                 for ((candidate, _), outcome) in zip(left, outcomes) { try body(candidate, outcome) }
                 left = left.dropFirst(outcomes.count)
             }
             rest = rest.dropFirst(batch.count)
+        }
+    }
+
+    /// What is remembered of a state that still meets its criteria; nil if it does not, or is gone.
+    private func stillPrunable(_ candidate: Candidate) throws(Failure) -> IndexEntry? {
+        let name = try StateDirectoryName.encoded(candidate.stateID)
+        guard let entry = try repository.index.entry(name), try prunable(entry, candidate.criteria) != nil else {
+            return nil
+        }
+        return entry
+    }
+
+    /// Removes the first of these states; an error is that of all that one change of the index takes.
+    private func prune(_ entries: ArraySlice<IndexEntry>, to quarantine: Quarantine?) -> [PruneOutcome] {
+        do throws(Failure) {
+            return try repository.prune(entries, to: quarantine)
+        } catch {
+            return entries.prefix(StateRepository.pruneBatch).map { _ in .failed(error) }
         }
     }
 

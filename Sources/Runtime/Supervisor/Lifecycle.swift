@@ -274,6 +274,10 @@ struct Lifecycle {
         case (.workerShutDown, .requested):
             phase = next(.executed)
             return []
+        case (.workerShutDown, .killed(isExecuted: false)):
+            // It came before the signal did.
+            phase = next(.killed(isExecuted: true))
+            return []
         case (.timedOut, .requested), (.timedOut, .executed):
             phase = next(.killed(isExecuted: shutdown.isExecuted))
             return [.killWorker, .setTimeout(Self.killTimeout)]

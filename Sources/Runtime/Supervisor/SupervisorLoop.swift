@@ -15,7 +15,8 @@ extension Supervisor {
                 try pollOnce()
             } catch {
                 handle(.failed(error))
-                // Not as fast as it goes, where even poll(2) fails.
+                // Not as fast as it goes, if even poll(2) fails.
+                if lifecycle.phase == .ended { break }
                 sleep(milliseconds: 100)
             }
         }
@@ -69,6 +70,8 @@ extension Supervisor {
         if let hookIndex, set.isReady(hookIndex) { try handleHookMessage() }
         if let initIndex, set.isReady(initIndex) { handle(.initEnded) }
         if set.isReady(signalIndex) { try handleSignal() }
+        // What was undone answers nobody any more.
+        if abandonment != nil { return }
         serveClients(clientIndices, in: set)
         if set.isReady(listenerIndex) { acceptClient() }
         responder.respond(watched, in: set)

@@ -53,8 +53,13 @@ package final class WorkerLink {
             throw error
         }
         let link = WorkerLink(pair.near, consume child, user)
-        // What the tenant can make big goes before what keeps its state.
-        try Hardening.setOutOfMemoryScore(0, of: link.process)
+        do {
+            // What the tenant can make big goes before what keeps its state.
+            try Hardening.setOutOfMemoryScore(0, of: link.process)
+        } catch {
+            link.close()
+            throw error
+        }
         return link
     }
 

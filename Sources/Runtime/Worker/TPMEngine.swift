@@ -73,8 +73,8 @@ public final class TPMEngine {
     /// The kernel has each new TPM execute TPM2_SelfTest and refuses one that needs more than 2 s
     /// (tpm2_calc_ordinal_duration). It takes 4 to 10 times as long as a start-up, and is as slow on a slow or busy host:
     /// beyond this, a quarter of the 2 s are in danger, and no host stays as busy as it was. Once tested, a TPM answers the
-    /// kernel at once, and before there is a device nobody has a deadline for a test. A startupDeadline TPM leaves it to the kernel:
-    /// that is its only test then, outside the time until the device. A disk that is slow to sync counts as slow as well.
+    /// kernel at once, and before there is a device nobody has a deadline for a test. A fast TPM leaves it to the kernel: that
+    /// is its only test then, outside the time until the device. A disk that is slow to sync counts as slow as well.
     private static let fastStartup = 50
 
     private func start() throws(Failure) {

@@ -119,6 +119,7 @@ import Testing
         row([.initEnded, .workerShutDown], .timedOut, kill, .stopping(.killed(isExecuted: true))),
         row([.initEnded, .timedOut], .workerEnded("signal 9"), stopping(false, "signal 9"), .ended),
         row([.initEnded, .timedOut], .timedOut, failing(immortal), .ended),
+        row([.initEnded, .timedOut], .workerShutDown, [], .stopping(.killed(isExecuted: true))),
     ]
 
     /// The device's number stays taken until the init is dead.
