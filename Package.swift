@@ -131,7 +131,10 @@ let package = Package(
         library(
             "RuntimeAdministration",
             path: "Runtime/Administration",
-            ["Crypto", "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "CLinux"]
+            [
+                "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeLease", "RuntimeState",
+                "RuntimeSupervisor", "CLinux",
+            ]
         ),
 
         // The container's side.

@@ -2,8 +2,9 @@ import Platform
 
 /// The library that computes everything in this file.
 ///
-/// These are all the primitives of a process that keeps a TPM's state. Another library takes the place of libcrypto if
-/// it provides what ``PrimitiveLibrary`` asks for, and is named here.
+/// A process that keeps a TPM's state needs no others, unless its index is bound to a counter in the host's TPM: a session
+/// with that agrees on a key. Another library takes the place of libcrypto for these if it provides what
+/// ``PrimitiveLibrary`` asks for, and is named here.
 typealias Library = LibCryptoPrimitives
 
 /// What a library has to provide, over memory of the caller.

@@ -70,7 +70,7 @@ extension [LogLine] {
         }
         return filter { line in
             guard let subject = line.fields?.subject else { return line.names(id) }
-            return subject.container.map(containers.contains) ?? (subject.state == id || line.names(id))
+            return subject.container.map(containers.contains) ?? (subject.state == id)
         }
     }
 }

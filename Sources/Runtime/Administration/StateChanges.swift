@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeFormat
 import RuntimeState
 
 extension StateRepository {
@@ -91,7 +92,8 @@ extension StateRepository {
         do throws(Failure) {
             try index.each { (entry) throws(Failure) in found[try StateDirectoryName.encoded(entry.stateID)] = entry }
         } catch {
-            let isUnreadable = ["damaged", "truncated", "missing", "it is no index"].contains { error.why.contains($0) }
+            let foreign = FileFormat.index.foreign
+            let isUnreadable = ["damaged", "truncated", "missing", foreign].contains { error.why.contains($0) }
             guard error.code == nil, isUnreadable else { throw error }
         }
         return found

@@ -56,17 +56,25 @@ public struct FileFormat: Sendable {
 
     /// The header, or the whole file, with these fields.
     ///
-    /// `tag` makes the check of a format where it needs a key.
+    /// `tag` makes the check of a format that needs a key, and of no other.
     public func encode(
         _ fields: ByteWriter,
-        tag: ([UInt8]) throws(Failure) -> [UInt8] = { (bytes) throws(Failure) in try SHA256.digest(bytes) }
+        tag: (([UInt8]) throws(Failure) -> [UInt8])? = nil
     ) throws(Failure) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(magic)
         writer.write(version)
         writer.write(UInt32(Self.prefixSize + fields.bytes.count + checkSize))
         writer.write(fields.bytes)
-        writer.write(try tag(writer.bytes).prefix(checkSize))
+        let whole: [UInt8]
+        switch check {
+        case .digest: whole = try SHA256.digest(writer.bytes)
+        case .keyed:
+            guard let tag else { preconditionFailure("\(name) takes a key") }
+            whole = try tag(writer.bytes)
+        }
+        precondition(whole.count >= checkSize, "a check that is too short")
+        writer.write(whole.prefix(checkSize))
         return writer.bytes
     }
 
@@ -74,6 +82,9 @@ public struct FileFormat: Sendable {
 
     /// An error about a file; `what` is what could not be done with it.
     public func failure(_ what: String, _ why: String) -> Failure { Failure(what, because: why, hint: hint) }
+
+    /// What is said of a file of another kind.
+    public var foreign: String { "it is not \(name)" }
 
     /// The file ends too early.
     public func truncated(_ what: String) -> Failure { failure(what, "it is truncated") }
@@ -104,7 +115,7 @@ public struct FileHeader {
     public init(_ format: FileFormat, parsing file: [UInt8], _ what: String) throws(Failure) {
         var reader = ByteReader(file)
         guard let magic = reader.read(count: format.magic.count) else { throw format.truncated(what) }
-        guard magic == format.magic else { throw format.failure(what, "it is not \(format.name)") }
+        guard magic == format.magic else { throw format.failure(what, format.foreign) }
         guard let version = reader.read(UInt16.self) else { throw format.truncated(what) }
         guard version <= format.version else {
             throw Failure(

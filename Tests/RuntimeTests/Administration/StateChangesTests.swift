@@ -195,6 +195,16 @@ import Testing
         #expect(try host.load("db", keys) == "two")
     }
 
+    /// Whatever stands in the index's place: to accept all states is what repairs it.
+    @Test(arguments: [[], [1], [UInt8](repeating: 0, count: 4096), Array("CVTPMIX\n".utf8) + [0, 2, 0, 0, 0, 0]])
+    func allAreAcceptedWhereTheIndexIsUnreadable(file: [UInt8]) throws {
+        try host.store("two", "db", keys)
+        try host.temporary.write("index/index", file)
+        #expect(try repository().acceptAll() == [])
+        #expect(try host.load("web", keys) == "one")
+        #expect(try host.load("db", keys) == "two")
+    }
+
     @Test func aMissingStateIsNotForgottenByAccepting() throws {
         try host.store("two", "db", keys)
         rename("\(host.path)/states/web", "\(host.path)/elsewhere")

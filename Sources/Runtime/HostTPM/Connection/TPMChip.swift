@@ -62,7 +62,7 @@ struct TPMChip {
         }
     }
 
-    /// Whether there is something of this name; that it cannot be found out is no response.
+    /// Whether there is something of this name; an error if that cannot be found out.
     private static func exists(_ path: String) throws(Failure) -> Bool {
         do {
             try systemCall("access", "cannot examine \(path)") { access(path, F_OK) }
