@@ -1,9 +1,10 @@
-/// Writes integers big-endian, as TPM structures have them (TPM 2.0 Library, Part 1, 11.1), and fields with a length.
+/// Writes integers big-endian, as TPM structures have them (TPM 2.0 Library, Part 1, 11.1), and texts with their
+/// length.
 public struct ByteWriter: Sendable {
-    /// What was written.
+    /// The bytes that were written so far.
     public private(set) var bytes: [UInt8] = []
 
-    /// Starts with nothing written.
+    /// Creates an empty writer.
     public init() {}
 
     /// Appends an integer of at most 64 bits, most significant byte first.
@@ -13,7 +14,8 @@ public struct ByteWriter: Sendable {
         write(integer: UInt64(truncatingIfNeeded: value), size: Value.bitWidth / 8)
     }
 
-    // Generic code that is not inlined costs a call for each operation on each byte: an index has thousands of integers.
+    // Generic code that is not inlined costs a call for each operation on each byte. An index has thousands of
+    // integers.
     @usableFromInline
     mutating func write(integer: UInt64, size: Int) {
         withUnsafeBytes(of: integer.bigEndian) { bytes.append(contentsOf: $0.suffix(size)) }
@@ -31,21 +33,23 @@ public struct ByteWriter: Sendable {
     }
 }
 
-/// Reads what ``ByteWriter`` wrote, from bytes that anybody may have made: every read is checked, none traps.
+/// Reads what ``ByteWriter`` has written.
+///
+/// Anybody may have made the bytes: every read is checked, and none traps.
 public struct ByteReader {
     private let bytes: [UInt8]
-    /// How many bytes were read.
+    /// The number of bytes that were read so far.
     public private(set) var offset = 0
 
-    /// Starts at the first byte.
+    /// Creates a reader at the first byte.
     public init(_ bytes: [UInt8]) {
         self.bytes = bytes
     }
 
-    /// How many bytes are left.
+    /// The number of bytes that are left.
     public var remaining: Int { bytes.count - offset }
 
-    /// The next integer, of at most 64 bits, or nil if too few bytes are left.
+    /// Reads the next integer, of at most 64 bits; returns nil if too few bytes are left.
     @inlinable
     public mutating func read<Value: FixedWidthInteger>(_ type: Value.Type = Value.self) -> Value? {
         precondition(Value.bitWidth <= 64)
@@ -62,14 +66,14 @@ public struct ByteReader {
         return value
     }
 
-    /// The next bytes, or nil if too few are left.
+    /// Reads the next bytes; returns nil if too few are left.
     public mutating func read(count: Int) -> [UInt8]? {
         guard count >= 0, remaining >= count else { return nil }
         defer { offset += count }
         return Array(bytes[offset..<offset + count])
     }
 
-    /// The next text, or nil if its length goes past the end or it is not UTF-8.
+    /// Reads the next text; returns nil if its length goes past the end or it is not UTF-8.
     public mutating func readText() -> String? {
         guard let count = read(UInt32.self), let raw = read(count: Int(count)) else { return nil }
         return String(validating: raw, as: UTF8.self)
@@ -77,7 +81,7 @@ public struct ByteReader {
 }
 
 extension UnsafeRawBufferPointer {
-    /// The integer at an offset in bytes, most significant byte first; nil if it goes past the end.
+    /// Returns the integer at an offset in bytes, most significant byte first, or nil if it goes past the end.
     @inlinable
     public func bigEndian<Value: FixedWidthInteger>(at offset: Int, as type: Value.Type = Value.self) -> Value? {
         guard offset >= 0, offset <= count, count - offset >= MemoryLayout<Value>.size else { return nil }

@@ -1,42 +1,42 @@
 import CLinux
 import Glibc
 
-/// Called between attempts while something is waited for; throws if nobody needs it any more.
+/// A check between two attempts of a wait, which throws if nobody needs the result any more.
 public typealias CancellationCheck = () throws(Failure) -> Void
 
-/// A point on the monotonic clock that a wait ends at.
+/// A point on the monotonic clock at which a wait ends.
 ///
-/// Of Swift's own clocks each is a part of its concurrency runtime, which none of the programs has a use for.
+/// Each of Swift's own clocks is part of its concurrency runtime, which none of the programs needs.
 public struct Deadline: Comparable, Sendable {
-    /// In milliseconds of the clock.
+    /// The end, in milliseconds of the clock.
     private let end: Int
 
-    /// So many milliseconds from now.
+    /// Creates a deadline this many milliseconds from now.
     public init(milliseconds: Int) {
         end = Self.now + milliseconds
     }
 
-    /// Milliseconds until then, rounded up; 0 when it has passed.
+    /// The milliseconds until the deadline, rounded up; 0 if it has passed.
     public var remaining: Int { max(end - Self.now, 0) }
 
-    /// CLOCK_BOOTTIME goes on while the host sleeps. clock_gettime(2)
+    /// The time of CLOCK_BOOTTIME, which goes on while the host is suspended. clock_gettime(2)
     private static var now: Int {
         var time = timespec()
         clock_gettime(CLOCK_BOOTTIME, &time)
         return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
     }
 
-    /// Whether one deadline comes before another.
+    /// Returns whether one deadline comes before another.
     public static func < (one: Deadline, other: Deadline) -> Bool { one.end < other.end }
 
     /// Whether it has passed.
     public var hasPassed: Bool { remaining == 0 }
 
-    /// Repeats a condition until it holds; returns false if it does not hold when the deadline has passed.
+    /// Checks a condition until it holds; returns false if it still does not hold at the deadline.
     ///
-    /// This is for what notifies nobody when it changes; ``PollSet`` waits for everything else. The condition is checked
-    /// once even if the deadline has passed already, and a last time at the deadline. `checkCancellation` is called each
-    /// time that it does not hold.
+    /// Use it for changes of which the kernel notifies nobody; ``PollSet`` waits for all others. The condition is
+    /// checked once even if the deadline has passed already, and a last time at the deadline. Each time that it does
+    /// not hold, `checkCancellation` is called.
     public func wait(
         backoff: Backoff = Backoff(),
         checkCancellation: CancellationCheck = {},
@@ -55,9 +55,9 @@ public struct Deadline: Comparable, Sendable {
 
 /// The pauses between attempts: each is longer than the one before, up to a limit.
 ///
-/// Dozens of processes that check all the time would keep the one that they wait for from going on.
+/// If dozens of processes checked all the time, the one for which they wait would get no processor.
 public struct Backoff: Sendable {
-    /// In milliseconds; a fraction counts as soon as it has grown to a whole one.
+    /// The next pause, in milliseconds; fractions add up to whole ones.
     private var pause: Double
     private let limit: Double
     private let growth: Double
@@ -76,7 +76,7 @@ public struct Backoff: Sendable {
     }
 }
 
-/// Sleeps for so many milliseconds, or until a signal is handled.
+/// Sleeps for this many milliseconds, or until a signal is handled.
 public func sleep(milliseconds: Int) {
     poll(nil, 0, CInt(clamping: milliseconds))
 }

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// A file descriptor with one owner, closed when the owner is gone. open(2)
+/// A file descriptor that has one owner, and is closed with it. open(2)
 public struct Descriptor: ~Copyable, Sendable {
     /// The number, for a system call; it must not outlive the owner.
     public let number: CInt
@@ -12,18 +12,18 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     deinit {
-        // The result tells nothing that could be acted on: the descriptor is gone in any case (close(2), NOTES).
+        // The result is of no use: the descriptor is gone in any case (close(2), NOTES).
         _ = Glibc.close(number)
     }
 
-    /// Gives ownership up: the caller closes it.
+    /// Gives up ownership; the caller has to close the number.
     public consuming func release() -> CInt {
         let number = self.number
         discard self
         return number
     }
 
-    /// A second descriptor of the same open file, close-on-exec. fcntl(2), F_DUPFD_CLOEXEC
+    /// Returns a second descriptor of the same open file, with close-on-exec. fcntl(2), F_DUPFD_CLOEXEC
     public borrowing func duplicate() throws(Failure) -> Descriptor {
         let number = self.number
         return Descriptor(
@@ -39,7 +39,7 @@ public struct Descriptor: ~Copyable, Sendable {
         try systemCall("fcntl F_SETFD", "cannot set close-on-exec") { fcntl(number, F_SETFD, FD_CLOEXEC) }
     }
 
-    /// What the descriptor refers to. fstat(2)
+    /// Returns the status of the file to which the descriptor refers. fstat(2)
     public borrowing func status(_ name: @autoclosure () -> String) throws(Failure) -> stat {
         var status = stat()
         let number = self.number
@@ -47,7 +47,7 @@ public struct Descriptor: ~Copyable, Sendable {
         return status
     }
 
-    /// The magic number of the file system that it lies on. fstatfs(2)
+    /// Returns the magic number of the file system that the file is on. fstatfs(2)
     public borrowing func fileSystemMagic(_ name: @autoclosure () -> String) throws(Failure) -> Int {
         var status = statfs()
         let number = self.number
@@ -56,68 +56,74 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 }
 
-/// How a path is opened: the flags of open(2), and what of the path may be followed.
+/// How a path is opened: the flags of open(2), and the links and mounts that may be followed on the way.
 public struct OpenOptions: Sendable {
     var flags: CInt
     var mode: mode_t
     var resolve: UInt64?
 
-    /// Opens with the flags of open(2); O_CLOEXEC is always added.
+    /// Creates options with the flags of open(2), to which O_CLOEXEC is always added.
     public init(_ flags: CInt, mode: mode_t = 0) {
         self.flags = flags
         self.mode = mode
         self.resolve = nil
     }
 
-    /// Opens one entry of a directory that somebody else may have filled: no symbolic or magic link anywhere, nothing
-    /// outside the directory. openat2(2), RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
+    /// Returns options to open one entry of a directory that somebody else may have filled.
+    ///
+    /// No symbolic or magic link is followed, and nothing outside the directory is opened. openat2(2),
+    /// RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
     public static func beneath(_ flags: CInt, mode: mode_t = 0) -> OpenOptions {
         var options = OpenOptions(flags | O_NOFOLLOW, mode: mode)
         options.resolve = UInt64(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
         return options
     }
 
-    /// Opens something of a file system that must be the one that the directory is on: nothing that is mounted over a
-    /// part of it. openat2(2), RESOLVE_NO_XDEV
+    /// Returns options to open something on the same mount as the directory.
+    ///
+    /// Nothing that is mounted over a part of it is opened. openat2(2), RESOLVE_NO_XDEV
     public static func onOneMount(_ flags: CInt) -> OpenOptions {
         var options = OpenOptions(flags)
         options.resolve = UInt64(RESOLVE_NO_XDEV)
         return options
     }
 
-    /// Opens a path with a directory in the place of the root: links are followed, wherever they lead is inside.
-    /// openat2(2), RESOLVE_IN_ROOT
+    /// Returns options to open a path as if the directory were the root.
+    ///
+    /// Links are followed, and never lead outside. openat2(2), RESOLVE_IN_ROOT
     public static func inRoot(_ flags: CInt) -> OpenOptions {
         var options = OpenOptions(flags)
         options.resolve = UInt64(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
         return options
     }
 
-    /// Opens a path of an engine's, in which links are usual, but none of those that procfs makes out of processes.
-    /// openat2(2), RESOLVE_NO_MAGICLINKS
+    /// Returns options to open a path that an engine has chosen.
+    ///
+    /// Such paths often contain links. Only the links that procfs makes for a process's files are refused. openat2(2),
+    /// RESOLVE_NO_MAGICLINKS
     public static func withoutMagicLinks(_ flags: CInt) -> OpenOptions {
         var options = OpenOptions(flags)
         options.resolve = UInt64(RESOLVE_NO_MAGICLINKS)
         return options
     }
 
-    /// The same, and no pipe or terminal is waited for.
+    /// The same options, without waiting for a pipe or a terminal.
     var withoutWaiting: OpenOptions {
         var options = self
         options.flags |= O_NONBLOCK | O_NOCTTY
         return options
     }
 
-    /// Reading; links in the path are followed.
+    /// Options to read a file; links in the path are followed.
     public static let read = OpenOptions(O_RDONLY)
-    /// A directory, as an anchor for further calls.
+    /// Options to open a directory, for calls that name its entries.
     public static let directory = OpenOptions(O_RDONLY | O_DIRECTORY)
 }
 
 extension Descriptor {
     /// Opens an absolute path, or one that is relative to a directory.
     ///
-    /// Errors call the object by `name`, or else by its path.
+    /// Errors name the object `name`, or its path if there is no name.
     public static func open(
         _ path: String,
         _ options: OpenOptions,
@@ -150,5 +156,5 @@ extension Descriptor {
     }
 }
 
-/// O_PATH of open(2), which Swift's Glibc module does not show.
+/// O_PATH of open(2), which Swift's Glibc module does not import.
 public let openPathOnly = clinux_o_path

@@ -8,18 +8,18 @@ public struct DeviceNumber: Hashable, Sendable, CustomStringConvertible {
     /// The device's number within the driver, 20 bits in Linux; those of `/dev/tpmrmN` start at 65536.
     public let minor: UInt32
 
-    /// A device number from its two parts.
+    /// Creates a device number from its two parts.
     public init(major: UInt32, minor: UInt32) {
         self.major = major
         self.minor = minor
     }
 
-    /// The device number as stat(2) gives it.
+    /// Creates a device number from the form that stat(2) has.
     public init(_ raw: dev_t) {
         self.init(major: clinux_major(raw), minor: clinux_minor(raw))
     }
 
-    /// Parses `major:minor`, as in the `dev` files of sysfs.
+    /// Parses `major:minor`, as in the `dev` files of sysfs; returns nil if the text is anything else.
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 2, let major = UInt32(parts[0]), let minor = UInt32(parts[1]),
@@ -28,7 +28,7 @@ public struct DeviceNumber: Hashable, Sendable, CustomStringConvertible {
         self.init(major: major, minor: minor)
     }
 
-    /// The device number as mknod(2) takes it.
+    /// The device number in the form that mknod(2) takes.
     public var raw: dev_t { clinux_makedev(major, minor) }
 
     public var description: String { "\(major):\(minor)" }

@@ -1,20 +1,20 @@
 import Glibc
 
-/// The one error of this project: what could not be done, to what, why, and what helps.
+/// The one error type of this project: what could not be done, why, and what helps.
 ///
-/// It prints as one line, `cannot <verb> <object>: <call>: <errno text>`, followed by the hint in brackets where
-/// there is one. It never holds a secret.
+/// It prints as one line, `cannot <verb> <object>: <call>: <errno text>`, followed by the hint in parentheses if there
+/// is one. It never contains a secret.
 public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
     /// What could not be done, and to what: `cannot open /dev/vtpmx`.
     public let what: String
     /// Why: `open: Permission denied`, or a sentence of our own.
     public let why: String
-    /// The `errno` of the system call that failed, where one did.
+    /// The `errno` of the system call that failed; nil if none did.
     public let code: CInt?
-    /// The command or the change that helps, where there is one.
+    /// The command or the change that helps; nil if there is none.
     public let hint: String?
 
-    /// A failure that no system call reported, or that tells in words of our own what one did.
+    /// Creates a failure that this program explains in words of its own.
     public init(_ what: String, because why: String, code: CInt? = nil, hint: String? = nil) {
         self.what = what
         self.why = why
@@ -22,7 +22,7 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         self.hint = hint
     }
 
-    /// A system call's failure.
+    /// Creates the failure of a system call.
     public init(_ what: String, call: String, code: CInt, hint: String? = nil) {
         self.what = what
         self.why = "\(call): \(String(cString: strerror(code)))"
@@ -37,14 +37,14 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         self.hint = hint
     }
 
-    /// The most of another process's words that is taken over, in bytes.
+    /// The largest part of another process's text that is kept, in bytes.
     public static let relayedLimit = 4096
 
-    /// A failure that another process of ours has put into words.
+    /// Creates a failure from the text of another process of this project.
     ///
-    /// The process may be in somebody else's hands: of what it says a bounded part is kept, whatever bytes it is made of.
+    /// Somebody may have taken that process over. So only a bounded part of its text is kept, whatever bytes it has.
     public init(relayed bytes: some Collection<UInt8>) {
-        // A byte that is no UTF-8 becomes three.
+        // Each byte that is not UTF-8 becomes three bytes.
         let text = String(decoding: bytes.prefix(Self.relayedLimit), as: UTF8.self).cut(toBytes: Self.relayedLimit)
         self.init(relayed: text)
     }
@@ -57,22 +57,22 @@ public struct Failure: Error, Equatable, Sendable, CustomStringConvertible {
         self.init(String(text[..<colon]), because: String(text[colon...].dropFirst(2)))
     }
 
-    /// The same failure, with a hint.
+    /// Returns the same failure with a hint.
     public func withHint(_ hint: String) -> Failure {
         Failure(what: what, why: why, code: code, hint: hint)
     }
 
-    /// Why, and what helps: what is left of the line where the object is named already.
+    /// Why, and what helps: the rest of the line, for a text that names the object already.
     public var reason: String { (why + (hint.map { " (\($0))" } ?? "")).onOneLine }
 
     public var description: String { "\(what.onOneLine): \(reason)" }
 }
 
 extension String {
-    /// Its first 64 characters, for an error about something that may be long.
+    /// Its first 64 Unicode scalars, for an error about a text that may be long.
     public var excerpt: String { String(unicodeScalars.prefix(64)) }
 
-    /// The whole characters among its first so many bytes.
+    /// Returns the whole Unicode scalars among its first `limit` bytes of UTF-8.
     public func cut(toBytes limit: Int) -> String {
         guard utf8.count > limit else { return self }
         var (size, end) = (0, unicodeScalars.startIndex)
@@ -84,8 +84,9 @@ extension String {
         return String(unicodeScalars[..<end])
     }
 
-    /// The text with every control character and line separator replaced by `?`, so that what an image or an
-    /// annotation wrote can neither break a log line in two nor drive a terminal.
+    /// The text on one line: each control character and each line separator is replaced by `?`.
+    ///
+    /// So an image or an annotation can neither break a log line in two nor control a terminal.
     public var onOneLine: String {
         String(
             String.UnicodeScalarView(

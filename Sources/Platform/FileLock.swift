@@ -3,7 +3,8 @@ import Glibc
 extension Descriptor {
     /// Takes the lock of the open file; returns false if another open file has it.
     ///
-    /// The lock is exclusive, or shared with others that are. It ends with the last descriptor of this open file. flock(2)
+    /// The lock is exclusive, or shared with other shared ones. It ends with the last descriptor of this open file.
+    /// flock(2)
     public borrowing func tryLock(shared: Bool = false, _ what: @autoclosure () -> String) throws(Failure) -> Bool {
         let number = self.number
         do {
@@ -17,16 +18,16 @@ extension Descriptor {
 
 /// A lock on a file or a directory, held until its owner is gone. flock(2)
 ///
-/// Not fcntl(2)'s: that one is lost as soon as the process closes any descriptor of the file.
+/// A lock of fcntl(2) would not do: it is lost as soon as the process closes any descriptor of the file.
 public struct FileLock: ~Copyable {
-    /// What is locked.
+    /// The file or directory that is locked.
     public let file: Descriptor
 
-    /// Takes the lock of an open file or directory, and waits for it until the deadline.
+    /// Takes the lock of an open file or directory, for which it waits until the deadline.
     ///
-    /// The lock is exclusive, or shared with others that are. `object` is for errors.
+    /// The lock is exclusive, or shared with other shared ones. `object` is for errors.
     ///
-    /// - Throws: What `inUse` makes of the error, if another process has the lock until then.
+    /// - Throws: The error that `inUse` returns, if another process still has the lock at the deadline.
     public init(
         of file: consuming Descriptor,
         shared: Bool = false,
@@ -53,12 +54,12 @@ public struct FileLock: ~Copyable {
         _ object: String,
         checkCancellation: CancellationCheck = {}
     ) throws(Failure) {
-        // A descriptor of its own: the lock belongs to the open file.
+        // A descriptor of its own, since the lock belongs to the open file.
         let file = try Descriptor.open(".", .directory, at: directory.number, as: object)
         try self.init(of: file, shared: shared, until: deadline, object, checkCancellation: checkCancellation)
     }
 
-    /// Takes the lock of a file that is there for nothing else.
+    /// Takes the lock of a file that exists only for this.
     public init(
         _ name: String,
         in directory: borrowing Descriptor,
@@ -70,6 +71,6 @@ public struct FileLock: ~Copyable {
         try self.init(of: file, until: deadline, object)
     }
 
-    /// Gives the lock back now.
+    /// Releases the lock now.
     public consuming func release() {}
 }

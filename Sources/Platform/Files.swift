@@ -2,9 +2,9 @@ import CLinux
 import Glibc
 
 extension Descriptor {
-    /// Opens a plain file, and nothing else that may be in its place.
+    /// Opens a regular file; anything else in its place is an error.
     ///
-    /// A pipe would be waited for, and a device can be anything. open(2), O_NONBLOCK
+    /// It never waits for a pipe that is in the file's place. open(2), O_NONBLOCK
     public static func openFile(
         _ path: String,
         _ options: OpenOptions,
@@ -19,8 +19,10 @@ extension Descriptor {
         return file
     }
 
-    /// Reads a file from its position to its end; more than `limit` bytes are an error, and so is an end that has not come
-    /// by the deadline (ETIMEDOUT).
+    /// Reads a file from its position to its end.
+    ///
+    /// - Throws: ``Failure`` if there are more than `limit` bytes, or with ETIMEDOUT if the end has not come by the
+    ///   deadline.
     public borrowing func readAll(
         limit: Int,
         _ name: String,
@@ -55,7 +57,7 @@ extension Descriptor {
         }
     }
 
-    /// Writes all bytes of a text or an array in one go, at the file's position.
+    /// Writes all bytes of an array, at the file's position.
     public borrowing func writeAll(_ bytes: [UInt8], _ name: String) throws(Failure) {
         let number = self.number
         var offset = 0
@@ -66,7 +68,7 @@ extension Descriptor {
         }
     }
 
-    /// Reads so many bytes from an offset on, or fewer if the file ends before. pread(2)
+    /// Reads `count` bytes from an offset on, or fewer if the file ends before that. pread(2)
     public borrowing func readAll(count: Int, at offset: Int, _ name: String) throws(Failure) -> [UInt8] {
         let number = self.number
         var content = [UInt8](repeating: 0, count: count)
@@ -97,7 +99,7 @@ extension Descriptor {
         }
     }
 
-    /// Waits until what was written to a file can be read after a power failure. fdatasync(2)
+    /// Waits until the data that was written to a file is on stable storage. fdatasync(2)
     public borrowing func synchronizeData(_ name: @autoclosure () -> String) throws(Failure) {
         let number = self.number
         try systemCall("fdatasync", "cannot sync \(name())") { fdatasync(number) }
@@ -122,9 +124,10 @@ extension Descriptor {
     }
 }
 
-/// Makes a directory and those above it, for the caller alone where they are new (0700), and opens it.
+/// Opens a directory of our own, and makes it and those above it if they do not exist.
 ///
-/// The path is one of our own under `/run` or `/var/lib`: it must belong to root and be writable by nobody else.
+/// The path is below `/run` or `/var/lib`. New directories are for the caller alone (0700). The directory must belong
+/// to the caller, which is root, and be writable by nobody else.
 public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
     var partial = ""
     var refusal: Failure?
@@ -166,7 +169,7 @@ public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
     return directory
 }
 
-/// Removes one entry of a directory; one that is not there is no failure.
+/// Removes one entry of a directory; does nothing if there is none.
 ///
 /// The flags are AT_REMOVEDIR for a directory, else 0. unlinkat(2)
 public func remove(
@@ -181,9 +184,9 @@ public func remove(
     } catch let error where error.code == ENOENT {}
 }
 
-/// The names of a directory's entries, without `.` and `..`, in no order. readdir(3)
+/// Returns the names of a directory's entries without `.` and `..`, in no particular order. readdir(3)
 public func entries(of directory: borrowing Descriptor, _ name: String) throws(Failure) -> [String] {
-    // A descriptor of its own: the position in a directory belongs to the open file.
+    // A descriptor of its own, since the position in a directory belongs to the open file.
     let copy = try Descriptor.open(".", .directory, at: directory.number, as: name)
     guard let stream = fdopendir(copy.number) else {
         throw Failure("cannot list \(name)", call: "fdopendir", code: errno)

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 extension Descriptor {
-    /// What one entry of a directory is, a link itself; nil if it is not there. fstatat(2)
+    /// Returns the status of one entry of a directory, of a link itself, or nil if there is none. fstatat(2)
     public borrowing func status(of entry: String, _ name: String) throws(Failure) -> stat? {
         var status = stat()
         let number = self.number
@@ -16,9 +16,9 @@ extension Descriptor {
         }
     }
 
-    /// Throws unless a directory of ours can be used by root without CAP_DAC_OVERRIDE, as a supervisor must.
+    /// Throws unless root can use a directory of ours without CAP_DAC_OVERRIDE, as a supervisor has to.
     ///
-    /// So must these files in it, where they are there.
+    /// The same holds for these files in it, if they exist.
     public borrowing func requireOwn(files: [String], _ path: String) throws(Failure) {
         let what = "cannot use \(path)"
         let hint = "chown root: \(path) && chmod 0700 \(path)"
@@ -37,7 +37,7 @@ extension Descriptor {
     }
 }
 
-/// Throws unless something belongs to this process's user, who has these permissions as the owner.
+/// Throws unless a file belongs to this process's user, and grants its owner these permissions.
 public func requireOwn(
     _ status: stat,
     _ permissions: mode_t,

@@ -5,26 +5,27 @@ import Glibc
 public struct PollSet {
     private var entries: [pollfd] = []
 
-    /// An empty set.
+    /// Creates an empty set.
     public init() {}
 
-    /// Makes it an empty set again, which needs no new memory for as many descriptors as it has had.
+    /// Removes all descriptors, and keeps the memory for as many.
     public mutating func removeAll() {
         entries.removeAll(keepingCapacity: true)
     }
 
     /// Adds a descriptor and returns its index, for ``events(at:)``.
     ///
-    /// The events are POLLIN and such; 0 asks for POLLHUP and POLLERR alone, which are always told.
+    /// The events are those of poll(2), such as POLLIN. With 0, only POLLHUP and POLLERR are reported, which always
+    /// are.
     @discardableResult
     public mutating func add(_ number: CInt, _ events: CInt = CInt(POLLIN)) -> Int {
         entries.append(pollfd(fd: number, events: Int16(events), revents: 0))
         return entries.count - 1
     }
 
-    /// Waits until something happened, or the deadline has passed; with none, without end.
+    /// Waits until something has happened or the deadline has passed; without a deadline, it waits without limit.
     ///
-    /// Returns false when nothing happened in that time. A signal does not begin the time anew.
+    /// Returns false if nothing happened. A signal does not start the time again.
     @discardableResult
     public mutating func wait(until deadline: Deadline? = nil) throws(Failure) -> Bool {
         while true {
@@ -36,18 +37,18 @@ public struct PollSet {
         }
     }
 
-    /// What happened on the descriptor with this index.
+    /// Returns the events on the descriptor with this index.
     public func events(at index: Int) -> CInt {
         CInt(entries[index].revents)
     }
 
-    /// Whether anything happened on the descriptor with this index.
+    /// Returns whether anything has happened on the descriptor with this index.
     public func isReady(_ index: Int) -> Bool {
         entries[index].revents != 0
     }
 }
 
-/// Waits on one descriptor and returns its events, 0 when the deadline passed first.
+/// Waits for one descriptor; returns its events, or 0 if the deadline passed first.
 public func wait(for number: CInt, _ events: CInt = CInt(POLLIN), until deadline: Deadline) throws(Failure) -> CInt {
     var set = PollSet()
     let index = set.add(number, events)

@@ -2,7 +2,7 @@ import Glibc
 
 /// Times as texts. strftime(3)
 public enum Timestamp {
-    /// A time in seconds since 1970, in UTC.
+    /// Returns a time, in seconds since 1970, as a text in UTC.
     public static func utc(_ seconds: UInt64, _ format: String) -> String {
         var time = time_t(clamping: seconds)
         var parts = tm()
@@ -10,7 +10,7 @@ public enum Timestamp {
         return text(&parts, format)
     }
 
-    /// Now, in local time.
+    /// Returns the present time as a text in local time.
     static func localNow(_ format: String) -> String {
         var seconds = time(nil)
         var parts = tm()

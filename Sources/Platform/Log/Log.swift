@@ -1,27 +1,27 @@
 import CLinux
 import Glibc
 
-/// The system log, as syslog(3) writes to it, but never waited for.
+/// The system log, in the form of syslog(3), for which no program waits.
 ///
-/// syslog(3) itself blocks for as long as the daemon behind `/dev/log` reads nothing (unix(7), `max_dgram_qlen`): a
-/// stalled journal would stop every store, creation and stop. Here a line that the daemon does not take at once is lost,
-/// and the next one that gets through says how many were.
+/// syslog(3) itself blocks while the daemon behind `/dev/log` reads nothing (unix(7), `max_dgram_qlen`). A stalled
+/// journal would then stop every store, creation and stop. Here, a line that the daemon does not accept at once is
+/// lost. The next line that it accepts says how many were lost.
 public enum Log {
     private nonisolated(unsafe) static var connection: LogConnection?
 
-    /// Sets the program's name, which lines carry, and connects; to be called once, at the start of a program that logs.
+    /// Sets the program's name for its lines, and connects; call it once, at the start of a program that logs.
     ///
     /// A program that enters a container's mount namespace does not connect again: `/dev/log` could be the container's.
     public static func open(_ program: String, reconnects: Bool = true) {
         connection = LogConnection(program, reconnects: reconnects)
     }
 
-    /// What the lines are about that name no subject of their own, from now on.
+    /// The subject of all lines that name none of their own.
     ///
-    /// Hook and supervisor are one container's: they set it as they learn of it.
+    /// Hook and supervisor work for one container, and set it as they learn about the container.
     public nonisolated(unsafe) static var subject = LogSubject()
 
-    /// Writes a line about what happens as it should.
+    /// Writes a line about a normal event.
     public static func notice(_ text: String, _ event: LogEvent = .notice, about subject: LogSubject? = nil) {
         connection?.send(LOG_NOTICE, text, LogFields(event, subject ?? Log.subject))
     }
@@ -36,8 +36,8 @@ public enum Log {
 package struct LogConnection: ~Copyable {
     /// The longest text of a line, in bytes.
     ///
-    /// With its fields, whose values can be twice ``LogFields/valueLimit`` once they are quoted, it stays below the 8 KiB
-    /// at which rsyslog cuts unless it is told otherwise ($MaxMessageSize).
+    /// With its fields, whose values can be twice ``LogFields/valueLimit`` once they are quoted, it stays below the 8
+    /// KiB at which rsyslog cuts unless it is told otherwise ($MaxMessageSize).
     package static let textLimit = 5 * 1024
 
     /// What a whole line stays below, in bytes.
@@ -50,7 +50,7 @@ package struct LogConnection: ~Copyable {
     /// How many lines were lost since the last one that got through.
     private var lost = 0
 
-    /// Connects, if anybody listens yet.
+    /// Connects if the daemon listens.
     package init(_ program: String, path: String = "/dev/log", reconnects: Bool = true) {
         self.program = program
         self.path = path
@@ -71,7 +71,7 @@ package struct LogConnection: ~Copyable {
         lost = deliver(line) ? 0 : lost + 1
     }
 
-    /// Gives the socket up, as when the daemon was restarted.
+    /// Closes the socket, as if the daemon had been restarted.
     package mutating func disconnect() { socket = nil }
 
     private mutating func deliver(_ line: [UInt8]) -> Bool {
@@ -84,7 +84,7 @@ package struct LogConnection: ~Copyable {
         return code == 0
     }
 
-    /// Returns 0, or the `errno`.
+    /// Sends a line; returns 0, or the `errno`.
     private borrowing func transmit(_ line: [UInt8]) -> CInt {
         let number: CInt
         switch socket {

@@ -1,4 +1,4 @@
-/// What a line of the log is about, as far as it is known: its fixed fields beside the event. docs/log.md
+/// The subject of a line of the log, as far as it is known: the fields beside the event. docs/log.md
 public struct LogSubject: Equatable, Sendable {
     /// The container's ID.
     public var container: String?
@@ -7,7 +7,7 @@ public struct LogSubject: Equatable, Sendable {
     /// N of the host's `/dev/tpmN`.
     public var tpm: UInt32?
 
-    /// A subject of which only this much is known.
+    /// Creates a subject from the parts that are known.
     public init(container: String? = nil, state: String? = nil, tpm: UInt32? = nil) {
         self.container = container
         self.state = state
@@ -32,12 +32,12 @@ public enum LogEvent: String, CaseIterable, Sendable {
 
 /// The fields at the end of a line: `[event=started container="web" state="site" tpm=1]`.
 public struct LogFields: Equatable, Sendable {
-    /// The event's word; another version may have others.
+    /// The word for the event; other versions may have other words.
     public let event: String
-    /// The subject; its texts are values as ``value(_:)`` makes them.
+    /// The subject, with texts as ``value(_:)`` returns them.
     public let subject: LogSubject
 
-    /// How much of a text is a field's value, in bytes.
+    /// The largest value of a field, in bytes.
     public static let valueLimit = 512
 
     package init(_ event: LogEvent, _ subject: LogSubject = LogSubject()) {
@@ -49,10 +49,10 @@ public struct LogFields: Equatable, Sendable {
         )
     }
 
-    /// Returns what a field has of a text: one line, cut to ``valueLimit``.
+    /// Returns the value of a field for a text: one line, cut to ``valueLimit``.
     public static func value(_ text: String) -> String { text.onOneLine.cut(toBytes: valueLimit) }
 
-    /// The fields as they end a line.
+    /// The fields in the form in which they end a line.
     package var text: String {
         var text = "[event=\(event)"
         if let container = subject.container { text += " container=\(Self.quoted(container))" }
@@ -74,11 +74,11 @@ public struct LogFields: Equatable, Sendable {
 // MARK: - Reading
 
 extension LogFields {
-    /// Reads the fields that end a message; nil if it ends with none.
+    /// Reads the fields at the end of a message; returns nil if there are none.
     ///
-    /// What comes before may look like fields, since images and annotations name what it is about. Of the places where
-    /// fields could begin it is the last one from which they go on to the very end: inside a value they cannot, because
-    /// its quotation marks are escaped.
+    /// The text before them may look like fields, since images and annotations name what it is about. The fields begin
+    /// at the last `[event=` from which they go on to the very end of the message. They cannot begin inside a value,
+    /// because quotation marks in it are escaped.
     public init?(atEndOf message: some Collection<UInt8>) {
         let bytes = Array(message)
         let beginning = Array("[event=".utf8)

@@ -1,18 +1,20 @@
 import Glibc
 
-/// Memory that messages or commands are read into, wiped when it is no longer used.
+/// Memory for messages or commands, which is wiped when it is no longer used.
 public final class ScratchBuffer {
     @usableFromInline let memory: UnsafeMutableRawBufferPointer
     private let isLocked: Bool
 
-    /// Allocates so many bytes, all zero.
+    /// Allocates memory of this size, all zero.
     public init(size: Int) {
         memory = .allocate(byteCount: size, alignment: 16)
         isLocked = false
         wipe()
     }
 
-    /// Maps and locks memory for so many bytes, at least one, as for ``SecretBytes``: for what keys and states pass through.
+    /// Maps and locks memory of this size, at least one byte, for messages with keys or states.
+    ///
+    /// It is like the memory of ``SecretBytes``.
     public init(lockedSize size: Int) throws(Failure) {
         memory = UnsafeMutableRawBufferPointer(start: try SecretBytes.mapLocked(size), count: size)
         isLocked = true
@@ -23,10 +25,10 @@ public final class ScratchBuffer {
         if isLocked { munmap(memory.baseAddress, memory.count) } else { memory.deallocate() }
     }
 
-    /// How many bytes there are.
+    /// The size of the memory, in bytes.
     public var size: Int { memory.count }
 
-    /// Lets a call read and write the memory, which stays where it is for that long.
+    /// Calls `body` with the memory, which stays where it is until `body` returns.
     @inlinable
     public func withBytes<Result: ~Copyable, E: Error>(
         _ body: (UnsafeMutableRawBufferPointer) throws(E) -> Result

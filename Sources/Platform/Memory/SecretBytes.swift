@@ -1,16 +1,16 @@
 import Glibc
 
-/// Memory for a key or a TPM's state: locked into RAM, left out of core dumps, wiped when its owner is gone.
+/// Memory for a key or a TPM's state: locked into RAM, left out of core dumps, and wiped with its owner.
 ///
 /// mlock(2), madvise(2) MADV_DONTDUMP, explicit_bzero(3)
 public final class SecretBytes {
     private let base: UnsafeMutableRawPointer
-    /// How many bytes it can hold.
+    /// The number of bytes that it can hold.
     public let capacity: Int
-    /// How many bytes of it are in use.
+    /// The number of bytes that are in use.
     public private(set) var count = 0
 
-    /// Maps and locks memory for so many bytes, at least one; nothing of it is in use yet.
+    /// Maps and locks memory for this many bytes, at least one, none of which is in use yet.
     public init(capacity: Int) throws(Failure) {
         self.base = try Self.mapLocked(capacity)
         self.capacity = capacity
@@ -42,10 +42,10 @@ public final class SecretBytes {
         munmap(base, capacity)
     }
 
-    /// Lets a call read the bytes in use.
+    /// Calls `body` with the bytes in use.
     ///
-    /// There is no property with a pointer: the memory could be gone before the pointer is used, since an object ends
-    /// with its last use.
+    /// There is no property with a pointer: an object ends with its last use, so the memory could be gone before the
+    /// pointer is used.
     public func withBytes<Result: ~Copyable, E: Error>(
         _ body: (UnsafeRawBufferPointer) throws(E) -> Result
     ) throws(E) -> Result {
@@ -53,9 +53,9 @@ public final class SecretBytes {
         return try body(UnsafeRawBufferPointer(start: base, count: count))
     }
 
-    /// Lets a call fill the bytes that are not in use yet.
+    /// Calls `body` to fill the bytes that are not in use yet.
     ///
-    /// `body` returns how many bytes it wrote, or a negative number for none; so does this function.
+    /// `body` returns how many bytes it has written, or a negative number for an error. This function returns the same.
     @discardableResult
     public func append(_ body: (UnsafeMutableRawBufferPointer) -> Int) -> Int {
         let written = body(UnsafeMutableRawBufferPointer(start: base + count, count: capacity - count))
@@ -64,13 +64,13 @@ public final class SecretBytes {
         return written
     }
 
-    /// Lets a call fill all of the memory.
+    /// Calls `body` to fill all of the memory.
     public func fill(_ body: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
         try body(UnsafeMutableRawBufferPointer(start: base, count: capacity))
         count = capacity
     }
 
-    /// Appends a copy of bytes; where they do not fit, appends nothing and returns false.
+    /// Appends a copy of bytes; if they do not fit, appends nothing and returns false.
     public func append(copying source: UnsafeRawBufferPointer) -> Bool {
         guard source.count <= capacity - count else { return false }
         (base + count).copyMemory(from: source.baseAddress ?? UnsafeRawPointer(base), byteCount: source.count)
@@ -78,12 +78,12 @@ public final class SecretBytes {
         return true
     }
 
-    /// Appends a copy of bytes; where they do not fit, appends nothing and returns false.
+    /// Appends a copy of bytes; if they do not fit, appends nothing and returns false.
     public func append(copying source: [UInt8]) -> Bool {
         source.withUnsafeBytes { append(copying: $0) }
     }
 
-    /// Appends a copy of another's bytes; where they do not fit, appends nothing and returns false.
+    /// Appends a copy of another's bytes; if they do not fit, appends nothing and returns false.
     public func append(copying source: SecretBytes) -> Bool {
         source.withBytes { append(copying: $0) }
     }

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// What every program of ours does to itself first.
+/// What each of our programs does at its start to protect itself.
 public enum Hardening {
     /// Makes this process unreadable to others of the same user, and keeps it out of core dumps.
     ///
@@ -13,9 +13,9 @@ public enum Hardening {
         try systemCall("prctl PR_SET_DUMPABLE", what) { clinux_prctl(PR_SET_DUMPABLE, 0) }
     }
 
-    /// Lets no program that this process starts gain privileges. prctl(2) PR_SET_NO_NEW_PRIVS
+    /// Keeps the programs that this process starts from gaining privileges. prctl(2) PR_SET_NO_NEW_PRIVS
     public static func forbidNewPrivileges() throws(Failure) {
-        // The call takes exactly these zeros (prctl(2)); the shim gives them.
+        // The call requires its other arguments to be zero (prctl(2)); the shim passes zeros.
         try systemCall("prctl PR_SET_NO_NEW_PRIVS", "cannot give up new privileges") {
             clinux_prctl(PR_SET_NO_NEW_PRIVS, 1)
         }
@@ -23,38 +23,37 @@ public enum Hardening {
 
     /// Closes every descriptor from this number on, so that nothing of the engine's is kept open or passed on.
     ///
-    /// To be called before the log is opened, which keeps a descriptor of its own. close_range(2)
+    /// Call it before the log is opened, which keeps a descriptor of its own. close_range(2)
     public static func closeInheritedDescriptors(from first: UInt32) throws(Failure) {
         try systemCall("close_range", "cannot close inherited descriptors") { close_range(first, UInt32.max, 0) }
     }
 
-    /// Removes the environment, which leads libraries to other files. clearenv(3)
+    /// Clears the environment, which can make libraries load other files. clearenv(3)
     public static func clearEnvironment() throws(Failure) {
         guard clearenv() == 0 else { throw Failure("cannot clear the environment", call: "clearenv", code: ENOMEM) }
     }
 
     /// Gives back the pages of the program's file that its start has touched.
     ///
-    /// The Swift runtime goes through most of its code once, and a vTPM that lives for months needs little of it. The
-    /// pages are clean and shared: what is needed again is mapped again from the page cache, and what is not can leave
-    /// memory. What the start has freed in the heap goes as well. madvise(2) MADV_DONTNEED, malloc_trim(3)
+    /// The Swift runtime runs most of its code once, and a vTPM that lives for months needs little of it. The pages are
+    /// clean and shared. If one is needed again, it is mapped again from the page cache; the others can leave memory.
+    /// Memory that the start has freed in the heap is given back as well. madvise(2) MADV_DONTNEED, malloc_trim(3)
     public static func releaseStartupPages() {
         let pageSize = sysconf(CInt(_SC_PAGESIZE))
         let first = clinux_program_start() / pageSize * pageSize
         // Only whole pages of code: what follows in the last one can be data that was relocated.
         let length = (clinux_program_end() - first) / pageSize * pageSize
-        // No more than advice: where it is not taken, nothing is lost. Locked pages would not be given back.
+        // It is only advice: if it is not taken, nothing is lost. Locked pages would not be given back.
         munlock(UnsafeMutableRawPointer(bitPattern: first), length)
         madvise(UnsafeMutableRawPointer(bitPattern: first), length, MADV_DONTNEED)
         malloc_trim(0)
     }
 
-    /// Sets how readily the kernel's out-of-memory killer takes a process, this one if none is named, whatever the engine
-    /// had set.
+    /// Sets how readily the out-of-memory killer chooses a process, or this one if none is named.
     ///
-    /// The score goes from -1000 (never) to 1000 (first). Returns false if it stays as it was: lowering it takes
-    /// CAP_SYS_RESOURCE. A TPM whose worker is killed fails closed, so that this is no reason to have none. proc(5),
-    /// `/proc/PID/oom_score_adj`
+    /// The score goes from -1000 (never) to 1000 (first), and replaces the one that the engine has set. Returns false
+    /// if it stays as it was: lowering it takes CAP_SYS_RESOURCE. That is no reason to refuse a TPM, since one whose
+    /// worker is killed fails closed. proc(5), `/proc/PID/oom_score_adj`
     @discardableResult
     public static func setOutOfMemoryScore(_ score: Int, of process: pid_t? = nil) throws(Failure) -> Bool {
         let path = Procfs.path("oom_score_adj", of: process)

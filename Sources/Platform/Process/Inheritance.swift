@@ -1,9 +1,9 @@
 import CLinux
 import Glibc
 
-/// What a program gets from whoever starts it beside its arguments, and what becomes of it.
+/// What a program inherits beside its arguments, and what becomes of it.
 ///
-/// This is the whole list; each of our programs goes through it before anything else.
+/// This is the whole list. Each of our programs resets it before anything else.
 ///
 /// | inherited | becomes | why |
 /// |---|---|---|
@@ -22,11 +22,12 @@ import Glibc
 /// | umask, working directory | 077, `/`; a person's directory is kept | others must not read what is written; no mount must be kept busy |
 /// | PR_SET_PDEATHSIG | none | runtimes set it, and a thread's end is enough for it; a hook ends by itself, and undoes more |
 ///
-/// Not touched: a positive nice value, the processors (taskset, CPUAffinity=) and the cgroup, which are the host's choice
-/// for the engine and hold for its containers too; RLIMIT_NICE, _RTPRIO and _LOCKS, which nothing of ours asks for;
-/// capabilities and securebits, of which supervisor and worker give up all they can, while what is missing fails with its
-/// own error; PR_SET_NO_NEW_PRIVS, seccomp filters and namespaces, which cannot be left; the child subreaper, which
-/// fork(2) clears; the out-of-memory score, which supervisor and worker set (``Hardening/setOutOfMemoryScore(_:of:)``).
+/// Not touched: a positive nice value, the processors (taskset, CPUAffinity=) and the cgroup, which are the host's
+/// choice for the engine and hold for its containers too; RLIMIT_NICE, _RTPRIO and _LOCKS, which nothing of ours asks
+/// for; capabilities and securebits, of which supervisor and worker give up all they can, while what is missing fails
+/// with its own error; PR_SET_NO_NEW_PRIVS, seccomp filters and namespaces, which cannot be left; the child subreaper,
+/// which fork(2) clears; the out-of-memory score, which supervisor and worker set
+/// (``Hardening/setOutOfMemoryScore(_:of:)``).
 public enum Inheritance {
     /// Who starts a program.
     public enum Starter: Sendable {
@@ -38,10 +39,10 @@ public enum Inheritance {
         case person
     }
 
-    /// Sets all of it.
+    /// Resets all of it.
     ///
-    /// Returns what could not be set, for the log: a program can do its work without. Descriptors and environment are
-    /// closed and cleared apart (``Hardening``), as they are of use to some.
+    /// Returns what could not be reset, for the log: a program can work without that. Inherited descriptors and the
+    /// environment are left to ``Hardening``, since some of our programs use them.
     public static func reset(from starter: Starter) throws(Failure) -> [Failure] {
         try openStandardDescriptors()
         stopTimers()

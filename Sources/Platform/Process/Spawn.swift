@@ -1,10 +1,10 @@
 import CLinux
 import Glibc
 
-/// A program to be started with nothing inherited but what is named here. posix_spawn(3)
+/// A program to be started, which inherits only what is named here. posix_spawn(3)
 ///
-/// Standard input, output and error are `/dev/null` unless set; every descriptor that is not passed is closed; no
-/// signal is blocked or handled; the environment is exactly ``environment``.
+/// Standard input, output and error are `/dev/null` unless set. Every descriptor that is not passed is closed. No
+/// signal is blocked or handled. The environment is exactly ``environment``.
 public struct ProgramLaunch {
     /// The program's path.
     public var path: String
@@ -12,25 +12,26 @@ public struct ProgramLaunch {
     public var arguments: [String]
     /// The whole environment.
     public var environment: [String]
-    /// The descriptors that it finds as 3, 4 and so on.
+    /// The descriptors that it gets as 3, 4 and so on.
     public var passed: [CInt] = []
-    /// The descriptor that it finds as its standard output, in place of `/dev/null`.
+    /// The descriptor that it gets as its standard output, in place of `/dev/null`.
     public var standardOutput: CInt?
     /// Whether it gets a session of its own. setsid(2)
     public var ownSession = false
 
-    /// A program with its arguments, the first of which is its name.
+    /// Creates the launch of a program; the first argument is its name.
     public init(_ path: String, _ arguments: [String], environment: [String] = ProgramLaunch.plainEnvironment) {
         self.path = path
         self.arguments = arguments
         self.environment = environment
     }
 
-    /// A fixed search path; no back trace of a crashed Swift process, which could print secrets; and no huge pages.
+    /// The environment of our programs: a fixed search path, no backtraces, which could print secrets, and no huge
+    /// pages.
     ///
-    /// malloc(3) asks for them by itself on some machines (AArch64, from glibc 2.43 on), and a heap that needs some hundred
-    /// kilobytes would take megabytes, locked. Where AppArmor starts the program (`Px`), the loader ignores the variable:
-    /// the filters of system calls refuse what it would have asked for. ld.so(8), GLIBC_TUNABLES
+    /// On some machines malloc(3) asks for huge pages by itself (AArch64, from glibc 2.43 on). A heap of some hundred
+    /// kilobytes would then take megabytes of locked memory. If AppArmor starts the program (`Px`), the loader ignores
+    /// the variable, and the system call filters refuse the huge pages. ld.so(8), GLIBC_TUNABLES
     public static let plainEnvironment = [
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "SWIFT_BACKTRACE=enable=no",
         "GLIBC_TUNABLES=glibc.malloc.hugetlb=0",
@@ -150,14 +151,15 @@ public enum WaitStatus: Equatable, Sendable, CustomStringConvertible {
 
 /// A child that was started and is not yet reaped.
 ///
-/// It is reaped once: its ID may be another process's afterwards. One that nobody waits for lives on.
+/// It can be reaped only once: afterwards its ID may be another process's. A child that nobody waits for lives on.
 public struct ChildProcess: ~Copyable, Sendable {
     /// The child, by a pidfd.
     public let reference: ProcessHandle
     private let path: String
 
-    /// How long a process may take to be gone after SIGKILL, in milliseconds: one that waits for a broken disk or file
-    /// server takes no signal.
+    /// How long a process may take to be gone after SIGKILL, in milliseconds.
+    ///
+    /// A process that waits for a broken disk or file server does not react to signals.
     private static let deathTimeout = 5000
 
     init(_ reference: consuming ProcessHandle, _ path: String) {
@@ -165,10 +167,10 @@ public struct ChildProcess: ~Copyable, Sendable {
         self.path = path
     }
 
-    /// Its process ID, its own until it is reaped.
+    /// Its process ID, which no other process gets until this one is reaped.
     public var process: pid_t { reference.process }
 
-    /// Waits until it has ended, and reaps it: for a program that is sure to end. waitpid(2)
+    /// Waits until it has ended, and reaps it; use it for a program that is sure to end. waitpid(2)
     public consuming func wait() throws(Failure) -> WaitStatus {
         var status: CInt = 0
         let (process, path) = (reference.process, path)
@@ -180,7 +182,8 @@ public struct ChildProcess: ~Copyable, Sendable {
 
     /// Waits until it has ended, kills it at the deadline, and reaps it.
     ///
-    /// - Throws: ``Failure`` where not even SIGKILL has ended it in time; then it is left to whoever reaps orphans.
+    /// - Throws: ``Failure`` if not even SIGKILL has ended it in time. Then it is left to the process that reaps
+    ///   orphans.
     public consuming func wait(until deadline: Deadline) throws(Failure) -> WaitStatus {
         let number = reference.descriptor.number
         if try Platform.wait(for: number, until: deadline) == 0 {
@@ -192,13 +195,13 @@ public struct ChildProcess: ~Copyable, Sendable {
         return try wait()
     }
 
-    /// Kills it, and reaps it.
+    /// Kills it and reaps it.
     public consuming func end() throws(Failure) -> WaitStatus {
         kill()
         return try wait(until: Deadline(milliseconds: 0))
     }
 
-    /// Kills it at once; it has to be reaped all the same.
+    /// Kills it; the caller still has to reap it.
     public borrowing func kill() {
         reference.kill()
     }

@@ -1,4 +1,4 @@
-/// Where a process is in one hierarchy of cgroups: one line of `/proc/PID/cgroup`. cgroups(7)
+/// The cgroup of a process in one hierarchy: one line of `/proc/PID/cgroup`. cgroups(7)
 public struct CgroupMembership: Equatable, Sendable {
     /// The controllers of a hierarchy of version 1; none for version 2.
     public let controllers: [String]
@@ -7,7 +7,7 @@ public struct CgroupMembership: Equatable, Sendable {
     /// The cgroup's path from the root of the reader's cgroup namespace; it begins with `/..` if it is outside of that.
     public let path: [UInt8]
 
-    /// Parses the whole file; `path` is for the error about a line that is not whole.
+    /// Parses the whole file; `path` is for the error about a malformed line.
     public static func parse(_ text: [UInt8], path: String) throws(Failure) -> [CgroupMembership] {
         var memberships: [CgroupMembership] = []
         for line in text.split(separator: UInt8(ascii: "\n")) {

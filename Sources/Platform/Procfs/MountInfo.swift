@@ -9,7 +9,7 @@ public struct MountInfo: Sendable {
     private let fields: [ArraySlice<UInt8>]
     private let separator: Int
 
-    /// Parses the whole file; `path` is for the error about a line that is not whole.
+    /// Parses the whole file; `path` is for the error about a malformed line.
     public static func parse(_ text: [UInt8], path: String) throws(Failure) -> [MountInfo] {
         var mounts: [MountInfo] = []
         for line in text.split(separator: UInt8(ascii: "\n")) {
@@ -35,19 +35,19 @@ public struct MountInfo: Sendable {
         self.separator = separator
     }
 
-    /// Which part of the file system is mounted, from the root of that; nil if the field is malformed.
+    /// The directory of the file system that is mounted; nil if the field is malformed.
     public var root: [UInt8]? { Self.unescape(fields[3]) }
 
-    /// Where it is mounted, from the root of the process; nil if the field is malformed or not UTF-8.
+    /// The mount point, as the process sees it; nil if the field is malformed or not UTF-8.
     public var mountPoint: String? { Self.unescape(fields[4]).flatMap { String(validating: $0, as: UTF8.self) } }
 
     /// The type of the file system: `tmpfs`, or `fuse.sshfs` with a subtype.
     public var type: String { String(decoding: fields[separator + 1], as: UTF8.self) }
 
-    /// What mount(2) was given as the source, escaped as in the file.
+    /// The source that mount(2) was given, escaped as in the file.
     public var source: String { String(decoding: fields[separator + 2], as: UTF8.self) }
 
-    /// The options of the file system, among which version 1 of cgroups names its controllers.
+    /// The options of the file system; those of a cgroup hierarchy of version 1 name its controllers.
     public var options: [String] {
         fields[separator + 3].split(separator: UInt8(ascii: ",")).map { String(decoding: $0, as: UTF8.self) }
     }

@@ -2,7 +2,7 @@
 public struct ProcessStatus: Sendable {
     private let lines: [ArraySlice<UInt8>]
 
-    /// Takes the whole file.
+    /// Creates it from the whole file.
     public init(_ text: [UInt8]) {
         lines = text.split(separator: UInt8(ascii: "\n"))
     }
@@ -17,7 +17,7 @@ public struct ProcessStatus: Sendable {
         return String(decoding: value, as: UTF8.self)
     }
 
-    /// Whether the process is the first one of a PID namespace below the reader's. `NSpid`
+    /// Whether the process is the first one of a PID namespace below the reader's (`NSpid`).
     public var isFirstInPIDNamespace: Bool {
         let numbers = self["NSpid"]?.split { $0 == "\t" || $0 == " " } ?? []
         return numbers.count > 1 && numbers.last == "1"

@@ -1,17 +1,17 @@
 import CLinux
 import Glibc
 
-/// The process file system of this process's own namespace.
+/// The process file system of this process's PID namespace.
 ///
-/// What only looks like one could show a process what it likes, and take any write: CVE-2025-52881. So it is opened, must
-/// be that file system, and nothing that is mounted over a part of it is used.
+/// A directory that only looks like it could show anything, and accept any write (CVE-2025-52881). So its file system
+/// is checked when it is opened, and nothing that is mounted over a part of it is used.
 ///
-/// Where a process is asked for, nil is this one. `/proc/PID` can be another process's by the time that it is read: only
-/// what is read before the process's pidfd still says that it is alive was certainly its own.
+/// In all calls, nil in place of a process means this one. By the time that `/proc/PID` is read, it can be another
+/// process's. What was read is certain only if the process's pidfd says afterwards that the process is still alive.
 public struct Procfs: ~Copyable {
     private let directory: Descriptor
 
-    /// Opens it where it is mounted.
+    /// Opens it at the path at which it is mounted.
     public init(at path: String = "/proc") throws(Failure) {
         let directory = try Descriptor.open(path, .directory)
         guard try directory.fileSystemMagic(path) == Int(PROC_SUPER_MAGIC) else {
@@ -20,7 +20,7 @@ public struct Procfs: ~Copyable {
         self.directory = directory
     }
 
-    /// Opens something below `/proc`.
+    /// Opens a file or directory below `/proc`.
     public borrowing func open(_ path: String, _ flags: CInt = O_RDONLY) throws(Failure) -> Descriptor {
         try .open(path, .onOneMount(flags), at: directory.number, as: "/proc/\(path)")
     }
@@ -31,7 +31,7 @@ public struct Procfs: ~Copyable {
         return try file.readAll(limit: limit, "/proc/\(path)")
     }
 
-    /// Where a link leads that the kernel makes of something that a process uses.
+    /// Returns the target of a link that the kernel makes for something that a process uses.
     public borrowing func link(_ path: String) throws(Failure) -> String {
         var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
         let number = directory.number
@@ -44,7 +44,7 @@ public struct Procfs: ~Copyable {
         return String(decoding: buffer[..<count], as: UTF8.self)
     }
 
-    /// The path below `/proc` of one of a process's files.
+    /// Returns the path below `/proc` of one of a process's files.
     static func path(_ file: String, of process: pid_t?) -> String {
         guard let process else { return "self/\(file)" }
         return "\(process)/\(file)"
@@ -91,7 +91,7 @@ extension Procfs {
 
     /// Opens one of a process's namespaces.
     ///
-    /// The link in `ns` leads to another file system by itself (proc(5)), so the last step is one of its own.
+    /// The links in `ns` lead to another file system (proc(5)), so the last step is a call of its own.
     public borrowing func namespace(
         _ kind: Namespace,
         of process: pid_t? = nil,
@@ -107,9 +107,9 @@ extension Procfs {
         )
     }
 
-    /// Whether another process is in the same namespace as this one.
+    /// Returns whether another process is in the same namespace as this one.
     public borrowing func sharesNamespace(_ kind: Namespace, with process: pid_t) throws(Failure) -> Bool {
-        // O_PATH does: two namespaces are the same if their files are.
+        // O_PATH is enough: two namespaces are the same if their files are.
         let (own, other) = (
             try namespace(kind, openPathOnly).status("a namespace"),
             try namespace(kind, of: process, openPathOnly).status("a namespace")
@@ -119,7 +119,7 @@ extension Procfs {
 }
 
 extension Failure {
-    /// A file of the kernel's with a line that does not have the form that its manual page describes.
+    /// Returns the error about a line of a kernel's file that does not have the form in its manual page.
     public static func malformed(_ line: ArraySlice<UInt8>, in path: String) -> Failure {
         Failure("cannot read \(path)", because: "a line of it is \"\(String(decoding: line, as: UTF8.self).excerpt)\"")
     }
