@@ -2,19 +2,21 @@ import CLinux
 import Glibc
 import Platform
 
-/// A TPM device that the kernel was asked for: the descriptor that serves it, and what the kernel called it.
+/// A TPM device that the kernel has made on request: the descriptor that serves it, and its number.
 ///
 /// Documentation/security/tpm/tpm_vtpm_proxy.rst and drivers/char/tpm/tpm_vtpm_proxy.c of Linux.
 public struct ProxyDevice: ~Copyable {
-    /// The end that commands are read from and answers are written to; the device lives as long as any copy is open.
+    /// The descriptor from which commands are read, and to which responses are written.
+    ///
+    /// The device lives as long as any copy of it is open.
     public let server: Descriptor
     /// N of `/dev/tpmN`.
     public let number: UInt32
 
     /// Asks for a TPM 2.0 device with `VTPM_PROXY_IOC_NEW_DEV`.
     ///
-    /// The kernel begins to talk to it at once, from a work queue, so whoever is to answer must be ready before.
-    /// Needs CAP_SYS_ADMIN in the initial user namespace.
+    /// The kernel sends it commands at once, from a work queue, so the worker must be ready before. The call needs
+    /// CAP_SYS_ADMIN in the initial user namespace.
     public init(from vtpmx: borrowing Descriptor) throws(Failure) {
         var request = vtpm_proxy_new_dev()
         request.flags = UInt32(VTPM_PROXY_FLAG_TPM2.rawValue)
@@ -37,7 +39,7 @@ public struct ProxyDevice: ~Copyable {
 /// The control device of the kernel's vTPM proxy.
 public let vtpmxPath = "/dev/vtpmx"
 
-/// Opens `/dev/vtpmx`, and loads the kernel module that makes it where it is missing.
+/// Opens `/dev/vtpmx`; loads the kernel module that makes it if it is missing.
 public func openProxyControl() throws(Failure) -> Descriptor {
     do {
         return try .open(vtpmxPath, OpenOptions(O_RDWR))

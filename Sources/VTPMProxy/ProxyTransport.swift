@@ -11,27 +11,28 @@ public enum ProxyTransport {
     /// A shorter read buffer gives EIO for a long command and leaves it queued for ever.
     public static let bufferSize = 4096
 
-    /// What came of a read.
+    /// The result of a read.
     public enum Received: Equatable, Sendable {
-        /// A command of so many bytes.
+        /// A command with this many bytes.
         case command(Int)
-        /// The kernel gave the device up; nothing will come any more.
+        /// The kernel has given up the device; no command will come any more.
         case gone
     }
 
-    /// What came of a write.
+    /// The result of a write.
     public enum Sent: Equatable, Sendable {
-        /// The kernel took the response.
+        /// The kernel has accepted the response.
         case delivered
-        /// The kernel was not waiting: it had timed out, or has sent the next command. The response is dropped.
+        /// The kernel was no longer waiting, and has dropped the response: it had timed out, or has sent the next
+        /// command.
         case late
-        /// The kernel gave the device up.
+        /// The kernel has given up the device.
         case gone
     }
 
     /// Reads one command into a buffer of at least ``bufferSize`` bytes.
     ///
-    /// To be called when poll(2) reports POLLIN: the driver's read blocks even with O_NONBLOCK.
+    /// Call it when poll(2) reports POLLIN: the driver's read blocks even with O_NONBLOCK.
     public static func receive(
         from server: borrowing Descriptor,
         into buffer: ScratchBuffer
@@ -48,7 +49,7 @@ public enum ProxyTransport {
         }
     }
 
-    /// Writes one response that is ours, and not the TPM's.
+    /// Writes one response that this program has made, and not the TPM.
     public static func send(_ response: [UInt8], to server: borrowing Descriptor) throws(Failure) -> Sent {
         let number = server.number
         return try send { response.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
@@ -56,7 +57,7 @@ public enum ProxyTransport {
 
     /// Writes one response, of 10 to ``bufferSize`` bytes, with one `write`.
     ///
-    /// Never `writev`: the driver has no `write_iter`, and takes the first part for the whole response.
+    /// `writev` would not do: the driver has no `write_iter`, and would take the first part for the whole response.
     public static func send(
         _ response: UnsafeRawBufferPointer,
         to server: borrowing Descriptor

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 import Platform
 
-/// A vTPM's two devices, as the kernel registered them.
+/// A vTPM's two devices, as the kernel has registered them.
 public struct RegisteredTPM: Equatable, Sendable {
     /// N of `/dev/tpmN`.
     public let number: UInt32
@@ -11,7 +11,7 @@ public struct RegisteredTPM: Equatable, Sendable {
     /// `/dev/tpmrmN`, behind the kernel's resource manager: always the TPM driver's own major and 65536 + N.
     public let tpmrm: DeviceNumber
 
-    /// Names both devices.
+    /// Creates it from the numbers of both devices.
     public init(number: UInt32, tpm: DeviceNumber, tpmrm: DeviceNumber) {
         self.number = number
         self.tpm = tpm
@@ -19,16 +19,18 @@ public struct RegisteredTPM: Equatable, Sendable {
     }
 }
 
-/// Waiting for the kernel to accept a vTPM.
+/// The registration of a vTPM by the kernel.
 public enum Registration {
     /// Waits until the kernel has registered both devices of a vTPM, and reads their numbers from sysfs.
     ///
-    /// The ioctl returns before the kernel has spoken with the TPM, and its response says nothing about the resource
-    /// manager's device. `/dev/tpmN` alone is not enough: a TPM that the kernel takes to be upgrading its firmware gets no
-    /// `/dev/tpmrmN` (tpm_chip_register). The kernel registers one TPM after the other, so with many at once it is waited
-    /// on for as long as one comes within so many milliseconds, twelve times at most. `checkCancellation` is called between
-    /// looks and throws when what serves the device has failed. POLLHUP on the server's descriptor means that the kernel
-    /// refused the TPM.
+    /// The ioctl returns before the kernel has sent the TPM its first command, and its result does not name the
+    /// resource manager's device. `/dev/tpmN` alone is not enough: if the kernel believes that a TPM is upgrading its
+    /// firmware, it makes no `/dev/tpmrmN` (tpm_chip_register).
+    ///
+    /// The kernel registers one TPM after the other. If many are registered at once, the wait goes on for as long as
+    /// another TPM appears within `timeout` milliseconds, but no longer than twelve times that. POLLHUP on the server's
+    /// descriptor means that the kernel has refused the TPM. Between two looks `checkCancellation` is called, which
+    /// throws if the process that serves the device has failed.
     public static func wait(
         for device: borrowing ProxyDevice,
         timeout: Int,
@@ -43,8 +45,8 @@ public enum Registration {
         }
         var others = try names(below: root)
         let lastDeadline = Deadline(milliseconds: timeout * 12)
-        // sysfs cannot be polled, so look again soon, but ever more seldom: on a busy host it is the looks that the worker
-        // would have to wait for.
+        // sysfs cannot be polled. The pauses grow: on a busy host the worker would have to wait for the looks
+        // themselves.
         var backoff = Backoff(first: 1, limit: 50, growth: 1.125)
         while true {
             var registered: RegisteredTPM?
@@ -82,9 +84,9 @@ public enum Registration {
         return RegisteredTPM(number: number, tpm: tpm, tpmrm: tpmrm)
     }
 
-    /// The numbers that the kernel would give the next vTPM; nil if it has no TPM driver.
+    /// Returns the numbers that the kernel would give the next vTPM, or nil if the kernel has no TPM driver.
     ///
-    /// It takes the lowest free number. Another TPM may get it first.
+    /// The kernel takes the lowest free number. Another TPM may get it first.
     public static func next(sysfs: String = "/sys") throws(Failure) -> RegisteredTPM? {
         guard let major = try majorNumber(inDevices: Procfs().read("devices")) else { return nil }
         let taken = try names(below: .open(sysfs, .directory))
@@ -96,7 +98,7 @@ public enum Registration {
         )
     }
 
-    /// The TPM driver's own major number, in the text of `/proc/devices`, where its name is `tpm`. proc(5)
+    /// Returns the TPM driver's own major number from the text of `/proc/devices`, where its name is `tpm`. proc(5)
     static func majorNumber(inDevices text: [UInt8]) -> UInt32? {
         for line in text.split(separator: UInt8(ascii: "\n")) {
             // Block devices come after the character devices.
@@ -113,7 +115,7 @@ public enum Registration {
     /// The minor number of `/dev/tpmrm0`. include/linux/tpm.h, TPM_NUM_DEVICES
     private static let firstManagedMinor: UInt32 = 65536
 
-    /// The TPMs that there are.
+    /// Returns the names of all TPMs.
     private static func names(below root: borrowing Descriptor) throws(Failure) -> Set<String> {
         do {
             let path = "class/tpm"

@@ -1,7 +1,7 @@
 import CLinux
 import Platform
 
-/// The little of the TPM 2.0 wire format that this project speaks itself.
+/// The part of the TPM 2.0 wire format that this project uses itself.
 ///
 /// TPM 2.0 Library, Part 1, 18, and Part 2, 6.
 public enum TPMCommand {
@@ -15,7 +15,7 @@ public enum TPMCommand {
     /// TPM_RC_SUCCESS.
     public static let success: UInt32 = 0
 
-    /// A response that is nothing but a response code.
+    /// Returns a response that consists of a response code.
     public static func response(code: UInt32) -> [UInt8] {
         [
             UInt8(noSessions >> 8), UInt8(noSessions & 0xff), 0, 0, 0, UInt8(headerSize),
@@ -23,7 +23,7 @@ public enum TPMCommand {
         ]
     }
 
-    /// The response code of a response; nil if it is shorter than a header.
+    /// Returns the response code of a response, or nil if it is shorter than a header.
     public static func responseCode(of response: UnsafeRawBufferPointer) -> UInt32? { response.bigEndian(at: 6) }
 
     /// TPM2_Startup(TPM_SU_CLEAR). Part 3, 9.3
@@ -44,10 +44,10 @@ public enum TPMCommand {
         0,  // NO
     ]
 
-    /// The locality that the kernel's driver asks for with its own `TPM2_CC_SET_LOCALITY`; nothing for other commands.
+    /// Returns the locality that the kernel's driver sets with its own `TPM2_CC_SET_LOCALITY`; nil for other commands.
     ///
-    /// libtpms does not know this code. A tenant cannot send it: the driver refuses it from `/dev/tpmN`, and the resource
-    /// manager answers it itself (`vtpm_proxy_is_driver_command`, `tpm2_find_and_validate_cc`).
+    /// libtpms does not know this code. A tenant cannot send it: the driver refuses it from `/dev/tpmN`, and the
+    /// resource manager answers it itself (`vtpm_proxy_is_driver_command`, `tpm2_find_and_validate_cc`).
     public static func requestedLocality(in command: UnsafeRawBufferPointer) -> UInt8? {
         let code = UInt32(TPM2_CC_SET_LOCALITY)
         guard command.count == 11, command[10] <= 4, command.bigEndian(at: 6, as: UInt32.self) == code else {

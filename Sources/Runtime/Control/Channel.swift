@@ -2,30 +2,30 @@ import CLinux
 import Glibc
 import Platform
 
-/// One end of a pair of connected sockets that carry whole messages, with descriptors where one needs them.
+/// One end of a pair of connected sockets that carry whole messages, and descriptors with them.
 ///
-/// unix(7), SOCK_SEQPACKET and SCM_RIGHTS. The first byte of a message is its kind, a number of the protocol's own.
+/// unix(7), SOCK_SEQPACKET and SCM_RIGHTS. The first byte of a message is its kind, a number that the protocol defines.
 public final class Channel: Sendable {
     /// The socket.
     public let descriptor: Descriptor
-    /// Who is at the other end, for errors.
+    /// The name of the process at the other end, for errors.
     public let peer: String
 
     /// The largest message, in bytes.
     ///
-    /// Larger contents go in several (``sendChunks(_:of:until:)``): the kernel needs the memory for a message in few pieces,
-    /// and a TPM's write must not fail because memory is fragmented.
+    /// Larger contents are sent in several messages (``sendChunks(_:of:until:)``). The kernel needs the memory for a
+    /// message in few pieces, and a TPM's write must not fail because memory is fragmented.
     public static let messageLimit = 32 * 1024
-    /// The most descriptors in one message.
+    /// The largest number of descriptors in one message.
     public static let descriptorLimit = 4
 
-    /// Takes over a connected socket.
+    /// Takes ownership of a connected socket.
     public init(owning descriptor: consuming Descriptor, peer: String) {
         self.descriptor = descriptor
         self.peer = peer
     }
 
-    /// Makes two connected ends, close-on-exec.
+    /// Creates two connected ends, with close-on-exec.
     public static func pair(near: String, far: String) throws(Failure) -> ChannelPair {
         var ends: [CInt] = [-1, -1]
         try systemCall("socketpair", "cannot create a channel") {
@@ -61,11 +61,11 @@ public final class Channel: Sendable {
         }
     }
 
-    /// Sends one message, which says no more than its protocol allows.
+    /// Sends one message of a protocol.
     ///
-    /// It waits for room until the deadline; with none, it does not wait at all.
+    /// If there is no room, it waits until the deadline; without a deadline, it does not wait at all.
     ///
-    /// - Throws: ``Failure`` with EMSGSIZE when it says more, and nothing was sent.
+    /// - Throws: ``Failure`` with EMSGSIZE if the message is larger than its protocol allows; then nothing was sent.
     public func send<Outgoing: ChannelMessage>(
         _ message: Outgoing,
         descriptors: [CInt] = [],
@@ -84,7 +84,7 @@ public final class Channel: Sendable {
         }
     }
 
-    /// Sends one message with a secret behind it.
+    /// Sends one message, followed by a secret.
     public func send(
         _ message: some ChannelMessage,
         _ secret: SecretBytes,
@@ -95,7 +95,9 @@ public final class Channel: Sendable {
         }
     }
 
-    /// Sends contents of any size as messages of one kind, the last of which is shorter than the others' size.
+    /// Sends contents of any size as messages of one kind.
+    ///
+    /// The last message has less than ``chunkSize`` bytes of contents, which shows the end.
     public func sendChunks(
         _ message: some ChannelMessage,
         of contents: UnsafeRawBufferPointer,
@@ -120,20 +122,20 @@ public final class Channel: Sendable {
         )
     }
 
-    /// How many bytes of contents one message of ``sendChunks(_:of:until:)`` carries, the last excepted.
+    /// The contents of each message of ``sendChunks(_:of:until:)`` but the last, in bytes.
     public static let chunkSize = 16 * 1024
 
-    /// Memory for ``receive(into:)``.
+    /// Returns memory for ``receive(into:)``.
     public static func makeBuffer() -> ScratchBuffer { ScratchBuffer(size: messageLimit) }
 
-    /// The same in locked memory, where keys or states come.
+    /// Returns locked memory for ``receive(into:)``, for messages with keys or states.
     public static func makeSecretBuffer() throws(Failure) -> ScratchBuffer {
         try ScratchBuffer(lockedSize: messageLimit)
     }
 
     /// Receives one message into a buffer of ``messageLimit`` bytes.
     ///
-    /// Returns nil if the other end is closed. It waits without end; poll first where that matters.
+    /// Returns nil if the other end is closed. It waits without limit; if that matters, poll first.
     public func receive(into buffer: ScratchBuffer) throws(Failure) -> Message? {
         precondition(buffer.size >= Self.messageLimit)
         let number = descriptor.number
@@ -147,7 +149,8 @@ public final class Channel: Sendable {
         do {
             count = try receive()
         } catch let error where error.code == ECONNRESET {
-            // The other end was closed with messages of ours unread. That is told once, before what it had sent.
+            // The other end was closed before it had read all messages. The kernel reports that once, before what the
+            // other end had sent.
             count = try receive()
         }
         let descriptors = ReceivedDescriptors(numbers)

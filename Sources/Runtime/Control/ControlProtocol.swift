@@ -1,16 +1,18 @@
 import Platform
 
-/// What a client of a lease's control socket asks: one message, which one ``ControlReply`` answers.
+/// A request of a client on a lease's control socket.
 public enum ControlRequest: ChannelMessage {
-    /// How the vTPM is. Answered with ``ControlReply/status(_:)``.
+    /// Asks for the status of the vTPM.
+    ///
+    /// The answer is ``ControlReply/status(_:)``.
     case status
-    /// To stop as soon as the init is gone.
+    /// Waits until the vTPM has stopped, which it does by itself once the container's init is gone.
     ///
-    /// Not answered: the connection closes when everything is cleaned up.
+    /// There is no answer: the connection closes when everything is cleaned up.
     case stop
-    /// To go over to another master key, which follows in the same message as a secret of 32 bytes.
+    /// Changes to another master key, which follows in the same message, a secret of 32 bytes.
     ///
-    /// Answered with ``ControlReply/rekeyed`` once the state on disk needs no other key any more, or with
+    /// The answer is ``ControlReply/rekeyed`` once the state on disk needs no other key, or
     /// ``ControlReply/failure(_:)``.
     case rekey
 
@@ -42,13 +44,13 @@ public enum ControlRequest: ChannelMessage {
     }
 }
 
-/// What a supervisor answers on its control socket.
+/// An answer of a supervisor on its control socket.
 public enum ControlReply: ChannelMessage {
-    /// How the vTPM is.
+    /// The status of the vTPM.
     case status(VTPMStatus)
-    /// The state needs the new key alone.
+    /// The state on disk needs only the new key.
     case rekeyed
-    /// What was asked for could not be done.
+    /// The request could not be fulfilled.
     case failure(Failure)
 
     /// The numbers of the messages.
@@ -91,7 +93,7 @@ public enum ControlReply: ChannelMessage {
     }
 }
 
-/// How a vTPM is, as its supervisor answers.
+/// The status of a vTPM.
 public struct VTPMStatus: Equatable, Sendable {
     /// What answers the container's commands.
     public enum Health: UInt8, Sendable {
@@ -105,26 +107,26 @@ public struct VTPMStatus: Equatable, Sendable {
 
     /// What answers the container's commands.
     public var health: Health
-    /// How often the state was stored since the TPM was manufactured.
+    /// The number of times that the state was stored since the TPM was manufactured.
     public var generation: UInt64
-    /// Why it failed; empty when it did not.
+    /// Why the TPM has failed; empty if it has not.
     public var reason: String
 
-    /// What a supervisor knows of its vTPM.
+    /// Creates a status.
     public init(health: Health, generation: UInt64, reason: String) {
         self.health = health
         self.generation = generation
         self.reason = reason
     }
 
-    /// Writes it as a message's contents; of a long reason the first ``Failure/relayedLimit`` bytes.
+    /// Writes the contents of a message; a long reason is cut to ``Failure/relayedLimit`` bytes.
     package func encode(into writer: inout ByteWriter) {
         writer.write(health.rawValue)
         writer.write(generation)
         writer.write(text: reason.cut(toBytes: Failure.relayedLimit))
     }
 
-    /// Reads it from a message's contents; returns nil if they are something else.
+    /// Reads the contents of a message; returns nil if they are malformed.
     package init?(_ reader: inout ByteReader) {
         guard let raw = reader.read(UInt8.self), let health = Health(rawValue: raw),
             let generation = reader.read(UInt64.self), let reason = reader.readText()

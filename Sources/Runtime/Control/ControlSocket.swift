@@ -2,14 +2,14 @@ import CLinux
 import Glibc
 import Platform
 
-/// The socket in a lease's directory through which poststop and `vtpmctl` speak to the supervisor.
+/// The socket in a lease's directory on which the supervisor answers poststop and `vtpmctl`.
 ///
-/// The directories above it are root's alone (0700); the supervisor checks the peer's user all the same.
+/// Only root can reach the directories above it (0700). The supervisor checks the peer's user nevertheless.
 public enum ControlSocket {
     /// Its name in the lease's directory.
     public static let name = "control"
 
-    /// Binds and listens, in an open directory.
+    /// Makes the socket in an open directory, and listens on it.
     public static func listen(in directory: borrowing Descriptor) throws(Failure) -> Descriptor {
         let socket = try makeSocket()
         var address = try address(in: directory)
@@ -26,8 +26,8 @@ public enum ControlSocket {
 
     /// Connects to the supervisor of the lease with this directory.
     ///
-    /// One that stands still accepts nobody, and soon there is no more room to wait in (listen(2)): then it is waited for
-    /// until the deadline, 2 s from now unless another is given.
+    /// A supervisor that is stopped accepts no connection, and soon the queue of connections is full (listen(2)). Then
+    /// this waits until the deadline, by default for 2 s.
     public static func connect(
         in directory: borrowing Descriptor,
         until deadline: Deadline = Deadline(milliseconds: 2000)
@@ -52,7 +52,7 @@ public enum ControlSocket {
         return Channel(owning: socket, peer: "supervisor")
     }
 
-    /// Accepts one connection, from root alone; nil if there is none or the peer is somebody else.
+    /// Accepts one connection of root's; returns nil if there is none, or if the peer is somebody else.
     public static func accept(from listener: borrowing Descriptor) throws(Failure) -> Channel? {
         let number = listener.number
         let connection: Descriptor
@@ -70,12 +70,14 @@ public enum ControlSocket {
         return Channel(owning: connection, peer: "control client")
     }
 
-    /// The process that listens at the other end of a connection.
+    /// Returns the ID of the process that listens at the other end of a connection.
     public static func supervisor(at channel: Channel) throws(Failure) -> pid_t {
         try credentials(of: channel.descriptor).pid
     }
 
-    /// Who is at the other end of a socket; for a client, who listened. unix(7), SO_PEERCRED
+    /// Returns the credentials of the process at the other end of a socket. unix(7), SO_PEERCRED
+    ///
+    /// For a client, that is the process that has called listen(2).
     private static func credentials(of socket: borrowing Descriptor) throws(Failure) -> clinux_ucred {
         var credentials = clinux_ucred()
         var size = socklen_t(MemoryLayout<clinux_ucred>.size)

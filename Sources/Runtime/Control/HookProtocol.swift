@@ -1,25 +1,32 @@
 import Glibc
 import Platform
 
-/// What a hook sends to its supervisor while a container is created.
+/// A message of a hook to its supervisor, while a container is created.
 ///
-/// hook: `start`, `key`* — supervisor: `ready` — hook: `device` — supervisor: `serving` — hook: `commit` — supervisor:
-/// `committed`. In place of any of its replies the supervisor can send `failure` and end. A hook that goes away before
-/// `commit` has failed, and the supervisor undoes everything.
+/// hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor: `serving` — hook: `commit` —
+/// supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and end. If the hook ends before
+/// `commit`, the supervisor undoes everything.
 public enum HookRequest: ChannelMessage {
-    /// What the vTPM is for.
+    /// Asks for a vTPM.
     ///
-    /// Descriptors: run directory, pidfd of the init; for a persistent state also states directory, index directory.
+    /// Descriptors: the run directory, the pidfd of the init; for a persistent state also the directories of the states
+    /// and of the index.
     case start(StartRequest)
-    /// A master key follows in the same message, a secret of 32 bytes.
+    /// Hands over a master key, which follows in the same message, a secret of 32 bytes.
     ///
-    /// The current one comes first. An ephemeral state has none.
+    /// The current key comes first. For an ephemeral state there is none.
     case key
-    /// The device of this number is to be served. Descriptor: the proxy's.
+    /// Asks to serve the device with this number.
+    ///
+    /// Descriptor: the proxy's.
     case device(number: UInt32)
-    /// A device is to be kept, with no TPM behind it, so that its number stays taken. Descriptor: the proxy's.
+    /// Asks to keep a device without a TPM, so that its number stays taken.
+    ///
+    /// Descriptor: the proxy's.
     case reserve
-    /// The container has its devices and the lease is written: from now on the supervisor is on its own.
+    /// Says that the container has its devices, and that the lease is written.
+    ///
+    /// From then on the supervisor works without the hook.
     case commit
 
     /// The numbers of the messages.
@@ -71,17 +78,17 @@ public enum HookRequest: ChannelMessage {
     }
 }
 
-/// What a supervisor answers its hook.
+/// A reply of a supervisor to its hook.
 public enum HookReply: ChannelMessage {
-    /// The TPM has started up in this worker, with this libtpms, and waits for its device.
+    /// The TPM has started up in this worker, with this version of libtpms, and waits for its device.
     ///
-    /// Descriptor: directory of the lease, the very one that the supervisor has made.
+    /// Descriptor: the directory of the lease, the very one that the supervisor has made.
     case ready(worker: pid_t, library: LibraryVersion)
     /// The worker reads from the device.
     case serving
     /// The supervisor has taken over.
     case committed
-    /// Nothing came of it.
+    /// The supervisor could not start the vTPM, and ends.
     case failure(Failure)
 
     /// The numbers of the messages.

@@ -1,9 +1,9 @@
 import Glibc
 import Platform
 
-/// Where things are on a host.
+/// The paths of this project's files on a host.
 public struct HostPaths: Sendable {
-    /// A directory for each state.
+    /// The directory that has a directory for each state.
     public var states = "/var/lib/container-vtpm/states"
     /// The directory of the host's index.
     public var index = "/var/lib/container-vtpm/index"
@@ -11,18 +11,18 @@ public struct HostPaths: Sendable {
     public var quarantine = "/var/lib/container-vtpm/quarantine"
     /// The directory of master keys.
     public var keys = "/var/lib/container-vtpm/keys"
-    /// A directory for each container that has a vTPM; it does not outlive the boot.
+    /// The directory that has a lease for each container with a vTPM; it does not outlive the boot.
     public var leases = "/run/container-vtpm"
     /// The directory with our own programs.
     public var programs: String
 
-    /// The usual places, with our programs beside the one that is running.
+    /// Returns the usual paths, with our programs beside the one that is running.
     public static func current() throws(Failure) -> HostPaths {
         let path = try Procfs().link("self/exe")
         return HostPaths(programs: String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]))
     }
 
-    /// The same below another directory and with programs elsewhere, for tests.
+    /// Creates the same paths below another directory, with the programs elsewhere, for tests.
     public init(below root: String, programs: String) {
         self.programs = programs
         states = root + "/states"
@@ -36,6 +36,6 @@ public struct HostPaths: Sendable {
         self.programs = programs
     }
 
-    /// The path of one of our programs.
+    /// Returns the path of one of our programs.
     public func program(_ name: String) -> String { "\(programs)/\(name)" }
 }

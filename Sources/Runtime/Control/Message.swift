@@ -3,18 +3,18 @@ import Platform
 
 /// A message of a protocol between two of our processes.
 ///
-/// On the wire it is its kind, one byte, and what it says. A secret that goes with it follows as it is, and is neither
-/// encoded nor decoded here, so that no copy of it is left.
+/// On the wire, it is one byte for its kind and then its contents. A secret may follow, which is neither encoded nor
+/// decoded here, so that no copy of it is left.
 public protocol ChannelMessage: Sendable {
     /// The numbers of the protocol's messages.
     associatedtype Kind: RawRepresentable<UInt8>
-    /// The most that one of them says, in bytes, secrets excepted.
+    /// The largest contents of one of them, in bytes, without secrets.
     static var maximumSize: Int { get }
-    /// What it is.
+    /// The kind of the message.
     var kind: Kind { get }
-    /// Writes what it says.
+    /// Writes the contents.
     func encode(into writer: inout ByteWriter)
-    /// Reads what a message of this kind says; returns nil if that makes no sense.
+    /// Reads the contents of a message of this kind; returns nil if they are malformed.
     init?(_ kind: Kind, _ contents: borrowing Message)
 }
 
@@ -27,19 +27,19 @@ extension ChannelMessage {
 }
 
 extension Failure {
-    /// Writes it as a message's contents: its first ``relayedLimit`` bytes.
+    /// Writes the contents of a message: the first ``relayedLimit`` bytes of the description.
     func encode(into writer: inout ByteWriter) {
         writer.write(description.cut(toBytes: Self.relayedLimit).utf8)
     }
 }
 
-/// A message that was received; what it says is in the receiver's buffer until the next one is received.
+/// A message that was received, with its contents in the receiver's buffer until the next one is received.
 public struct Message: ~Copyable {
-    /// What it is, as a number of the protocol's own.
+    /// The kind of the message, a number that its protocol defines.
     public let kind: UInt8
-    /// How many bytes it has beside its kind.
+    /// The size of the contents, in bytes.
     public let count: Int
-    /// What came with it.
+    /// The descriptors that came with it.
     public var descriptors: ReceivedDescriptors
     private let buffer: ScratchBuffer
 
@@ -50,21 +50,21 @@ public struct Message: ~Copyable {
         self.buffer = buffer
     }
 
-    /// A copy of what it says, for what is no secret.
+    /// A copy of the contents, for those that are no secret.
     public var body: [UInt8] {
         buffer.withBytes { Array($0[1..<1 + count]) }
     }
 
-    /// What it says where it tells of a failure.
+    /// The failure that the contents describe.
     public var failure: Failure { Failure(relayed: body.prefix(Failure.relayedLimit)) }
 
-    /// Appends what it says to a secret; where it does not fit, appends nothing and returns false.
+    /// Appends the contents to a secret; if they do not fit, appends nothing and returns false.
     public func append(to secret: SecretBytes) -> Bool {
         buffer.withBytes { secret.append(copying: UnsafeRawBufferPointer(rebasing: $0[1..<1 + count])) }
     }
 }
 
-/// Descriptors that came with a message: those that nobody takes are closed.
+/// The descriptors that came with a message; those that nobody takes are closed.
 public struct ReceivedDescriptors: ~Copyable {
     private var numbers: [CInt]
 
@@ -76,7 +76,7 @@ public struct ReceivedDescriptors: ~Copyable {
         for number in numbers { close(number) }
     }
 
-    /// Takes the next one, in the order in which they were sent.
+    /// Takes the next one, in the order in which they were sent; returns nil if there is none.
     public mutating func take() -> Descriptor? {
         numbers.isEmpty ? nil : Descriptor(owning: numbers.removeFirst())
     }

@@ -1,11 +1,11 @@
 import Glibc
 import Platform
 
-/// What the hook asks of a new supervisor: ``HookRequest/start(_:)``, which brings descriptors with it and keys after it.
+/// A hook's request for a vTPM: the contents of ``HookRequest/start(_:)``.
 public struct StartRequest: Equatable, Sendable {
     /// Where the TPM's state is kept.
     public enum Storage: Equatable, Sendable {
-        /// In memory alone, gone at the stop.
+        /// In memory only; it is gone at the stop.
         case ephemeral
         /// On disk.
         case persistent(PersistentStorage)
@@ -22,7 +22,7 @@ public struct StartRequest: Equatable, Sendable {
     /// The container's init.
     public var initProcess: ProcessID
 
-    /// A request for a container's vTPM.
+    /// Creates a request.
     public init(
         storage: Storage,
         containerID: String,
@@ -37,7 +37,7 @@ public struct StartRequest: Equatable, Sendable {
         self.initProcess = initProcess
     }
 
-    /// What the supervisor's lines of the log are about.
+    /// The subject of the supervisor's lines in the log.
     public var logSubject: LogSubject {
         switch storage {
         case .ephemeral: LogSubject(container: containerID)
@@ -45,7 +45,7 @@ public struct StartRequest: Equatable, Sendable {
         }
     }
 
-    /// Writes it as a message's contents.
+    /// Writes the contents of a message.
     package func encode(into writer: inout ByteWriter) {
         switch storage {
         case .ephemeral: writer.write(UInt8(0))
@@ -60,7 +60,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(initProcess.startTime)
     }
 
-    /// Reads it from a message's contents; returns nil if they are something else.
+    /// Reads the contents of a message; returns nil if they are malformed.
     package init?(_ reader: inout ByteReader) {
         let storage: Storage
         switch reader.read(UInt8.self) {
@@ -83,21 +83,21 @@ public struct StartRequest: Equatable, Sendable {
     }
 }
 
-/// Which state on disk a vTPM has.
+/// The state on disk that a vTPM has.
 public struct PersistentStorage: Equatable, Sendable {
-    /// Names the TPM's state.
+    /// The state's ID.
     public var stateID: String
-    /// What an older version named it; nil if that is the same.
+    /// The state's ID in an older version; nil if that is the same.
     public var formerStateID: String?
     /// The path of the states directory, for errors.
     public var statesPath: String
     /// The path of the index's directory, for errors.
     public var indexPath: String
-    /// How many keys follow: the current one and, during a rotation, the one before it.
+    /// The number of keys that follow: the current one and, during a rotation, the one before it.
     public var keyCount: UInt8
     /// The counter that the index is bound to; nil if it is bound to none.
     public var counter: HostCounter?
-    /// How long the state is kept after its last use, in seconds; nil if until somebody removes it.
+    /// How long the state is kept after its last use, in seconds; nil if it is kept until somebody removes it.
     public var keptFor: UInt64?
 
     /// A counter in the host's TPM.
@@ -107,14 +107,14 @@ public struct PersistentStorage: Equatable, Sendable {
         /// The handle of the NV index.
         public var handle: UInt32
 
-        /// Names a counter.
+        /// Creates the name of a counter.
         public init(device: String, handle: UInt32) {
             self.device = device
             self.handle = handle
         }
     }
 
-    /// Names a state.
+    /// Creates the description of a state.
     public init(
         stateID: String,
         formerStateID: String? = nil,

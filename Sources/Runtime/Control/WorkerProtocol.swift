@@ -1,24 +1,29 @@
 import Platform
 
-/// What a supervisor sends to its worker.
+/// A message of a supervisor to its worker.
 ///
 /// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
-/// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`; at
-/// the end supervisor: `shutdown`, worker: `stopped`.
+/// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
+/// at the end supervisor: `shutdown`, worker: `stopped`.
 public enum WorkerRequest: ChannelMessage {
-    /// Give up all privileges and become this user. Descriptor: pidfd of the init.
+    /// Asks to give up all privileges and become this user.
+    ///
+    /// Descriptor: the pidfd of the container's init.
     case confine(user: UInt32)
-    /// Begin: with the state that follows, or by manufacturing a TPM.
+    /// Asks to start the TPM, from the state that follows or by manufacturing one.
     case initialize(hasState: Bool)
-    /// A chunk of an existing TPM's state follows in the same message, a secret of at most ``Channel/chunkSize`` bytes.
+    /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
+    /// ``Channel/chunkSize`` bytes.
     case state
-    /// The state is on stable storage.
+    /// Says that the state is on stable storage.
     case stored
-    /// The state is not, and never will be: the TPM must fail.
+    /// Says that the state could not be stored, so that the TPM must fail.
     case refused
-    /// Serve the device. Descriptor: the proxy's.
+    /// Asks to serve the device.
+    ///
+    /// Descriptor: the proxy's.
     case serve
-    /// Execute TPM2_Shutdown(CLEAR) and end.
+    /// Asks to execute TPM2_Shutdown(CLEAR) and to end.
     case shutdown
 
     /// The numbers of the messages.
@@ -75,9 +80,9 @@ public enum WorkerRequest: ChannelMessage {
     }
 }
 
-/// What a worker sends to its supervisor, which may be in a tenant's hands.
+/// A message of a worker to its supervisor; a tenant may have taken the worker over.
 public enum WorkerReply: ChannelMessage {
-    /// All privileges are given up, for good; this is the version of its libtpms.
+    /// The worker has given up all privileges for good; this is the version of its libtpms.
     case confined(LibraryVersion)
     /// A chunk of the TPM's whole non-volatile state follows in the same message, as in ``WorkerRequest/state``.
     ///

@@ -2,13 +2,13 @@ import Glibc
 import Platform
 import RuntimeControl
 
-/// The lease as the first versions wrote it, JSON in `lease.json`.
+/// The lease in the form of the first versions: JSON in `lease.json`.
 ///
-/// Programs are upgraded while containers run, whose leases stay as they are until the containers end. A lease does not
-/// outlive the boot, so this goes once nobody upgrades from a version that wrote it.
+/// If the programs are upgraded while a container runs, its lease stays as it is until the container ends. A lease does
+/// not outlive the boot, so this can be removed once nobody upgrades from a version that wrote it.
 ///
-/// It is one object of strings and numbers, with no object or list inside: few lines read it, and no JSON library gets
-/// into the supervisor for them.
+/// It is one object of strings and numbers, without objects or lists in it. A few lines read it, so the supervisor
+/// needs no JSON library.
 enum EarlierLease {
     static let file = "lease.json"
     static let unfinishedFile = "lease.json.new"
@@ -49,7 +49,7 @@ enum EarlierLease {
 extension LibraryVersion {
     /// Parses a ``description``; returns nil if it is none.
     fileprivate init?(parsing text: String) {
-        // Of bytes: what splits a text brings a library for regular expressions with it.
+        // Bytes are split, since splitting a string would link a library for regular expressions.
         let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
             .map { UInt8(String(decoding: $0, as: UTF8.self)) }
         guard parts.count == 3, let major = parts[0], let minor = parts[1], let micro = parts[2] else { return nil }

@@ -5,7 +5,7 @@ import RuntimeControl
 import RuntimeFormat
 import RuntimeState
 
-/// What the hook writes down about a container's vTPM, for as long as the container lives.
+/// The record of a container's vTPM, which the hook writes and which lasts as long as the container.
 public struct Lease: Equatable, Sendable {
     /// The container's ID, unique per runtime and engine only.
     public var containerID: String
@@ -21,14 +21,14 @@ public struct Lease: Equatable, Sendable {
     public var worker: ProcessID
     /// The version of libtpms that serves the vTPM; nil in a lease of a release that did not record it.
     public var library: LibraryVersion?
-    /// N of the host's `/dev/tpmN`: taken for as long as the init lives.
+    /// N of the host's `/dev/tpmN`, which no other vTPM gets while the init lives.
     public var tpmNumber: UInt32
     /// The device number of `/dev/tpm0` in the container, `major:minor`.
     public var tpm: String
     /// The device number of `/dev/tpmrm0` in the container, `major:minor`.
     public var tpmrm: String
 
-    /// A lease with these fields.
+    /// Creates a lease.
     public init(
         containerID: String,
         bundle: String,
@@ -53,7 +53,7 @@ public struct Lease: Equatable, Sendable {
         self.tpmrm = tpmrm
     }
 
-    /// The name of the lease's directory, 32 hexadecimal digits.
+    /// Returns the name of the lease's directory, 32 hexadecimal digits.
     ///
     /// Container IDs are unique per runtime and engine only. Bundles tell their containers apart.
     public static func name(containerID: String, bundle: String) throws(Failure) -> String {

@@ -4,7 +4,7 @@ import RuntimeControl
 
 /// The supervisor's own lease: the directory in `/run/container-vtpm` that stands for a container with a vTPM.
 ///
-/// Its lock tells that it has an owner, who has to call ``remove()``.
+/// Its lock shows that it has an owner, which has to call ``remove()``.
 public struct LeaseDirectory: ~Copyable {
     /// The socket that poststop and `vtpmctl` connect to.
     public let listener: Descriptor
@@ -13,9 +13,9 @@ public struct LeaseDirectory: ~Copyable {
     private let runDirectory: Descriptor
     private let name: String
 
-    /// How often it is begun anew where somebody takes the directory for a leftover while it is made.
+    /// How often it is made again if somebody takes it for a leftover and removes it meanwhile.
     private static let attempts = 16
-    /// What is reserved for the hook's file: where there is no room for that, no state is made.
+    /// The size that is reserved for the hook's file, in bytes: if there is no room for it, no state is made.
     private static let reservedSize = 4096
 
     /// Makes the directory, with its control socket and room for the lease.
@@ -41,17 +41,17 @@ public struct LeaseDirectory: ~Copyable {
         throw Failure(what, because: "others remove it while it is made")
     }
 
-    /// Removes the directory with all that is in it, unless it is a successor's by now, and lets go of its lock.
+    /// Removes the directory with all that is in it, unless a successor has its name by now, and releases its lock.
     public consuming func remove() throws(Failure) {
         try OpenLease(name, directory).remove(from: runDirectory)
     }
 
-    /// Writes a file into it that does not outlive the boot, and so needs no sync.
+    /// Writes a file into the directory; it does not outlive the boot, and needs no sync.
     public borrowing func write(_ file: String, _ content: [UInt8]) throws(Failure) {
         try Self.write(file, content, in: directory, name)
     }
 
-    /// Removes a file from it.
+    /// Removes a file from the directory.
     public borrowing func remove(_ file: String) throws(Failure) {
         try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
     }
@@ -61,7 +61,7 @@ public struct LeaseDirectory: ~Copyable {
         let listener: Descriptor
     }
 
-    /// Returns nil if somebody else has removed it, or has locked it in order to do so.
+    /// Makes the directory; returns nil if somebody else has removed it, or has locked it in order to remove it.
     private static func make(
         _ name: String,
         in runDirectory: borrowing Descriptor,

@@ -3,16 +3,16 @@ import Platform
 
 /// All leases of the host: the directories in `/run/container-vtpm`.
 public enum Leases {
-    /// The names of all leases' directories.
+    /// Returns the names of all leases' directories.
     public static func names(in runDirectory: borrowing Descriptor) throws(Failure) -> [String] {
         try entries(of: runDirectory, "the run directory").filter { !$0.hasPrefix(".") }.sorted()
     }
 
-    /// Calls `body` with each lease, opened, and what the hook has written, or nil if it has not.
+    /// Calls `body` with each lease's directory and the record in it, or nil if the hook has not written it.
     ///
-    /// One that goes away meanwhile is left out. One that cannot be read is passed over.
+    /// A lease that is removed meanwhile is left out, and one that cannot be read is passed over.
     ///
-    /// - Returns: What is wrong with those that were passed over.
+    /// - Returns: The errors of the leases that were passed over.
     public static func each(
         in runDirectory: borrowing Descriptor,
         _ body: (borrowing OpenLease, Lease?) throws(Failure) -> Void
@@ -48,7 +48,7 @@ public enum Leases {
         }
     }
 
-    /// Whether an error is one of this process's own shortages, which says nothing of the lease.
+    /// Returns whether an error is a shortage of this process's own, which says nothing about the lease.
     private static func isOfOurs(_ error: Failure) -> Bool {
         [EMFILE, ENFILE, ENOMEM, ENOBUFS].contains(error.code)
     }

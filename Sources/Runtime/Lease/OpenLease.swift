@@ -7,11 +7,11 @@ import RuntimeState
 
 /// The files in a lease's directory, beside ``ControlSocket/name``.
 public enum LeaseFiles {
-    /// What the hook wrote about the vTPM, a ``Lease``.
+    /// The record of the vTPM, a ``Lease`` that the hook writes.
     public static let lease = "lease"
-    /// The same, not yet under its name.
+    /// The same file before it gets its name.
     public static let unfinishedLease = "lease.new"
-    /// Which state the creation has made, for as long as it is not complete, a ``MadeState``.
+    /// The state that the creation makes, a ``MadeState``; it is there until the creation is complete.
     public static let madeState = "made-state"
 
     /// All files that we put there.
@@ -19,17 +19,17 @@ public enum LeaseFiles {
         [ControlSocket.name, lease, unfinishedLease, madeState] + [EarlierLease.file, EarlierLease.unfinishedFile]
 }
 
-/// A lease's directory, opened.
+/// The open directory of a lease.
 ///
-/// The name of a lease is that of a container, which can be created again while its last supervisor still stops. So a
-/// directory is told from its successor by the file that it is, and never by its name.
+/// A lease is named after its container, which can be created again while its last supervisor still stops. So a
+/// directory is distinguished from its successor by its inode, and never by its name.
 public struct OpenLease: ~Copyable {
     /// The directory's name in the run directory.
     public let name: String
     /// The directory itself.
     public let directory: Descriptor
 
-    /// Takes over an open directory.
+    /// Takes ownership of an open directory.
     public init(_ name: String, _ directory: consuming Descriptor) {
         self.name = name
         self.directory = directory
@@ -69,7 +69,7 @@ public struct OpenLease: ~Copyable {
         return found.st_dev == own.st_dev && found.st_ino == own.st_ino
     }
 
-    /// Removes the directory with all that we put there, and nothing that has its name by now.
+    /// Removes the directory with all that we put there, but not a successor that has its name by now.
     public borrowing func remove(from runDirectory: borrowing Descriptor) throws(Failure) {
         for file in LeaseFiles.all {
             try Platform.remove(file, at: directory, "\(file) of the lease \(name)")
@@ -90,7 +90,7 @@ public struct OpenLease: ~Copyable {
 extension OpenLease {
     /// Reads what the hook wrote; returns nil if it has not written yet.
     ///
-    /// A container that was created before an upgrade of the programs has a lease of their earlier version.
+    /// A container that was created before an upgrade of the programs has a lease of the earlier version.
     public borrowing func read() throws(Failure) -> Lease? {
         let what = "the lease \(name)"
         if let file = try content(of: LeaseFiles.lease, limit: FileFormat.lease.sizeLimit, what) {
@@ -103,8 +103,8 @@ extension OpenLease {
 
     /// Writes the lease, whole or not at all.
     ///
-    /// The directory does not outlive the boot, so that nothing needs to be synced. The file is not emptied first: its
-    /// supervisor has made sure that there is room for it.
+    /// The directory does not outlive the boot, so nothing needs to be synced. The file is not truncated first, since
+    /// its supervisor has reserved the room for it.
     public borrowing func write(_ lease: Lease) throws(Failure) {
         let content = try lease.encoded()
         let number = directory.number
@@ -120,7 +120,7 @@ extension OpenLease {
 
     /// Reads which state the creation was making; returns nil if it was making none, or is complete.
     ///
-    /// Nor is there one if its writer was killed in between: that was before anything of a state was made.
+    /// There is none either if its writer was killed while it wrote: by then nothing of a state had been made.
     public borrowing func madeState() throws(Failure) -> MadeState? {
         try content(of: LeaseFiles.madeState, limit: 65536, "\(LeaseFiles.madeState) of the lease \(name)")
             .flatMap { MadeState($0) }
