@@ -4,7 +4,7 @@ import RuntimeLease
 import RuntimeState
 
 extension Supervisor {
-    /// More than these connections at once are turned away.
+    /// The largest number of connections at once; others are turned away.
     private static let clientLimit = 16
 
     func acceptClient() {
@@ -25,9 +25,9 @@ extension Supervisor {
         clients = kept + clients.dropFirst(indices.count)
     }
 
-    /// Answers one message; false when the connection is to be closed.
+    /// Answers one message; returns false if the connection is to be closed.
     ///
-    /// One that asked for the stop is kept: that it closes says that all is done.
+    /// A connection that waits for the stop is kept: its end says that everything is cleaned up.
     private func answer(_ client: Channel) -> Bool {
         defer { buffer.wipe() }
         guard let message = try? client.receive(into: buffer) else { return false }

@@ -2,10 +2,10 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// Proxy descriptors with no TPM behind them, which are kept so that their numbers stay taken.
+/// Proxy descriptors without a TPM, which are kept so that their numbers stay taken.
 ///
-/// Every command gets TPM_RC_FAILURE: a container whose TPM died learns so at once, and the kernel is never kept waiting,
-/// since its work queue registers one vTPM after the other.
+/// Every command is answered with TPM_RC_FAILURE, so a container learns at once that its TPM has failed. The kernel
+/// must not wait either, since its work queue registers one vTPM after the other.
 struct FailureResponder: ~Copyable {
     private var numbers: [CInt] = []
     private var silent: Set<CInt> = []
@@ -16,9 +16,9 @@ struct FailureResponder: ~Copyable {
         for number in numbers { close(number) }
     }
 
-    /// Takes a descriptor over.
+    /// Takes ownership of a descriptor.
     ///
-    /// A command that was read from it and never answered is answered now.
+    /// If a command was read from it and never answered, it is answered now.
     mutating func take(_ server: consuming Descriptor) {
         _ = try? ProxyTransport.send(response, to: server)
         numbers.append(server.release())
@@ -29,7 +29,7 @@ struct FailureResponder: ~Copyable {
         numbers.filter { !silent.contains($0) }.map { ($0, set.add($0)) }
     }
 
-    /// Answers what came.
+    /// Answers the commands that have come.
     mutating func respond(_ watched: [(descriptor: CInt, index: Int)], in set: borrowing PollSet) {
         for (number, index) in watched where set.isReady(index) {
             guard set.events(at: index) & CInt(POLLIN) != 0, serveOne(number) else {

@@ -3,15 +3,15 @@ import RuntimeControl
 
 /// A TPM's state on its way from the worker, chunk by chunk.
 package struct IncomingState {
-    /// What has come of one that is not whole yet.
+    /// The chunks of a state that is not whole yet.
     private var part: SecretBytes?
 
-    /// Nothing has come.
+    /// Creates it without any chunk.
     package init() {}
 
-    /// Takes one chunk in, and returns the whole state once its last one came; nothing of it is kept.
+    /// Adds one chunk; returns the whole state once its last chunk has come, and keeps nothing of it.
     ///
-    /// - Throws: ``Failure`` where there is more than ``WorkerReply/stateLimit``, and where memory cannot be locked.
+    /// - Throws: ``Failure`` if there is more than ``WorkerReply/stateLimit``, or if memory cannot be locked.
     package mutating func take(_ chunk: borrowing Message) throws(Failure) -> SecretBytes? {
         let isLast = chunk.count < Channel.chunkSize
         let state: SecretBytes

@@ -2,7 +2,7 @@ import Platform
 
 /// The life of one vTPM as a value: its phase, and what each event leads to.
 ///
-/// It touches nothing. The supervisor translates what it hears into events and carries the actions out, in order.
+/// It does nothing itself: the supervisor turns messages and signals into events, and carries out the actions in order.
 ///
 ///     starting ─ ready ─ connecting ─ serving ─ committed ─ stopping ─ ended
 ///         └────────┴──────────┴──────────┴───── abandon ────────────────┘
@@ -21,7 +21,7 @@ struct Lifecycle {
         case committed(Health)
         /// The container's init is dead, and the TPM is being shut down.
         case stopping(Shutdown)
-        /// There is nothing left to do but to let go of everything.
+        /// Nothing is left to do but to release everything.
         case ended
     }
 
@@ -96,7 +96,7 @@ struct Lifecycle {
         case announceServing
         /// Make the container's creation final and tell the hook; then comes ``Event/commitAcknowledged``.
         case commit
-        /// Let go of what only a creation needs, and log the start.
+        /// Release what only a creation needs, and log the start.
         case settle
         /// Have the worker execute TPM2_Shutdown; one that does not listen is killed.
         case requestShutdown
@@ -106,11 +106,11 @@ struct Lifecycle {
         case answerFailure(Failure)
         /// Log how the TPM stopped; the status is that of its worker.
         case logStop(isShutDown: Bool, status: String)
-        /// Undo what was done for a container that does not come to be, and fail with this error.
+        /// Undo what was done for a container whose creation has failed, and fail with this error.
         case abandon(Failure)
-        /// Let ``Event/timedOut`` come after so many milliseconds, in place of any that was set before.
+        /// Send ``Event/timedOut`` after this many milliseconds, in place of any that was set before.
         case setTimeout(Int)
-        /// Let none come.
+        /// Send none.
         case clearTimeout
     }
 
@@ -124,7 +124,7 @@ struct Lifecycle {
     /// stops.
     static let terminationTimeout = 30_000
 
-    /// Where it is.
+    /// The phase of the vTPM.
     private(set) var phase = Phase.starting
 
     /// Whether the container's init is known to be dead.
@@ -141,7 +141,7 @@ struct Lifecycle {
         return reason
     }
 
-    /// Goes on with an event; returns what is to be done, in this order.
+    /// Handles an event; returns the actions to carry out, in this order.
     mutating func handle(_ event: Event) -> [Action] {
         switch phase {
         case .starting, .ready, .connecting, .serving: return create(event)

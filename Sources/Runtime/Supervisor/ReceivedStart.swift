@@ -17,9 +17,9 @@ struct ReceivedStart: ~Copyable {
     /// How long the hook may take for the keys, in milliseconds.
     private static let timeout = 10_000
 
-    /// Receives it; returns nil if the hook ended first.
+    /// Receives the request; returns nil if the hook ended first.
     ///
-    /// It waits without end: what the hook does until then takes as long as it takes, and its end would show.
+    /// It waits without limit, since it notices the hook's end.
     init?(from hook: Channel, unless signals: borrowing Descriptor) throws(Failure) {
         let buffer = try Channel.makeSecretBuffer()
         var set = PollSet()
@@ -50,7 +50,7 @@ struct ReceivedStart: ~Copyable {
         self.initProcess = ProcessHandle(owning: initDescriptor, process: request.initProcess.process)
     }
 
-    /// Makes of the keys and directories what they are for; nothing for an ephemeral state.
+    /// Opens the states with the keys and directories; returns nil for an ephemeral state.
     mutating func takeRepository() throws(Failure) -> (repository: StateRepository, storage: PersistentStorage)? {
         guard case .persistent(let storage) = request.storage else { return nil }
         guard let states = states.take(), let indexDirectory = indexDirectory.take(),
@@ -69,9 +69,9 @@ struct ReceivedStart: ~Copyable {
         return (repository, storage)
     }
 
-    /// Names what the supervisor works with beside its own state and lease, before ``takeRepository()`` takes it.
+    /// Allows the files that the supervisor needs beside its own state and lease.
     ///
-    /// Returns the directory of the states; nothing for an ephemeral state.
+    /// Call it before ``takeRepository()``. Returns the directory of the states, or nil for an ephemeral state.
     borrowing func allowFiles(in confinement: inout SupervisorConfinement) throws(Failure) -> Descriptor? {
         try confinement.allowRemoval(in: runDirectory)
         if case .persistent(let storage) = request.storage, let counter = storage.counter {
@@ -87,7 +87,9 @@ struct ReceivedStart: ~Copyable {
         }
     }
 
-    /// Throws when there is no container to work for any more: nobody else looks while a lock is waited for.
+    /// Throws if the init or the hook has ended.
+    ///
+    /// It is called while the supervisor waits for a lock, when nothing else notices that.
     borrowing func checkCancellation(_ hook: Channel) throws(Failure) {
         guard try initProcess.isAlive() else {
             throw Failure("cannot start the vTPM", because: "the container's init ended")

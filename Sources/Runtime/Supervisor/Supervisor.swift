@@ -8,19 +8,19 @@ import RuntimeState
 
 /// The process that keeps one vTPM for as long as its container's init lives.
 ///
-/// It holds the key and the state, and never looks at what the tenant sends. One thread, one poll set.
+/// It holds the keys and the state, and never looks at what the tenant sends. It has one thread and one poll set.
 public final class Supervisor {
     let request: StartRequest
     let initProcess: ProcessHandle
     let signals: Descriptor
-    /// Until the end.
+    /// The lease; nil once it is removed.
     var lease: LeaseDirectory?
     let buffer: ScratchBuffer
-    /// Whether the state is incomplete, so that this TPM is being made.
+    /// Whether the state is incomplete, so that a TPM is manufactured.
     let manufactures: Bool
 
     var store: any StateSink
-    /// The state, where this creation makes it, until the container is complete.
+    /// The state that this creation makes; nil if it makes none, or if the container is complete.
     var uncommitted: UncommittedState?
     var hook: Channel?
     var worker: WorkerLink?
@@ -33,20 +33,20 @@ public final class Supervisor {
     var lifecycle = Lifecycle()
     /// When ``Lifecycle/Event/timedOut`` comes.
     var deadline: Deadline?
-    /// What the kernel calls the device, for the log.
+    /// N of the host's `/dev/tpmN`, for the log.
     var deviceNumber: UInt32 = 0
-    /// What a manufacture stored so far.
+    /// The state that a manufacture has stored so far.
     var manufactured: SecretBytes?
     /// Why the container's creation was undone.
     var abandonment: Failure?
 
-    /// How long to wait for the previous user of the same state to let go, in milliseconds.
+    /// How long to wait until the previous user of the same state releases it, in milliseconds.
     static let lockTimeout = 10_000
 
-    /// Lives a vTPM's life: from before the hook's first message to the end of the container.
+    /// Runs a vTPM, from before the hook's first message to the end of the container.
     ///
-    /// The worker's program is started while the hook still reads the container's configuration. An error has been told to
-    /// the hook and written to the log when this returns.
+    /// The worker's program is started while the hook still reads the container's configuration. If this throws, the
+    /// error has been sent to the hook and written to the log.
     public static func run(hook: Channel, worker program: String) throws(Failure) {
         var container = "an unknown container"
         do {
@@ -84,10 +84,10 @@ public final class Supervisor {
         self.buffer = buffer
     }
 
-    /// Lets go of everything, in an order that others rely on.
+    /// Releases everything, in an order that others rely on.
     ///
-    /// The device's number is free, no lease names it, and the state's lock is free, before the connections of those who
-    /// asked for the stop are closed, which tells them that all is done (``ControlRequest/stop``).
+    /// The connections that wait for the stop (``ControlRequest/stop``) are closed last. By then the device's number
+    /// and the state's lock are free, and no lease names the number.
     private func close() {
         worker?.close()
         worker = nil
@@ -99,7 +99,7 @@ public final class Supervisor {
         clients = []
     }
 
-    /// Removes the lease; on an error it stays, and is somebody else's to remove.
+    /// Removes the lease; if that fails, it stays until poststop or the next creation removes it.
     static func remove(_ lease: consuming LeaseDirectory) {
         do throws(Failure) {
             try lease.remove()
@@ -108,7 +108,7 @@ public final class Supervisor {
         }
     }
 
-    /// The control socket's number; -1, which poll(2) passes over, at the end.
+    /// The control socket's descriptor; -1, which poll(2) ignores, once the lease is removed.
     var listener: CInt {
         switch lease {
         case .none: -1

@@ -6,14 +6,14 @@ import RuntimeState
 
 // What a supervisor does for its vTPM's life.
 extension Supervisor {
-    /// Carries an action out; returns the event that it leads to by itself.
+    /// Carries out an action; returns the event that it leads to by itself.
     func perform(_ action: Lifecycle.Action) throws(Failure) -> Lifecycle.Event? {
         switch action {
         case .announceReady: try announceReady()
         case .forwardDevice: try forwardDevice()
         case .announceServing: try hook?.send(HookReply.serving)
         case .commit:
-            // Before the hook can end well: what the container has used is never undone.
+            // Before the hook can end with success: what the container has used is never undone.
             try lease?.remove(LeaseFiles.madeState)
             try hook?.send(HookReply.committed)
             return .commitAcknowledged
@@ -63,7 +63,9 @@ extension Supervisor {
         Hardening.releaseStartupPages()
     }
 
-    /// Has the TPM shut down; without it, the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
+    /// Asks the worker to shut the TPM down.
+    ///
+    /// Without a shutdown the next startup raises the dictionary-attack counter (Part 1, 19.8.6).
     private func requestShutdown() {
         do throws(Failure) {
             try worker?.send(.shutdown)

@@ -4,19 +4,19 @@ import Platform
 import RuntimeControl
 import RuntimeState
 
-// What a supervisor hears, as events of its vTPM's life.
+// How a supervisor turns what it receives into events of its vTPM's life.
 extension Supervisor {
-    /// Waits for events and acts on them until everything is over.
+    /// Waits for events and handles them until the vTPM has ended.
     ///
-    /// - Throws: ``Failure`` when the container was not created, after everything was undone.
+    /// - Throws: ``Failure`` if the container was not created; everything has been undone then.
     func live() throws(Failure) {
         while lifecycle.phase != .ended {
             do {
                 try pollOnce()
             } catch {
                 handle(.failed(error))
-                // Not as fast as it goes, if even poll(2) fails.
                 if lifecycle.phase == .ended { break }
+                // If even poll(2) fails, this must not keep a processor busy.
                 sleep(milliseconds: 100)
             }
         }
@@ -24,7 +24,7 @@ extension Supervisor {
         recordStop()
     }
 
-    /// Has the host remember the last generation, so that no older one is taken at the next start.
+    /// Records the last generation in the host's index, so that no older one is accepted at the next start.
     private func recordStop() {
         do throws(Failure) {
             try store.recordUse(library: nil)
@@ -33,7 +33,7 @@ extension Supervisor {
         }
     }
 
-    /// Goes on with an event, and with those that come of what it leads to.
+    /// Handles an event, and the events to which its actions lead.
     private func handle(_ event: Lifecycle.Event) {
         var next: Lifecycle.Event? = event
         while let event = next {
@@ -97,7 +97,7 @@ extension Supervisor {
         }
     }
 
-    /// Takes a part of the TPM's state in, and stores it once it is whole; only then does the TPM's command go on.
+    /// Adds a chunk of the TPM's state, and stores the state once it is whole; only then does the TPM's command go on.
     private func storeChunk(_ chunk: borrowing Message) throws(Failure) {
         defer { buffer.wipe() }
         guard let state = try worker?.incoming.take(chunk) else { return }

@@ -6,9 +6,9 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-// How a supervisor comes to be: its process, its state, its confinement, its worker's TPM.
+// How a supervisor starts: its process, its state, its confinement, its worker's TPM.
 extension Supervisor {
-    /// Starts a worker, hears the hook's request, and begins with it; returns nil if the hook ended first.
+    /// Starts a worker, and the vTPM that the hook requests; returns nil if the hook ended first.
     static func start(
         _ hook: Channel,
         worker program: String,
@@ -32,11 +32,11 @@ extension Supervisor {
 
     private static func prepareProcess() throws(Failure) -> Descriptor {
         try Hardening.protectMemory()
-        // Far below an ordinary process: memory is not won by taking a container's identity.
+        // Far below an ordinary process: killing it frees little memory, and costs a container its TPM.
         if try !Hardening.setOutOfMemoryScore(-900) {
             Log.notice("cannot lower the supervisor's out-of-memory score: it has no CAP_SYS_RESOURCE")
         }
-        // Those that a terminal sends to all of an engine's children.
+        // A terminal sends these to all of an engine's children.
         Glibc.signal(SIGHUP, SIG_IGN)
         Glibc.signal(SIGINT, SIG_IGN)
         var set = sigset_t()
@@ -57,7 +57,7 @@ extension Supervisor {
     ) throws(Failure) -> Supervisor {
         let request = start.request
         try worker.confine(for: start.initProcess.descriptor)
-        // Before a state is made, for which there would be no container.
+        // Before a state is made: if this fails, there is no container for it.
         try WorkerConfinement.requireLockableMemory()
         let initDescriptor = try start.initProcess.descriptor.duplicate()
         let buffer = try Channel.makeSecretBuffer()
@@ -82,7 +82,8 @@ extension Supervisor {
         }
     }
 
-    /// Opens the state, gives it to the worker, and confines this process; no state means that a TPM is manufactured.
+    /// Opens the state, gives it to the worker, and confines this process; without a state the worker manufactures a
+    /// TPM.
     private static func prepare(
         _ start: inout ReceivedStart,
         _ hook: Channel,
@@ -112,7 +113,7 @@ extension Supervisor {
         }
     }
 
-    /// Opens what the state is kept in; with no state, a TPM is to be manufactured.
+    /// Opens the store of the state; returns no state if a TPM is to be manufactured.
     private static func openState(
         _ start: inout ReceivedStart,
         _ hook: Channel,

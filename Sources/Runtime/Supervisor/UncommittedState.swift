@@ -1,20 +1,20 @@
 import Platform
 import RuntimeState
 
-/// A state that was made for a container which does not exist yet.
+/// A state that was made for a container that is not complete yet.
 final class UncommittedState {
     private let store: StateStore
     private let states: Descriptor
 
-    /// The state of a store, in the open directory of all states.
+    /// Creates it from a store and the open directory of all states.
     init(_ store: StateStore, in states: consuming Descriptor) {
         self.store = store
         self.states = states
     }
 
-    /// Removes it, since the container's program was never executed.
+    /// Removes the state, since the container's program was never executed.
     ///
-    /// On an error it stays, and is listed.
+    /// If that fails, the state stays, and `vtpmctl state list` shows it.
     func discard() {
         do throws(Failure) {
             try store.discard(in: states)

@@ -5,19 +5,20 @@ import RuntimeControl
 
 /// The supervisor's side of its worker: the process, the channel, and the state that arrives in chunks.
 package final class WorkerLink {
-    /// The channel to it.
+    /// The channel to the worker.
     package let channel: Channel
     /// The worker's process ID.
     let process: pid_t
-    /// Whether it has closed its end: there is nothing to hear any more.
+    /// Whether the worker has closed its end, so that no message comes any more.
     var hasHungUp = false
     /// The process, until it is reaped.
     private var child: ChildProcess?
     private let user: WorkerUser
-    /// The version of its libtpms, which it has told with the word that it is confined: it is the worker's program, and no
-    /// longer on its way to it.
+    /// The version of its libtpms; nil until the worker has said that it is confined.
+    ///
+    /// From then on the process runs the worker's program, with that program's AppArmor profile.
     package private(set) var libraryVersion: LibraryVersion?
-    /// What has come of a state; there is none most of the time.
+    /// The chunks of a state that have come so far.
     var incoming = IncomingState()
 
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
@@ -54,7 +55,7 @@ package final class WorkerLink {
         }
         let link = WorkerLink(pair.near, consume child, user)
         do {
-            // What the tenant can make big goes before what keeps its state.
+            // The out-of-memory killer is to take the worker, which a tenant can make large, before the supervisor.
             try Hardening.setOutOfMemoryScore(0, of: link.process)
         } catch {
             link.close()
@@ -63,22 +64,22 @@ package final class WorkerLink {
         return link
     }
 
-    /// Has the worker give up its privileges while the caller goes on.
+    /// Asks the worker to give up its privileges, which it does while the caller goes on.
     ///
-    /// The pidfd is that of the init for whose sake it lives.
+    /// The pidfd is that of the container's init. A worker whose supervisor is gone ends when the init does.
     package func confine(for initProcess: borrowing Descriptor) throws(Failure) {
         let request = WorkerRequest.confine(user: user.number)
         let deadline = Deadline(milliseconds: Self.timeout)
         do {
             try channel.send(request, descriptors: [initProcess.number], until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
-            // It has ended already. Why is in what it had sent before, or in its exit status.
+            // It has ended already. A message that it had sent before, or its exit status, says why.
             try awaitConfinement()
             throw error
         }
     }
 
-    /// Makes sure that the worker is confined, and gives it what it begins with; with no state it manufactures a TPM.
+    /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
     package func initialize(_ state: SecretBytes?) throws(Failure) {
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user)
@@ -88,7 +89,7 @@ package final class WorkerLink {
         do {
             try begin(with: state)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
-            // It has ended. Why is in what it had sent before.
+            // It has ended. A message that it had sent before says why.
             throw lastWords() ?? error
         }
     }
@@ -101,10 +102,10 @@ package final class WorkerLink {
         }
     }
 
-    /// The failure that a worker that has ended had told of, where it had.
+    /// Returns the failure that a worker had sent before it ended, or nil if it had sent none.
     private func lastWords() -> Failure? {
         let buffer = Channel.makeBuffer()
-        // What it had not read is told once, before what it had sent. unix(7), ECONNRESET
+        // The kernel first reports once that it had left messages unread. unix(7), ECONNRESET
         for _ in 0..<2 {
             guard let message = try? channel.receive(into: buffer) else { continue }
             guard case .failure(let failure)? = WorkerReply(message) else { return nil }
@@ -131,16 +132,16 @@ package final class WorkerLink {
         }
     }
 
-    /// Has it end by itself, which it does when nobody is at the other end.
+    /// Closes the channel and waits, since a worker ends by itself if nobody is at the other end.
     ///
-    /// execve(2) lets the parent go on before the program has its AppArmor profile, and until then a signal to it is one to
-    /// a supervisor, which the profile forbids.
+    /// execve(2) lets the parent go on before the program has its AppArmor profile. Until then a signal would go to a
+    /// process with the supervisor's profile, which forbids that.
     private func endBeforeConfinement() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         _ = try? wait(for: exit, until: Deadline(milliseconds: Self.timeout))
     }
 
-    /// The descriptor that is readable once the worker has ended; -1, which poll(2) passes over, once it is reaped.
+    /// The descriptor that is readable once the worker has ended; -1, which poll(2) ignores, once it is reaped.
     var exit: CInt {
         switch child {
         case .none: -1
@@ -148,7 +149,7 @@ package final class WorkerLink {
         }
     }
 
-    /// Sends a message that has no answer to wait for; a worker that does not read is an error, and not waited for.
+    /// Sends a message without waiting; throws if the worker does not read its messages.
     package func send(_ request: WorkerRequest, descriptors: [CInt] = []) throws(Failure) {
         try channel.send(request, descriptors: descriptors)
     }
@@ -161,7 +162,7 @@ package final class WorkerLink {
         }
     }
 
-    /// Kills it, and reaps it; nil if that was done already.
+    /// Kills the worker and reaps it; returns nil if that was done already.
     package func end() throws(Failure) -> WaitStatus? {
         switch child.take() {
         case .none: nil

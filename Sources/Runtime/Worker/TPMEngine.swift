@@ -4,25 +4,26 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// The TPM: libtpms, with its non-volatile state held elsewhere.
+/// The TPM: libtpms, with its non-volatile state stored elsewhere.
 ///
-/// libtpms keeps one TPM per process in global variables and calls back without a context, hence one engine, reached
-/// through a static. A process with an engine has one thread. The main actor would have the compiler check that, at the
-/// price of Swift's concurrency runtime and libdispatch in the process that the tenant talks to.
+/// libtpms keeps one TPM per process in global variables, and its callbacks get no context. So there is one engine, in
+/// a static variable, and a process with an engine has one thread. With the main actor the compiler would check that,
+/// but the process that the tenant talks to would link Swift's concurrency runtime and libdispatch.
 public final class TPMEngine {
     /// Stores the whole non-volatile state; returns once it is on stable storage.
     public typealias Store = (UnsafeRawBufferPointer) throws(Failure) -> Void
 
     private nonisolated(unsafe) static var current: TPMEngine?
 
-    /// What libtpms loads while it starts: the state to start from, then whatever it stored last.
+    /// The state that libtpms loads while it starts: the one to start from, then the one that it stored last.
     ///
-    /// It loads several times, and a manufactured TPM as well, after it has stored itself: told once more that there is no
-    /// state, it would go on with an empty one and say nothing. Wiped once it has started.
+    /// libtpms loads it several times, even after it has manufactured a TPM and stored it. If it were then told again
+    /// that there is no state, it would go on with an empty one without an error. The state is wiped once the TPM has
+    /// started.
     private var stateToLoad: SecretBytes?
     private var isStarting = true
     private let store: Store
-    /// Why a state could not be stored, for ever: the TPM knows something that a restart would forget.
+    /// Why a state could not be stored; this is for good, since a restart would forget what the TPM knows.
     private var storeFailure: Failure?
     /// Whether a state could not be stored.
     public var hasFailed: Bool { storeFailure != nil }
@@ -30,11 +31,11 @@ public final class TPMEngine {
     private var response: UnsafeMutablePointer<UInt8>?
     private var responseCapacity: UInt32 = 0
 
-    /// Starts the TPM up, as a platform's firmware does, so that nobody speaks to it before.
+    /// Starts the TPM up, as a platform's firmware does before anybody else uses it.
     ///
-    /// TPM2_Startup(CLEAR), then the platform hierarchy is disabled: whoever owns it can replace the endorsement and
-    /// platform seeds (TPM 2.0 Library, Part 1, 13.3), and its authorization is empty after each startup. With no state,
-    /// a TPM is manufactured; with one, never.
+    /// It executes TPM2_Startup(CLEAR), and disables the platform hierarchy. The owner of that can replace the
+    /// endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its authorization is empty after each
+    /// startup. A TPM is manufactured if there is no state, and never otherwise.
     public init(state: SecretBytes?, store: @escaping Store) throws(Failure) {
         self.store = store
         self.stateToLoad = state
@@ -48,10 +49,10 @@ public final class TPMEngine {
         stateToLoad = nil
     }
 
-    /// Has libcrypto do what it does once, while the process may still do it.
+    /// Initializes libcrypto, while the process may still open files.
     ///
-    /// libtpms calls libcrypto itself: to prepare it is all that a worker does with it, and the reason why the module
-    /// Crypto is not linked. Without its configuration file: what a TPM computes must not depend on what a host's openssl.cnf switches on.
+    /// libtpms calls libcrypto itself. The worker only prepares it, so the module Crypto is not linked. The
+    /// configuration file is not read: what a TPM computes must not depend on a host's openssl.cnf.
     public static func prepareLibraries() {
         var byte: UInt8 = 0
         OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil)
@@ -59,8 +60,9 @@ public final class TPMEngine {
         RAND_bytes(&byte, 1)
     }
 
-    /// libtpms falls back to `rand()`, seeded with the time, when libcrypto has no random numbers (Entropy.c), and says
-    /// nothing about it.
+    /// Throws if libcrypto has no random numbers.
+    ///
+    /// libtpms would silently fall back to `rand()`, seeded with the time (Entropy.c).
     private static func checkEntropy() throws(Failure) {
         var sample = [UInt8](repeating: 0, count: 32)
         guard RAND_status() == 1, RAND_bytes(&sample, CInt(sample.count)) == 1 else {
@@ -68,13 +70,14 @@ public final class TPMEngine {
         }
     }
 
-    /// How long the start-up may take, in milliseconds, for the self-test to be left to the kernel.
+    /// The longest start-up, in milliseconds, after which the self-test is left to the kernel.
     ///
-    /// The kernel has each new TPM execute TPM2_SelfTest and refuses one that needs more than 2 s
-    /// (tpm2_calc_ordinal_duration). It takes 4 to 10 times as long as a start-up, and is as slow on a slow or busy host:
-    /// beyond this, a quarter of the 2 s are in danger, and no host stays as busy as it was. Once tested, a TPM answers the
-    /// kernel at once, and before there is a device nobody has a deadline for a test. A fast TPM leaves it to the kernel: that
-    /// is its only test then, outside the time until the device. A disk that is slow to sync counts as slow as well.
+    /// The kernel has each new TPM execute TPM2_SelfTest, and refuses one that takes more than 2 s
+    /// (tpm2_calc_ordinal_duration). The test takes 4 to 10 times as long as a start-up, and is as slow on a slow or
+    /// busy host. After a longer start-up, it could take a quarter of the 2 s or more, and the host may get busier. So
+    /// the TPM executes it before there is a device, when nobody has a deadline for it, and then answers the kernel at
+    /// once. After a shorter start-up, the kernel's test is the only one, and adds nothing to the time until the device
+    /// is made. A disk that is slow to sync counts as a slow start-up as well.
     private static let fastStartup = 50
 
     private func start() throws(Failure) {
@@ -104,8 +107,8 @@ public final class TPMEngine {
             throw Failure("cannot start the TPM", because: "libtpms wants a buffer of \(size) bytes")
         }
         let result = TPMLIB_MainInit()
-        // A failed store during manufacture is not reported by TPMLIB_MainInit; and with memory that was not to be had, what
-        // it reports is not why.
+        // TPMLIB_MainInit does not report a failed store during a manufacture, and does not say so if memory could not
+        // be locked.
         if let storeFailure { throw Failure("cannot start the TPM", because: "\(storeFailure)") }
         try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
@@ -137,7 +140,7 @@ public final class TPMEngine {
 
     /// Executes one command and returns its response, valid until the next command.
     ///
-    /// Once a state could not be stored every response is TPM_RC_FAILURE, the one under way included.
+    /// Once a state could not be stored, every response is TPM_RC_FAILURE, including that of the command under way.
     public func process(_ command: UnsafeMutableRawBufferPointer) -> UnsafeRawBufferPointer {
         var size: UInt32 = 0
         var result = TPM_RESULT(TPM_FAIL)

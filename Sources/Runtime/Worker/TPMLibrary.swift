@@ -3,18 +3,19 @@ import Glibc
 import Platform
 import RuntimeControl
 
-/// libtpms as it is on this host, which may be newer than the one whose headers the worker was built with.
+/// The libtpms of this host, which may be newer than the headers with which the worker was built.
 enum TPMLibrary {
     /// Its version. TPMLIB_GetVersion(3)
     static var version: LibraryVersion { LibraryVersion(number: TPMLIB_GetVersion()) }
 
     private typealias SetProfile = @convention(c) (UnsafePointer<CChar>?) -> TPM_RESULT
 
-    /// Has a TPM that is manufactured be one of libtpms 0.9, also where libtpms is newer: each host can go back to the
-    /// library of before, and a state can go to any host. TPMLIB_SetProfile(3)
+    /// Makes libtpms manufacture TPMs as version 0.9 does, even if it is newer. TPMLIB_SetProfile(3)
     ///
-    /// A TPM that has a state keeps the profile that it was made with. Before 0.10 there is no such function, and no
-    /// other profile; it is looked for where the program runs, since the one that builds it may have either library.
+    /// So each host can go back to its earlier library, and a state can go to any host.
+    ///
+    /// A TPM that has a state keeps the profile with which it was made. Before 0.10 there is no such function, and no
+    /// other profile. It is looked up at run time, since the program can be built with either library.
     static func pinProfile() throws(Failure) {
         guard let symbol = dlsym(nil, "TPMLIB_SetProfile") else { return }
         let result = unsafeBitCast(symbol, to: SetProfile.self)(#"{"Name":"null"}"#)
@@ -27,7 +28,7 @@ enum TPMLibrary {
     }
 }
 
-/// The start of libtpms' `permall`, all of it that is looked at here: which libtpms can read the rest.
+/// The start of libtpms' `permall`, which says which libtpms can read the rest.
 ///
 ///     version    16 bits  of the format
 ///     magic      32 bits  0xab364723
@@ -40,15 +41,15 @@ struct PermanentStateStart {
     private static let magic: UInt32 = 0xab36_4723
     /// How the `permall` of a TPM 1.2 begins: TPM_TAG_NVSTATE_V1 and TPM_TAG_PERMANENT_DATA.
     private static let tpm12: [UInt8] = [0, 1, 0, 0x22]
-    /// How much of it is looked at, in bytes: what a message can take of a profile.
+    /// The size of the part that is read, in bytes; it limits how much of a profile a message has.
     private static let size = 10 + 64
 
     private let version: UInt16
     private let least: UInt16
-    /// What the TPM can do, as JSON; its name is in front.
+    /// The profile, as JSON that begins with its name; it says what the TPM can do.
     private let profile: String?
 
-    /// Reads it, and throws where it is no TPM 2.0's.
+    /// Reads it; throws if it is not that of a TPM 2.0.
     init(of state: SecretBytes) throws(Failure) {
         let what = "cannot start the TPM"
         let start = state.withBytes { Array($0.prefix(Self.size)) }
@@ -69,9 +70,9 @@ struct PermanentStateStart {
         profile = String(decoding: text, as: UTF8.self)
     }
 
-    /// Throws where this libtpms is known to be too old for it.
+    /// Throws if this libtpms is known to be too old for it.
     func require(_ library: LibraryVersion) throws(Failure) {
-        // One that is newer than this program may know more than it.
+        // A libtpms that is newer than this program may read formats that this program does not know.
         guard least > 3, library < LibraryVersion(0, 10, 0) else { return }
         throw Failure(
             "cannot start the TPM",
@@ -80,7 +81,7 @@ struct PermanentStateStart {
         )
     }
 
-    /// What there is to say of it where libtpms has refused it.
+    /// A description of it, for the error if libtpms refuses it.
     var description: String {
         "which has format \(version)" + (profile.map { " and the profile \($0)" } ?? "")
     }

@@ -4,23 +4,23 @@ import RuntimeConfinement
 import RuntimeControl
 import VTPMProxy
 
-/// The process that answers the container: it holds the TPM, and is given no key and no file.
+/// The process that answers the container: it holds the TPM, and gets no key and no file.
 ///
-/// Every byte that it reads from the proxy comes from the tenant. Its state goes to the supervisor over a channel, and a
-/// command is answered only when the supervisor has acknowledged the store. When the supervisor is gone, nothing can be
-/// stored any more: the worker then answers TPM_RC_FAILURE until the container's init is dead, so that the device's number
-/// stays taken.
+/// Every byte that it reads from the proxy comes from the tenant. The TPM's state goes to the supervisor over a
+/// channel, and a command is answered only after the supervisor has acknowledged the store. Once the supervisor is
+/// gone, nothing can be stored any more. Then the worker answers TPM_RC_FAILURE until the container's init is dead, so
+/// that the device's number stays taken.
 public final class Worker {
     private let channel: Channel
     private let buffer: ScratchBuffer
     private let command = ScratchBuffer(size: ProxyTransport.bufferSize)
     private let failureResponse = TPMCommand.response(code: TPMCommand.failure)
-    /// The order to shut down came while a command was waiting for its state to be stored.
+    /// Whether the request to shut down came while a command waited for its state to be stored.
     private var mustShutDown = false
 
-    /// Takes the channel that the supervisor passed.
+    /// Creates a worker with the channel that the supervisor has passed.
     ///
-    /// An error has been told to the supervisor when this returns.
+    /// If this throws, the error has been sent to the supervisor.
     public init(channel: Channel) throws(Failure) {
         self.channel = channel
         do {
@@ -31,10 +31,9 @@ public final class Worker {
         }
     }
 
-    /// Confines this process, initializes the TPM and serves it until the supervisor orders the shutdown, or the init is
-    /// dead.
+    /// Confines this process, starts the TPM, and serves it until its shutdown or the init's end.
     ///
-    /// An error has been told to the supervisor when this returns.
+    /// If this throws, the error has been sent to the supervisor.
     public func run() throws(Failure) {
         do {
             let initProcess = try confine()
@@ -58,7 +57,7 @@ public final class Worker {
 
     // MARK: - Start
 
-    /// Gives up what a TPM does not need, before anything of a tenant's or of a state's is seen.
+    /// Gives up what a TPM does not need, before it reads anything of the tenant's or of a state.
     ///
     /// Returns the pidfd of the container's init.
     private func confine() throws(Failure) -> Descriptor {
@@ -78,7 +77,7 @@ public final class Worker {
         return initProcess
     }
 
-    /// Receives the state of an existing TPM; nil if one is to be manufactured.
+    /// Receives the state of an existing TPM; returns nil if one is to be manufactured.
     private func receiveState() throws(Failure) -> SecretBytes? {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
@@ -100,8 +99,10 @@ public final class Worker {
         return state
     }
 
-    /// Waits for the device; nil if the container was not created after all, or the TPM is to be shut down again:
-    /// a state that is imported is tried out so.
+    /// Waits for the device; returns nil if none comes.
+    ///
+    /// That is so if the container was not created, or if an imported state was only tried out, which ends with a
+    /// shutdown.
     private func receiveDevice(_ engine: TPMEngine) throws(Failure) -> Descriptor? {
         guard var message = try channel.receive(into: buffer) else { return nil }
         switch WorkerRequest(message) {
@@ -151,7 +152,7 @@ public final class Worker {
         try channel.send(WorkerReply.stopped)
     }
 
-    /// Reads, executes and answers one command; false when the device is gone.
+    /// Reads, executes and answers one command; returns false if the device is gone.
     func serveOne(
         _ engine: TPMEngine,
         _ server: borrowing Descriptor,
@@ -175,8 +176,8 @@ public final class Worker {
 
     /// How long the supervisor may take to store a state, in milliseconds.
     ///
-    /// Longer than any disk that still works; whoever sent the command has given up by then (the kernel waits 5 min at
-    /// most, TPM2_DURATION_LONG_LONG).
+    /// A disk that still works takes less. The sender of the command has given up by then: the kernel waits 5 min at
+    /// most (TPM2_DURATION_LONG_LONG).
     private static let storeTimeout = 300_000
 
     /// Sends the state to the supervisor and waits until it is on stable storage.
