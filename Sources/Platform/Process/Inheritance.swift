@@ -54,7 +54,7 @@ public enum Inheritance {
             _ = clinux_prctl(PR_SET_PDEATHSIG, 0)
         }
         _ = clinux_prctl(PR_SET_TIMERSLACK, 50_000)
-        return [resetPersonality(), resetPolicy(), resetNiceValue(), resetInputOutputClass()].compactMap(\.self)
+        return [resetPersonality(), resetPolicy(), resetNiceValue(), resetInputOutputClass()].compactMap { $0 }
     }
 
     private static func openStandardDescriptors() throws(Failure) {

@@ -100,7 +100,7 @@ struct SystemCallFilter: Sendable {
     ///
     /// A call that has a rule already keeps it.
     mutating func kill(_ calls: String...) {
-        let known = Set(rules.map(\.call))
+        let known = Set(rules.map { $0.call })
         rules += calls.filter { !known.contains($0) }.map { Rule(call: $0, action: .kill) }
     }
 

@@ -15,6 +15,8 @@ struct StorageKey: Equatable {
         case malformed
         /// It is a key, but not such a one.
         case unfit(String)
+        /// Its name could not be computed.
+        case failed(Failure)
     }
 
     /// Where it lies.
@@ -31,7 +33,7 @@ struct StorageKey: Equatable {
     private static let modulusSize = 256
 
     /// Parses a TPMT_PUBLIC. TPM 2.0 Library, Part 2, 12.2.4
-    static func parse(_ area: [UInt8], at handle: UInt32) throws -> StorageKey {
+    static func parse(_ area: [UInt8], at handle: UInt32) throws(Problem) -> StorageKey {
         var reader = ByteReader(area)
         guard let type = reader.read(UInt16.self), let nameAlgorithm = reader.read(UInt16.self),
             let attributeBits = reader.read(UInt32.self), reader.readSized() != nil
@@ -51,10 +53,14 @@ struct StorageKey: Equatable {
         guard scheme == Algorithm.null else { throw Problem.unfit("it is no storage key") }
         let point = try type == Algorithm.rsa ? rsaPoint(&reader) : eccPoint(&reader)
         guard reader.remaining == 0 else { throw Problem.malformed }
-        return StorageKey(handle: handle, name: try entityName(ofPublicArea: area), point: point)
+        do throws(Failure) {
+            return StorageKey(handle: handle, name: try entityName(ofPublicArea: area), point: point)
+        } catch {
+            throw .failed(error)
+        }
     }
 
-    private static func rsaPoint(_ reader: inout ByteReader) throws -> Point {
+    private static func rsaPoint(_ reader: inout ByteReader) throws(Problem) -> Point {
         guard let bits = reader.read(UInt16.self), let exponent = reader.read(UInt32.self),
             let modulus = reader.readSized()
         else { throw Problem.malformed }
@@ -64,7 +70,7 @@ struct StorageKey: Equatable {
         return .rsa(modulus: modulus, exponent: exponent == 0 ? 65537 : exponent)
     }
 
-    private static func eccPoint(_ reader: inout ByteReader) throws -> Point {
+    private static func eccPoint(_ reader: inout ByteReader) throws(Problem) -> Point {
         guard let curve = reader.read(UInt16.self), let derivation = reader.read(UInt16.self) else {
             throw Problem.malformed
         }

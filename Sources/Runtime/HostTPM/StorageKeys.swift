@@ -15,17 +15,19 @@ extension TPMConnection {
     }
 
     private func parse(_ area: [UInt8], at handle: UInt32) throws(Failure) -> StorageKey {
-        do {
+        do throws(StorageKey.Problem) {
             return try StorageKey.parse(area, at: handle)
-        } catch StorageKey.Problem.unfit(let why) {
-            throw failure(
-                "the TPM's key \(Handle.text(handle)) cannot be used as storage key: \(why)",
-                hint: "the owner gives that place to a storage key: tpm2_evictcontrol -C o -c \(Handle.text(handle))"
-            )
-        } catch let error as Failure {
-            throw error
         } catch {
-            throw malformed(.readPublic)
+            switch error {
+            case .malformed: throw malformed(.readPublic)
+            case .failed(let failure): throw failure
+            case .unfit(let why):
+                throw failure(
+                    "the TPM's key \(Handle.text(handle)) cannot be used as storage key: \(why)",
+                    hint:
+                        "the owner gives that place to a storage key: tpm2_evictcontrol -C o -c \(Handle.text(handle))"
+                )
+            }
         }
     }
 

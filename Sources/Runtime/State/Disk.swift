@@ -4,7 +4,7 @@ import Platform
 /// All that is done to a disk to keep a state, an index or a key.
 ///
 /// What is written here in order is what a power failure can cut short at any place; the tests put a recorder in between.
-public protocol Disk {
+public protocol Disk: AnyObject {
     /// Makes a new, empty file for writing, root's alone (0600); one of the same name is emptied. open(2)
     func create(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) -> Descriptor
     /// Appends to a file. write(2)
@@ -80,8 +80,8 @@ extension Disk {
 }
 
 /// The host's own disk.
-public struct LocalDisk: Disk {
-    /// There is nothing to set.
+public final class LocalDisk: Disk {
+    /// The disk of this host.
     public init() {}
 
     public func create(

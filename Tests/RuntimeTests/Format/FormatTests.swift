@@ -102,9 +102,11 @@ import Testing
 }
 
 /// A fixture: the counter of a swtpm in place of the host's TPM.
-struct SoftwareCounter: MonotonicCounter {
+final class SoftwareCounter: MonotonicCounter {
     static let handle: UInt32 = 0x0180_7654
     let tpm: HostTPM
+
+    init(tpm: HostTPM) { self.tpm = tpm }
 
     func exists() throws(Failure) -> Bool { try tpm.counterExists(Self.handle) }
 

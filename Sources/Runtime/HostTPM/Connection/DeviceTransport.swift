@@ -2,7 +2,7 @@ import Glibc
 import Platform
 
 /// Carries commands to a TPM 2.0 and brings its responses.
-public protocol TPMTransport {
+public protocol TPMTransport: AnyObject {
     /// Sends one command and returns its response, as the TPM wrote it.
     ///
     /// A secret is in neither of them but encrypted.

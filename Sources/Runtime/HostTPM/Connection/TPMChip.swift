@@ -104,7 +104,7 @@ extension HostTPM {
             try check(status, configured, chips)
             return configured
         }
-        let hardware = chips.filter(\.isHardware)
+        let hardware = chips.filter { $0.isHardware }
         guard let chip = hardware.first else {
             throw Failure(
                 what,
@@ -116,7 +116,7 @@ extension HostTPM {
             throw Failure(
                 what,
                 because: "this host has \(hardware.count) TPMs",
-                hint: "configure one of " + hardware.map(\.path).joined(separator: ", ")
+                hint: "configure one of " + hardware.map { $0.path }.joined(separator: ", ")
             )
         }
         try chip.checkVersion(chip.path)

@@ -4,7 +4,7 @@ import RuntimeState
 /// The host TPM's counter, for the host's index.
 ///
 /// The TPM is opened for each use: the next one may be months away.
-public struct HostTPMCounter: MonotonicCounter {
+public final class HostTPMCounter: MonotonicCounter {
     private let device: String
     private let handle: UInt32
 

@@ -1,7 +1,7 @@
 import Platform
 
 /// A counter that never goes back, kept where a copy of the disk is not: in the host's TPM.
-public protocol MonotonicCounter {
+public protocol MonotonicCounter: AnyObject {
     /// Whether there is one already.
     func exists() throws(Failure) -> Bool
     /// Makes it; returns what it is recognized by from now on.
