@@ -21,7 +21,7 @@ public struct Lease: Equatable, Sendable {
     public var worker: ProcessID
     /// The version of libtpms that serves the vTPM; nil in a lease of a release that did not record it.
     public var library: LibraryVersion?
-    /// N of the host's `/dev/tpmN`, which no other vTPM gets while the init lives.
+    /// N of the host's `/dev/tpmN`, which no other container gets while the init lives.
     public var tpmNumber: UInt32
     /// The device number of `/dev/tpm0` in the container, `major:minor`.
     public var tpm: String
