@@ -40,7 +40,7 @@ package struct LogConnection: ~Copyable {
     /// KiB at which rsyslog cuts unless it is told otherwise ($MaxMessageSize).
     package static let textLimit = 5 * 1024
 
-    /// What a whole line stays below, in bytes.
+    /// The size below which a whole line stays, in bytes.
     static let lineLimit = 8 * 1024
 
     private let program: String

@@ -70,7 +70,7 @@ extension Supervisor {
         if let hookIndex, set.isReady(hookIndex) { try handleHookMessage() }
         if let initIndex, set.isReady(initIndex) { handle(.initEnded) }
         if set.isReady(signalIndex) { try handleSignal() }
-        // What was undone answers nobody any more.
+        // If the creation was undone, no client is answered any more.
         if abandonment != nil { return }
         serveClients(clientIndices, in: set)
         if set.isReady(listenerIndex) { acceptClient() }
