@@ -10,7 +10,7 @@ import VTPMProxy
 /// The `createRuntime` and `prestart` stages: a container gets its TPM, or an error and nothing.
 public struct Creation {
     private let state: ContainerState
-    private let installation: HostPaths
+    private let hostPaths: HostPaths
     private let setting: HookSetting
 
     /// How long the kernel may take to register the device, in milliseconds.
@@ -19,9 +19,9 @@ public struct Creation {
     private static let registrationLockTimeout = 50_000
 
     /// A creation for a container in this state.
-    public init(of state: ContainerState, on installation: HostPaths, _ setting: HookSetting) {
+    public init(of state: ContainerState, on hostPaths: HostPaths, _ setting: HookSetting) {
         self.state = state
-        self.installation = installation
+        self.hostPaths = hostPaths
         self.setting = setting
     }
 
@@ -30,19 +30,19 @@ public struct Creation {
     /// On an error everything is undone.
     public func run() throws(Failure) {
         let container = try ContainerInit(of: state.pid)
-        let runDirectory = try openOwnDirectory(installation.leases)
-        try runDirectory.requireOwn(files: [], installation.leases)
+        let runDirectory = try openOwnDirectory(hostPaths.leases)
+        try runDirectory.requireOwn(files: [], hostPaths.leases)
         let leaseName = try Lease.name(containerID: state.id, bundle: state.bundle)
         // The nodes of a first call would be in the way of everything below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
         let bundle = try acquireSlot(on: control, for: container)
         // Who changes the keys waits for those who have read the configuration, until what they make of it is written.
-        let keysLock = try HostContext.lockKeys(installation, shared: true)
+        let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
 
         // Nothing is waited for from here on, so that its programs load while the rest is read.
         let supervisor = try startSupervisor()
-        let leftovers = Leftovers(on: installation, setting)
+        let leftovers = Leftovers(on: hostPaths, setting)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
 
@@ -55,10 +55,10 @@ public struct Creation {
         let deviceAccess = try DeviceAccess(
             of: container.process,
             cgroupsPath: request.config.linux?.cgroupsPath,
-            probe: installation.program("vtpm-hook")
+            probe: hostPaths.program("vtpm-hook")
         )
         defer { deviceAccess.end() }
-        try deviceAccess.examine(mountingOn: installation.leases)
+        try deviceAccess.examine(mountingOn: hostPaths.leases)
 
         try begin(supervisor, request, leaseName, container, runDirectory)
         let (worker, library) = try supervisor.awaitReady()
@@ -73,7 +73,7 @@ public struct Creation {
             label: selinux?.nodeLabel,
             in: container.process,
             rootPath: request.rootPath,
-            privateMountPoint: "\(installation.leases)/\(leaseName)"
+            privateMountPoint: "\(hostPaths.leases)/\(leaseName)"
         ) { (tpm, tpmrm) throws(Failure) in
             try selinux?.check([tpm.number, tpmrm.number])
             try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
@@ -131,7 +131,7 @@ extension Creation {
             container.procfs
         )
         return try CreationRequest(of: state, file.config, configuration) { (containerID) throws(Failure) in
-            access("\(installation.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
+            access("\(hostPaths.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
         }
     }
 
@@ -150,8 +150,8 @@ extension Creation {
 extension Creation {
     private func startSupervisor() throws(Failure) -> SupervisorLink {
         try SupervisorLink(
-            program: installation.program("vtpm-supervisor"),
-            worker: installation.program("vtpm-worker")
+            program: hostPaths.program("vtpm-supervisor"),
+            worker: hostPaths.program("vtpm-worker")
         )
     }
 
@@ -180,7 +180,7 @@ extension Creation {
             )
         }
         let host = try HostContext(
-            installation,
+            hostPaths,
             request.configuration,
             credentialsDirectory: setting.credentialsDirectory
         )
@@ -188,8 +188,8 @@ extension Creation {
             PersistentStorage(
                 stateID: stateID,
                 formerStateID: formerID,
-                statesPath: installation.states,
-                indexPath: installation.index,
+                statesPath: hostPaths.states,
+                indexPath: hostPaths.index,
                 keyCount: UInt8(host.keys.all.count),
                 counter: host.counter,
                 keptFor: request.keptFor

@@ -41,10 +41,10 @@ public enum Hook {
         }
         for failure in notReset { Log.notice("\(failure)") }
         do {
-            let installation = try HostPaths.current()
+            let hostPaths = try HostPaths.current()
             switch stage {
-            case .createRuntime, .prestart: try Creation(of: state, on: installation, setting).run()
-            case .poststop: try Removal(of: state, on: installation, setting).run()
+            case .createRuntime, .prestart: try Creation(of: state, on: hostPaths, setting).run()
+            case .poststop: try Removal(of: state, on: hostPaths, setting).run()
             }
         } catch {
             Log.error("container \"\(state.id)\": \(error)", failed)

@@ -9,12 +9,12 @@ import RuntimeState
 /// What hooks and supervisors that were both killed have left: leases that nobody owns, and states that were made for
 /// containers which never came to be.
 struct Leftovers {
-    private let installation: HostPaths
+    private let hostPaths: HostPaths
     private let setting: HookSetting
 
     /// Those on a host; the setting tells where the keys are.
-    init(on installation: HostPaths, _ setting: HookSetting) {
-        self.installation = installation
+    init(on hostPaths: HostPaths, _ setting: HookSetting) {
+        self.hostPaths = hostPaths
         self.setting = setting
     }
 
@@ -66,9 +66,9 @@ struct Leftovers {
     }
 
     private func discard(_ made: MadeState) throws(Failure) {
-        let isDiscarded = try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
+        let isDiscarded = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
             let host = try HostContext(
-                installation,
+                hostPaths,
                 setting.loadConfiguration(),
                 credentialsDirectory: setting.credentialsDirectory
             )

@@ -11,16 +11,16 @@ import RuntimeState
 /// made for a container which never came to be.
 public struct Removal {
     private let state: ContainerState
-    private let installation: HostPaths
+    private let hostPaths: HostPaths
     private let setting: HookSetting
 
     /// How long the supervisor may take, in milliseconds: containerd gives the whole clean-up five seconds.
     private static let timeout = 3500
 
     /// A removal for a container in this state.
-    public init(of state: ContainerState, on installation: HostPaths, _ setting: HookSetting) {
+    public init(of state: ContainerState, on hostPaths: HostPaths, _ setting: HookSetting) {
         self.state = state
-        self.installation = installation
+        self.hostPaths = hostPaths
         self.setting = setting
     }
 
@@ -28,7 +28,7 @@ public struct Removal {
     public func run() throws(Failure) {
         let runDirectory: Descriptor
         do {
-            runDirectory = try .open(installation.leases, .directory)
+            runDirectory = try .open(hostPaths.leases, .directory)
         } catch let error where error.code == ENOENT {
             return
         }
@@ -38,7 +38,7 @@ public struct Removal {
 
         // Meanwhile a new container of the same ID may have been created: its lease is another directory.
         guard try opened.isCurrent(in: runDirectory) else { return }
-        let leftovers = Leftovers(on: installation, setting)
+        let leftovers = Leftovers(on: hostPaths, setting)
         guard let lease = try opened.read() else {
             // Its hook was killed, or is at it.
             return try leftovers.remove(name, in: runDirectory)

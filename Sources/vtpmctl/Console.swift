@@ -12,7 +12,7 @@ struct HostOptions: ParsableArguments {
     var configurationPath: String?
 
     /// Where things are on this host.
-    func installation() throws(Failure) -> HostPaths {
+    func hostPaths() throws(Failure) -> HostPaths {
         // The worker is beside this program: what `make install` puts into BINDIR is a link to it.
         try .current()
     }
@@ -21,11 +21,11 @@ struct HostOptions: ParsableArguments {
     func withRepository<Result>(
         _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
-        let installation = try installation()
-        guard access(installation.states, F_OK) == 0 else { return nil }
-        return try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
-            guard try HostContext.isUsed(installation) else { return nil }
-            return try body(open(installation).repository(), installation)
+        let hostPaths = try hostPaths()
+        guard access(hostPaths.states, F_OK) == 0 else { return nil }
+        return try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
+            guard try HostContext.isUsed(hostPaths) else { return nil }
+            return try body(open(hostPaths).repository(), hostPaths)
         }
     }
 
@@ -33,15 +33,15 @@ struct HostOptions: ParsableArguments {
     func withNewRepository<Result>(
         _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let installation = try installation()
-        return try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
-            try body(open(installation).repository(), installation)
+        let hostPaths = try hostPaths()
+        return try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
+            try body(open(hostPaths).repository(), hostPaths)
         }
     }
 
     /// The host's directories and keys.
-    func open(_ installation: HostPaths) throws(Failure) -> HostContext {
-        try HostContext(installation, configuration(), credentialsDirectory: Self.credentialsDirectory)
+    func open(_ hostPaths: HostPaths) throws(Failure) -> HostContext {
+        try HostContext(hostPaths, configuration(), credentialsDirectory: Self.credentialsDirectory)
     }
 
     /// What the operator decided.

@@ -21,7 +21,7 @@ extension HostOptions {
     fileprivate func keychain() throws(Failure) -> MasterKeyProvider {
         MasterKeyProvider(
             try configuration(),
-            keysPath: try installation().keys,
+            keysPath: try hostPaths().keys,
             credentialsDirectory: HostOptions.credentialsDirectory
         )
     }
@@ -37,7 +37,7 @@ struct KeyShow: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            try HostContext.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+            try HostContext.withKeysLock(host.hostPaths(), shared: true) { () throws(Failure) in
                 let keys = try host.keychain().load(isFirstUse: false).all
                 try Output.write(lines: keys.map { Hexadecimal.encode($0.id) })
             }
@@ -76,25 +76,25 @@ struct KeyRotate: ParsableCommand {
 
     /// Does it all, and collects what there is to tell: a rotation does not stay half done because nobody listens.
     private func rotate(_ told: inout [String]) throws(Failure) {
-        let installation = try host.installation()
-        try HostContext.withRotationLock(installation) { () throws(Failure) in
+        let hostPaths = try host.hostPaths()
+        try HostContext.withRotationLock(hostPaths) { () throws(Failure) in
             // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
-            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
-                guard try HostContext.isUsed(installation) else {
+            try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
+                guard try HostContext.isUsed(hostPaths) else {
                     throw Failure("cannot change the master key", because: "this host has no states yet")
                 }
                 try host.keychain().makeNext()
             }
-            let rotation = try HostContext.withKeysLock(installation, shared: true) { () throws(Failure) in
-                let repository = try host.open(installation).repository()
-                let quarantine = Quarantine(installation.quarantine)
-                let rotation = KeyRotation(repository, quarantine: quarantine, leases: installation.leases)
+            let rotation = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
+                let repository = try host.open(hostPaths).repository()
+                let quarantine = Quarantine(hostPaths.quarantine)
+                let rotation = KeyRotation(repository, quarantine: quarantine, leases: hostPaths.leases)
                 let report = try rotation.run()
                 told += describe(report, repository)
                 try check(report)
                 return rotation
             }
-            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
+            try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
                 try finish(rotation, &told)
             }
         }
@@ -160,7 +160,7 @@ struct KeyExport: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            try HostContext.withKeysLock(host.installation(), shared: true) { () throws(Failure) in
+            try HostContext.withKeysLock(host.hostPaths(), shared: true) { () throws(Failure) in
                 let ring = try host.keychain().load(isFirstUse: false)
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
                 let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
@@ -213,9 +213,9 @@ struct KeyImport: ParsableCommand {
                 )
             }
             let key = try KeyMaterial.parse(opened.permanent, "the master key in \(file)")
-            let installation = try host.installation()
-            try HostContext.withKeysLock(installation, shared: false) { () throws(Failure) in
-                try HostContext.requireKey(key, installation)
+            let hostPaths = try host.hostPaths()
+            try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
+                try HostContext.requireKey(key, hostPaths)
                 try host.keychain().replace(with: key)
             }
         }

@@ -44,15 +44,15 @@ struct StatePrune: ParsableCommand {
                 let place = forever ? "for ever" : "to the quarantine"
                 try confirmation.require("remove all states that meet this \(place)", typing: "prune")
             }
-            _ = try host.withRepository { (repository, installation) throws(Failure) in
-                try prune(repository, installation, time)
+            _ = try host.withRepository { (repository, hostPaths) throws(Failure) in
+                try prune(repository, hostPaths, time)
             }
         }
     }
 
     private func prune(
         _ repository: StateRepository,
-        _ installation: HostPaths,
+        _ hostPaths: HostPaths,
         _ time: UInt64?
     ) throws(Failure) {
         let containers = ContainerInventory { program in try? lines(of: program) }
@@ -74,7 +74,7 @@ struct StatePrune: ParsableCommand {
             }
         }
         guard !dryRun else { return }
-        try remove(found, pruning, repository, forever ? nil : Quarantine(installation.quarantine))
+        try remove(found, pruning, repository, forever ? nil : Quarantine(hostPaths.quarantine))
     }
 
     /// Removes what was found; one that cannot be removed is named, and keeps no other from it.

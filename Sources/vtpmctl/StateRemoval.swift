@@ -19,8 +19,8 @@ struct StateReset: ParsableCommand {
     func run() throws {
         try report { () throws(Failure) in
             try confirmation.require("give \"\(stateID)\" a new TPM at its next start", typing: stateID)
-            let place = try host.withRepository { (repository, installation) throws(Failure) in
-                try repository.reset(stateID, to: Quarantine(installation.quarantine))
+            let place = try host.withRepository { (repository, hostPaths) throws(Failure) in
+                try repository.reset(stateID, to: Quarantine(hostPaths.quarantine))
             }
             guard let place else { throw noState(stateID) }
             if let place { try Output.write(line: "The old state is in \(place.onOneLine).") }
@@ -71,7 +71,7 @@ struct QuarantineList: ParsableCommand {
 
     func run() throws {
         try report { () throws(Failure) in
-            let found = try Quarantine(host.installation().quarantine).list { complain("vtpmctl: \($0)") }
+            let found = try Quarantine(host.hostPaths().quarantine).list { complain("vtpmctl: \($0)") }
             if json { return try Output.write(json: found) }
             try Output.write(
                 table: [["STATE", "PUT ASIDE", "GENERATION", "KEY", "PATH"]]

@@ -116,8 +116,8 @@ struct StateImportCommand: ParsableCommand {
     func run() throws {
         try report { () throws(Failure) in
             let permanent = try read()
-            try host.withNewRepository { (repository, installation) throws(Failure) in
-                let stored = try TrialStart(worker: installation.program("vtpm-worker")).run(permanent)
+            try host.withNewRepository { (repository, hostPaths) throws(Failure) in
+                let stored = try TrialStart(worker: hostPaths.program("vtpm-worker")).run(permanent)
                 try repository.importState(stateID, stored)
             }
         }

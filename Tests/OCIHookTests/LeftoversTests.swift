@@ -13,15 +13,15 @@ import Testing
 /// What hooks and supervisors leave that were killed together, and what others have put beside it.
 @Suite final class LeftoversTests {
     private let path: String
-    private let installation: HostPaths
+    private let hostPaths: HostPaths
     private let runDirectory: Descriptor
     private let state: ContainerState
     private let leaseName: String
 
     init() throws {
         path = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString).path
-        installation = HostPaths(below: path, programs: "/nowhere")
-        runDirectory = try openOwnDirectory(installation.leases)
+        hostPaths = HostPaths(below: path, programs: "/nowhere")
+        runDirectory = try openOwnDirectory(hostPaths.leases)
         state = try ContainerState(parsing: Array(#"{"id": "web", "pid": 0, "bundle": "/bundle"}"#.utf8))
         leaseName = try Lease.name(containerID: "web", bundle: "/bundle")
         try write("config.toml", "")
@@ -34,7 +34,7 @@ import Testing
 
     private var setting: HookSetting { HookSetting(configurationPath: "\(path)/config.toml") }
 
-    private var leftovers: Leftovers { Leftovers(on: installation, setting) }
+    private var leftovers: Leftovers { Leftovers(on: hostPaths, setting) }
 
     private func write(_ name: String, _ text: String) throws {
         let options = OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
@@ -49,7 +49,7 @@ import Testing
         of initProcess: ProcessID? = nil,
         number: UInt32 = 0
     ) throws -> OpenLease {
-        let opened = OpenLease(name, try openOwnDirectory("\(installation.leases)/\(name)"))
+        let opened = OpenLease(name, try openOwnDirectory("\(hostPaths.leases)/\(name)"))
         _ = try ControlSocket.listen(in: opened.directory)
         guard let initProcess else { return opened }
         let lease = Lease(
@@ -79,7 +79,7 @@ import Testing
 
     @Test func `a lease is removed by the file that it is`() throws {
         let old = try makeLease("lease", of: dead)
-        #expect(rename("\(installation.leases)/lease", "\(path)/aside") == 0)
+        #expect(rename("\(hostPaths.leases)/lease", "\(path)/aside") == 0)
         try makeLease("lease", of: dead)
         try old.remove(from: runDirectory)
         #expect(try read().found == ["lease"])
@@ -104,14 +104,14 @@ import Testing
 
     @Test func `poststop removes what was left half-way`() throws {
         try makeLease(leaseName)
-        try Removal(of: state, on: installation, setting).run()
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [])
     }
 
     @Test func `poststop leaves a creation alone that goes on`() throws {
         let lease = try makeLease(leaseName)
         #expect(try lease.lock())
-        try Removal(of: state, on: installation, setting).run()
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [leaseName])
         withExtendedLifetime(lease.name) {}
     }
@@ -126,7 +126,7 @@ import Testing
         try makeLease("junk")
         try write("run/junk/\(LeaseFiles.lease)", "{")
         try makeLease("list")
-        _ = try openOwnDirectory("\(installation.leases)/list/\(LeaseFiles.lease)")
+        _ = try openOwnDirectory("\(hostPaths.leases)/list/\(LeaseFiles.lease)")
         try makeLease("pipe")
         #expect(mkfifo("\(path)/run/pipe/\(LeaseFiles.lease)", 0o600) == 0)
         let (found, problems) = try read()
@@ -149,7 +149,7 @@ import Testing
     /// Makes a state as a supervisor does that is then killed, and leaves its lease.
     private func leaveState(_ stateID: String, by user: StateUser, isWritten: Bool = true) throws {
         let lease = try makeLease(leaseName)
-        let host = try HostContext(installation, Configuration(), credentialsDirectory: nil)
+        let host = try HostContext(hostPaths, Configuration(), credentialsDirectory: nil)
         let opened = try StateStore.open(
             stateID,
             in: host.repository(),
@@ -173,7 +173,7 @@ import Testing
     }
 
     private var stateNames: [String] {
-        get throws { try FileManager.default.contentsOfDirectory(atPath: installation.states) }
+        get throws { try FileManager.default.contentsOfDirectory(atPath: hostPaths.states) }
     }
 
     @Test(arguments: [false, true])
@@ -181,7 +181,7 @@ import Testing
         let user = StateUser(containerID: "web", initProcess: dead, supervisor: 1)
         try leaveState("web", by: user, isWritten: isWritten)
         #expect(try stateNames == ["web"])
-        try Removal(of: state, on: installation, setting).run()
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [])
         #expect(try stateNames == [])
         // The next one finds nothing in its way.
@@ -191,8 +191,8 @@ import Testing
     /// Its supervisor was killed before the state had its name, or while it got it.
     @Test func `so does one that was only being made`() throws {
         try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1), isWritten: false)
-        #expect(rename("\(installation.states)/web", "\(installation.states)/.new-web") == 0)
-        try Removal(of: state, on: installation, setting).run()
+        #expect(rename("\(hostPaths.states)/web", "\(hostPaths.states)/.new-web") == 0)
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [])
         #expect(try stateNames == [])
     }
@@ -208,21 +208,21 @@ import Testing
         let me = try ProcessID(of: getpid())
         try leaveState("web", by: StateUser(containerID: "web", initProcess: me, supervisor: 1))
         leftovers.removeAll(in: runDirectory)
-        try Removal(of: state, on: installation, setting).run()
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [leaseName])
         #expect(try stateNames == ["web"])
     }
 
     @Test func `a state stays that somebody has used since`() throws {
         try leaveState("web", by: StateUser(containerID: "web", initProcess: dead, supervisor: 1))
-        let host = try HostContext(installation, Configuration(), credentialsDirectory: nil)
+        let host = try HostContext(hostPaths, Configuration(), credentialsDirectory: nil)
         _ = try StateStore.open(
             "web",
             in: host.repository(),
             for: StateUser(containerID: "web", initProcess: dead, supervisor: 2),
             until: Deadline(milliseconds: 30_000)
         )
-        try Removal(of: state, on: installation, setting).run()
+        try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [])
         #expect(try stateNames == ["web"])
     }

@@ -17,18 +17,18 @@ public final class HostContext {
     public let keys: KeyRing
     /// The counter that the index is bound to.
     public let counter: PersistentStorage.HostCounter?
-    private let installation: HostPaths
+    private let hostPaths: HostPaths
 
     /// Opens it, with the keys that the configuration names; where there has never been anything, a key is made.
     public init(
-        _ installation: HostPaths,
+        _ hostPaths: HostPaths,
         _ configuration: Configuration,
         credentialsDirectory: String?
     ) throws(Failure) {
-        let states = try openOwnDirectory(installation.states)
-        let indexDirectory = try openOwnDirectory(installation.index)
-        try states.requireOwn(files: [], installation.states)
-        try indexDirectory.requireOwn(files: HostIndex.fileNames(in: indexDirectory), installation.index)
+        let states = try openOwnDirectory(hostPaths.states)
+        let indexDirectory = try openOwnDirectory(hostPaths.index)
+        try states.requireOwn(files: [], hostPaths.states)
+        try indexDirectory.requireOwn(files: HostIndex.fileNames(in: indexDirectory), hostPaths.index)
         // Before a key is made: where it fails, nothing is.
         self.counter =
             switch configuration.rollback.counter {
@@ -41,29 +41,29 @@ public final class HostContext {
             }
         let keychain = MasterKeyProvider(
             configuration,
-            keysPath: installation.keys,
+            keysPath: hostPaths.keys,
             credentialsDirectory: credentialsDirectory
         )
         let isFirstUse = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
         self.keys = try keychain.load(isFirstUse: isFirstUse)
         self.states = states
         self.indexDirectory = indexDirectory
-        self.installation = installation
+        self.hostPaths = hostPaths
     }
 
     /// Whether the host has ever had a state.
-    public static func isUsed(_ installation: HostPaths) throws(Failure) -> Bool {
+    public static func isUsed(_ hostPaths: HostPaths) throws(Failure) -> Bool {
         try !StateRepository.isUnused(
-            states: openOwnDirectory(installation.states),
-            indexDirectory: openOwnDirectory(installation.index)
+            states: openOwnDirectory(hostPaths.states),
+            indexDirectory: openOwnDirectory(hostPaths.index)
         )
     }
 
     /// Throws where the host's index needs another key than this one.
-    public static func requireKey(_ key: MasterKey, _ installation: HostPaths) throws(Failure) {
+    public static func requireKey(_ key: MasterKey, _ hostPaths: HostPaths) throws(Failure) {
         let index = try HostIndex(
-            in: openOwnDirectory(installation.index),
-            path: installation.index,
+            in: openOwnDirectory(hostPaths.index),
+            path: hostPaths.index,
             keys: KeyRing(key)
         )
         _ = try index.keyID()
@@ -73,20 +73,20 @@ public final class HostContext {
     public func repository() throws(Failure) -> StateRepository {
         let index = try HostIndex(
             in: indexDirectory.duplicate(),
-            path: installation.index,
+            path: hostPaths.index,
             keys: keys,
             counter: counter.map { HostTPMCounter(device: $0.device, handle: $0.handle) }
         )
-        return StateRepository(in: try states.duplicate(), path: installation.states, keys: keys, index: index)
+        return StateRepository(in: try states.duplicate(), path: hostPaths.states, keys: keys, index: index)
     }
 
     /// Runs `body` with the lock for one rotation at a time; throws if there is another.
     public static func withRotationLock(
-        _ installation: HostPaths,
+        _ hostPaths: HostPaths,
         _ body: () throws(Failure) -> Void
     ) throws(Failure) {
         let lock = try FileLock(
-            directory: openOwnDirectory(installation.keys),
+            directory: openOwnDirectory(hostPaths.keys),
             until: Deadline(milliseconds: 0),
             "the rotation of the master key"
         )
@@ -96,20 +96,20 @@ public final class HostContext {
 
     /// Runs `body` with the lock of the keys, as ``lockKeys(_:shared:)`` takes it.
     public static func withKeysLock<Result>(
-        _ installation: HostPaths,
+        _ hostPaths: HostPaths,
         shared: Bool,
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let lock = try lockKeys(installation, shared: shared)
+        let lock = try lockKeys(hostPaths, shared: shared)
         let result = try body()
         lock.release()
         return result
     }
 
     /// Takes the lock of the keys: shared while they are used, alone to change them.
-    public static func lockKeys(_ installation: HostPaths, shared: Bool) throws(Failure) -> FileLock {
+    public static func lockKeys(_ hostPaths: HostPaths, shared: Bool) throws(Failure) -> FileLock {
         try FileLock(
-            directory: openOwnDirectory(installation.leases),
+            directory: openOwnDirectory(hostPaths.leases),
             shared: shared,
             until: Deadline(milliseconds: MasterKeyProvider.timeout),
             "the master keys"

@@ -1,5 +1,5 @@
 # Containers that start at once all come to be, each with a TPM of its own. Their hooks have their devices registered one
-# after the other: the kernel's patience with a new TPM is short, and that of dozens on a busy host would end together.
+# after the other: the kernel gives a new TPM little time, and dozens on a busy host would run out of it together.
 # Runtimes: runc
 . "$GUEST/lib.sh"
 
@@ -55,7 +55,7 @@ sleep 2
 kill "$others"
 wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output")"
 
-# The kernel's patience ends with many at once on an emulated machine, where TPMs have not tested themselves before.
+# The kernel's timeouts pass with many at once on an emulated machine, where TPMs have not tested themselves before.
 count=$(rounds 8 32)
 creators=()
 # Dozens take longer there than the minute that a hook usually has.

@@ -6,7 +6,7 @@ import RuntimeKeys
 import Testing
 
 /// What the hook and `vtpmctl` open must be what a supervisor, which has no CAP_DAC_OVERRIDE, can use as well.
-@Suite struct HostStoreTests {
+@Suite struct HostContextTests {
     let temporary: TemporaryDirectory
 
     init() throws { temporary = try TemporaryDirectory() }
@@ -14,8 +14,8 @@ import Testing
     private func open() throws(Failure) {
         var configuration = Configuration()
         configuration.key = .file(path: "\(temporary.path)/keys/master.key")
-        let installation = HostPaths(below: temporary.path, programs: "/")
-        _ = try HostContext(installation, configuration, credentialsDirectory: nil)
+        let hostPaths = HostPaths(below: temporary.path, programs: "/")
+        _ = try HostContext(hostPaths, configuration, credentialsDirectory: nil)
     }
 
     private func refusal() -> String {
