@@ -73,4 +73,18 @@ public struct FileLock: ~Copyable {
 
     /// Releases the lock now.
     public consuming func release() {}
+
+    /// Runs `body` with the lock, and releases it when `body` returns or throws.
+    public consuming func run<Result: ~Copyable>(
+        _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        do throws(Failure) {
+            let result = try body()
+            release()
+            return result
+        } catch {
+            release()
+            throw error
+        }
+    }
 }

@@ -37,28 +37,28 @@ extension StateRepository {
     ///
     /// - Returns: What became of each that was tried, in their order.
     func prune(_ seen: ArraySlice<IndexEntry>, to quarantine: Quarantine?) throws(Failure) -> [PruneOutcome] {
-        let guardian = try lockForCreation(until: Deadline(milliseconds: 10_000))
-        defer { withExtendedLifetime(guardian) {} }
-        let deadline = Deadline(milliseconds: Self.pruneBatchTime)
-        var states: [RetiredState] = []
-        for entry in seen.prefix(Self.pruneBatch) {
-            if !states.isEmpty, deadline.hasPassed { break }
-            states.append(try RetiredState(entry, in: self, to: quarantine))
-        }
-        try index.transact { (records) throws(Failure) in
-            for state in states where state.outcome.isGone {
-                // Nobody could use it since it was locked.
-                guard try records.entry(state.name) == state.entry else {
-                    state.outcome = .stays
-                    continue
-                }
-                try records.remove(state.name)
+        try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
+            let deadline = Deadline(milliseconds: Self.pruneBatchTime)
+            var states: [RetiredState] = []
+            for entry in seen.prefix(Self.pruneBatch) {
+                if !states.isEmpty, deadline.hasPassed { break }
+                states.append(try RetiredState(entry, in: self, to: quarantine))
             }
+            try index.transact { (records) throws(Failure) in
+                for state in states where state.outcome.isGone {
+                    // Nobody could use it since it was locked.
+                    guard try records.entry(state.name) == state.entry else {
+                        state.outcome = .stays
+                        continue
+                    }
+                    try records.remove(state.name)
+                }
+            }
+            for state in states where state.outcome.isGone {
+                do throws(Failure) { try removeLeftovers(of: state.name) } catch { state.outcome = .failed(error) }
+            }
+            return states.map(\.outcome)
         }
-        for state in states where state.outcome.isGone {
-            do throws(Failure) { try removeLeftovers(of: state.name) } catch { state.outcome = .failed(error) }
-        }
-        return states.map(\.outcome)
     }
 }
 

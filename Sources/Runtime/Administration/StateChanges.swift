@@ -13,16 +13,16 @@ extension StateRepository {
     public func accept(_ stateID: String) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
-        let lock = try StateLock.forOperator(in: directory, of: stateID)
-        defer { withExtendedLifetime(lock) {} }
-        let (header, payload) = try load(name, stateID, in: directory)
-        try index.transact { (records) throws(Failure) in
-            var entry = try records.entry(name) ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
-            // Whichever of two names were taken: the other one would have the same TPM.
-            try requireNotBeingRenamed(entry, "cannot accept the state \"\(stateID)\"")
-            entry.uuid = header.uuid
-            entry.generation = payload.isComplete ? header.generation : 0
-            try records.set(entry)
+        try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+            let (header, payload) = try load(name, stateID, in: directory)
+            try index.transact { (records) throws(Failure) in
+                var entry = try records.entry(name) ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+                // Whichever of two names were taken: the other one would have the same TPM.
+                try requireNotBeingRenamed(entry, "cannot accept the state \"\(stateID)\"")
+                entry.uuid = header.uuid
+                entry.generation = payload.isComplete ? header.generation : 0
+                try records.set(entry)
+            }
         }
     }
 
@@ -32,58 +32,61 @@ extension StateRepository {
     /// purge or a reset forgets a state. Where two have the same UUID, the one is a copy of the other, and neither is
     /// taken.
     public func acceptAll() throws(Failure) -> [Failure] {
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
-        defer { withExtendedLifetime(guardian) {} }
-        var accepted = try rememberedAsFarAsReadable()
-        var refused: [Failure] = []
-        var seen: [[UInt8]: String] = [:]
-        let names = try names()
-        for name in names {
-            do throws(Failure) {
-                guard let directory = try open(name) else { continue }
-                let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
-                guard try StateDirectoryName.encoded(stateID) == name else {
-                    throw Failure("cannot accept the state \(filePath(name))", because: "it is that of \"\(stateID)\"")
+        return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            var accepted = try rememberedAsFarAsReadable()
+            var refused: [Failure] = []
+            var seen: [[UInt8]: String] = [:]
+            let names = try names()
+            for name in names {
+                do throws(Failure) {
+                    guard let directory = try open(name) else { continue }
+                    let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
+                    guard try StateDirectoryName.encoded(stateID) == name else {
+                        throw Failure(
+                            "cannot accept the state \(filePath(name))",
+                            because: "it is that of \"\(stateID)\""
+                        )
+                    }
+                    let (header, payload) = try load(name, stateID, in: directory)
+                    if let other = seen[header.uuid] {
+                        accepted[name] = nil
+                        accepted[other] = nil
+                        throw Failure(
+                            "cannot accept the state \(filePath(name))",
+                            because: "it and \(filePath(other)) are one TPM",
+                            hint: "remove one of them, and accept the other"
+                        )
+                    }
+                    seen[header.uuid] = name
+                    var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
+                    entry.uuid = header.uuid
+                    entry.generation = payload.isComplete ? header.generation : 0
+                    (entry.renamedTo, entry.renamedFrom) = ("", "")
+                    accepted[name] = entry
+                } catch {
+                    refused.append(error)
                 }
-                let (header, payload) = try load(name, stateID, in: directory)
-                if let other = seen[header.uuid] {
+            }
+            let there = Set(names)
+            for (name, entry) in accepted where !there.contains(name) {
+                // Of a rename that was interrupted each name is from now on what is found under it.
+                accepted[name]?.renamedTo = ""
+                accepted[name]?.renamedFrom = ""
+                guard entry.generation > 0 else {
                     accepted[name] = nil
-                    accepted[other] = nil
-                    throw Failure(
-                        "cannot accept the state \(filePath(name))",
-                        because: "it and \(filePath(other)) are one TPM",
-                        hint: "remove one of them, and accept the other"
-                    )
+                    continue
                 }
-                seen[header.uuid] = name
-                var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
-                entry.uuid = header.uuid
-                entry.generation = payload.isComplete ? header.generation : 0
-                (entry.renamedTo, entry.renamedFrom) = ("", "")
-                accepted[name] = entry
-            } catch {
-                refused.append(error)
-            }
-        }
-        let there = Set(names)
-        for (name, entry) in accepted where !there.contains(name) {
-            // Of a rename that was interrupted each name is from now on what is found under it.
-            accepted[name]?.renamedTo = ""
-            accepted[name]?.renamedFrom = ""
-            guard entry.generation > 0 else {
-                accepted[name] = nil
-                continue
-            }
-            refused.append(
-                Failure(
-                    "cannot accept the state \(filePath(name))",
-                    because: "it existed and is missing",
-                    hint: "restore it from a backup, or forget it: vtpmctl state reset"
+                refused.append(
+                    Failure(
+                        "cannot accept the state \(filePath(name))",
+                        because: "it existed and is missing",
+                        hint: "restore it from a backup, or forget it: vtpmctl state reset"
+                    )
                 )
-            )
+            }
+            try index.rebuild(accepted.values.map { $0 })
+            return refused
         }
-        try index.rebuild(accepted.values.map { $0 })
-        return refused
     }
 
     /// What the index knows, as far as it is not damaged or missing: nothing else is a reason to forget what is missing.
@@ -107,53 +110,60 @@ extension StateRepository {
         let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
         let what = "cannot rename the state \"\(stateID)\""
         guard name != newName else { throw Failure(what, because: "it has that name") }
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
-        defer { withExtendedLifetime(guardian) {} }
-        try sweep()
-        let uuid: [UInt8]
-        var lock: StateLock?
-        if let directory = try open(name) {
-            lock = try StateLock.forOperator(in: directory, of: stateID)
-            let (header, payload) = try load(name, stateID, in: directory)
-            uuid = header.uuid
-            let isTaken = try open(newName) != nil
-            try index.transact { (records) throws(Failure) in
-                var entry = try records.entry(name)
-                let isBegun = isBeingRenamed(entry, to: newID)
-                if isBegun { entry?.renamedTo = "" }
-                try check(header, against: entry, path: filePath(name))
-                let target = try records.entry(newName)
-                guard isBegun || !isTaken && target?.generation ?? 0 == 0 else {
-                    throw Failure(what, because: "there is a state \"\(newID)\"")
+        try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            try sweep()
+            if let directory = try open(name) {
+                try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+                    try move(directory, stateID, to: newID, what)
                 }
-                if !isBegun { try requireNotBeingRenamed(target, what) }
-                try records.update(name) { $0.renamedTo = newID }
-                try records.set(IndexEntry(stateID: newID, uuid: uuid, generation: 0, renamedFrom: stateID))
-            }
-            if isTaken {
-                try requireCopy(newName, newID, of: uuid, what)
             } else {
-                var copy = try header.next(keyID: keys.current.id)
-                copy = try StateFile(keyID: copy.keyID, uuid: uuid, generation: copy.generation, stateID: newID)
-                _ = try makeDirectory(newName, copy, payload)
+                guard let entry = try index.transact({ (records) throws(Failure) in try records.entry(name) }),
+                    isBeingRenamed(entry, to: newID)
+                else { throw missing(stateID) }
+                try requireCopy(newName, newID, of: entry.uuid, what)
             }
-            try removeDirectory(name)
-        } else {
-            guard let entry = try index.transact({ (records) throws(Failure) in try records.entry(name) }),
-                isBeingRenamed(entry, to: newID)
-            else { throw missing(stateID) }
-            uuid = entry.uuid
-            try requireCopy(newName, newID, of: uuid, what)
+            let generation = try generation(newName, newID)
+            try index.transact { (records) throws(Failure) in
+                guard var entry = try records.remove(name) else { return }
+                entry.stateID = newID
+                entry.renamedTo = ""
+                entry.generation = generation
+                try records.set(entry)
+            }
         }
-        let generation = try generation(newName, newID)
+    }
+
+    /// Writes a state under another name, unless that was done already, and removes it under its own.
+    private func move(
+        _ directory: borrowing Descriptor,
+        _ stateID: String,
+        to newID: String,
+        _ what: String
+    ) throws(Failure) {
+        let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
+        let (header, payload) = try load(name, stateID, in: directory)
+        let isTaken = try open(newName) != nil
         try index.transact { (records) throws(Failure) in
-            guard var entry = try records.remove(name) else { return }
-            entry.stateID = newID
-            entry.renamedTo = ""
-            entry.generation = generation
-            try records.set(entry)
+            var entry = try records.entry(name)
+            let isBegun = isBeingRenamed(entry, to: newID)
+            if isBegun { entry?.renamedTo = "" }
+            try check(header, against: entry, path: filePath(name))
+            let target = try records.entry(newName)
+            guard isBegun || !isTaken && target?.generation ?? 0 == 0 else {
+                throw Failure(what, because: "there is a state \"\(newID)\"")
+            }
+            if !isBegun { try requireNotBeingRenamed(target, what) }
+            try records.update(name) { $0.renamedTo = newID }
+            try records.set(IndexEntry(stateID: newID, uuid: header.uuid, generation: 0, renamedFrom: stateID))
         }
-        withExtendedLifetime(lock) {}
+        if isTaken {
+            try requireCopy(newName, newID, of: header.uuid, what)
+        } else {
+            var copy = try header.next(keyID: keys.current.id)
+            copy = try StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
+            _ = try makeDirectory(newName, copy, payload)
+        }
+        try removeDirectory(name)
     }
 
     /// Removes a state for ever.
@@ -182,35 +192,35 @@ extension StateRepository {
         then body: (String) throws(Failure) -> Void
     ) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
-        defer { withExtendedLifetime(guardian) {} }
-        try sweep()
-        let what = "cannot remove the state \"\(stateID)\""
-        let directory = try open(name)
-        if let directory {
-            // Held until it is gone. A state whose lock cannot be taken is in use.
-            let lock = try StateLock.forOperator(in: directory, of: stateID)
-            try requireNotBeingRenamed(index.entry(name), what)
-            try first(name)
-            try index.transact { (records) throws(Failure) in
-                try requireNotBeingRenamed(records.entry(name), what)
-                try records.remove(name)
-            }
-            try body(name)
-            withExtendedLifetime(lock) {}
-        } else {
-            try index.transact { (records) throws(Failure) in
-                try requireNotBeingRenamed(records.entry(name), what)
-                guard try records.remove(name) != nil else { throw missing(stateID) }
+        try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            try sweep()
+            let what = "cannot remove the state \"\(stateID)\""
+            let directory = try open(name)
+            if let directory {
+                // Held until it is gone. A state whose lock cannot be taken is in use.
+                try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+                    try requireNotBeingRenamed(index.entry(name), what)
+                    try first(name)
+                    try index.transact { (records) throws(Failure) in
+                        try requireNotBeingRenamed(records.entry(name), what)
+                        try records.remove(name)
+                    }
+                    try body(name)
+                }
+            } else {
+                try index.transact { (records) throws(Failure) in
+                    try requireNotBeingRenamed(records.entry(name), what)
+                    guard try records.remove(name) != nil else { throw missing(stateID) }
+                }
             }
         }
     }
 
     /// Removes what interrupted commands have left, of all states.
     public func removeLeftovers() throws(Failure) {
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
-        defer { withExtendedLifetime(guardian) {} }
-        try sweep()
+        try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            try sweep()
+        }
     }
 
     /// Reads and decrypts a state.

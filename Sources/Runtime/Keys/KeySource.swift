@@ -22,7 +22,7 @@ struct KeySource {
         switch key {
         case .file, .hostTPM: return try file.flatMap { (file) throws(Failure) in try load(from: file) }
         case .credential(let name, let directory): return try credential(name, directory)
-        case .command(let command, let timeout): return try KeyCommand(command: command, timeout: timeout).load()
+        case .command(let command, let timeout): return try KeyProgram(command: command, timeout: timeout).load()
         }
     }
 

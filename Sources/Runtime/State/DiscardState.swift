@@ -57,22 +57,23 @@ extension StateRepository {
     public func discard(_ made: MadeState) throws(Failure) -> Bool {
         let name = try StateDirectoryName.encoded(made.stateID)
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
-        let guardian = try lockForCreation(until: Deadline(milliseconds: Self.timeout))
-        defer { withExtendedLifetime(guardian) {} }
-        // It may have been killed before the directory had its name.
-        try removeLeftovers(of: name)
-        guard let directory = try open(name) else {
-            // The record is written first, and is removed last.
-            return try discard.forget()
-        }
-        do throws(Failure) {
-            let deadline = Deadline(milliseconds: Self.timeout)
-            let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
-            defer { withExtendedLifetime(lock) {} }
-            guard try isUnused(made, name, in: directory) else { return false }
-            return try discard.run(directory, in: self.directory)
-        } catch let error where error.code == EWOULDBLOCK {
-            return false
+        return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            // It may have been killed before the directory had its name.
+            try removeLeftovers(of: name)
+            guard let directory = try open(name) else {
+                // The record is written first, and is removed last.
+                return try discard.forget()
+            }
+            do throws(Failure) {
+                let deadline = Deadline(milliseconds: Self.timeout)
+                let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
+                return try lock.run { () throws(Failure) in
+                    guard try isUnused(made, name, in: directory) else { return false }
+                    return try discard.run(directory, in: self.directory)
+                }
+            } catch let error where error.code == EWOULDBLOCK {
+                return false
+            }
         }
     }
 

@@ -2,17 +2,19 @@ import Glibc
 import Platform
 
 extension StateRepository {
-    /// Keeps others from making, renaming or removing states' directories, for as long as the lock lives.
-    package func lockForCreation(
+    /// Keeps others from making, renaming or removing states' directories while `body` runs.
+    package func withCreationLock<Result: ~Copyable>(
         until deadline: Deadline,
-        checkCancellation: CancellationCheck = {}
-    ) throws(Failure) -> FileLock {
-        try FileLock(
+        checkCancellation: CancellationCheck = {},
+        _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let lock = try FileLock(
             directory: directory,
             until: deadline,
             "the states directory",
             checkCancellation: checkCancellation
         )
+        return try lock.run(body)
     }
 
     /// Makes a state's directory with its first file, so that it appears whole or not at all.

@@ -81,6 +81,13 @@ package struct StateLock: ~Copyable {
         return lock
     }
 
+    /// Runs `body` with the lock, and releases it when `body` returns or throws.
+    package consuming func run<Result: ~Copyable>(
+        _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try lock.run(body)
+    }
+
     /// Who uses the state, where somebody does; nothing is changed.
     package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         guard let file = try open(in: directory) else { return nil }

@@ -200,35 +200,38 @@ public final class StateStore: StateSink {
         _ making: ([UInt8]) throws(Failure) -> Void
     ) throws(Failure) -> Descriptor {
         let path = repository.path(of: name)
-        let guardian = try repository.lockForCreation(until: deadline, checkCancellation: checkCancellation)
-        defer { withExtendedLifetime(guardian) {} }
-        if let existing = try repository.open(name) { return existing }
-        try repository.settleRemoval(of: name)
-        let header = try StateFile(
-            keyID: repository.keys.current.id,
-            uuid: try Random.bytes(count: StateFile.uuidSize),
-            generation: 0,
-            stateID: stateID
-        )
-        try making(header.uuid)
-        try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.isEmpty() }) {
-            (records) throws(Failure) in
-            try repository.refuseAnew(stateID, formerly: formerID) { (name) throws(Failure) in try records.entry(name) }
-            let entry = try records.entry(name)
-            try repository.requireNotBeingRenamed(entry, "cannot create the state \(path)")
-            if let entry, entry.generation > 0 {
-                throw Failure(
-                    "cannot load the state \(path)",
-                    because: "it existed and is missing",
-                    hint: "restore it from a backup, or begin anew: vtpmctl state reset"
-                )
+        return try repository.withCreationLock(until: deadline, checkCancellation: checkCancellation) {
+            () throws(Failure) in
+            if let existing = try repository.open(name) { return existing }
+            try repository.settleRemoval(of: name)
+            let header = try StateFile(
+                keyID: repository.keys.current.id,
+                uuid: try Random.bytes(count: StateFile.uuidSize),
+                generation: 0,
+                stateID: stateID
+            )
+            try making(header.uuid)
+            try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.isEmpty() }) {
+                (records) throws(Failure) in
+                try repository.refuseAnew(stateID, formerly: formerID) { (name) throws(Failure) in
+                    try records.entry(name)
+                }
+                let entry = try records.entry(name)
+                try repository.requireNotBeingRenamed(entry, "cannot create the state \(path)")
+                if let entry, entry.generation > 0 {
+                    throw Failure(
+                        "cannot load the state \(path)",
+                        because: "it existed and is missing",
+                        hint: "restore it from a backup, or begin anew: vtpmctl state reset"
+                    )
+                }
+                try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
             }
-            try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
+            // Not before the index has said that there is nothing to lose.
+            try repository.removeLeftovers(of: name)
+            let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+            return try repository.makeDirectory(name, header, nothing)
         }
-        // Not before the index has said that there is nothing to lose.
-        try repository.removeLeftovers(of: name)
-        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
-        return try repository.makeDirectory(name, header, nothing)
     }
 
     private init(

@@ -138,31 +138,31 @@ public final class HostIndex {
         _ change: (epoch: UInt64, sequence: UInt64)?,
         _ confirmed: ConfirmedCounter
     ) throws(Failure) {
-        let rootLock = try lockRoot()
-        defer { withExtendedLifetime(rootLock) {} }
-        let lock = try lockContents()
-        guard case .root(let root) = try load() else { throw remade }
-        let index = try open(root)
-        // `vtpmctl state accept --all` may have made it anew, without the change.
-        if let change, root.epoch != change.epoch || index.journal.sequence < change.sequence { throw remade }
-        try confirmAgain(root, confirmed)
-        guard index.journal.end <= IndexJournal.target else {
-            try fold(index)
-            return withExtendedLifetime(lock) {}
+        try lockRoot().run { () throws(Failure) in
+            let lock = try lockContents()
+            guard case .root(let root) = try load() else { throw remade }
+            let index = try open(root)
+            // `vtpmctl state accept --all` may have made it anew, without the change.
+            if let change, root.epoch != change.epoch || index.journal.sequence < change.sequence { throw remade }
+            try confirmAgain(root, confirmed)
+            guard index.journal.end <= IndexJournal.target else {
+                try fold(index)
+                return lock.release()
+            }
+            lock.release()
+            if let change, root.sequence >= change.sequence, !confirmed.mustBind || !root.counterIdentity.isEmpty {
+                return try makeDurable(root)
+            }
+            // The kernel keeps what it could not write as if it had: a flush that failed for another one is told once
+            // (fsync(2), NOTES), so what is to be vouched for is written again.
+            let unvouched = index.journal.vouchedEnd
+            let bytes = try index.journalFile.readAll(count: index.journal.end - unvouched, at: unvouched, path)
+            try disk.write(bytes, to: index.journalFile, at: unvouched, as: path)
+            try disk.synchronizeData(index.journalFile, as: path)
+            index.root.sequence = index.journal.sequence
+            index.root.lastTag = index.journal.tag
+            try write(&index.root)
         }
-        lock.release()
-        if let change, root.sequence >= change.sequence, !confirmed.mustBind || !root.counterIdentity.isEmpty {
-            return try makeDurable(root)
-        }
-        // The kernel keeps what it could not write as if it had: a flush that failed for another one is told once
-        // (fsync(2), NOTES), so what is to be vouched for is written again.
-        let unvouched = index.journal.vouchedEnd
-        let bytes = try index.journalFile.readAll(count: index.journal.end - unvouched, at: unvouched, path)
-        try disk.write(bytes, to: index.journalFile, at: unvouched, as: path)
-        try disk.synchronizeData(index.journalFile, as: path)
-        index.root.sequence = index.journal.sequence
-        index.root.lastTag = index.journal.tag
-        try write(&index.root)
     }
 
     /// Puts the journal's changes into the tree.
@@ -194,8 +194,8 @@ public final class HostIndex {
         case nil:
             throw missing
         }
-        withExtendedLifetime(rootLock) {}
-        withExtendedLifetime(lock) {}
+        lock.release()
+        rootLock.release()
     }
 
     /// Makes a new index in place of whatever is there, bound to a new counter if there is to be one.
@@ -206,8 +206,8 @@ public final class HostIndex {
         var whole = FirstIndexFormat()
         for entry in entries { whole.entries[try StateDirectoryName.encoded(entry.stateID)] = entry }
         try build(whole, keyID: newKeyID)
-        withExtendedLifetime(rootLock) {}
-        withExtendedLifetime(lock) {}
+        lock.release()
+        rootLock.release()
     }
 
     /// A change of an index that is to be made, or that has its first format.
@@ -217,25 +217,23 @@ public final class HostIndex {
         isFirstUse: () throws(Failure) -> Bool,
         _ body: (inout IndexTransaction) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
-        let rootLock = try lockRoot()
-        let lock = try lockContents()
-        defer {
-            withExtendedLifetime(rootLock) {}
-            withExtendedLifetime(lock) {}
+        try lockRoot().run { () throws(Failure) in
+            try lockContents().run { () throws(Failure) in
+                var whole = FirstIndexFormat()
+                var keyID = newKeyID
+                switch try load() {
+                case .root: return nil
+                case .first(let first, let id): (whole, keyID) = (first, id)
+                case nil: guard try isFirstUse() else { throw missing }
+                }
+                let entries = whole.entries
+                var transaction = IndexTransaction { (name) throws(Failure) in entries[name] }
+                let result = try body(&transaction)
+                for change in transaction.changes { whole.entries[change.name] = change.entry }
+                try build(whole, keyID: keyID)
+                return result
+            }
         }
-        var whole = FirstIndexFormat()
-        var keyID = newKeyID
-        switch try load() {
-        case .root: return nil
-        case .first(let first, let id): (whole, keyID) = (first, id)
-        case nil: guard try isFirstUse() else { throw missing }
-        }
-        let entries = whole.entries
-        var transaction = IndexTransaction { (name) throws(Failure) in entries[name] }
-        let result = try body(&transaction)
-        for change in transaction.changes { whole.entries[change.name] = change.entry }
-        try build(whole, keyID: keyID)
-        return result
     }
 
     // MARK: - Reading

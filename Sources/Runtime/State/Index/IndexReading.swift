@@ -15,12 +15,12 @@ extension HostIndex {
     ///
     /// Returns nil if nothing is.
     public func entry(_ name: String) throws(Failure) -> IndexEntry? {
-        let lock = try lockContents()
-        defer { withExtendedLifetime(lock) {} }
-        switch try load() {
-        case .root(let root): return try open(root).entry(name)
-        case .first(let first, _): return first.entries[name]
-        case nil: return nil
+        try lockContents().run { () throws(Failure) in
+            switch try load() {
+            case .root(let root): return try open(root).entry(name)
+            case .first(let first, _): return first.entries[name]
+            case nil: return nil
+            }
         }
     }
 

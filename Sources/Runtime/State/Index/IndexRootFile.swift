@@ -162,10 +162,10 @@ extension HostIndex {
         let file = try load()
         let isBound = !(file?.counterIdentity.isEmpty ?? true)
         guard counter != nil || isBound else { return ConfirmedCounter() }
-        let lock = try lockRoot()
-        defer { withExtendedLifetime(lock) {} }
-        guard let file = try load() else { return ConfirmedCounter(mustBind: try confirm([], 0)) }
-        return ConfirmedCounter(mustBind: try confirm(file.counterIdentity, file.counter), value: file.counter)
+        return try lockRoot().run { () throws(Failure) in
+            guard let file = try load() else { return ConfirmedCounter(mustBind: try confirm([], 0)) }
+            return ConfirmedCounter(mustBind: try confirm(file.counterIdentity, file.counter), value: file.counter)
+        }
     }
 
     /// Compares once more if somebody has written a root since: it may have been killed before it raised the counter.

@@ -7,7 +7,7 @@ import RuntimeState
 ///
 /// It gets a fixed environment and nothing on standard input; what it says on standard error goes nowhere, since that
 /// could be the key too.
-struct KeyCommand {
+struct KeyProgram {
     /// The program's absolute path, and its arguments.
     let command: [String]
     /// How long it may take, in seconds.

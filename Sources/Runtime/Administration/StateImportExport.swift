@@ -1,0 +1,57 @@
+import Crypto
+import Glibc
+import Platform
+import RuntimeState
+
+extension StateRepository {
+    /// The state of a TPM that nobody uses, to be taken elsewhere.
+    public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
+        let name = try StateDirectoryName.encoded(stateID)
+        guard let directory = try open(name) else { throw missing(stateID) }
+        return try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+            let (header, payload) = try load(name, stateID, in: directory)
+            try index.transact { (records) throws(Failure) in
+                try check(header, against: records.entry(name), path: filePath(name))
+            }
+            guard payload.isComplete else {
+                throw Failure(
+                    "cannot export the state \"\(stateID)\"",
+                    because: "its TPM was never manufactured completely"
+                )
+            }
+            return payload.permanent
+        }
+    }
+
+    /// Makes a state of what comes from elsewhere; there must be none of this ID.
+    public func importState(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
+        let name = try StateDirectoryName.encoded(stateID)
+        try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
+            let taken = Failure(
+                "cannot import the state \"\(stateID)\"",
+                because: "there is one",
+                hint: "vtpmctl state rename or reset"
+            )
+            guard try open(name) == nil else { throw taken }
+            try settleRemoval(of: name)
+            let header = try StateFile(
+                keyID: keys.current.id,
+                uuid: try Random.bytes(count: StateFile.uuidSize),
+                generation: 1,
+                stateID: stateID
+            )
+            try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
+                let entry = try records.entry(name)
+                try requireNotBeingRenamed(entry, "cannot import the state \"\(stateID)\"")
+                guard entry?.generation ?? 0 == 0 else { throw taken }
+                try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
+            }
+            try removeLeftovers(of: name)
+            _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
+            // A container may have started already.
+            try index.transact { (records) throws(Failure) in
+                try records.update(name) { $0.generation = max($0.generation, header.generation) }
+            }
+        }
+    }
+}
