@@ -2,23 +2,23 @@ import CLinux
 import Glibc
 import Platform
 
-/// A state that the creation of a container makes, for whoever has to undo that.
+/// A record of a state that the creation of a container makes, from which the creation can be undone.
 public struct MadeState: Equatable, Sendable {
     /// The state's ID.
     public var stateID: String
-    /// The TPM instance's UUID: a state of the same ID that somebody else made has another.
+    /// The TPM instance's UUID, which distinguishes the state from one of the same ID that somebody else made.
     public var uuid: [UInt8]
-    /// Who makes it, as the state's lock names it.
+    /// The user that makes it, as the state's lock names it.
     public var user: StateUser
 
-    /// Names a state.
+    /// Creates the record of a state.
     public init(stateID: String, uuid: [UInt8], user: StateUser) {
         self.stateID = stateID
         self.uuid = uuid
         self.user = user
     }
 
-    /// How a file in the lease's directory has it.
+    /// The record as a file in the lease's directory holds it.
     public var encoded: [UInt8] {
         var writer = ByteWriter()
         writer.write(uuid)
@@ -27,7 +27,7 @@ public struct MadeState: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Reads ``encoded``; nil if it is something else.
+    /// Reads ``encoded``; returns nil if the bytes are anything else.
     public init?(_ bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let uuid = reader.read(count: StateFile.uuidSize), let stateID = reader.readText(),
@@ -38,10 +38,10 @@ public struct MadeState: Equatable, Sendable {
 }
 
 extension StateStore {
-    /// Removes the state again, with what the index has of it: its container never came to be.
+    /// Removes the state and its record in the index, since its container was never created.
     ///
-    /// For the one that made it, and still has its lock. It takes the right to remove directories from that of the
-    /// states, and none to rename: whoever may rename one there may rename all.
+    /// Only the user that made the state and still holds its lock may call it. It needs the right to remove directories
+    /// from the states directory, and none to rename: a right to rename one directory there is a right to rename all.
     public func discard(in states: borrowing Descriptor) throws(Failure) {
         guard try Discard(name, header.uuid, index, disk, path: path).run(directory, in: states) else {
             throw Failure("cannot undo the state \(path)", because: "the index has another one under its name")
@@ -50,15 +50,16 @@ extension StateStore {
 }
 
 extension StateRepository {
-    /// How long others may have a state or all states, in milliseconds.
+    /// How long to wait for a lock that others hold, in milliseconds: first for that of all states, then for that of
+    /// one.
     private static let timeout = 2000
 
-    /// Does the same for one that was killed, if nobody has used the state since; returns whether it is gone.
+    /// Removes a state whose maker was killed, unless the state has been used since; returns whether it is gone.
     public func discard(_ made: MadeState) throws(Failure) -> Bool {
         let name = try StateDirectoryName.encoded(made.stateID)
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
         return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
-            // It may have been killed before the directory had its name.
+            // The maker may have been killed before the directory had its name.
             try removeLeftovers(of: name)
             guard let directory = try open(name) else {
                 // The record is written first, and is removed last.
@@ -77,18 +78,18 @@ extension StateRepository {
         }
     }
 
-    /// Whether the last one that used a state, or was about to, is the one that made it.
+    /// Returns whether the last user of a state, or the last that was about to use it, is the one that made it.
     private func isUnused(
         _ made: MadeState,
         _ name: String,
         in directory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         let last = try StateLock.lastUser(in: directory)
-        // Who was killed half-way in this has removed the file.
+        // A discard that was killed halfway has removed the file.
         guard try hasFile(directory, name) else { return true }
         let header = try StateFile(parsing: read(in: directory, name), path: filePath(name))
         guard header.uuid == made.uuid, header.stateID.utf8.elementsEqual(made.stateID.utf8) else { return false }
-        // It is named once the state is open.
+        // The lock file names its user only once the state is open.
         return last == made.user || last == nil && header.generation == 0
     }
 
@@ -99,10 +100,10 @@ extension StateRepository {
         return false
     }
 
-    /// Whether a state that was found and locked has to be looked for once more: it was discarded meanwhile.
+    /// Returns whether a state that was found and locked was discarded meanwhile, so that it has to be looked up again.
     ///
-    /// What somebody who was killed in this has left is removed. The index tells it from a state that has lost its file:
-    /// of that one it knows that it was used.
+    /// Removes the rest of a discard that was killed. The index distinguishes such a state from one that has lost its
+    /// file: it has a generation above 0 for the latter.
     func isDiscarded(_ directory: borrowing Descriptor, _ name: String) throws(Failure) -> Bool {
         guard let now = try open(name) else { return true }
         let path = path(of: name)
@@ -116,7 +117,9 @@ extension StateRepository {
     }
 }
 
-/// The steps of it, each of which leaves what the next start can do with: the whole state or, once its file is gone, none.
+/// The steps of a discard.
+///
+/// After each of them the next start finds either the whole state or, once its file is gone, none.
 private struct Discard {
     private let name: String
     private let uuid: [UInt8]
@@ -132,9 +135,9 @@ private struct Discard {
         self.path = path
     }
 
-    /// Returns false, with nothing changed, where the index knows another state under this name, or none.
+    /// Discards the state; returns false and changes nothing if the index has another state under this name, or none.
     func run(_ directory: borrowing Descriptor, in states: borrowing Descriptor) throws(Failure) -> Bool {
-        // From here on the file may be missing. Until it is, this is a state that was never started.
+        // From here on the file may be missing. Until it is, the index shows a state that was never started.
         let isKnown = try index.transact { (records) throws(Failure) in
             guard isOurs(try records.entry(name)) else { return false }
             try records.update(name) { $0.generation = 0 }
@@ -147,7 +150,7 @@ private struct Discard {
         return try forget()
     }
 
-    /// Removes the directory of a state that has no file any more.
+    /// Removes the directory of a state whose file is already gone.
     func removeDirectory(_ directory: borrowing Descriptor, in states: borrowing Descriptor) throws(Failure) {
         for file in [StateStore.temporaryName, StateLock.name] {
             try disk.removeFile(file, in: directory, as: path)
@@ -156,7 +159,7 @@ private struct Discard {
         try disk.synchronize(states, as: path)
     }
 
-    /// Removes the record; returns whether there is none any more.
+    /// Removes the index's record of the state; returns false if the record is another state's.
     func forget() throws(Failure) -> Bool {
         try index.transact { (records) throws(Failure) in
             guard let entry = try records.entry(name) else { return true }

@@ -1,30 +1,30 @@
 import Glibc
 import Platform
 
-/// All that is done to a disk to keep a state, an index or a key.
+/// All operations on a disk that keep a state, an index or a key.
 ///
-/// What is written here in order is what a power failure can cut short at any place; the tests put a recorder in between.
+/// A power failure can cut a sequence of them short at any point. The tests replace it with a recorder.
 public protocol Disk: AnyObject {
-    /// Makes a new, empty file for writing, root's alone (0600); one of the same name is emptied. open(2)
+    /// Creates an empty file for writing with mode 0600; an existing file of that name is truncated. open(2)
     func create(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure) -> Descriptor
-    /// Appends to a file. write(2)
+    /// Writes to a file at its current offset. write(2)
     func write(
         _ bytes: UnsafeRawBufferPointer,
         to file: borrowing Descriptor,
         as path: String
     ) throws(Failure)
-    /// Writes to a file from an offset on, in bytes. pwrite(2)
+    /// Writes to a file at an offset in bytes. pwrite(2)
     func write(
         _ bytes: [UInt8],
         to file: borrowing Descriptor,
         at offset: Int,
         as path: String
     ) throws(Failure)
-    /// Waits until what was written to a file is on stable storage. fdatasync(2)
+    /// Waits until a file's data is on stable storage. fdatasync(2)
     func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure)
     /// Waits until a file's content, or a directory's entries, are on stable storage. fsync(2)
     func synchronize(_ file: borrowing Descriptor, as path: String) throws(Failure)
-    /// Gives a file or directory another name; an existing file of that name is replaced. renameat(2)
+    /// Renames a file or directory; an existing file of the new name is replaced. renameat(2)
     func rename(
         _ name: String,
         in source: borrowing Descriptor,
@@ -39,19 +39,19 @@ public protocol Disk: AnyObject {
         as newName: String,
         path: String
     ) throws(Failure)
-    /// Makes a directory, root's alone (0700). mkdirat(2)
+    /// Creates a directory with mode 0700. mkdirat(2)
     func makeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
-    /// Removes a file; one that is not there is no failure. unlinkat(2)
+    /// Removes a file; does nothing if it does not exist. unlinkat(2)
     func removeFile(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
-    /// Removes an empty directory; one that is not there is no failure. unlinkat(2), AT_REMOVEDIR
+    /// Removes an empty directory; does nothing if it does not exist. unlinkat(2), AT_REMOVEDIR
     func removeDirectory(_ name: String, in directory: borrowing Descriptor, as path: String) throws(Failure)
 }
 
 extension Disk {
-    /// Replaces a file so that a crash at any moment leaves the old one or the new one, whole.
+    /// Replaces a file; a crash at any moment leaves either the old file or the new one, whole.
     ///
-    /// When it returns, the new one is on stable storage. On an error the old one or, where only the last sync failed,
-    /// either of the two is on disk.
+    /// When it returns, the new file is on stable storage. After an error the old file is on disk. If only the last
+    /// sync failed, it is either of the two.
     package func replace(
         _ name: String,
         in directory: borrowing Descriptor,
@@ -81,7 +81,7 @@ extension Disk {
 
 /// The host's own disk.
 public final class LocalDisk: Disk {
-    /// The disk of this host.
+    /// Creates the disk of this host.
     public init() {}
 
     public func create(

@@ -1,29 +1,32 @@
 import Crypto
 import Platform
 
-/// The master keys that a host has at a time: one, or two while it goes from one to the next.
+/// The master keys of a host: one, or two during a key rotation.
 public struct KeyRing {
-    /// What new states are made with, and what each state goes to with its next write.
+    /// The key of new states, and of each state from its next write on.
     public let current: MasterKey
-    /// The key that states may still need.
+    /// The key before the current one, which states may still need; nil if none can.
     public let previous: MasterKey?
 
-    /// A key, and the one before it where states may still need it.
+    /// Creates a ring of the current key and, if states may still need it, the one before it.
     public init(_ current: MasterKey, previous: MasterKey? = nil) {
         self.current = current
         self.previous = previous?.id == current.id ? nil : previous
     }
 
-    /// The keys, the current one first.
+    /// All keys, the current one first.
     public var all: [MasterKey] { [current] + (previous.map { [$0] } ?? []) }
 
-    /// The key with this id; nil if it is not here.
+    /// Returns the key with this ID, or nil if the ring does not have it.
     package func key(_ id: [UInt8]) -> MasterKey? { all.first { $0.id == id } }
 
-    /// The instance's key of a state that is to be that of `stateID`.
+    /// Returns the instance's key of a state.
+    ///
+    /// Throws a ``Failure`` if the header names another state than `stateID`, or a master key that the ring does not
+    /// have.
     package func instanceKey(of header: StateFile, _ stateID: String, path: String) throws(Failure) -> SecretBytes {
         let what = "cannot load the state \(path)"
-        // As bytes: Swift takes texts for equal that are written in different bytes.
+        // Compared as bytes: Swift's `==` also holds for strings that are canonically equivalent in different bytes.
         guard header.stateID.utf8.elementsEqual(stateID.utf8) else {
             throw Failure(
                 what,
@@ -42,6 +45,6 @@ public struct KeyRing {
         return try key.instanceKey(uuid: header.uuid, stateID: stateID)
     }
 
-    /// What an error says about a file that needs another key.
+    /// Returns the IDs of all keys in hexadecimal, for errors.
     package func names() -> String { all.map { Hexadecimal.encode($0.id) }.joined(separator: " and ") }
 }

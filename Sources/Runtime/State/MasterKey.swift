@@ -2,21 +2,22 @@ import Crypto
 import Glibc
 import Platform
 
-/// The key that all keys of a host's states are derived from: 256 random bits.
+/// The 256 random bits that all keys of a host's states are derived from.
 ///
-/// Its id is derived from it, so that a state file can say which key it needs without giving anything of it away.
+/// Its ID is derived from the key. A state file names the key that it needs by that ID, which reveals nothing of the
+/// key.
 public struct MasterKey {
-    /// Bytes of a key.
+    /// The size of a key, in bytes.
     public static let size = AES256GCM.keySize
-    /// Bytes of a key's id.
+    /// The size of a key's ID, in bytes.
     public static let idSize = 16
 
-    /// Which key it is.
+    /// The key's ID, of ``idSize`` bytes.
     public let id: [UInt8]
-    /// The key itself, to be handed to the supervisor and nobody else.
+    /// The key itself; only the supervisor may receive it.
     public let key: SecretBytes
 
-    /// Takes over the bytes of a key.
+    /// Takes ownership of a key; throws a ``Failure`` if it does not have ``size`` bytes.
     public init(_ key: SecretBytes) throws(Failure) {
         guard key.count == AES256GCM.keySize else {
             throw Failure("cannot use a master key", because: "it has \(key.count) bytes, not \(AES256GCM.keySize)")
@@ -25,12 +26,12 @@ public struct MasterKey {
         self.key = key
     }
 
-    /// Fills memory with a new key.
+    /// Fills memory with random bytes for a new key.
     public static func fillRandom(_ key: SecretBytes) throws(Failure) {
         try Random.fill(key)
     }
 
-    /// Derives the key of one instance. RFC 5869
+    /// Derives the key of one instance with HKDF, with the UUID as the salt. RFC 5869
     package func instanceKey(uuid: [UInt8], stateID: String) throws(Failure) -> SecretBytes {
         let info = Array("container-vtpm state 1".utf8) + [0] + Array(stateID.utf8)
         return try HKDF.key(from: key, salt: uuid, info: info)

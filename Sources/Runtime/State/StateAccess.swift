@@ -3,10 +3,10 @@ import Glibc
 import Platform
 
 extension StateRepository {
-    /// Throws where a supervisor could not use a state's directory and files.
+    /// Throws a ``Failure`` if a supervisor could not use a state's directory and files.
     ///
-    /// A supervisor gives up CAP_DAC_OVERRIDE, and so is refused what `vtpmctl` and the hook may use. Nothing is opened, so
-    /// that each of them finds the same. A state that is not there is none to be refused.
+    /// A supervisor gives up CAP_DAC_OVERRIDE, and is then refused files that `vtpmctl` and the hook may use. The check
+    /// opens nothing, so all of them get the same result. It passes if the state does not exist.
     package func requireAccess(to name: String) throws(Failure) {
         let what = "cannot use the state \(path(of: name))"
         let hint = "chown -R root: \(path(of: name)) && chmod 0700 \(path(of: name))"
@@ -22,13 +22,13 @@ extension StateRepository {
         do {
             try systemCall("faccessat", what) { faccessat(parent, entry, W_OK, 0) }
         } catch let error where error.code == ENOENT {
-            // It was discarded meanwhile.
+            // The state was discarded meanwhile.
         }
     }
 
-    /// Throws where a payload has no TPM although the index has seen one.
+    /// Throws a ``Failure`` if a payload has no TPM although the index has seen one.
     ///
-    /// A state that is not complete is manufactured at its next start, and one that was complete never becomes incomplete.
+    /// An incomplete state is manufactured at its next start, and a complete one never becomes incomplete.
     package func check(_ payload: StatePayload, against entry: IndexEntry?, path: String) throws(Failure) {
         guard payload.isComplete || entry?.generation ?? 0 == 0 else {
             throw Failure(
@@ -39,9 +39,9 @@ extension StateRepository {
         }
     }
 
-    /// Throws where a state that is to be begun is there already, under the name that an older version gave it.
+    /// Throws a ``Failure`` if a state that is to be created already exists under the ID that an older version gave it.
     ///
-    /// `entry` finds what the index has for a directory's name.
+    /// `entry` returns the index's record for a directory's name.
     func refuseAnew(
         _ stateID: String,
         formerly formerID: String?,
@@ -49,7 +49,7 @@ extension StateRepository {
     ) throws(Failure) {
         guard let formerID else { return }
         let name = try StateDirectoryName.encoded(formerID)
-        // One that was never manufactured was promised to nobody.
+        // A state that was never manufactured holds no TPM that anybody relies on.
         let known = try entry(name)
         let isThere = if let known { known.generation > 0 } else { try open(name) != nil }
         guard isThere else { return }

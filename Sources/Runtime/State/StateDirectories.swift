@@ -2,7 +2,9 @@ import Glibc
 import Platform
 
 extension StateRepository {
-    /// Keeps others from making, renaming or removing states' directories while `body` runs.
+    /// Runs `body` while nobody else can create, rename or remove states' directories.
+    ///
+    /// Throws a ``Failure`` if others hold the lock beyond the deadline.
     package func withCreationLock<Result: ~Copyable>(
         until deadline: Deadline,
         checkCancellation: CancellationCheck = {},
@@ -17,7 +19,7 @@ extension StateRepository {
         return try lock.run(body)
     }
 
-    /// Makes a state's directory with its first file, so that it appears whole or not at all.
+    /// Creates a state's directory with its first file; the directory gets its name only once the file is complete.
     package func makeDirectory(
         _ name: String,
         _ header: StateFile,
@@ -41,56 +43,56 @@ extension StateRepository {
         return new
     }
 
-    /// Makes sure that a state's file and its directory are found under their names after a power failure.
+    /// Ensures that a state's file and its directory have their names after a power failure.
     package func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
         try disk.synchronize(directory, as: path)
         try disk.synchronize(self.directory, as: path)
     }
 
-    /// Removes a state's directory: its name goes at once, what is in it after that.
+    /// Removes a state's directory: first its name, then its files.
     ///
-    /// What others have left is removed as well, unless a caller does that once for many.
+    /// It also removes the leftovers of others, unless `sweeps` is false because the caller sweeps once for many
+    /// states.
     package func removeDirectory(_ name: String, sweeps: Bool = true) throws(Failure) {
         try retire(name)
         if sweeps { try sweep() } else { try removeLeftovers(of: name) }
     }
 
-    /// Takes a state's directory out of the way: nothing starts from it any more, and it goes with the next sweep.
+    /// Renames a state's directory to a name that no start looks for; the next sweep removes it.
     package func retire(_ name: String) throws(Failure) {
         let path = path(of: name)
         try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
         try disk.synchronize(directory, as: path)
     }
 
-    /// Makes sure that a state whose removal was interrupted does not come back under its name after a power failure.
+    /// Ensures that a state whose removal was interrupted does not reappear under its name after a power failure.
     ///
-    /// Who gave it another name may have been killed before that was synced.
+    /// The process that renamed its directory may have been killed before the sync.
     package func settleRemoval(of name: String) throws(Failure) {
         if try isRetired(name) { try disk.synchronize(directory, as: path(of: name)) }
     }
 
-    /// Whether the removal of a state was interrupted.
+    /// Returns whether the removal of a state was interrupted.
     package func isRetired(_ name: String) throws(Failure) -> Bool {
         try directory.status(of: "\(Self.removedPrefix)\(name)", path(of: name)) != nil
     }
 
-    /// Removes all that an interrupted command has left: states being made or removed.
+    /// Removes all leftovers of interrupted commands: states that were being created or removed.
     ///
-    /// A purged state is gone.
-    ///
-    /// It looks at all names; a start, which must not, has ``removeLeftovers(of:)``.
+    /// Even a state that was being purged is gone after it. It reads all names; a start must not, and calls
+    /// ``removeLeftovers(of:)``.
     package func sweep() throws(Failure) {
         for name in try entries(of: directory, path)
         where name.hasPrefix(Self.removedPrefix) || name.hasPrefix(Self.newPrefix) {
             do {
                 try removeLeftover(name)
             } catch let error where [ENOTDIR, EISDIR, ENOTEMPTY, ELOOP].contains(error.code) {
-                // Nothing of this program's looks so, and it keeps nobody from removing states.
+                // No leftover of ours looks like this, and a foreign file must not keep anybody from removing states.
             }
         }
     }
 
-    /// Removes what an interrupted command has left of one state.
+    /// Removes the leftovers of interrupted commands of one state.
     package func removeLeftovers(of name: String) throws(Failure) {
         for prefix in [Self.removedPrefix, Self.newPrefix] { try removeLeftover("\(prefix)\(name)") }
     }
@@ -98,15 +100,16 @@ extension StateRepository {
     private func removeLeftover(_ name: String) throws(Failure) {
         let path = path(of: name)
         guard let old = try open(name) else { return }
-        // Who gave it this name may have been killed before that was synced; under its old one it must be whole.
+        // The process that gave it this name may have been killed before the sync, and under its old name it must be
+        // whole.
         try disk.synchronize(directory, as: path)
         for file in try entries(of: old, path) { try disk.removeFile(file, in: old, as: path) }
         try disk.removeDirectory(name, in: directory, as: path)
         try disk.synchronize(directory, as: path)
     }
 
-    /// What the name of a directory begins with that is being removed; no state's does.
+    /// The prefix of a directory that is being removed; no state's name has it.
     private static let removedPrefix = ".old-"
-    /// What the name of a directory begins with that is being made; no state's does.
+    /// The prefix of a directory that is being created; no state's name has it.
     private static let newPrefix = ".new-"
 }

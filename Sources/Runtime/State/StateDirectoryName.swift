@@ -6,15 +6,17 @@ public enum StateDirectoryName {
     /// The longest state ID, in bytes of UTF-8.
     public static let identifierLimit = 4096
 
-    /// The directory name of a state ID: two different IDs never share one.
+    /// Returns the directory name of a state ID; two different IDs never share one.
     ///
-    /// Letters, digits, `-`, `_` and, except at the start, `.` stand for themselves; every other byte of the UTF-8 form
-    /// is `%` and two hexadecimal digits. A name of our own starts with `.`, which no ID's does. Of a name that would be
-    /// too long, the beginning is kept and `%-` and the SHA-256 of the ID follow; no other name has `%-` in it. A file
-    /// system that takes upper and lower case for the same does not tell all names apart.
+    /// Letters, digits, `-`, `_` and, except at the start, `.` stand for themselves. Every other byte of the UTF-8 form
+    /// is `%` and two hexadecimal digits. The names of our own files start with `.`, which no state's does. If a name
+    /// would be too long, its beginning is kept, and `%-` and the SHA-256 of the ID follow; no other name contains
+    /// `%-`. A file system that ignores case does not distinguish all names.
+    ///
+    /// Throws a ``Failure`` if the ID is empty or longer than ``identifierLimit``.
     public static func encoded(_ stateID: String) throws(Failure) -> String {
         func refused(_ why: String) -> Failure {
-            // Of Unicode scalars: one character can be as long as the whole ID.
+            // Unicode scalars, since one character can be as long as the whole ID.
             Failure("cannot use \"\(String(stateID.unicodeScalars.prefix(64)))\" as a state ID", because: why)
         }
         let bytes = Array(stateID.utf8)
@@ -22,7 +24,7 @@ public enum StateDirectoryName {
         guard bytes.count <= identifierLimit else {
             throw refused("it has \(bytes.count) bytes, more than \(identifierLimit)")
         }
-        // Bytes, not a text: each start of a vTPM does this for each state of the host.
+        // Bytes and not a string: each start of a vTPM encodes the IDs of all states of the host.
         var name: [UInt8] = []
         name.reserveCapacity(bytes.count)
         for (index, byte) in bytes.enumerated() {
@@ -39,12 +41,14 @@ public enum StateDirectoryName {
         return try kept + "%-" + Hexadecimal.encode(SHA256.digest(bytes))
     }
 
-    /// NAME_MAX is 255; a directory in the making has a prefix.
+    /// The longest plain name, in bytes: NAME_MAX is 255, and a directory that is being created has a prefix.
     static let lengthLimit = 240
-    /// How much of a name that is too long is kept.
+    /// The bytes of a name that is too long that are kept.
     static let keptLength = 150
 
-    /// Whether a name can be that of a state's directory, and is not one of our own or somebody else's.
+    /// Returns whether a name can be that of a state's directory.
+    ///
+    /// It is false for the names of our own files, which start with `.`, and for names with other characters than ours.
     public static func isEncoded(_ name: String) -> Bool {
         !name.hasPrefix(".")
             && name.utf8.allSatisfy { byte in
