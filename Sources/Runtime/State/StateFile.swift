@@ -2,18 +2,18 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The format of a state file: a header that anybody can read, and a payload that only the instance's key opens.
+/// The format of a state file: a header that anybody can read, and a payload that only the instance's key decrypts.
 ///
 ///     magic     8 bytes  "CVTPMST" and a line feed
 ///     version   16 bits  1
-///     size      32 bits  of the header, in bytes, the check included
-///     key id    16 bytes which master key the instance's key is derived from
-///     UUID      16 bytes of the instance, random, made once
+///     size      32 bits  size of the header, in bytes, including the check
+///     key id    16 bytes the master key that the instance's key is derived from
+///     UUID      16 bytes of the instance, random, generated once
 ///     generation 64 bits one more with each write
 ///     nonce     12 bytes random, new with each write
 ///     state id  32 bits length, then UTF-8
-///     payload   32 bits  size of what follows the header, in bytes, the tag included
-///     check     16 bytes start of the SHA-256 of all before it: tells a damaged header from an unknown key
+///     payload   32 bits  size of the data after the header, in bytes, including the tag
+///     check     16 bytes start of the SHA-256 of all before it: distinguishes a damaged header from an unknown key
 ///     payload   AES-256-GCM, the whole header as associated data; then the tag, 16 bytes
 ///
 /// Integers are big-endian. The payload is a list of items, ``Item``.
@@ -22,19 +22,19 @@ public struct StateFile: Equatable, Sendable {
     /// The largest file that is read at all, in bytes.
     package static let sizeLimit = FileFormat.state.sizeLimit
 
-    /// Which master key it needs.
+    /// The ID of the master key that it needs, 16 bytes.
     public let keyID: [UInt8]
-    /// The instance.
+    /// The instance's UUID, 16 bytes.
     public let uuid: [UInt8]
-    /// How often the state was written.
+    /// The number of the last write; it is one more with each.
     public let generation: UInt64
-    /// Whose it is.
+    /// The ID of the state.
     public let stateID: String
     let nonce: [UInt8]
 
-    /// Parses a file and checks all that can be checked without the key.
+    /// Parses a file and checks everything that can be checked without the key.
     ///
-    /// Each way to be wrong has its own words; `path` is for them.
+    /// Throws a ``Failure`` with a text of its own for each kind of damage, which names `path`.
     public init(parsing file: [UInt8], path: String) throws(Failure) {
         let what = "cannot load the state \(path)"
         let format = FileFormat.state
@@ -60,9 +60,9 @@ public struct StateFile: Equatable, Sendable {
         self.nonce = try Random.bytes(count: AES256GCM.nonceSize)
     }
 
-    /// The header of the next generation.
+    /// Returns the header of the next generation, with a new nonce.
     ///
-    /// There is none after the last number: nothing that counts its writes comes near it.
+    /// Throws a ``Failure`` after generation 2^64 - 1, which no counting of writes comes near.
     package func next(keyID: [UInt8]) throws(Failure) -> StateFile {
         guard generation < UInt64.max else {
             throw Failure("cannot write the state of \"\(stateID)\"", because: "there is no generation after its own")
@@ -70,7 +70,7 @@ public struct StateFile: Equatable, Sendable {
         return try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
     }
 
-    /// The header, as it stands at the start of the file.
+    /// Encodes the header for a payload of this size in bytes, including the tag.
     func header(payloadSize: Int) throws(Failure) -> [UInt8] {
         var fields = ByteWriter()
         fields.write(keyID)
@@ -82,7 +82,7 @@ public struct StateFile: Equatable, Sendable {
         return try FileFormat.state.encode(fields)
     }
 
-    /// Encrypts a payload; returns the whole file.
+    /// Encrypts a payload with the instance's key; returns the whole file.
     package func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
         let plaintext = payload.items
         let header = try header(payloadSize: plaintext.count + AES256GCM.tagSize)
@@ -90,7 +90,7 @@ public struct StateFile: Equatable, Sendable {
             + (try AES256GCM.seal(plaintext, key: key, nonce: nonce, associatedData: header))
     }
 
-    /// Decrypts the payload of the file that this header was parsed from.
+    /// Decrypts the payload of the file that this header was parsed from, and authenticates the header with it.
     package func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
         let what = "cannot load the state \(path)"
         let headerSize = try FileHeader(.state, parsing: file, what).size
@@ -114,36 +114,36 @@ public struct StateFile: Equatable, Sendable {
     }
 }
 
-/// What a state file protects.
+/// The plaintext of a state file's payload.
 public struct StatePayload {
     private static let permanentState: UInt16 = 1
     private static let manufactureComplete: UInt16 = 2
 
-    /// The TPM's whole non-volatile state, libtpms' `permall`; nothing in it before manufacture.
+    /// The TPM's whole non-volatile state, libtpms' `permall`; empty before manufacture.
     public let permanent: SecretBytes
-    /// Whether manufacture ended: an interrupted one is repeated, and is not a lost state.
+    /// Whether manufacture was completed; an interrupted one is repeated, and is no lost state.
     public let isComplete: Bool
 
-    /// A state to be written.
+    /// Creates the payload of a state to be written.
     public init(permanent: SecretBytes, isComplete: Bool) {
         self.permanent = permanent
         self.isComplete = isComplete
     }
 
-    /// What a list of items was found to be.
+    /// The result of decoding a list of items.
     enum Decoded {
         /// One state.
         case payload(StatePayload)
-        /// It has an item that only a later version knows.
+        /// The list has an item that only a later version knows.
         case unknownItem
         /// It is no list of items, or not one of exactly one state.
         case malformed
     }
 
-    /// Reads a list of items: exactly one state, and at most one mark that it is complete.
+    /// Decodes a list of items: exactly one state, and at most one mark that it is complete.
     ///
-    /// Anything else was written by a mistake of ours. It must not pass for a TPM that was never manufactured, since a
-    /// new one would take its place.
+    /// Any other list was written because of a bug of ours. It must not be treated as a TPM that was never
+    /// manufactured, since a new TPM would take its place.
     static func decode(_ plaintext: SecretBytes) throws(Failure) -> Decoded {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
         var found: Set<UInt16> = []
@@ -162,11 +162,11 @@ public struct StatePayload {
         }
         if let fault { return fault }
         guard found.contains(Self.permanentState) else { return .malformed }
-        // A complete one that is empty is no state that libtpms starts from, and no reason to make another.
+        // A state that is complete and empty passes: libtpms refuses it at the start, and no new TPM takes its place.
         return .payload(StatePayload(permanent: permanent, isComplete: found.contains(Self.manufactureComplete)))
     }
 
-    /// The list of items, to be encrypted from where it lies: a copy would be locked memory again.
+    /// The list of items, to be encrypted in place: a copy of the secret would need more locked memory.
     var items: SecretMessage {
         SecretMessage(
             prefix: Item.header(Self.permanentState, count: permanent.count),

@@ -1,16 +1,16 @@
 import Glibc
 import Platform
 
-/// Who uses a state, as its lock file says.
+/// The user of a state, as the state's lock file names it.
 public struct StateUser: Equatable, Sendable {
     /// The container's ID.
     public var containerID: String
-    /// The container's init: the state is in use for as long as it lives.
+    /// The container's init; the state is in use for as long as that process lives.
     public var initProcess: ProcessID
-    /// The supervisor.
+    /// The supervisor's process ID.
     public var supervisor: pid_t
 
-    /// Names a user.
+    /// Creates the record of a user.
     public init(containerID: String, initProcess: ProcessID, supervisor: pid_t) {
         self.containerID = containerID
         self.initProcess = initProcess
@@ -37,15 +37,15 @@ public struct StateUser: Equatable, Sendable {
     }
 }
 
-/// The lock against a second user of a state, whose file names the user.
+/// The lock against a second user of a state; its file names the user.
 package struct StateLock: ~Copyable {
     package static let name = "lock"
     private let lock: FileLock
 
     /// Takes the lock.
     ///
-    /// A user whose container is dead is about to let go, and is waited for until the deadline; a living one is an error
-    /// that names it.
+    /// A user whose container is dead is about to release the lock; it is waited for until the deadline. Throws a
+    /// ``Failure`` with EWOULDBLOCK that names the user if that user's container is alive, or if the deadline passes.
     package init(
         in directory: borrowing Descriptor,
         of stateID: String,
@@ -57,7 +57,7 @@ package struct StateLock: ~Copyable {
         lock = try FileLock(
             of: .openFile(Self.name, options, at: directory.number, as: "the state's lock"),
             until: deadline,
-            // Its user ends within milliseconds, and nobody else waits for it.
+            // The user ends within milliseconds, and nobody else waits for it.
             backoff: Backoff(limit: 10),
             "the state",
             checkCancellation: { () throws(Failure) in
@@ -70,46 +70,47 @@ package struct StateLock: ~Copyable {
 
     /// Takes the lock for an operator.
     ///
-    /// A state is in use for as long as its container's init lives, also where its supervisor was killed.
+    /// Throws a ``Failure`` also if the supervisor was killed but its container's init lives: the state is in use until
+    /// the init ends.
     package static func forOperator(
         in directory: borrowing Descriptor,
         of stateID: String
     ) throws(Failure) -> StateLock {
-        // Whoever lists states has it for a moment.
+        // A program that lists states holds the lock for a moment.
         let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 1000))
         if let user = try livingUser(in: directory) { throw inUse("cannot use the state \"\(stateID)\"", user) }
         return lock
     }
 
-    /// Runs `body` with the lock, and releases it when `body` returns or throws.
+    /// Runs `body` with the lock, and releases the lock when `body` returns or throws.
     package consuming func run<Result: ~Copyable>(
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try lock.run(body)
     }
 
-    /// Who uses the state, where somebody does; nothing is changed.
+    /// Returns the current user of the state, or nil if nobody holds the lock; changes nothing.
     package static func user(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         guard let file = try open(in: directory) else { return nil }
-        // Shared, and given back with the descriptor.
+        // The shared lock ends with the descriptor. flock(2)
         if try file.tryLock(shared: true, "cannot examine the state's lock") { return nil }
         return try read(file)
             ?? StateUser(containerID: "", initProcess: .init(process: 0, startTime: 0), supervisor: 0)
     }
 
-    /// Who used the state last, as far as anybody has come to use it.
+    /// Returns the last user of the state, or nil if there has been none.
     package static func lastUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         guard let file = try open(in: directory) else { return nil }
         return try read(file)
     }
 
-    /// The last user, if its container's init lives.
+    /// Returns the last user, or nil if its container's init is dead.
     private static func livingUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
         guard let user = try lastUser(in: directory), try user.initProcess.isAlive() else { return nil }
         return user
     }
 
-    /// Writes down who has the lock, once it is certain that the state can be used.
+    /// Writes the holder into the lock file, once it is certain that the state can be used.
     func name(_ user: StateUser) throws(Failure) {
         let what = "cannot write the state's lock"
         let number = lock.file.number

@@ -2,18 +2,18 @@ import Crypto
 import Glibc
 import Platform
 
-/// A host's states, with all that it takes to use them: the keys and the index.
+/// A host's states, with the keys and the index that are needed to use them.
 public final class StateRepository {
     /// The states directory's path, for errors.
     public let path: String
     /// The master keys.
     public let keys: KeyRing
-    /// What the host remembers of its states.
+    /// The index of the host's states.
     public let index: HostIndex
     package let directory: Descriptor
     package let disk: any Disk
 
-    /// A repository in an open directory of that path.
+    /// Creates a repository in the open directory of that path.
     public init(
         in directory: consuming Descriptor,
         path: String,
@@ -28,7 +28,7 @@ public final class StateRepository {
         self.disk = disk
     }
 
-    /// Whether a host has never had a state: only then a key or an index is made.
+    /// Returns whether a host has never had a state; only then a key or an index is created.
     public static func isUnused(
         states: borrowing Descriptor,
         indexDirectory: borrowing Descriptor
@@ -37,18 +37,18 @@ public final class StateRepository {
         return try entries(of: states, "the states directory").first(where: StateDirectoryName.isEncoded) == nil
     }
 
-    /// The names of all states' directories, in order.
+    /// Returns the names of all states' directories, in ascending order.
     public func names() throws(Failure) -> [String] {
         try entries(of: directory, "the states directory").filter(StateDirectoryName.isEncoded).sorted()
     }
 
-    /// Whether there is no state at all.
+    /// Returns whether there is no state at all.
     package func isEmpty() throws(Failure) -> Bool { try names().isEmpty }
 
-    /// The path of a state's directory, for errors.
+    /// Returns the path of a state's directory, for errors.
     package func path(of name: String) -> String { "\(path)/\(name)" }
 
-    /// Opens a state's directory; nil if there is none.
+    /// Opens a state's directory; returns nil if there is none.
     package func open(_ name: String) throws(Failure) -> Descriptor? {
         do {
             let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
@@ -60,8 +60,10 @@ public final class StateRepository {
         }
     }
 
-    /// Opens a state's directory; nil also if there is something else under this name, or a directory without a state
-    /// that the index does not know either.
+    /// Opens a state's directory; returns nil also if it is no state.
+    ///
+    /// No state is anything else than a directory, or a directory without a state file that the index does not know
+    /// either.
     package func openState(_ name: String) throws(Failure) -> Descriptor? {
         do {
             guard let directory = try open(name) else { return nil }
@@ -76,7 +78,7 @@ public final class StateRepository {
         }
     }
 
-    /// What is said of something in the states directory that is no state's.
+    /// Returns the error about something in the states directory that is no state.
     package func stranger(_ name: String, _ why: String = "it is no directory") -> Failure {
         Failure(
             "cannot use \(path(of: name)) as a state",
@@ -86,7 +88,7 @@ public final class StateRepository {
         )
     }
 
-    /// Reads the state file in an open directory.
+    /// Reads the state file in an open directory, of ``StateFile/sizeLimit`` bytes at most.
     package func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
         try Self.readFile(in: directory, path: filePath(name))
     }
@@ -106,7 +108,7 @@ public final class StateRepository {
 
     package func filePath(_ name: String) -> String { "\(path(of: name))/\(StateStore.fileName)" }
 
-    /// Whether a state is the one that the index knows, and no older one.
+    /// Throws a ``Failure`` if the index knows no such state, another instance, or a later generation.
     package func check(_ header: StateFile, against entry: IndexEntry?, path: String) throws(Failure) {
         let what = "cannot load the state \(path)"
         let accept = "if that is meant: vtpmctl state accept"
@@ -135,7 +137,7 @@ public final class StateRepository {
         }
     }
 
-    /// Throws if a rename that was interrupted has to be finished first, which is what two names have one TPM in.
+    /// Throws a ``Failure`` if an interrupted rename has to be finished first, during which two names have one TPM.
     package func requireNotBeingRenamed(_ entry: IndexEntry?, _ what: String) throws(Failure) {
         guard let entry, !entry.renamedTo.isEmpty || !entry.renamedFrom.isEmpty else { return }
         throw Failure(

@@ -1,22 +1,22 @@
 import Platform
 
-/// Where a running vTPM's state goes.
+/// The destination of a running vTPM's state.
 public protocol StateSink: AnyObject {
-    /// How often the state was written.
+    /// The number of the last write.
     var generation: UInt64 { get }
-    /// Takes a new state in; when it returns, the state is as safe as it will ever be.
+    /// Writes a new state; when it returns, the state is as durable as this sink ever makes it.
     func write(_ payload: StatePayload) throws(Failure)
-    /// Remembers that the vTPM was started or stopped, and which libtpms served it, as `major.minor.patch`.
+    /// Records that the vTPM was started or stopped, and the version of its libtpms as `major.minor.patch`.
     func recordUse(library: String?) throws(Failure)
-    /// Goes over to another master key.
+    /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
 }
 
-/// The state of a vTPM that lives in memory alone, that of its worker: nothing is ever written.
+/// The sink of a vTPM whose state is only in its worker's memory; it writes nothing.
 public final class InMemoryStore: StateSink {
     public private(set) var generation: UInt64 = 0
 
-    /// Starts with nothing written.
+    /// Creates a sink at generation 0.
     public init() {}
 
     public func write(_ payload: StatePayload) throws(Failure) { generation += 1 }

@@ -2,7 +2,7 @@ import Crypto
 import Glibc
 import Platform
 
-/// One TPM's state on disk: locked against a second user, written so that a crash leaves the old or the new one.
+/// One TPM's state on disk: locked against a second user, and written so that a crash leaves the old or the new one.
 public final class StateStore: StateSink {
     package static let fileName = "state"
     package static let temporaryName = "state.new"
@@ -16,37 +16,38 @@ public final class StateStore: StateSink {
     let name: String
     private let use: Use
     private(set) var header: StateFile
-    /// The instance's keys by the ids of their master keys, which are not kept.
+    /// The instance's keys by the IDs of their master keys, which are not kept in memory.
     private var keys: [[UInt8]: SecretBytes]
-    /// The one that the next write is made with.
+    /// The ID of the master key of the next write.
     private var keyID: [UInt8]
 
-    /// What the index remembers of a use.
+    /// The details of a use that the index records.
     private struct Use {
         var bundle: String
         var containerID: String
         var keptFor: UInt64?
     }
 
-    /// How often the state was written.
+    /// The number of the last write.
     public var generation: UInt64 { header.generation }
 
-    /// Locks a state and loads it, or begins a new one where there has never been any under this ID.
+    /// Locks a state and loads it, or creates one if there has never been any with this ID.
     ///
     /// - Parameters:
-    ///   - stateID: Whose state.
-    ///   - formerID: What an older version named it: one that is there under that name is not begun anew.
-    ///   - repository: Where the host's states are.
-    ///   - user: Who will use the state.
-    ///   - bundle: The bundle of the container that will use it.
-    ///   - keptFor: How long the state is kept after its last use, in seconds; nil if until somebody removes it.
-    ///   - deadline: How long to wait for a user that is about to let go.
+    ///   - stateID: The state's ID.
+    ///   - formerID: The ID that an older version gave the state; no new one is created if there is one with that ID.
+    ///   - repository: The host's states.
+    ///   - user: The user that the lock file will name.
+    ///   - bundle: The bundle of the container that will use the state.
+    ///   - keptFor: How long the state is kept after its last use, in seconds; nil if it is kept until somebody removes
+    ///     it.
+    ///   - deadline: How long to wait for a user that is about to release the state.
     ///   - checkCancellation: Called while waiting.
-    ///   - making: Called with the new TPM's UUID before anything of a state is made, and with that of one that is not
-    ///     complete, for ``MadeState``.
-    /// - Returns: The store, and the TPM's state; a state that is not complete is to be manufactured.
-    /// - Throws: ``Failure`` that tells which way the state is missing, damaged, foreign, older than the last one seen or
-    ///   in use; nothing was changed.
+    ///   - making: Called with the new TPM's UUID before anything of a state is created, and with the UUID of an
+    ///     incomplete state, for ``MadeState``.
+    /// - Returns: The store, and the TPM's state; an incomplete state has to be manufactured.
+    /// - Throws: ``Failure`` that tells whether the state is missing, damaged, foreign, older than the last one seen or
+    ///   in use. An existing state is unchanged then; a state that was just created may remain, incomplete.
     public static func open(
         _ stateID: String,
         formerly formerID: String? = nil,
@@ -91,10 +92,9 @@ public final class StateStore: StateSink {
             try repository.check(payload, against: entry, path: path)
         }
         if !payload.isComplete { try making(header.uuid) }
-        // A user that was killed may have left what is seen here unsynced, and its name; what is built on it must not be
-        // lost with it.
+        // A killed user may have left the file or its name unsynced; what is built on them must not be lost with them.
         try repository.synchronize(directory, path: path)
-        // What a crash left of an unfinished write was never acknowledged to anybody.
+        // The rest of a write that a crash cut short was never acknowledged.
         try repository.disk.removeFile(temporaryName, in: directory, as: path)
         try lock.name(user)
         var keys: [[UInt8]: SecretBytes] = [:]
@@ -115,8 +115,8 @@ public final class StateStore: StateSink {
 
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
-    /// On an error the old state or, where only the last sync failed, either of the two is on disk; the TPM must not go
-    /// on, since what it said from now on could be forgotten.
+    /// After an error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must
+    /// then stop, since its further responses could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
         try write(payload, keyID)
     }
@@ -128,7 +128,8 @@ public final class StateStore: StateSink {
         header = next
     }
 
-    /// Has the index remember how far the state has come.
+    /// Records the generation, the time and the user in the index; keeps the recorded libtpms version if `library` is
+    /// nil.
     public func recordUse(library: String? = nil) throws(Failure) {
         let (generation, name, use) = (header.generation, name, use)
         try index.transact { (records) throws(Failure) in
@@ -148,9 +149,9 @@ public final class StateStore: StateSink {
         }
     }
 
-    /// Writes the state again, under another master key, with which it is written from now on, also after an error.
+    /// Writes the state again under another master key, which all later writes use, also after an error.
     ///
-    /// Where the state has that key already, it only makes sure that it has it on stable storage too.
+    /// If the state on disk already has that key, it only ensures that the file is on stable storage.
     public func rekey(to master: MasterKey) throws(Failure) {
         try index.learn(master)
         if keys[master.id] == nil {
@@ -158,7 +159,8 @@ public final class StateStore: StateSink {
         }
         let file = try StateRepository.readFile(in: directory, path: path)
         let onDisk = try StateFile(parsing: file, path: path)
-        // Nobody else writes here; what is not ours must not be made ours. A write whose last sync failed is one ahead.
+        // Nobody else writes this file, and a foreign one must not become ours. A write whose last sync failed is one
+        // ahead.
         guard onDisk.uuid == header.uuid, onDisk.stateID.utf8.elementsEqual(header.stateID.utf8),
             onDisk.generation >= header.generation, onDisk.generation - header.generation <= 1,
             let oldKey = keys[onDisk.keyID]
@@ -186,10 +188,10 @@ public final class StateStore: StateSink {
         try disk.replace(fileName, in: directory, with: content, as: path)
     }
 
-    /// Makes a directory with an incomplete state in it, which the index knows before it is there.
+    /// Creates a directory with an incomplete state in it; the index has its record before the directory exists.
     ///
-    /// It appears under its name only with the state file in it, so a directory without one has lost it. The states
-    /// directory is locked meanwhile: what lies under the temporary name is a leftover of a crash.
+    /// The directory gets its name only with the state file in it, so a directory without one has lost it. The states
+    /// directory is locked meanwhile, so anything under the temporary name is a leftover of a crash.
     private static func create(
         _ name: String,
         _ stateID: String,
@@ -227,7 +229,7 @@ public final class StateStore: StateSink {
                 }
                 try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
             }
-            // Not before the index has said that there is nothing to lose.
+            // Only after the index has confirmed that there is nothing to lose.
             try repository.removeLeftovers(of: name)
             let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
             return try repository.makeDirectory(name, header, nothing)

@@ -1,21 +1,23 @@
 import Glibc
 import Platform
 
-/// The host's memory of its states, which an older or a copied state file is found out by.
+/// The host's record of its states, which reveals an older or a copied state file.
 ///
-/// It is written when a state is made and at each start and stop of a vTPM, never in between. What one of these costs
-/// does not depend on how many states there are: a change is added to a journal, one flush for all that come at the same
-/// time; then the root vouches for it, again once for all. Now and then what is in the journal is put into a tree.
+/// It is written when a state is created, at each start and stop of a vTPM, and by `vtpmctl`, but never while a vTPM
+/// runs undisturbed. The cost of a change does not depend on the number of states. A change is appended to a journal,
+/// with one flush for all concurrent changes. Then the root is replaced, which vouches for the journal, again once for
+/// all of them. From time to time the journal's changes are folded into a tree.
 ///
-/// Two locks order its users. The lock of the contents is held while they are read and a change is added, and over no
-/// flush. The lock of the root is held by whoever flushes the journal and replaces the root; those who wait for it
-/// meanwhile find that it was done for them. Who needs both takes the root's first.
+/// Two locks order its users. The lock of the contents is held while the contents are read and a change is appended,
+/// and normally over no flush. The lock of the root is held while the journal is flushed and the root replaced; those
+/// who wait for it find that their change has been committed. A fold and a rebuild hold both. A process that needs both
+/// takes the root's first.
 public final class HostIndex {
     static let fileName = "index"
     static let lockName = "lock"
-    /// The lock of the root; in it is the tag of the last root that is known to be on stable storage.
+    /// The lock of the root; the file holds the tag of the last root that is known to be on stable storage.
     static let rootLockName = "root"
-    /// The files that are in its directory, which have to be usable.
+    /// Returns the names of the index's files in a directory, all of which have to be usable.
     package static func fileNames(in directory: borrowing Descriptor) throws(Failure) -> [String] {
         try entries(of: directory, "the index's directory").filter {
             [fileName, lockName, rootLockName].contains($0) || epoch(of: $0) != nil
@@ -32,10 +34,10 @@ public final class HostIndex {
     private(set) var keys: [IndexKey]
     let newKeyID: [UInt8]
 
-    /// An index in an open directory of that path.
+    /// Creates an index in the open directory of that path; reads and writes nothing yet.
     ///
-    /// The keys are those that it may be authenticated with; a new index is made with the current one. The counter is the
-    /// one that it is, or gets, bound to.
+    /// It may be authenticated with any of the keys; a new index gets the current one. It is, or becomes, bound to the
+    /// counter.
     public init(
         in directory: consuming Descriptor,
         path: String,
@@ -53,12 +55,12 @@ public final class HostIndex {
         self.disk = disk
     }
 
-    /// Whether an index directory has an index in it.
+    /// Returns whether an index directory has an index in it.
     public static func exists(in directory: borrowing Descriptor) -> Bool {
         faccessat(directory.number, fileName, F_OK, 0) == 0
     }
 
-    /// Has it know one more master key, which the index may be authenticated with from now on.
+    /// Adds a master key that the index may be authenticated with from now on.
     package func learn(_ key: MasterKey) throws(Failure) {
         guard !keys.contains(where: { $0.masterKeyID == key.id }) else { return }
         keys.append(try IndexKey(key))
@@ -66,16 +68,17 @@ public final class HostIndex {
 
     // MARK: - Changes
 
-    /// Reads records, and changes some.
+    /// Reads records and changes some.
     ///
-    /// When it returns, the changes are on stable storage, and the host TPM's counter knows of them.
+    /// When it returns, the changes are on stable storage, and the host TPM's counter is up to date.
     ///
     /// - Parameters:
-    ///   - isFirstUse: Asked if there is no index: whether there is nothing yet that it should know.
-    ///   - body: Looks at the records, and changes a few of them; it is called once.
-    /// - Returns: What `body` returns.
-    /// - Throws: ``Failure`` that tells how the index is missing, damaged, older than the counter, or unreachable; then,
-    ///   and when `body` throws, nothing was changed. If a write failed, the changes may come to be all the same.
+    ///   - isFirstUse: Called if there is no index; returns whether the host has no state yet that the index should
+    ///     know.
+    ///   - body: Reads the records and changes a few of them; it is called once.
+    /// - Returns: The result of `body`.
+    /// - Throws: ``Failure`` that tells whether the index is missing, damaged, older than the counter, or unreachable.
+    ///   Nothing is changed then, nor if `body` throws. If a write failed, the changes may still take effect.
     package func transact<Result>(
         isFirstUse: () throws(Failure) -> Bool = { () throws(Failure) in false },
         _ body: (inout IndexTransaction) throws(Failure) -> Result
@@ -89,7 +92,7 @@ public final class HostIndex {
                 continue
             }
             let index = try open(root)
-            // Room for any change, so that `body` is called once.
+            // The journal needs room for any change, since `body` is called only once.
             guard index.journal.end <= IndexJournal.target else {
                 lock.release()
                 try commit(nil, confirmed)
@@ -109,9 +112,9 @@ public final class HostIndex {
         }
     }
 
-    /// Whether what was read of these states is on stable storage.
+    /// Returns whether the records of these states are on stable storage.
     ///
-    /// Whoever wrote it may have been killed before it was synced, and what is built on it must not be lost with it.
+    /// Their writer may have been killed before the sync, and what is built on them must not be lost with them.
     private func isStable(_ names: Set<String>, in index: OpenIndex) throws(Failure) -> Bool {
         guard !index.journal.changes[index.journal.vouched...].contains(where: { names.contains($0.name) }) else {
             return false
@@ -119,12 +122,11 @@ public final class HostIndex {
         return try isDurable(index.root)
     }
 
-    /// Adds changes to the journal; returns the sequence of its last entry.
-    ///
-    /// Nothing is synced.
+    /// Appends changes to the journal without a sync; returns the sequence of the last entry.
     private func append(_ changes: [IndexChange], to index: OpenIndex) throws(Failure) -> UInt64 {
         guard !changes.isEmpty else { return index.journal.sequence }
-        // What the root before this one vouches for must not be overwritten while it is the one on stable storage.
+        // The entries that the last root vouches for must not be overwritten while that root is the one on stable
+        // storage.
         if index.journal.end == 0, try !isDurable(index.root) { try disk.synchronize(directory, as: path) }
         guard let (bytes, offset) = try index.journal.append(changes, key: index.key) else {
             throw Failure("cannot write the index \(path)", because: "it cannot take so many changes at once")
@@ -133,7 +135,10 @@ public final class HostIndex {
         return index.journal.sequence
     }
 
-    /// Has the root vouch for the journal, up to a change in it if one is given, and waits until that is on stable storage.
+    /// Lets the root vouch for the journal and waits until that is on stable storage.
+    ///
+    /// Throws a ``Failure`` if the index was rebuilt meanwhile without the given change. If the journal is more than
+    /// half full, it is folded into the tree instead.
     func commit(
         _ change: (epoch: UInt64, sequence: UInt64)?,
         _ confirmed: ConfirmedCounter
@@ -142,7 +147,7 @@ public final class HostIndex {
             let lock = try lockContents()
             guard case .root(let root) = try load() else { throw remade }
             let index = try open(root)
-            // `vtpmctl state accept --all` may have made it anew, without the change.
+            // `vtpmctl state accept --all` may have rebuilt the index without the change.
             if let change, root.epoch != change.epoch || index.journal.sequence < change.sequence { throw remade }
             try confirmAgain(root, confirmed)
             guard index.journal.end <= IndexJournal.target else {
@@ -153,8 +158,8 @@ public final class HostIndex {
             if let change, root.sequence >= change.sequence, !confirmed.mustBind || !root.counterIdentity.isEmpty {
                 return try makeDurable(root)
             }
-            // The kernel keeps what it could not write as if it had: a flush that failed for another one is told once
-            // (fsync(2), NOTES), so what is to be vouched for is written again.
+            // After a failed write-back the kernel marks the pages clean. Another process may have got that error,
+            // which is reported once (fsync(2), NOTES), so the entries to be vouched for are written again.
             let unvouched = index.journal.vouchedEnd
             let bytes = try index.journalFile.readAll(count: index.journal.end - unvouched, at: unvouched, path)
             try disk.write(bytes, to: index.journalFile, at: unvouched, as: path)
@@ -165,12 +170,10 @@ public final class HostIndex {
         }
     }
 
-    /// Puts the journal's changes into the tree.
-    ///
-    /// Both locks are held.
+    /// Folds the journal's changes into the tree, with both locks held.
     private func fold(_ index: OpenIndex, keyID: [UInt8]? = nil) throws(Failure) {
-        // A root that is not on stable storage may be followed, after a power failure, by the one before it, whose nodes are
-        // where the next ones go.
+        // If this root is not on stable storage, the one before it may reappear after a power failure. The next nodes
+        // would then overwrite its own.
         try makeDurable(index.root)
         try index.fold()
         try index.tree.synchronize()
@@ -179,7 +182,7 @@ public final class HostIndex {
         try removeOthers(than: index.root.epoch)
     }
 
-    /// Writes it anew under the current key.
+    /// Writes the index under the current key.
     public func reencrypt() throws(Failure) {
         let confirmed = try confirmCounter()
         let rootLock = try lockRoot()
@@ -198,7 +201,7 @@ public final class HostIndex {
         rootLock.release()
     }
 
-    /// Makes a new index in place of whatever is there, bound to a new counter if there is to be one.
+    /// Replaces any index with a new one of these entries, bound to a new counter if the host has one.
     public func rebuild(_ entries: [IndexEntry]) throws(Failure) {
         let rootLock = try lockRoot()
         let lock = try lockContents()
@@ -210,9 +213,9 @@ public final class HostIndex {
         rootLock.release()
     }
 
-    /// A change of an index that is to be made, or that has its first format.
+    /// Changes an index that does not exist yet, or that has its first format; writes the second format.
     ///
-    /// Returns nil if somebody else was faster.
+    /// Returns nil if another process has written it meanwhile.
     private func rebuild<Result>(
         isFirstUse: () throws(Failure) -> Bool,
         _ body: (inout IndexTransaction) throws(Failure) -> Result
@@ -262,7 +265,7 @@ public final class HostIndex {
         )
     }
 
-    /// What is said if there is no index.
+    /// The error for a missing index.
     package var missing: Failure {
         Failure(
             "cannot load the index \(path)",
