@@ -1,15 +1,15 @@
 import Platform
 import RuntimeFormat
 
-/// What the host remembers of one state: a record of the index.
+/// A record of the index: what the host knows about one state.
 public struct IndexEntry: Equatable, Sendable {
-    /// Whose state it is.
+    /// The ID of the state.
     public var stateID: String
-    /// The instance.
+    /// The instance's UUID, 16 bytes.
     public var uuid: [UInt8]
-    /// The generation that it had at the last start or stop; 0 while it has never been complete.
+    /// The generation at the last start or stop; 0 while the state has never been complete.
     public var generation: UInt64
-    /// When that was, in seconds since 1970; 0 if it was never started.
+    /// The time of the last start or stop, in seconds since 1970; 0 if it was never started.
     public var lastUse: UInt64
     /// The bundle of the container that used it last; empty if none did.
     public var bundle: String
@@ -19,17 +19,17 @@ public struct IndexEntry: Equatable, Sendable {
     public var renamedTo: String
     /// The ID of the state that is being renamed to this one; empty if none is.
     public var renamedFrom: String
-    /// How long it is kept after its last use, in seconds; nil if it is kept until somebody removes it.
+    /// How long the state is kept after its last use, in seconds; nil if it is kept until somebody removes it.
     public var keptFor: UInt64?
-    /// The version of the libtpms that served it last, as `major.minor.patch`; empty if that is not known.
+    /// The version of the libtpms that served the state last, as `major.minor.patch`; empty if unknown.
     public var library: String
-    /// Items of later versions that a reader may ignore: they are kept as they are.
+    /// The items of later versions that a reader may ignore; they are written back unchanged.
     var others: [Item]
 
-    /// The longest container ID that is remembered, in bytes of UTF-8.
+    /// The longest container ID that is recorded, in bytes of UTF-8.
     public static let containerIDLimit = 1024
 
-    /// A state that the host has to remember from now on.
+    /// Creates the record of a state; the container's ID, the retention and the version of libtpms are empty.
     public init(
         stateID: String,
         uuid: [UInt8],
@@ -53,15 +53,15 @@ public struct IndexEntry: Equatable, Sendable {
     }
 }
 
-/// The form of a record in the journal and in the tree of the index.
+/// The encoding of a record in the journal and in the tree of the index.
 ///
 ///     state id  32 bits length, then UTF-8
 ///     UUID      16 bytes
 ///     generation 64 bits
 ///     last use  64 bits, seconds since 1970
-///     items     a list of ``Item``, in ascending order of their kinds, none twice
+///     items     a list of ``Item``, in ascending order of their kinds, without duplicates
 ///
-/// A kind with its highest bit set may be ignored by a reader that does not know it.
+/// A reader may ignore an unknown kind whose highest bit is set.
 extension IndexEntry {
     private enum Kind {
         static let bundle: UInt16 = 1
@@ -70,16 +70,16 @@ extension IndexEntry {
         static let containerID: UInt16 = 0x8001
         static let keptFor: UInt16 = 0x8002
         static let library: UInt16 = 0x8003
-        /// The bit of those that a reader may ignore.
+        /// The highest bit of a kind, which is set in those that a reader may ignore.
         static let ignorable: UInt16 = 0x8000
     }
 
-    /// The longest record, in bytes: one always fits into a node of the tree.
+    /// The longest record, in bytes; one always fits into a node of the tree.
     static let sizeLimit = 15 * 1024
 
-    /// The record in bytes.
+    /// The encoded record.
     ///
-    /// Throws a ``Failure`` if its texts together are too long.
+    /// Throws a ``Failure`` if it is longer than ``sizeLimit``.
     var encoded: [UInt8] {
         get throws(Failure) {
             var writer = ByteWriter()
@@ -117,9 +117,9 @@ extension IndexEntry {
         return items.sorted { $0.kind < $1.kind }
     }
 
-    /// Parses a record; returns nil if it is none.
+    /// Decodes a record; returns nil if it is malformed.
     ///
-    /// Throws a ``Failure`` if it has an item that a reader must know and this version does not.
+    /// Throws a ``Failure`` if it has an item that this version does not know and a reader must not ignore.
     init?(decoding bytes: [UInt8]) throws(Failure) {
         var reader = ByteReader(bytes)
         guard let stateID = reader.readText(), let uuid = reader.read(count: StateFile.uuidSize),
@@ -134,7 +134,7 @@ extension IndexEntry {
         }
     }
 
-    /// Takes one item in; returns false if it is damaged.
+    /// Adds the value of one item to the record; returns false if the item is malformed.
     private mutating func take(_ item: Item) throws(Failure) -> Bool {
         switch item.kind {
         case Kind.keptFor:

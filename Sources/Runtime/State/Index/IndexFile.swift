@@ -2,7 +2,7 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The file `index`: all of an index in its first format, or the root of one in its second.
+/// The file `index`: the whole index in the first format, or the root of one in the second.
 enum IndexFile {
     case first(FirstIndexFormat, keyID: [UInt8])
     case root(IndexRoot)
@@ -10,7 +10,7 @@ enum IndexFile {
     /// The largest file that is read at all, in bytes.
     static let sizeLimit = FileFormat.index.sizeLimit
 
-    /// Parses the file and checks that it was written with one of these keys.
+    /// Parses the file and checks its tag with the one of these keys that it names.
     init(parsing file: [UInt8], keys: [IndexKey], path: String) throws(Failure) {
         let what = "cannot load the index \(path)"
         let format = FileFormat.index
@@ -21,12 +21,12 @@ enum IndexFile {
         var fields = header.fields
         guard let keyID = fields.read(count: MasterKey.idSize) else { throw format.damaged(what) }
         guard let key = keys.first(where: { $0.masterKeyID == keyID }) else {
-            // A damaged id looks the same as another key's.
+            // A damaged ID cannot be distinguished from that of another key.
             throw format.failure(what, "it is damaged, or needs the master key \(Hexadecimal.encode(keyID))")
         }
         guard try key.isGenuine(file) else { throw format.damaged(what) }
 
-        // What follows was written by this program: the tag says so.
+        // The tag is valid, so this program wrote the fields that follow.
         if header.version == FirstIndexFormat.version {
             guard let first = try FirstIndexFormat(&fields), fields.remaining == 0 else { throw format.damaged(what) }
             self = .first(first, keyID: keyID)

@@ -1,47 +1,48 @@
 import Crypto
 import Platform
 
-/// A change of the host's index: what it remembers of one state from now on.
+/// A change of the host's index, of one state's record.
 struct IndexChange: Equatable {
     /// The name of the state's directory.
     var name: String
-    /// What is remembered; nil if the state is forgotten.
+    /// The new record; nil if the state is forgotten.
     var entry: IndexEntry?
 }
 
 /// The journal of the host's index: changes that are not in its tree yet.
 ///
-/// It is the file `journal.N`, whose size never changes, so that a change is on stable storage after one flush of data.
-/// Each entry is authenticated together with all before it:
+/// It is the file `journal.N`. Its size never changes, so one flush of data puts a change on stable storage. Each entry
+/// is authenticated together with all before it:
 ///
-///     length    32 bits  of the changes, in bytes
+///     length    32 bits  of the changes with their number, in bytes
 ///     sequence  64 bits  one more than that of the entry before
-///     changes   16 bits  how many, then each of them: 1 and a record after its length of 32 bits, or 0 and a name (text)
-///     tag       32 bytes HMAC-SHA-256 of the tag before it and all that stands above
+///     changes   16 bits  how many, then each: 1 and a record after its length of 32 bits, or 0 and a name (text)
+///     tag       32 bytes HMAC-SHA-256 of the tag before it and the fields above
 ///
-/// What follows the last entry means nothing: an earlier use of the file, or a write that was cut short.
+/// The bytes after the last entry have no meaning: they are from an earlier use of the file, or a write that was cut
+/// short.
 struct IndexJournal {
     /// The size of the file, in bytes.
     static let size = 64 * 1024
-    /// How much of it may be in use before its changes are put into the tree, in bytes.
+    /// The bytes in use from which on the changes are folded into the tree.
     static let target = size / 2
 
     /// The changes, the oldest first.
     private(set) var changes: [IndexChange] = []
-    /// How many of them the root vouches for.
+    /// The number of changes that the root vouches for.
     private(set) var vouched = 0
-    /// Where the entries end that the root vouches for, in bytes from the start.
+    /// The end of the entries that the root vouches for, in bytes from the start.
     private(set) var vouchedEnd = 0
-    /// The sequence of the last entry.
+    /// The sequence of the last entry; the root's base if there is none.
     private(set) var sequence: UInt64
-    /// Its tag.
+    /// The tag of the last entry; the root's base tag if there is none.
     private(set) var tag: [UInt8]
-    /// Where the next entry goes, in bytes from the start.
+    /// The offset of the next entry, in bytes from the start.
     private(set) var end = 0
 
-    /// Reads the entries that follow a root's tree.
+    /// Reads the entries that follow the tree of a root.
     ///
-    /// Throws a ``Failure`` if one is missing or damaged that the root vouches for.
+    /// Throws a ``Failure`` if an entry that the root vouches for is missing or damaged.
     init(parsing file: [UInt8], root: IndexRoot, key: IndexKey, path: String) throws(Failure) {
         func damaged(_ why: String = "its journal is damaged") -> Failure {
             Failure("cannot load the index \(path)", because: why, hint: "restore all of its files from a backup")
@@ -85,7 +86,7 @@ struct IndexJournal {
         return writer.bytes
     }
 
-    /// The changes of one entry, whose tag was found to be right; nil if they are damaged.
+    /// Decodes the changes of an entry whose tag is valid; returns nil if they are malformed.
     private static func changes(_ body: [UInt8]) throws(Failure) -> [IndexChange]? {
         var reader = ByteReader(body)
         guard let count = reader.read(UInt16.self) else { return nil }
@@ -106,7 +107,7 @@ struct IndexJournal {
         return reader.remaining == 0 ? changes : nil
     }
 
-    /// Adds an entry; returns its bytes and where they go, or nil if there is no room for it.
+    /// Appends an entry in memory; returns its bytes and their offset in the file, or nil if there is no room for it.
     mutating func append(
         _ new: [IndexChange],
         key: IndexKey

@@ -1,9 +1,9 @@
 import Platform
 
-/// A node of the tree that the records of the host's index are in.
+/// A node of the tree of the host index's records.
 ///
-/// A leaf has records, in the order of their keys; a branch has references to other nodes, one for each value of the next
-/// six bits of a key:
+/// A leaf has records, in the order of their keys. A branch has references to other nodes, one for each value of the
+/// next six bits of a key:
 ///
 ///     kind      8 bits   1 a leaf, 2 a branch
 ///     count     32 bits  how many follow
@@ -26,13 +26,13 @@ enum IndexNode {
         var bytes: [UInt8]
     }
 
-    /// A part of a branch.
+    /// One reference of a branch, with the value of the six bits that leads to it.
     struct Child {
         var value: UInt8
         var reference: Reference
     }
 
-    /// Where a node is, and what it is.
+    /// The place, length and digest of a node.
     struct Reference: Equatable {
         var node: UInt64
         var slot: UInt8
@@ -46,7 +46,7 @@ enum IndexNode {
             writer.write(digest)
         }
 
-        /// Where the node lies in the file, in bytes.
+        /// The offset of the node in the file, in bytes.
         var offset: Int { (Int(node) * 2 + Int(slot)) * IndexNode.sizeLimit }
     }
 
@@ -54,15 +54,15 @@ enum IndexNode {
     static let sizeLimit = 16 * 1024
     static let keySize = 32
     private static let headSize = 5
-    /// More nodes than that have offsets that no file has.
+    /// The limit of node numbers; the offsets of nodes beyond it are larger than any file.
     static let countLimit: UInt64 = 1 << 47
 
-    /// The size of a leaf with these records, in bytes.
+    /// Returns the size of a leaf with these records, in bytes.
     static func size(of records: [Record]) -> Int {
         records.reduce(headSize) { $0 + keySize + 4 + $1.bytes.count }
     }
 
-    /// Six bits of a key, from the front.
+    /// Returns six bits of a key, those from bit `6 * depth` on; bits beyond the key's end are 0.
     static func value(of key: [UInt8], at depth: Int) -> UInt8 {
         let bit = depth * 6
         let (byte, shift) = (bit / 8, bit % 8)
@@ -93,7 +93,7 @@ enum IndexNode {
         return writer.bytes
     }
 
-    /// Parses a node whose digest was found to be right; returns nil if it is none.
+    /// Decodes a node whose digest is valid; returns nil if it is malformed.
     init?(decoding bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let kind = reader.read(UInt8.self), let count = reader.read(UInt32.self) else { return nil }
@@ -123,7 +123,7 @@ enum IndexNode {
 }
 
 extension IndexNode.Reference {
-    /// Reads a reference; returns nil if it is none.
+    /// Reads a reference; returns nil if it is malformed.
     init?(_ reader: inout ByteReader) {
         guard let node = reader.read(UInt64.self), node < IndexNode.countLimit, let slot = reader.read(UInt8.self),
             slot < 2, let length = reader.read(UInt32.self), length <= IndexNode.sizeLimit,

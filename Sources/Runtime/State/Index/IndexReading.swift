@@ -1,8 +1,8 @@
 import Platform
 
-/// Looking at what the host's index remembers, for lists and for what an operator has done to all states.
+/// Reads the host's index without changes, for lists and for commands that take all states.
 extension HostIndex {
-    /// Which master key it needs; nil if there is no index.
+    /// Returns the ID of the master key that the index needs, or nil if there is no index.
     public func keyID() throws(Failure) -> [UInt8]? {
         switch try load() {
         case .root(let root): root.keyID
@@ -11,9 +11,9 @@ extension HostIndex {
         }
     }
 
-    /// What is remembered of one state, without a look at the counter: for lists.
+    /// Returns the record of one state, for lists; returns nil if there is none.
     ///
-    /// Returns nil if nothing is.
+    /// The host TPM's counter is not compared.
     public func entry(_ name: String) throws(Failure) -> IndexEntry? {
         try lockContents().run { () throws(Failure) in
             switch try load() {
@@ -24,10 +24,11 @@ extension HostIndex {
         }
     }
 
-    /// Calls `body` with each record as it is, without a look at the counter, in no order.
+    /// Calls `body` with each record, in no particular order.
     ///
-    /// It needs no more memory for many records than for few, and keeps nobody from starting or stopping meanwhile. What is
-    /// changed meanwhile may be found as it was or as it is.
+    /// The host TPM's counter is not compared. The memory in use does not grow with the number of records in the tree,
+    /// and vTPMs can be started and stopped meanwhile. A record that is changed meanwhile may be either the old or the
+    /// new one.
     public func each(_ body: (IndexEntry) throws(Failure) -> Void) throws(Failure) {
         var last: [UInt8] = []
         var seen: Set<[UInt8]> = []
@@ -56,7 +57,7 @@ extension HostIndex {
                 }
                 return
             } catch {
-                // What is no failure of the tree's is none that another look could mend.
+                // Another attempt can only help with a failure of the tree, not with one of `body`.
                 if let failure { throw failure }
                 // The tree may have been changed twice meanwhile, and this part of it overwritten.
                 guard case .root(let now) = try load(), now.epoch != root.epoch || now.base != root.base else {
@@ -66,7 +67,7 @@ extension HostIndex {
         }
     }
 
-    /// Calls `body` with what the journal has of keys that were not passed yet.
+    /// Calls `body` with the journal's records of keys after `last`, and adds these keys to `seen`.
     private func eachOfJournal(
         _ index: OpenIndex,
         after last: [UInt8],
@@ -83,7 +84,7 @@ extension HostIndex {
         }
     }
 
-    /// All records, by the names of the states' directories.
+    /// Returns all records by the names of the states' directories.
     public func snapshot() throws(Failure) -> [String: IndexEntry] {
         var all: [String: IndexEntry] = [:]
         try each { (entry) throws(Failure) in all[try StateDirectoryName.encoded(entry.stateID)] = entry }

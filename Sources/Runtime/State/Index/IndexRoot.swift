@@ -2,29 +2,29 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The root of the host's index: what makes all of it genuine.
+/// The root of the host's index, which authenticates all of it.
 ///
-/// It is the file `index`, which is replaced as a whole. It names the tree that most records are in, by the digest of its
-/// topmost node, and how far the journal of later changes goes, by the tag of its last entry.
+/// It is the file `index`, which is replaced as a whole. It names the tree with most of the records, by the digest of
+/// its topmost node. It names the end of the journal of later changes, by the tag of its last entry.
 ///
 ///     magic     8 bytes  "CVTPMIX" and a line feed
 ///     version   16 bits  2
 ///     size      32 bits  of the whole file, in bytes
-///     key id    16 bytes which master key the index's key is derived from
-///     sequence  64 bits  of the last change of the journal that it vouches for
+///     key id    16 bytes the master key that the index's key is derived from
+///     sequence  64 bits  of the last entry of the journal that it vouches for
 ///     counter   64 bits  the value of the host TPM's counter that belongs to this content; 0 without one
-///     identity  32 bits length, then what the counter is recognized by; empty without one
+///     identity  32 bits length, then the bytes that identify the counter; empty without one
 ///     epoch     64 bits  N of `tree.N` and `journal.N`
 ///     salt      16 bytes random; with it the names of states become keys of the tree
-///     base      64 bits  the sequence of the last change that is in the tree
-///     base tag  32 bytes what the first entry of the journal follows
+///     base      64 bits  the sequence of the last entry whose changes are in the tree
+///     base tag  32 bytes the tag that the first entry of the journal follows
 ///     last tag  32 bytes the tag of the journal's entry `sequence`; the base tag if `sequence` is the base
-///     nodes     64 bits  how many nodes of the tree were ever allotted
+///     nodes     64 bits  how many nodes of the tree were ever allocated
 ///     top       a reference to the topmost node
 ///     tag       32 bytes HMAC-SHA-256 of all before it
 ///
-/// Integers are big-endian. The HMAC's key is HKDF-SHA-256 of the master key with no salt and the info
-/// "container-vtpm index 1".
+/// Integers are big-endian. The HMAC's key is HKDF-SHA-256 of the master key with no salt and the info "container-vtpm
+/// index 1".
 struct IndexRoot: Equatable {
     /// The largest root that is read, in bytes.
     static let sizeLimit = 4096
@@ -42,12 +42,12 @@ struct IndexRoot: Equatable {
     var nodes: UInt64
     var top: IndexNode.Reference
 
-    /// The key of a state's record in the tree, by the name of its directory.
+    /// Returns the key of a state's record in the tree: the SHA-256 of the salt and the name of its directory.
     func treeKey(_ name: String) throws(Failure) -> [UInt8] {
         try SHA256.digest(salt, Array(name.utf8))
     }
 
-    /// The whole file.
+    /// Encodes the whole file, with its tag.
     func encoded(with key: IndexKey) throws(Failure) -> [UInt8] {
         var body = ByteWriter()
         body.write(keyID)
@@ -65,7 +65,7 @@ struct IndexRoot: Equatable {
         return try FileFormat.index.encode(body) { (bytes) throws(Failure) in try key.tag(of: bytes) }
     }
 
-    /// Parses what follows the key's ID in a file whose tag was found to be right; returns nil if it is damaged.
+    /// Parses the fields after the key's ID in a file whose tag is valid; returns nil if they are damaged.
     init?(keyID: [UInt8], _ reader: inout ByteReader) {
         guard let sequence = reader.read(UInt64.self), let counter = reader.read(UInt64.self),
             let identitySize = reader.read(UInt32.self), let identity = reader.read(count: Int(identitySize)),

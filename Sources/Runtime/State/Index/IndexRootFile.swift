@@ -2,11 +2,11 @@ import Crypto
 import Glibc
 import Platform
 
-/// Writing the root of the host's index, and the files that a new one refers to. The lock of the root is held.
+/// Writes the root of the host's index and the files that a new root refers to, with the lock of the root held.
 extension HostIndex {
-    /// Writes the root, with the counter's next value, and then raises the counter.
+    /// Writes the root with the counter's next value, and then increments the counter.
     ///
-    /// Between the two the root is one step ahead, which is the one step that is tolerated after a crash.
+    /// Between the two the root is one step ahead, which is the only difference that is accepted after a crash.
     func write(_ root: inout IndexRoot) throws(Failure) {
         let keyID = root.keyID
         guard let key = keys.first(where: { $0.masterKeyID == keyID }) else {
@@ -34,7 +34,7 @@ extension HostIndex {
         if let counter, try counter.increment(root.counterIdentity) != root.counter { throw unsteady }
     }
 
-    /// Whether a write that failed has come through all the same: the last sync may have failed alone.
+    /// Returns whether a failed write has taken effect all the same, since the last sync alone may have failed.
     private func isOnDisk(_ identity: [UInt8]) throws(Failure) -> Bool {
         guard case .root(let root) = try load() else { return false }
         return root.counterIdentity == identity
@@ -73,27 +73,27 @@ extension HostIndex {
         let journal = try disk.create(OpenIndex.journalName(epoch), in: directory, as: path)
         try disk.write([UInt8](repeating: 0, count: IndexJournal.size), to: journal, at: 0, as: path)
         try disk.synchronize(journal, as: path)
-        // Their names must be there before anything refers to them.
+        // The names of both files must be on stable storage before a root refers to them.
         try disk.synchronize(directory, as: path)
         try write(&root)
         try removeOthers(than: epoch)
     }
 
-    /// The number of an epoch that no file has.
+    /// Returns the number of an epoch that no file has.
     private func nextEpoch() throws(Failure) -> UInt64 {
         var last: UInt64 = 0
         for name in try entries(of: directory, path) { last = max(last, Self.epoch(of: name) ?? 0) }
         return last + 1
     }
 
-    /// Removes trees and journals of other epochs: a crash, or a new index, has left them.
+    /// Removes the trees and journals of other epochs, which a crash or a rebuild has left.
     func removeOthers(than epoch: UInt64) throws(Failure) {
         for name in try entries(of: directory, path) {
             guard let other = Self.epoch(of: name), other != epoch else { continue }
             do {
                 try disk.removeFile(name, in: directory, as: path)
             } catch let error where error.code == EISDIR {
-                // Nothing of this program's has this name and is a directory.
+                // No file of ours with this name is a directory.
             }
         }
     }
@@ -109,14 +109,14 @@ extension HostIndex {
 
     // MARK: - What is on stable storage
 
-    /// Makes sure that a root, and not the one before it, is there after a power failure.
+    /// Ensures that this root, and not the one before it, is there after a power failure.
     func makeDurable(_ root: IndexRoot) throws(Failure) {
         guard try !isDurable(root) else { return }
         try disk.synchronize(directory, as: path)
         if let content = try? encoded(root) { noteDurable(content) }
     }
 
-    /// Whether a root is known to be on stable storage: whoever replaced it may have been killed before that.
+    /// Returns whether a root is known to be on stable storage; its writer may have been killed before the sync.
     func isDurable(_ root: IndexRoot) throws(Failure) -> Bool {
         do {
             let file = try Descriptor.openFile(Self.rootLockName, .beneath(O_RDONLY), at: directory.number, as: path)
@@ -134,9 +134,9 @@ extension HostIndex {
         return try root.encoded(with: key)
     }
 
-    /// Writes down that a root is on stable storage.
+    /// Records in the lock file of the root that a root is on stable storage.
     ///
-    /// It is a hint that saves a flush: without it, there is one more.
+    /// It is only a hint, which saves one flush.
     private func noteDurable(_ content: [UInt8]) {
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT, mode: 0o600)
         guard let file = try? Descriptor.openFile(Self.rootLockName, options, at: directory.number, as: path) else {
@@ -147,7 +147,7 @@ extension HostIndex {
 
     // MARK: - The counter
 
-    /// What the comparison with the host TPM's counter came to.
+    /// The result of the comparison with the host TPM's counter.
     struct ConfirmedCounter {
         /// Whether the index has to be bound to the counter.
         var mustBind = false
@@ -157,7 +157,7 @@ extension HostIndex {
 
     /// Compares the root with the host TPM's counter.
     ///
-    /// The lock of the root is taken for it: between a root and its counter's next value there is somebody who has it.
+    /// It takes the lock of the root, which is held from the write of a root until the counter is incremented.
     func confirmCounter() throws(Failure) -> ConfirmedCounter {
         let file = try load()
         let isBound = !(file?.counterIdentity.isEmpty ?? true)
@@ -168,10 +168,11 @@ extension HostIndex {
         }
     }
 
-    /// Compares once more if somebody has written a root since: it may have been killed before it raised the counter.
+    /// Compares again if another process has written a root since and may have been killed before it incremented the
+    /// counter.
     ///
-    /// The lock of the root is held. Nobody is a second step ahead, and nobody is told that the counter knows what it does
-    /// not know.
+    /// The lock of the root is held. So no root gets two steps ahead, and nobody is told that the counter is up to date
+    /// when it is not.
     func confirmAgain(_ root: IndexRoot, _ confirmed: ConfirmedCounter) throws(Failure) {
         guard counter != nil || !root.counterIdentity.isEmpty, root.counter != confirmed.value else { return }
         _ = try confirm(root.counterIdentity, root.counter)
@@ -197,7 +198,7 @@ extension HostIndex {
                     hint: hint
                 )
             }
-            // It is bound when it is written, which it has to be now.
+            // The next write binds the index, and it has to follow now.
             return true
         case (false, .some(let counter)):
             let value = try counter.read(identity)
@@ -212,7 +213,8 @@ extension HostIndex {
                     hint: hint
                 )
             }
-            // The crash came between the two, perhaps before the file was synced: it must not fall behind the counter.
+            // The crash was between the two, perhaps before the file was synced: the file must not fall behind the
+            // counter.
             try disk.synchronize(directory, as: path)
             guard try counter.increment(identity) == expected else { throw unsteady }
             return false
@@ -225,7 +227,7 @@ extension HostIndex {
 }
 
 extension IndexFile {
-    /// What the host TPM's counter is recognized by; empty if the index is not bound to one.
+    /// The bytes that identify the host TPM's counter; empty if the index is not bound to one.
     var counterIdentity: [UInt8] {
         switch self {
         case .first(let first, _): first.counterIdentity
@@ -233,7 +235,7 @@ extension IndexFile {
         }
     }
 
-    /// The value of the counter that belongs to it.
+    /// The value of the counter that belongs to the content; 0 without one.
     var counter: UInt64 {
         switch self {
         case .first(let first, _): first.counter

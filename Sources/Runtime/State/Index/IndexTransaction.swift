@@ -1,8 +1,8 @@
 import Platform
 
-/// What a change of the host's index sees, and what it makes of it.
+/// A change of the host's index: the records that it has read, and the new ones.
 package struct IndexTransaction {
-    /// The names that were looked at.
+    /// The names whose records were read.
     private(set) var names: Set<String> = []
     private let read: (String) throws(Failure) -> IndexEntry?
     private(set) var changes: [IndexChange] = []
@@ -11,14 +11,14 @@ package struct IndexTransaction {
         self.read = read
     }
 
-    /// What is remembered of the state with this directory name; nil if nothing is.
+    /// Returns the record of the state with this directory name, or nil if there is none.
     package mutating func entry(_ name: String) throws(Failure) -> IndexEntry? {
         names.insert(name)
         if let change = changes.last(where: { $0.name == name }) { return change.entry }
         return try read(name)
     }
 
-    /// Remembers a state, under the name of its directory.
+    /// Sets a state's record, under the name of its directory; does nothing if the record is unchanged.
     package mutating func set(_ entry: IndexEntry) throws(Failure) {
         let name = try StateDirectoryName.encoded(entry.stateID)
         guard try self.entry(name) != entry else { return }
@@ -26,7 +26,7 @@ package struct IndexTransaction {
         changes.append(IndexChange(name: name, entry: entry))
     }
 
-    /// Forgets a state; returns what was remembered of it.
+    /// Removes a state's record and returns it, or nil if there is none.
     @discardableResult
     package mutating func remove(_ name: String) throws(Failure) -> IndexEntry? {
         guard let old = try entry(name) else { return nil }
@@ -35,7 +35,7 @@ package struct IndexTransaction {
         return old
     }
 
-    /// Changes what is remembered of a state; does nothing if nothing is.
+    /// Changes a state's record; does nothing if there is none.
     package mutating func update(_ name: String, _ body: (inout IndexEntry) -> Void) throws(Failure) {
         guard var entry = try entry(name) else { return }
         body(&entry)

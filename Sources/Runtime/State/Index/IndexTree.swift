@@ -1,17 +1,17 @@
 import Crypto
 import Platform
 
-/// The tree that the records of the host's index are in: the file `tree.N`.
+/// The tree of the host index's records: the file `tree.N`.
 ///
-/// Each node has two places in the file. A node is changed by writing it to the place that it is not in, and then the
-/// nodes above it, up to the root's reference: until a root with the new reference is on stable storage, all that the old
-/// one refers to is untouched. A record is found by as many nodes as its key needs to differ from others': four at most
-/// for ten million states.
+/// Each node has two places in the file. A changed node is written to the place that it is not in, then the nodes above
+/// it, up to the root's reference. So the nodes of the old root are unchanged until the new root is on stable storage.
+/// The path to a record is only as long as its key needs to differ from others': four nodes at most for ten million
+/// states.
 struct IndexTree: ~Copyable {
     private let file: Descriptor
     private let disk: any Disk
     private let path: String
-    /// How many nodes were ever allotted.
+    /// The number of nodes that were ever allocated.
     private(set) var nodes: UInt64
 
     init(_ file: consuming Descriptor, nodes: UInt64, disk: any Disk, path: String) {
@@ -36,7 +36,7 @@ struct IndexTree: ~Copyable {
         return node
     }
 
-    /// The record with this key; nil if there is none.
+    /// Returns the record with this key, or nil if there is none.
     borrowing func record(_ key: [UInt8], below top: IndexNode.Reference) throws(Failure) -> [UInt8]? {
         var reference = top
         var depth = 0
@@ -53,7 +53,8 @@ struct IndexTree: ~Copyable {
         }
     }
 
-    /// Calls `body` with the records whose keys are greater than `last`, in the order of their keys.
+    /// Calls `body` with the records whose keys are greater than `last`, in the order of their keys; with all if it is
+    /// empty.
     borrowing func each(
         after last: [UInt8],
         below top: IndexNode.Reference,
@@ -88,7 +89,7 @@ struct IndexTree: ~Copyable {
 
     // MARK: - Writing
 
-    /// A change of one record: its new bytes, or nil if it goes.
+    /// A change of one record: its new bytes, or nil to remove it.
     struct Change {
         var key: [UInt8]
         var bytes: [UInt8]?
@@ -101,9 +102,9 @@ struct IndexTree: ~Copyable {
         try write(records.sorted { $0.key.lexicographicallyPrecedes($1.key) }, to: allot(), depth: 0)
     }
 
-    /// Writes what the changes make of a tree; returns the reference to its topmost node.
+    /// Writes a tree with these changes; returns the reference to its topmost node.
     ///
-    /// Nothing is synced.
+    /// The changes are in the order of their keys. Nothing is synced.
     mutating func apply(
         _ changes: [Change],
         to top: IndexNode.Reference
@@ -140,7 +141,7 @@ struct IndexTree: ~Copyable {
         }
     }
 
-    /// Both in the order of their keys.
+    /// Merges changes into records, both in the order of their keys.
     private static func merge(_ changes: [Change], into records: [IndexNode.Record]) -> [IndexNode.Record] {
         var merged: [IndexNode.Record] = []
         var rest = changes[...]
@@ -163,7 +164,7 @@ struct IndexTree: ~Copyable {
         return merged
     }
 
-    /// In parts of the same six bits, in order.
+    /// Splits elements in the order of their keys into parts that have the same six bits.
     private static func split<Element>(
         _ elements: [Element],
         at depth: Int,
@@ -181,7 +182,7 @@ struct IndexTree: ~Copyable {
         return parts
     }
 
-    /// Writes records, as a leaf if they fit into one and as a branch if not.
+    /// Writes records as a leaf if they fit into one, and as a branch otherwise.
     private mutating func write(
         _ records: [IndexNode.Record],
         to place: IndexNode.Reference,

@@ -1,15 +1,15 @@
 import Platform
 
-/// A counter that never goes back, kept where a copy of the disk is not: in the host's TPM.
+/// A counter that never decreases, in the host's TPM, where a copy of the disk does not include it.
 public protocol MonotonicCounter: AnyObject {
-    /// Whether there is one already.
+    /// Returns whether the counter exists.
     func exists() throws(Failure) -> Bool
-    /// Makes it; returns what it is recognized by from now on.
+    /// Creates the counter; returns the bytes that identify it from now on.
     func define() throws(Failure) -> [UInt8]
-    /// Removes it.
+    /// Removes the counter from the host's TPM.
     func remove() throws(Failure)
-    /// Its value; a counter that is not the one with this identity is a ``Failure``.
+    /// Returns the counter's value; throws a ``Failure`` if it is not the counter with this identity.
     func read(_ identity: [UInt8]) throws(Failure) -> UInt64
-    /// Raises it by one; returns the new value.
+    /// Increments the counter by one; returns the new value.
     func increment(_ identity: [UInt8]) throws(Failure) -> UInt64
 }

@@ -1,7 +1,7 @@
 import Glibc
 import Platform
 
-/// An index in its second format, as it is at one moment: the root, the journal after it, and the tree below it.
+/// An index in the second format, at one moment: the root, the journal after it, and the tree below it.
 final class OpenIndex {
     var root: IndexRoot
     var journal: IndexJournal
@@ -14,7 +14,7 @@ final class OpenIndex {
 
     /// Opens the files that a root refers to.
     ///
-    /// Throws a ``Failure`` if one is missing, or if the journal is not as the root says.
+    /// Throws a ``Failure`` if one is missing, or if the journal does not match the root.
     init(
         _ root: IndexRoot,
         key: IndexKey,
@@ -48,14 +48,15 @@ final class OpenIndex {
         }
     }
 
-    /// What is remembered of one state; nil if nothing is.
+    /// Returns the record of one state, or nil if there is none.
     func entry(_ name: String) throws(Failure) -> IndexEntry? {
         if let change = journal.changes.last(where: { $0.name == name }) { return change.entry }
         guard let record = try tree.record(root.treeKey(name), below: root.top) else { return nil }
         return try Self.decode(record, name)
     }
 
-    /// Decodes a record of the tree, which the root vouches for.
+    /// Decodes a record of the tree; throws a ``Failure`` if it is malformed or that of a state with another directory
+    /// name.
     static func decode(_ record: [UInt8], _ name: String? = nil) throws(Failure) -> IndexEntry {
         let damaged = Failure("cannot load the host's index", because: "a record in it is damaged")
         guard let entry = try IndexEntry(decoding: record) else { throw damaged }
@@ -63,9 +64,9 @@ final class OpenIndex {
         return entry
     }
 
-    /// Puts the journal's changes into the tree.
+    /// Folds the journal's changes into the tree and updates the root in memory.
     ///
-    /// Only the other places of nodes are written to; nothing is synced.
+    /// It writes only to the unused places of nodes, and syncs nothing.
     func fold() throws(Failure) {
         var last: [String: IndexEntry?] = [:]
         for change in journal.changes { last[change.name] = .some(change.entry) }
