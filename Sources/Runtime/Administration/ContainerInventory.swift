@@ -1,15 +1,15 @@
 import Glibc
 import Platform
 
-/// Which containers the engines of this host know, as far as that can be seen without them.
+/// The containers that the engines of this host know, as far as that is visible without the engines' libraries.
 ///
-/// It errs on the side of a container: one that cannot be told to be gone is known.
+/// In doubt it reports a container as known: one is unknown only if it is certain that it is gone.
 public final class ContainerInventory {
     private let root: String
     private let list: (_ program: [String]) -> [String]?
     private var listed: [String: Set<String>?] = [:]
 
-    /// Where engines keep a directory or a file for each of their containers, until it is removed.
+    /// The directories in which engines keep a directory or file for each of their containers until it is removed.
     ///
     /// runc(8) and crun(1): `--root`; podman-system-service(1) and CRI-O: containers-storage.conf(5); moby: data-root;
     /// containerd's CRI plugin: its root.
@@ -23,45 +23,45 @@ public final class ContainerInventory {
         "/var/lib/rancher/rke2/agent/containerd/io.containerd.grpc.v1.cri/containers",
     ]
 
-    /// What a bundle's path has before its namespace if a shim of containerd's made it.
+    /// The path component that precedes the namespace in the path of a bundle that a containerd shim made.
     private static let tasks = "io.containerd.runtime.v2.task"
 
-    /// An inventory of this host.
+    /// Creates an inventory of this host.
     ///
-    /// `root` stands before all paths. `list` runs a program with its arguments and returns the lines that it prints, or nil
-    /// if there is no such program or it fails.
+    /// `root` is prepended to all paths. `list` runs a program with its arguments and returns the lines that it prints,
+    /// or nil if the program does not exist or fails.
     public init(root: String = "", list: @escaping (_ program: [String]) -> [String]?) {
         self.root = root
         self.list = list
     }
 
-    /// Whether an engine knows the container that used a state last, or may know it.
+    /// Returns whether an engine knows the container that used a state last, or may know it.
     public func knows(containerID: String, bundle: String) -> Bool {
-        // Nothing tells whose it was.
+        // Without a bundle the container's engine is unknown.
         guard !bundle.isEmpty else { return true }
         if exists(bundle) { return true }
-        // A state that was last used before the container's ID was remembered.
+        // The state was last used before containers' IDs were recorded.
         let id = containerID.isEmpty ? lastComponent(of: bundle) : containerID
-        // What is no name of a file is in none of these places.
+        // An ID that is no file name is in none of these directories.
         let isName = !id.isEmpty && !id.utf8.contains(UInt8(ascii: "/")) && id != "." && id != ".."
         if isName, Self.places.contains(where: { exists("\($0)/\(id)") }) { return true }
         switch namespace(of: bundle) {
         case "moby": return isListed(id, by: ["/usr/bin/docker", "ps", "--all", "--quiet", "--no-trunc"])
         case .some(let namespace):
             return isListed(id, by: ["/usr/bin/ctr", "--namespace", namespace, "containers", "list", "--quiet"])
-        // What lies in /run is made anew with each start, by an engine that is not known here.
+        // Bundles in /run are created anew at each start, by an engine that is unknown here.
         case nil: return bundle.hasPrefix("/run/") || bundle.hasPrefix("/var/run/")
         }
     }
 
     private func exists(_ path: String) -> Bool {
-        // What cannot be looked at may be there.
+        // A path that cannot be examined may exist.
         if access(root + path, F_OK) == 0 { return true }
         let code = errno
         return code != ENOENT && code != ENOTDIR && code != ENAMETOOLONG
     }
 
-    /// The namespace of a bundle of containerd's, wherever that has its state; nil for other bundles.
+    /// Returns the namespace of a bundle of containerd's, in any state directory; returns nil for other bundles.
     private func namespace(of bundle: String) -> String? {
         let parts = bundle.utf8.split(separator: UInt8(ascii: "/"))
         guard let index = parts.firstIndex(where: { $0.elementsEqual(Self.tasks.utf8) }), index + 2 < parts.count else {
@@ -76,9 +76,9 @@ public final class ContainerInventory {
         return String(decoding: bytes[start...], as: UTF8.self)
     }
 
-    /// Whether a program's list has it; it is asked once.
+    /// Returns whether a program's list has the ID; each program is run only once.
     ///
-    /// What cannot be asked may know it.
+    /// Returns true if the program cannot be run, since it may know the container.
     private func isListed(_ id: String, by program: [String]) -> Bool {
         let key = program.joined(separator: " ")
         let found = listed[key] ?? list(program).map { Set($0) }

@@ -4,10 +4,10 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-/// Takes everything from the previous master key to the current one, with containers running.
+/// The change of all files from the previous master key to the current one, while containers run.
 ///
-/// It can be interrupted anywhere: what has the current key is not touched again, and both keys are known until nothing
-/// needs the previous one.
+/// It can be interrupted at any point. A file that has the current key is not rewritten, and both keys are kept until
+/// nothing needs the previous one.
 public struct KeyRotation {
     private let repository: StateRepository
     private let quarantine: Quarantine
@@ -15,39 +15,40 @@ public struct KeyRotation {
 
     /// How long to wait for states that are being started or stopped, in milliseconds.
     public static let timeout = 60_000
-    /// How long a supervisor may take to write its state again, in milliseconds.
+    /// How long a supervisor may take to rewrite its state, in milliseconds.
     private static let answerTimeout = 30_000
 
-    /// A rotation of all that this host has.
+    /// Creates a rotation of all files of this host.
     ///
-    /// The repository's ring has both keys; `leases` is the directory with a lease for each running vTPM.
+    /// The repository's key ring has both keys. `leases` is the directory with a lease for each running vTPM.
     public init(_ repository: StateRepository, quarantine: Quarantine, leases: String) {
         self.repository = repository
         self.quarantine = quarantine
         self.leases = leases
     }
 
-    /// What was done.
+    /// The result of a rotation.
     public struct Report: Equatable, Sendable {
-        /// States that nobody used.
+        /// The number of states that were rewritten and that nobody used.
         public var atRest = 0
-        /// States of running vTPMs.
+        /// The number of states of running vTPMs that were rewritten.
         public var running = 0
-        /// What lies among the states and is none.
+        /// An error for each entry of the states directory that is no state.
         public var strangers: [Failure] = []
-        /// States that could not be written under the current key; with one of them, the old key must stay.
+        /// The errors of states that could not be written under the current key; if there are any, the old key must be
+        /// kept.
         public var refused: [Failure] = []
-        /// What was put aside and can be decrypted with neither key.
+        /// The paths of quarantined states that neither key can decrypt.
         public var undecryptable: [String] = []
     }
 
-    /// Which key everything goes to.
+    /// The ID of the key that everything is written under.
     public var keyID: [UInt8] { repository.keys.current.id }
 
-    /// Writes all states, those in quarantine too, and the index under the current key.
+    /// Writes all states, the quarantined ones included, and the index under the current key.
     ///
-    /// What cannot be written is in the report. Throws when a state stays in use for so many milliseconds and nobody
-    /// answers for it; all that was done stays done.
+    /// The report has the states that could not be written. Throws a ``Failure`` if a state stays in use for `timeout`
+    /// milliseconds and its supervisor cannot be reached; all that was rewritten until then stays so.
     public func run(timeout: Int = KeyRotation.timeout) throws(Failure) -> Report {
         var report = Report()
         let deadline = Deadline(milliseconds: timeout)
@@ -68,7 +69,7 @@ public struct KeyRotation {
         return report
     }
 
-    /// The states that still need another key than the current one.
+    /// Returns the paths of the states that still need another key than the current one, or that cannot be read.
     public func remaining() throws(Failure) -> [String] {
         var found: [String] = []
         for name in try repository.names() {
@@ -91,7 +92,7 @@ public struct KeyRotation {
         case busy
     }
 
-    /// Writes states under the current key; returns those that are being started or stopped.
+    /// Writes states under the current key; returns the names of those that are being started or stopped.
     private func reencrypt(_ names: [String], _ report: inout Report) -> [String] {
         var busy: [String] = []
         for name in names {
@@ -114,7 +115,8 @@ public struct KeyRotation {
     private func reencrypt(_ name: String) throws(Failure) -> Outcome {
         guard let directory = try repository.open(name) else { return .nothingToDo }
         guard try repository.openState(name) != nil else { throw repository.stranger(name, "there is no state in it") }
-        // A supervisor is told in any case: the file may have the new key, and it may still write with the old one.
+        // Even if the file has the new key, the supervisor may still write with the old one, so it always gets the
+        // request.
         if let user = try StateLock.user(in: directory) {
             return try tell(user) ? .done(.running) : .busy
         }
@@ -128,7 +130,7 @@ public struct KeyRotation {
         }
     }
 
-    /// The same for a state that nobody uses.
+    /// Writes a state that nobody uses under the current key.
     private func reencrypt(
         _ name: String,
         _ stateID: String,
@@ -139,11 +141,11 @@ public struct KeyRotation {
         let current = repository.keys.current
         let (header, payload) = try repository.load(name, stateID, in: directory)
         guard header.keyID != current.id else {
-            // Written by a rotation that was killed, perhaps before it was synced; the old key will be gone.
+            // A killed rotation may not have synced it, and the old key will soon be gone.
             try repository.synchronize(directory, path: path)
             return .nothingToDo
         }
-        // What is written here is one generation younger: an older state must not be lifted over its check by that.
+        // The rewritten file has the next generation; that must not make an older state pass the index's check.
         try repository.index.transact { (records) throws(Failure) in
             try repository.check(header, against: records.entry(name), path: path)
         }
@@ -153,11 +155,11 @@ public struct KeyRotation {
         return .done(.atRest)
     }
 
-    /// Has the supervisor that uses a state write it again; false if it cannot be reached yet, or any more.
+    /// Lets the supervisor that uses a state rewrite it; returns false if it cannot be reached yet, or no longer.
     private func tell(_ user: StateUser) throws(Failure) -> Bool {
         guard let run = try? Descriptor.open(leases, .directory) else { return false }
         for name in try Leases.names(in: run) {
-            // What is no lease, or nobody's, has no such supervisor.
+            // A directory that is no lease, or a lease without a supervisor, cannot have this one.
             guard let lease = try? OpenLease.open(name, in: run),
                 let channel = try? ControlSocket.connect(in: lease.directory),
                 (try? ControlSocket.supervisor(at: channel)) == user.supervisor
@@ -174,7 +176,7 @@ public struct KeyRotation {
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.answerTimeout)) != 0 else {
             throw Failure(what, because: "its supervisor does not answer")
         }
-        // It may be stopping: then its state is at rest soon.
+        // The supervisor may be stopping; its state is then at rest soon.
         guard let message = try channel.receive(into: buffer) else { return false }
         switch ControlReply(message) {
         case .rekeyed: return true

@@ -1,22 +1,22 @@
 import Platform
 
-/// A line that one of our programs has written to the system log, as a log file or journalctl(1) shows it.
+/// A line of one of our programs in the system log, as a log file or journalctl(1) shows it.
 struct LogLine {
-    /// The whole line, with its time and host.
+    /// The whole line, including its time and host.
     let text: String
-    /// What the program has said, its fields included.
+    /// The text after the program's name, including the fields.
     let message: String
-    /// What the line is about; nil in a line of a version that wrote no fields.
+    /// The container and state that the line is about; nil in a line of a version that wrote no fields.
     let fields: LogFields?
 
-    /// The names that our programs log under.
+    /// The names under which our programs log.
     static let programs = ["vtpm-hook", "vtpm-supervisor"]
 
-    /// Takes the line if it is ours.
+    /// Parses a line; returns nil if none of our programs wrote it.
     ///
-    /// The program's name is the third word after a time in one word (`2026-01-31T10:00:00+00:00 host vtpm-hook[7]: …`),
-    /// and the fifth after a traditional one (`Jan 31 10:00:00 host vtpm-hook[7]: …`). Anywhere else it is a part of what
-    /// another program says.
+    /// The program's name is the third word after a time in one word (`2026-01-31T10:00:00+00:00 host vtpm-hook[7]:
+    /// …`), and the fifth after a traditional one (`Jan 31 10:00:00 host vtpm-hook[7]: …`). At any other position it is
+    /// part of another program's message.
     init?(_ line: some Sequence<UInt8>) {
         let bytes = Array(line)
         var words = 0
@@ -40,7 +40,7 @@ struct LogLine {
         return nil
     }
 
-    /// Whether it is the name of one of our programs with a process ID: `vtpm-hook[7]:`.
+    /// Returns whether a word is the name of one of our programs with a process ID: `vtpm-hook[7]:`.
     private static func isOurs(_ word: ArraySlice<UInt8>) -> Bool {
         programs.contains { name in
             let rest = word.dropFirst(name.utf8.count)
@@ -49,16 +49,16 @@ struct LogLine {
         }
     }
 
-    /// Returns whether it names a container or a state in quotation marks, as lines of a version without fields do.
+    /// Returns whether the line names a container or a state in quotation marks, as lines without fields do.
     func names(_ id: String) -> Bool {
         message.contains("\"\(id)\"")
     }
 }
 
 extension [LogLine] {
-    /// The lines about a container, or about all containers that have had a state of this ID. docs/log.md
+    /// Returns the lines about a container, or about all containers that have had the state of this ID. docs/log.md
     ///
-    /// Engines show, and take, the first digits of a long ID; so do we, from eight on.
+    /// Engines print and accept the first digits of a long ID; so does this, from eight digits on.
     func about(_ id: String) -> [LogLine] {
         let id = LogFields.value(id)
         let isShort = id.utf8.count >= 8 && id.utf8.allSatisfy(\.isLowercaseHexadecimal)

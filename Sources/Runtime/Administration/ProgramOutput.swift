@@ -2,12 +2,13 @@ import CLinux
 import Glibc
 import Platform
 
-/// What a program of the host prints, for those that `vtpmctl` asks.
+/// The output of a program of the host, for the programs that `vtpmctl` runs.
 public enum ProgramOutput {
-    /// Runs a program and returns what it writes to its standard output, or the first `limit` bytes of it.
+    /// Runs a program and returns its standard output, or the first `limit` bytes of it.
     ///
-    /// It gets no standard input, and as many milliseconds as `timeout` says. Throws a ``Failure`` if it does not end in
-    /// time, or ends with another exit code than 0 without having printed too much.
+    /// Its standard input is `/dev/null`. `timeout` bounds, in milliseconds, first the output and then the wait for the
+    /// exit. Throws a ``Failure`` if either takes longer, or if the exit code is not 0 and there were fewer than
+    /// `limit` bytes.
     public static func read(
         _ program: String,
         _ arguments: [String],
@@ -34,7 +35,7 @@ public enum ProgramOutput {
             printed = .failure(error)
             child.kill()
         }
-        // A program that prints more than is read would wait for ever.
+        // With the pipe open, a program that prints more than `limit` bytes would block for ever.
         _ = consume input
         let status = try child.wait(until: Deadline(milliseconds: timeout))
         let content = try printed.get()
@@ -44,7 +45,8 @@ public enum ProgramOutput {
         return content
     }
 
-    /// Reads to the end, or as many bytes as the limit says.
+    /// Reads to the end, but at most `limit` bytes; throws a ``Failure`` if that takes more than `timeout`
+    /// milliseconds.
     public static func readLimited(
         _ number: CInt,
         _ name: String,

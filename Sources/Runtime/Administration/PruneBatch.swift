@@ -2,18 +2,18 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// What became of a state that was to be pruned.
+/// The result of pruning one state.
 public enum PruneOutcome: Equatable, Sendable {
-    /// It is gone for ever.
+    /// The state was removed for ever.
     case removed
-    /// It is in the quarantine, at this path.
+    /// The state was moved to the quarantine, to this path.
     case quarantined(String)
-    /// It stays: it was used meanwhile.
+    /// The state was kept, since it was used meanwhile.
     case stays
-    /// It stays, or a part of it does, since something failed.
+    /// The state, or a part of it, was kept because of an error.
     case failed(Failure)
 
-    /// Whether the state is no longer among the states.
+    /// Whether the state was removed from the states directory.
     public var isGone: Bool {
         switch self {
         case .removed, .quarantined: true
@@ -23,19 +23,20 @@ public enum PruneOutcome: Equatable, Sendable {
 }
 
 extension StateRepository {
-    /// How many states go with one change of the index.
+    /// The largest number of states that one change of the index removes.
     ///
-    /// A change costs flushes, and with a counter in the host's TPM a write to its NV memory, which wears out. Others who
-    /// make states wait meanwhile.
+    /// A change costs flushes. With a counter in the host's TPM it also costs a write to the NV memory, which wears
+    /// out. Others that create states have to wait for a batch.
     static let pruneBatch = 32
-    /// How long a batch may take until it is closed, in milliseconds, on a disk that is slow to flush.
+    /// How long a batch may take before it is closed, in milliseconds; a disk may be slow to flush.
     private static let pruneBatchTime = 1000
 
-    /// Removes states as they were when they were looked at, the first of them at least.
+    /// Removes states that are unchanged since they were examined, at least the first of them.
     ///
-    /// The records go after the directories, so that whoever looks next finds what an interruption left undone.
+    /// The index's records are removed after the directories were renamed. So the next run finds a removal that was
+    /// interrupted.
     ///
-    /// - Returns: What became of each that was tried, in their order.
+    /// - Returns: The results of the states that were tried, in their order.
     func prune(_ seen: ArraySlice<IndexEntry>, to quarantine: Quarantine?) throws(Failure) -> [PruneOutcome] {
         try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
             let deadline = Deadline(milliseconds: Self.pruneBatchTime)
@@ -46,7 +47,7 @@ extension StateRepository {
             }
             try index.transact { (records) throws(Failure) in
                 for state in states where state.outcome.isGone {
-                    // Nobody could use it since it was locked.
+                    // Nobody could use the state while it was locked; a record that differs was changed before.
                     guard try records.entry(state.name) == state.entry else {
                         state.outcome = .stays
                         continue
@@ -62,14 +63,14 @@ extension StateRepository {
     }
 }
 
-/// A state on its way out: locked, under a name that no start looks for.
+/// A state that is being removed: locked, under a name that no start looks for.
 private final class RetiredState {
     let entry: IndexEntry
     let name: String
     var outcome: PruneOutcome
     private var lock: StateLock?
 
-    /// Locks a state, copies it to the quarantine if there is one, and takes its name away.
+    /// Locks a state, copies it to the quarantine if there is one, and renames its directory.
     init(
         _ entry: IndexEntry,
         in repository: StateRepository,

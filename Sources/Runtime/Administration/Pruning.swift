@@ -3,19 +3,19 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// Removing the states that nobody will need again.
+/// The removal of states that are no longer needed.
 ///
-/// A state is removed only if nobody uses it, if its container's init is dead, and if it has not been used for some time. A
-/// state of unknown age, or from the future, stays.
+/// A state is removed only if nobody uses it, if its container's init is dead, and if it has not been used for some
+/// time. A state is kept if its age is unknown or its last use is in the future.
 public struct Pruning {
-    /// Which states go.
+    /// The conditions under which states are removed.
     public struct Criteria: Equatable, Sendable {
-        /// Those that have not been used for so many seconds; nil for those that their own time has run out for.
+        /// The time since the last use, in seconds; nil for the time in each state's own record.
         public var unusedFor: UInt64?
-        /// Of these, those alone whose container no engine of this host knows.
+        /// Whether to remove only states whose container no engine of this host knows.
         public var orphansOnly: Bool
 
-        /// States that were not used for so many seconds, or whose own time has run out.
+        /// Creates criteria; without `unusedFor` they hold for states that are past their own retention time.
         public init(unusedFor: UInt64?, orphansOnly: Bool = false) {
             self.unusedFor = unusedFor
             self.orphansOnly = orphansOnly
@@ -24,14 +24,14 @@ public struct Pruning {
 
     /// A state that meets the criteria.
     public struct Candidate: Equatable, Sendable {
-        /// Whose state it is.
+        /// The ID of the state.
         public var stateID: String
-        /// When it was used last, in seconds since 1970.
+        /// The time of the last use, in seconds since 1970.
         public var lastUse: UInt64
-        /// Why it may go.
+        /// The criteria that the state meets.
         public var criteria: Criteria
 
-        /// Names a state.
+        /// Creates a candidate.
         public init(stateID: String, lastUse: UInt64, criteria: Criteria) {
             self.stateID = stateID
             self.lastUse = lastUse
@@ -43,16 +43,16 @@ public struct Pruning {
     private let containers: ContainerInventory
     private let now: UInt64
 
-    /// A look at all states at one moment, in seconds since 1970.
+    /// Creates a pruning of all states, as of `now` in seconds since 1970.
     public init(_ repository: StateRepository, _ containers: ContainerInventory, now: UInt64) {
         self.repository = repository
         self.containers = containers
         self.now = now
     }
 
-    /// Calls `body` with each state that meets the criteria, and changes nothing.
+    /// Calls `body` with each state that meets the criteria; changes nothing.
     ///
-    /// `progress` is called with each state that was looked at.
+    /// `progress` is called once for each state that is examined.
     public func each(
         _ criteria: Criteria,
         progress: () -> Void = {},
@@ -65,10 +65,11 @@ public struct Pruning {
         }
     }
 
-    /// Removes states that were found, to the quarantine or for ever, and tells what became of each.
+    /// Removes candidates, to the quarantine or for ever, and calls `body` with the result of each.
     ///
-    /// Each is looked at again: meanwhile its container may have been started. Several go with one change of the index. If
-    /// that fails, it is not known whether these went, and the next look at them completes what was begun.
+    /// Each state is examined again, since its container may have been started meanwhile. One change of the index
+    /// removes several states. If that change fails, it is unknown which of them were removed; the next run completes
+    /// their removal.
     ///
     /// - Throws: ``Failure`` if `body` does.
     public func remove(
@@ -100,7 +101,7 @@ public struct Pruning {
         }
     }
 
-    /// What is remembered of a state that still meets its criteria; nil if it does not, or is gone.
+    /// Returns the record of a state that still meets its criteria, or nil if it does not or is gone.
     private func stillPrunable(_ candidate: Candidate) throws(Failure) -> IndexEntry? {
         let name = try StateDirectoryName.encoded(candidate.stateID)
         guard let entry = try repository.index.entry(name), try prunable(entry, candidate.criteria) != nil else {
@@ -109,7 +110,7 @@ public struct Pruning {
         return entry
     }
 
-    /// Removes the first of these states; an error is that of all that one change of the index takes.
+    /// Removes the first of these states; an error becomes the result of all states of one change of the index.
     private func prune(_ entries: ArraySlice<IndexEntry>, to quarantine: Quarantine?) -> [PruneOutcome] {
         do throws(Failure) {
             return try repository.prune(entries, to: quarantine)
@@ -118,12 +119,12 @@ public struct Pruning {
         }
     }
 
-    /// When a state that meets the criteria was used last; nil for one that does not.
+    /// Returns the time of the last use of a state that meets the criteria, or nil if it does not.
     private func prunable(_ entry: IndexEntry, _ criteria: Criteria) throws(Failure) -> UInt64? {
         guard entry.renamedTo.isEmpty, entry.renamedFrom.isEmpty else { return nil }
         guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
         let name = try StateDirectoryName.encoded(entry.stateID)
-        // One that was lost stays known as that, so that its container is refused.
+        // A lost state keeps its record, so that its container is refused.
         guard try repository.isThereOrInterrupted(name, entry) else { return nil }
         guard let lastUse = entry.lastUse > 0 ? entry.lastUse : try repository.timeOfChange(name),
             lastUse <= now, now - lastUse >= time
@@ -134,12 +135,12 @@ public struct Pruning {
 }
 
 extension StateRepository {
-    /// When a state's directory was changed last, in seconds since 1970; nil if there is none.
+    /// Returns when a state's directory was last modified, in seconds since 1970, or nil if there is none.
     fileprivate func timeOfChange(_ name: String) throws(Failure) -> UInt64? {
         try directory.status(of: name, path(of: name)).map { UInt64(clamping: $0.st_mtim.tv_sec) }
     }
 
-    /// Whether somebody uses a state, or its last user's init lives; what cannot be looked at is in use.
+    /// Returns whether a state has a user, or its last user's init lives; also true if it cannot be examined.
     fileprivate func isInUse(_ name: String) throws(Failure) -> Bool {
         do throws(Failure) {
             guard let directory = try open(name) else { return false }
@@ -150,7 +151,7 @@ extension StateRepository {
         }
     }
 
-    /// Whether a state is there, never came to be, or is one whose removal was interrupted.
+    /// Returns whether a state exists, was never complete, or is one whose removal was interrupted.
     fileprivate func isThereOrInterrupted(_ name: String, _ entry: IndexEntry) throws(Failure) -> Bool {
         if entry.generation == 0 { return true }
         if try directory.status(of: name, path(of: name)) != nil { return true }

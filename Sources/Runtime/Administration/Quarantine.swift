@@ -4,33 +4,33 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// States that were put aside: `quarantine/<time>/<name of the state's directory>/`.
+/// The states that were put aside: `quarantine/<time>/<name of the state's directory>/`.
 public struct Quarantine {
     /// The directory's path.
     public let path: String
 
-    /// The quarantine in this directory, which is made where it is missing.
+    /// Creates the quarantine in the directory of this path, which is created when it is needed.
     public init(_ path: String) {
         self.path = path
     }
 
     /// A state that was put aside.
     public struct Entry: Encodable, Sendable {
-        /// Where it is.
+        /// The path of the state's directory.
         public var path: String
-        /// When it was put aside: UTC, `YYYYMMDDThhmmssZ`, and some digits that tell apart two of the same second.
+        /// When it was put aside: UTC as `YYYYMMDDThhmmssZ`, a hyphen and six random hexadecimal digits.
         public var time: String
-        /// Whose it was, as far as its file can be read.
+        /// The ID of the state; nil if its file cannot be read.
         public var stateID: String?
-        /// Its generation, as far as its file can be read.
+        /// The state's generation; nil if its file cannot be read.
         public var generation: UInt64?
-        /// The master key that it needs, in hexadecimal, as far as its file can be read.
+        /// The ID of the master key that it needs, in hexadecimal; nil if its file cannot be read.
         public var keyID: String?
     }
 
-    /// All states that were put aside, the oldest first.
+    /// Returns all states in the quarantine, the oldest first.
     ///
-    /// What cannot be opened is passed over, and `problem` is called with it.
+    /// A directory that cannot be opened is skipped, and `problem` is called with the error.
     public func list(_ problem: (Failure) -> Void = { _ in }) throws(Failure) -> [Entry] {
         var found: [Entry] = []
         try each(problem) { (time, name, directory) throws(Failure) in
@@ -47,10 +47,10 @@ public struct Quarantine {
         return found
     }
 
-    /// Copies a state's file here; returns where it is now.
+    /// Copies a state's file into the quarantine; returns the path of its new directory.
     ///
-    /// A copy and no rename(2): who is killed between a rename from one directory to another and the syncs of both leaves
-    /// what the next one sees, and what a power failure can then take from both.
+    /// It does not use rename(2), which changes two directories. If the process is killed before both are synced, the
+    /// next one sees the result, and a power failure can then lose the state in both.
     func copy(_ name: String, from repository: StateRepository) throws(Failure) -> String {
         let disk = repository.disk
         let time = try Self.now()
@@ -69,15 +69,16 @@ public struct Quarantine {
         return place
     }
 
-    /// Writes all that can be decrypted under the current key; returns the paths of those that cannot.
+    /// Writes all states that can be decrypted under the current key; returns the paths of the others.
     ///
-    /// What cannot be read or written is passed over, and `problem` is called with it: it may need the old key.
+    /// A state that cannot be read or written is skipped, since it may need the old key; `problem` is called with the
+    /// error.
     func reencrypt(_ keys: KeyRing, _ disk: any Disk, _ problem: (Failure) -> Void) throws(Failure) -> [String] {
         var lost: [String] = []
         try each(problem) { (time, name, directory) throws(Failure) in
             let path = "\(path)/\(time)/\(name)/\(StateStore.fileName)"
             do throws(Failure) {
-                // A state that was lost has left a directory alone.
+                // A lost state has left only a directory.
                 guard faccessat(directory.number, StateStore.fileName, F_OK, 0) == 0 else { return }
                 let file = try read(in: directory)
                 let header = try StateFile(parsing: file, path: path)
@@ -117,7 +118,7 @@ public struct Quarantine {
         }
     }
 
-    /// What somebody else has put here is none of ours.
+    /// Opens a directory; returns nil for anything else, and calls `problem` if that may be one of our states.
     private func openDirectory(
         _ name: String,
         in parent: borrowing Descriptor,
@@ -127,7 +128,7 @@ public struct Quarantine {
         do throws(Failure) {
             return try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent.number, as: path)
         } catch {
-            // A state that was moved elsewhere needs its key as before.
+            // The target may be a state of ours that was moved, which needs its key as before.
             if let status = try? parent.status(of: name, path), status.st_mode & S_IFMT == S_IFLNK {
                 problem(Failure("cannot open \(path)", because: "it is a symbolic link", code: ELOOP))
                 return nil

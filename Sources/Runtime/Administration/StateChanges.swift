@@ -4,12 +4,12 @@ import RuntimeFormat
 import RuntimeState
 
 extension StateRepository {
-    /// How long to wait for others who make or remove states, in milliseconds.
+    /// How long to wait for others that create or remove states, in milliseconds.
     private static let timeout = 10_000
 
-    /// Takes a state as it is: the generation and the instance on disk are what the host knows from now on.
+    /// Accepts a state as it is: the index records the instance and the generation on disk.
     ///
-    /// For a state that was restored from a backup or copied here on purpose.
+    /// It is for a state that was restored from a backup or copied here on purpose.
     public func accept(_ stateID: String) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
@@ -17,7 +17,7 @@ extension StateRepository {
             let (header, payload) = try load(name, stateID, in: directory)
             try index.transact { (records) throws(Failure) in
                 var entry = try records.entry(name) ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
-                // Whichever of two names were taken: the other one would have the same TPM.
+                // Accepting either of the two names would leave one TPM with two names.
                 try requireNotBeingRenamed(entry, "cannot accept the state \"\(stateID)\"")
                 entry.uuid = header.uuid
                 entry.generation = payload.isComplete ? header.generation : 0
@@ -26,11 +26,11 @@ extension StateRepository {
         }
     }
 
-    /// Makes the index anew from all states as they are; returns what is wrong with those that it could not take.
+    /// Rebuilds the index from all states as they are; returns the errors of those that it could not accept.
     ///
-    /// What the index knew and the disk has not is remembered as missing, and what cannot be loaded as it was: only a
-    /// purge or a reset forgets a state. Where two have the same UUID, the one is a copy of the other, and neither is
-    /// taken.
+    /// A state that the index knew and that is missing on disk stays recorded as missing. A state that cannot be loaded
+    /// keeps its record. Only a purge or a reset forgets a state. If two states have the same UUID, one of them is a
+    /// copy of the other, and neither is accepted.
     public func acceptAll() throws(Failure) -> [Failure] {
         return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
             var accepted = try rememberedAsFarAsReadable()
@@ -69,7 +69,7 @@ extension StateRepository {
             }
             let there = Set(names)
             for (name, entry) in accepted where !there.contains(name) {
-                // Of a rename that was interrupted each name is from now on what is found under it.
+                // After an interrupted rename, each name stands for the state that is found under it.
                 accepted[name]?.renamedTo = ""
                 accepted[name]?.renamedFrom = ""
                 guard entry.generation > 0 else {
@@ -89,7 +89,7 @@ extension StateRepository {
         }
     }
 
-    /// What the index knows, as far as it is not damaged or missing: nothing else is a reason to forget what is missing.
+    /// Returns the index's records, or none if it is damaged or missing; other errors are no reason to forget states.
     private func rememberedAsFarAsReadable() throws(Failure) -> [String: IndexEntry] {
         var found: [String: IndexEntry] = [:]
         do throws(Failure) {
@@ -102,9 +102,9 @@ extension StateRepository {
         return found
     }
 
-    /// Gives a state another ID; one that was interrupted is completed.
+    /// Gives a state another ID; completes a rename that was interrupted.
     ///
-    /// The state is written under the new name, the old one is removed, and the index changes over last: in between
+    /// The state is written under the new name, the old one is removed, and the index is changed last. Until then
     /// neither name can be started.
     public func rename(_ stateID: String, to newID: String) throws(Failure) {
         let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
@@ -166,15 +166,17 @@ extension StateRepository {
         try removeDirectory(name)
     }
 
-    /// Removes a state for ever.
+    /// Removes a state for ever; throws a ``Failure`` if it is in use or being renamed.
     public func purge(_ stateID: String) throws(Failure) {
         try forget(stateID, then: { (name) throws(Failure) in try removeDirectory(name) })
     }
 
-    /// Puts a state aside, so that the next start makes a new TPM; returns where the old one is now.
+    /// Moves a state to the quarantine, so that the next start creates a new TPM; returns its new path.
+    ///
+    /// Returns nil if the state was missing, and only the index had a record of it.
     public func reset(_ stateID: String, to quarantine: Quarantine) throws(Failure) -> String? {
         var place: String?
-        // The copy is there before the host forgets the state: whatever fails, the state is not lost.
+        // The copy exists before the index forgets the state, so no error can lose the state.
         try forget(
             stateID,
             first: { (name) throws(Failure) in place = try quarantine.copy(name, from: self) },
@@ -183,9 +185,9 @@ extension StateRepository {
         return place
     }
 
-    /// Has the index forget a state and then does something to its directory, if there is one.
+    /// Removes a state's record from the index and then runs `body`, if the state has a directory.
     ///
-    /// Not while it is being renamed: its TPM may be under the other name by then.
+    /// Throws a ``Failure`` if the state is being renamed, since its TPM may already be under the other name.
     private func forget(
         _ stateID: String,
         first: (String) throws(Failure) -> Void = { (_) throws(Failure) in },
@@ -197,7 +199,7 @@ extension StateRepository {
             let what = "cannot remove the state \"\(stateID)\""
             let directory = try open(name)
             if let directory {
-                // Held until it is gone. A state whose lock cannot be taken is in use.
+                // The lock is held until the directory is gone; a state whose lock cannot be taken is in use.
                 try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
                     try requireNotBeingRenamed(index.entry(name), what)
                     try first(name)
@@ -216,14 +218,14 @@ extension StateRepository {
         }
     }
 
-    /// Removes what interrupted commands have left, of all states.
+    /// Removes the leftovers of interrupted commands, of all states.
     public func removeLeftovers() throws(Failure) {
         try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
             try sweep()
         }
     }
 
-    /// Reads and decrypts a state.
+    /// Reads, parses and decrypts a state; throws a ``Failure`` if it is that of another ID.
     func load(
         _ name: String,
         _ stateID: String,
@@ -235,12 +237,12 @@ extension StateRepository {
         return (header, try header.decode(file, key: key, path: filePath(name)))
     }
 
-    /// As bytes: Swift takes texts for equal that are written in different bytes.
+    /// Compares the IDs as bytes: Swift's `==` also holds for strings that are canonically equivalent.
     private func isBeingRenamed(_ entry: IndexEntry?, to stateID: String) -> Bool {
         entry?.renamedTo.utf8.elementsEqual(stateID.utf8) ?? false
     }
 
-    /// What the index remembers of a state: nothing while its TPM has not been manufactured.
+    /// Returns the generation that the index has to record: 0 while the TPM has not been manufactured.
     private func generation(_ name: String, _ stateID: String) throws(Failure) -> UInt64 {
         guard let directory = try open(name) else { throw missing(stateID) }
         let (header, payload) = try load(name, stateID, in: directory)
@@ -252,7 +254,7 @@ extension StateRepository {
         guard try load(name, stateID, in: directory).header.uuid == uuid else {
             throw Failure(what, because: "there is another state \"\(stateID)\"")
         }
-        // It may be unsynced where the one who made it was killed, and the original goes next.
+        // Its writer may have been killed before the sync, and the original is removed next.
         try synchronize(directory, path: path(of: name))
     }
 }

@@ -4,7 +4,7 @@ import Platform
 import RuntimeState
 
 extension StateRepository {
-    /// The state of a TPM that nobody uses, to be taken elsewhere.
+    /// Returns the TPM's state for an export; throws a ``Failure`` if it is in use, unknown to the index or incomplete.
     public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
@@ -23,7 +23,7 @@ extension StateRepository {
         }
     }
 
-    /// Makes a state of what comes from elsewhere; there must be none of this ID.
+    /// Creates a state from that of a TPM from elsewhere; throws a ``Failure`` if there is one of this ID.
     public func importState(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
         try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
@@ -48,7 +48,7 @@ extension StateRepository {
             }
             try removeLeftovers(of: name)
             _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
-            // A container may have started already.
+            // A container may have been started with the state already.
             try index.transact { (records) throws(Failure) in
                 try records.update(name) { $0.generation = max($0.generation, header.generation) }
             }

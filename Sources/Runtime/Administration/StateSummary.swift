@@ -3,40 +3,41 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// What can be said about a state without changing or locking anything.
+/// The properties of a state that can be read without changing or locking anything.
 public struct StateSummary: Encodable, Sendable {
-    /// Whose state it is, as its file says; the name of its directory where the file cannot be read.
+    /// The ID from the index's record, or else from the state's file; the name of the directory if neither has one.
     public var stateID: String
-    /// Its directory.
+    /// The path of the state's directory.
     public var path: String
-    /// The instance, in hexadecimal.
+    /// The instance's UUID, in hexadecimal.
     public var uuid: String?
-    /// How often it was written.
+    /// The number of the last write.
     public var generation: UInt64?
     /// The size of the file, in bytes.
     public var size: Int?
-    /// The master key that it needs, in hexadecimal.
+    /// The ID of the master key that it needs, in hexadecimal.
     public var keyID: String?
-    /// Whether it is the host's current key.
+    /// Whether that key is the host's current one.
     public var hasCurrentKey: Bool?
-    /// The generation at the last start or stop, as the host's index has it.
+    /// The generation at the last start or stop, from the host's index.
     public var lastGeneration: UInt64?
-    /// When it was started or stopped last, in seconds since 1970.
+    /// The time of the last start or stop, in seconds since 1970.
     public var lastUse: UInt64?
     /// The bundle of the container that used it last.
     public var bundle: String?
-    /// The container that uses it now.
+    /// The ID of the container that uses it now; empty if its lock file names none.
     public var inUseBy: String?
-    /// Whether nobody uses it and the bundle of the last container is gone.
+    /// Whether nobody uses it and the bundle of the last container does not exist.
     public var isOrphan: Bool
-    /// Why it could not be used, as far as that shows without decrypting it.
+    /// Why it cannot be used, as far as that can be determined without decrypting it.
     public var problem: String?
 }
 
 extension StateRepository {
-    /// All states, in the order of their directories' names, and those that the index alone knows.
+    /// Returns all states in the order of their directories' names, then those that only the index knows.
     ///
-    /// What lies among them and is none is listed too, with what it is as its problem.
+    /// A foreign file in the states directory is listed too, with its type as its problem. A state that only the index
+    /// knows is listed if it was once complete.
     public func summaries() throws(Failure) -> [StateSummary] {
         let entries = try index.snapshot()
         var summaries: [StateSummary] = []
@@ -49,7 +50,7 @@ extension StateRepository {
         return summaries
     }
 
-    /// What can be said of one state; nil if there is none of this ID.
+    /// Returns the summary of one state, or nil if there is none of this ID.
     public func summary(of stateID: String) throws(Failure) -> StateSummary? {
         let name = try StateDirectoryName.encoded(stateID)
         let entry = try index.entry(name)
@@ -88,7 +89,7 @@ extension StateRepository {
             let file = try read(in: directory, name)
             summary.size = file.count
             let header = try StateFile(parsing: file, path: filePath(name))
-            // Another's file under this name is a problem of this state, not of the other.
+            // A foreign file under this name is a problem of this state, not of the other one.
             if entry == nil, try StateDirectoryName.encoded(header.stateID) == name { summary.stateID = header.stateID }
             summary.uuid = Hexadecimal.encode(header.uuid)
             summary.generation = header.generation
@@ -97,7 +98,7 @@ extension StateRepository {
             _ = try keys.instanceKey(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))
         } catch {
-            // A wrong owner is put right by a command that the cause does not say.
+            // The reason includes the command that corrects a wrong owner; the cause alone does not.
             summary.problem = error.code == EACCES ? error.reason : error.why
         }
         if let entry { summary.add(entry) }
@@ -119,13 +120,14 @@ extension StateSummary {
 }
 
 extension StateRepository {
-    /// Decrypts and checks one state, and changes nothing.
+    /// Decrypts and checks one state; changes nothing.
     ///
-    /// Throws what a start of its container would say, but for what the host TPM's counter says of the index. A supervisor
-    /// has given up the capability to use what is not root's, so owners and modes are looked at too.
+    /// Throws the ``Failure`` with which a start of its container would fail, except for the comparison with the host
+    /// TPM's counter. It includes owners and modes, since a supervisor has given up the capability to use files that
+    /// are not root's.
     public func verify(_ stateID: String) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
-        // First: a container that stops meanwhile makes the file newer than the entry, not older.
+        // The index is read first: a container that stops meanwhile makes the file newer than the record, not older.
         guard try index.keyID() != nil else { throw index.missing }
         let entry = try index.entry(name)
         try requireAccess(to: name)
@@ -135,7 +137,7 @@ extension StateRepository {
         try check(payload, against: entry, path: filePath(name))
     }
 
-    /// The same for all states, each with its ID; nothing is said of one that is good.
+    /// Verifies all states; returns the ID of each, and its error or nil.
     public func verifyAll() throws(Failure) -> [(stateID: String, problem: Failure?)] {
         var results: [(stateID: String, problem: Failure?)] = []
         for summary in try summaries() {

@@ -2,31 +2,31 @@ import CLinux
 import Glibc
 import Platform
 
-/// What our programs have written to the system log, for reading.
+/// The messages of our programs in the system log.
 ///
-/// Each part of it that is read has a bound, and journalctl(1) has a deadline.
+/// Each source is read up to a limit, and journalctl(1) has a timeout.
 public struct SystemLog {
-    /// Directories of which one is there when journald(8) keeps a journal on this host.
+    /// The directories of the journal; journald(8) keeps one on this host if either exists.
     var journals = ["/var/log/journal", "/run/log/journal"]
-    /// Where journalctl(1) may be.
+    /// The possible paths of journalctl(1).
     var journalPrograms = ["/usr/bin/journalctl", "/bin/journalctl"]
-    /// Files that syslog daemons write, an older one before the newer.
+    /// The files of syslog daemons in pairs, the older one first.
     var files = ["/var/log/syslog.1", "/var/log/syslog", "/var/log/messages.1", "/var/log/messages"]
-    /// How long journalctl(1) may take, in milliseconds.
+    /// The timeout of journalctl(1), in milliseconds.
     var timeout = 60_000
-    /// How many of our last lines in the journal are looked at.
+    /// The number of our last lines in the journal that are read.
     var lineLimit = 10_000
-    /// How many bytes of a file's end, and of what journalctl(1) prints, are looked at.
+    /// The number of bytes that are read of the end of a file, and of the output of journalctl(1).
     var byteLimit = 32 << 20
 
-    /// The log of this host.
+    /// Creates a reader of this host's log.
     public init() {}
 
-    /// The lines about a container, or all of ours, the oldest first.
+    /// Returns the lines about a container, or all of ours, the oldest first.
     ///
-    /// - Parameter container: A container's ID, the first digits of one, or the ID of a state; nothing for all lines.
-    /// - Returns: The lines, one at least.
-    /// - Throws: ``Failure`` when no log can be read, or none has such a line.
+    /// - Parameter container: The ID of a container, the first digits of one, or the ID of a state; nil for all lines.
+    /// - Returns: The lines, at least one.
+    /// - Throws: ``Failure`` if no log can be read, or if none has such a line.
     public func lines(about container: String?) throws(Failure) -> [String] {
         let what = "cannot find \(container.map { "lines about \"\($0)\"" } ?? "lines of ours") in the system log"
         var looked: [String] = []
@@ -37,8 +37,8 @@ public struct SystemLog {
                 looked.append(source.name)
                 let lines = content.split(separator: UInt8(ascii: "\n")).compactMap { LogLine($0) }
                 let found = container.map { lines.about($0) } ?? lines
-                // What two of them have is the same: a daemon that writes files gets its lines from the journal, or
-                // distributes the same ones to several.
+                // Two sources have the same lines: a daemon that writes files gets them from the journal, or
+                // distributes the same ones to several files.
                 if !found.isEmpty { return found.map(\.text.onOneLine) }
             } catch {
                 problems.append(error)
@@ -60,7 +60,7 @@ public struct SystemLog {
     private static let hint =
         "wherever this host's log is, our lines are those of " + LogLine.programs.joined(separator: " and ")
 
-    /// A place that the lines may be in; files that are parts of one log are one.
+    /// A source of lines; the files that are parts of one log are one source.
     private enum Source {
         case journal(program: String)
         case files([String])
@@ -86,7 +86,7 @@ public struct SystemLog {
         return sources
     }
 
-    /// What a source holds; nil if it is not there.
+    /// Reads a source; returns nil if it does not exist.
     private func read(_ source: Source) throws(Failure) -> [UInt8]? {
         switch source {
         case .journal(let program): return try readJournal(program)

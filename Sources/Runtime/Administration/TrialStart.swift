@@ -5,20 +5,20 @@ import RuntimeSupervisor
 
 /// Starts a TPM from a state that comes from elsewhere, and shuts it down again, in a worker of its own.
 ///
-/// Whoever made the state may have made it to do harm: only the worker, which is made for that, parses it.
+/// The state may be malicious, so only the worker parses it, which is confined for that.
 public struct TrialStart {
-    /// The worker's program.
+    /// The path of the worker's program.
     public let worker: String
 
-    /// How long the worker may take for all, in milliseconds.
+    /// How long the worker may take for the whole trial, in milliseconds.
     private static let timeout = 60_000
 
-    /// A trial with this worker.
+    /// Creates a trial with the worker of this path.
     public init(worker: String) {
         self.worker = worker
     }
 
-    /// Returns the state that the TPM has stored last.
+    /// Runs the trial; returns the state that the TPM stored last, or throws a ``Failure`` if no TPM starts from it.
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
         let itself = try ProcessHandle(getpid())
         do {

@@ -1,29 +1,29 @@
 import Crypto
 import Platform
 
-/// A kind of file of this program's: what all of them begin and end with.
+/// The format of one kind of our files: the fields that all of them begin and end with.
 ///
 ///     magic     8 bytes  which kind of file it is
 ///     version   16 bits
-///     size      32 bits  of the header or of the whole file, in bytes, the check included
-///     fields    of each kind its own
+///     size      32 bits  of the header or of the whole file, in bytes, including the check
+///     fields    different for each kind
 ///     check     of all before it
 ///
 /// Integers are big-endian.
 public struct FileFormat: Sendable {
-    /// What the size and the check are about.
+    /// The part of the file that the size and the check cover.
     public enum Extent: Sendable {
-        /// The header, which a payload follows.
+        /// The header, which is followed by a payload.
         case header
         /// The whole file.
         case file
     }
 
-    /// How the check is made.
+    /// The kind of the check, with its size in bytes.
     public enum Check: Sendable {
-        /// The start of the SHA-256 of all before it: it shows damage, and authenticates nothing.
+        /// The start of the SHA-256 of all before it, which reveals damage and authenticates nothing.
         case digest(size: Int)
-        /// With a key that the fields name: whoever has the key compares it.
+        /// A tag that depends on a key, which the fields name; the owner of the key compares it.
         case keyed(size: Int)
 
         var size: Int {
@@ -33,30 +33,30 @@ public struct FileFormat: Sendable {
         }
     }
 
-    /// What it begins with, 8 bytes.
+    /// The first 8 bytes of the file.
     public let magic: [UInt8]
-    /// What it is, for errors: `a state file`.
+    /// The kind of file for errors, with its article: `a state file`.
     public let name: String
-    /// The newest version that this program knows, and the one that it writes.
+    /// The newest version that this program can read, which it also writes.
     public let version: UInt16
-    /// What its size and its check are about.
+    /// The part of the file that the size and the check cover.
     public let extent: Extent
-    /// How its check is made.
+    /// The kind of the check.
     public let check: Check
-    /// The largest size that is accepted, in bytes.
+    /// The largest value of the size field that is accepted, in bytes.
     public let sizeLimit: Int
-    /// What helps if a file is damaged, for errors.
+    /// The hint for a damaged file, for errors.
     public let hint: String
 
-    /// Bytes in front of the fields.
+    /// The size of magic, version and size, in bytes.
     public static let prefixSize = 8 + 2 + 4
 
-    /// Bytes of the check.
+    /// The size of the check, in bytes.
     public var checkSize: Int { check.size }
 
-    /// The header, or the whole file, with these fields.
+    /// Encodes the header, or the whole file, with these fields.
     ///
-    /// `tag` makes the check of a format that needs a key, and of no other.
+    /// `tag` computes the check of a format that needs a key; other formats ignore it.
     public func encode(
         _ fields: ByteWriter,
         tag: (([UInt8]) throws(Failure) -> [UInt8])? = nil
@@ -80,16 +80,16 @@ public struct FileFormat: Sendable {
 
     // MARK: - What is wrong with a file
 
-    /// An error about a file; `what` is what could not be done with it.
+    /// Returns an error with the format's hint; `what` says which operation failed.
     public func failure(_ what: String, _ why: String) -> Failure { Failure(what, because: why, hint: hint) }
 
-    /// What is said of a file of another kind.
+    /// The cause of an error about a file of another kind.
     public var foreign: String { "it is not \(name)" }
 
-    /// The file ends too early.
+    /// Returns the error for a file that ends too early.
     public func truncated(_ what: String) -> Failure { failure(what, "it is truncated") }
 
-    /// The header, or the whole file, is not what this program writes.
+    /// Returns the error for a header, or a whole file, that this program cannot have written.
     public func damaged(_ what: String) -> Failure {
         switch extent {
         case .header: failure(what, "its header is damaged")
@@ -98,20 +98,20 @@ public struct FileFormat: Sendable {
     }
 }
 
-/// A file's header, or the whole file where a format has no payload, as far as it is the same for all formats.
+/// The header of a file, or the whole file if its format has no payload, as far as all formats share it.
 public struct FileHeader {
     /// The version of the format.
     public let version: UInt16
-    /// Bytes of the header, or of the file; what follows a header is the payload.
+    /// The size of the header or of the whole file, in bytes; a payload follows a header.
     public let size: Int
-    /// What stands between the size and the check.
+    /// The fields between the size and the check.
     public var fields: ByteReader
     private let format: FileFormat
 
-    /// Parses a file and looks whether its check is right, unless that takes a key.
+    /// Parses a file and compares its check, unless that needs a key.
     ///
-    /// Each way to be wrong has its own words. A check without a key is no protection against somebody who writes another:
-    /// the fields are to be read with the same care.
+    /// Throws a ``Failure`` with a text of its own for each kind of damage. A check without a key does not protect
+    /// against an attacker, who can write another one: the fields have to be read with the same care.
     public init(_ format: FileFormat, parsing file: [UInt8], _ what: String) throws(Failure) {
         var reader = ByteReader(file)
         guard let magic = reader.read(count: format.magic.count) else { throw format.truncated(what) }
@@ -147,7 +147,7 @@ public struct FileHeader {
         self.format = format
     }
 
-    /// Looks whether the payload is all of the rest of the file, and has room for a tag of AES-256-GCM.
+    /// Throws a ``Failure`` unless the payload is the whole rest of the file and has room for a tag of AES-256-GCM.
     public func checkPayload(size payloadSize: UInt32, in file: [UInt8], _ what: String) throws(Failure) {
         guard file.count - size >= Int(payloadSize) else { throw format.truncated(what) }
         guard file.count - size == Int(payloadSize), Int(payloadSize) >= AES256GCM.tagSize else {
@@ -156,9 +156,10 @@ public struct FileHeader {
     }
 }
 
-/// The formats of files of this program's.
+/// The formats of our files.
 ///
-/// A key in a file of its own, `CVTPMKEY`, has neither size nor check: its id tells a damaged one (`KeyMaterial`).
+/// A master key in a file of its own, `CVTPMKEY`, has neither size nor check: its ID reveals a damaged one
+/// (`KeyMaterial`).
 extension FileFormat {
     /// The state of a vTPM: `StateFile`.
     public static let state = FileFormat(
@@ -193,9 +194,9 @@ extension FileFormat {
         hint: "restore the file from a backup"
     )
 
-    /// What the hook writes down about a container's vTPM: `Lease`.
+    /// The hook's record of a container's vTPM: `Lease`.
     ///
-    /// Its texts come from one message between hook and supervisor, which has 32 KiB at most.
+    /// Its strings come from one message between hook and supervisor, which has 32 KiB at most.
     public static let lease = FileFormat(
         magic: Array("CVTPMLS\n".utf8),
         name: "a lease",

@@ -1,25 +1,25 @@
 import Platform
 
-/// One of a list of items: 16 bits kind, 32 bits length, contents.
+/// An element of a list of items: kind (16 bits), length (32 bits), contents.
 ///
-/// Integers are big-endian. It is the form of the payloads of states and exports, of what the index remembers beyond its fields, and of swtpm's
-/// states.
+/// Integers are big-endian. Lists of items are the payloads of states and exports, the end of an index record, and
+/// swtpm's states.
 public struct Item: Equatable, Sendable {
-    /// What it is.
+    /// The kind, whose meaning depends on the list.
     public let kind: UInt16
-    /// What it holds.
+    /// The contents, without the header.
     public let contents: [UInt8]
 
-    /// Bytes in front of the contents.
+    /// The size of kind and length, in bytes.
     public static let headerSize = 6
 
-    /// An item to be written.
+    /// Creates an item to be written.
     public init(_ kind: UInt16, _ contents: [UInt8]) {
         self.kind = kind
         self.contents = contents
     }
 
-    /// What stands in front of the contents, for contents that are a secret.
+    /// Encodes the header of an item whose contents are a secret and are written separately.
     public static func header(_ kind: UInt16, count: Int) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(kind)
@@ -46,24 +46,24 @@ extension ByteReader {
     }
 }
 
-/// Finds the items of a list in memory, of which it copies nothing: it may be a secret.
+/// A reader of a list of items in memory that copies nothing, since the list may be a secret.
 public struct ItemReader {
     private let bytes: UnsafeRawBufferPointer
     private var offset: Int
 
-    /// A list from an offset to the end of the memory.
+    /// Creates a reader of the list from an offset to the end of the memory.
     public init(_ bytes: UnsafeRawBufferPointer, from offset: Int = 0) {
         precondition(0...bytes.count ~= offset)
         self.bytes = bytes
         self.offset = offset
     }
 
-    /// Whether the whole list was found.
+    /// Whether the reader has reached the end of the list.
     ///
-    /// It is false after ``next()`` has returned nil if an item goes past the end.
+    /// If it is false after ``next()`` has returned nil, an item goes past the end.
     public var isAtEnd: Bool { offset == bytes.count }
 
-    /// The next item's kind, and where in the memory its contents are; nil if there is none, or if it goes past the end.
+    /// Returns the next item's kind and the range of its contents, or nil at the end or if the item goes past it.
     public mutating func next() -> (kind: UInt16, contents: Range<Int>)? {
         let start = offset + Item.headerSize
         guard let kind = bytes.bigEndian(at: offset, as: UInt16.self),
