@@ -1,9 +1,9 @@
 import Glibc
 import Platform
 
-/// The containers that the engines of this host know, as far as that is visible without the engines' libraries.
+/// The containers that the engines of this host know, as far as files and lists on the host show them.
 ///
-/// In doubt it reports a container as known: one is unknown only if it is certain that it is gone.
+/// In doubt it reports a container as known: a container is unknown only if it certainly no longer exists.
 public final class ContainerInventory {
     private let root: String
     private let list: (_ program: [String]) -> [String]?

@@ -4,7 +4,7 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-/// The change of all files from the previous master key to the current one, while containers run.
+/// The change of all states and the index from the previous master key to the current one, while containers run.
 ///
 /// It can be interrupted at any point. A file that has the current key is not rewritten, and both keys are kept until
 /// nothing needs the previous one.
@@ -18,7 +18,7 @@ public struct KeyRotation {
     /// How long a supervisor may take to rewrite its state, in milliseconds.
     private static let answerTimeout = 30_000
 
-    /// Creates a rotation of all files of this host.
+    /// Creates a rotation of all states of this host and of its index.
     ///
     /// The repository's key ring has both keys. `leases` is the directory with a lease for each running vTPM.
     public init(_ repository: StateRepository, quarantine: Quarantine, leases: String) {
@@ -35,17 +35,18 @@ public struct KeyRotation {
         public var running = 0
         /// An error for each entry of the states directory that is no state.
         public var strangers: [Failure] = []
-        /// The errors of states that could not be written under the current key; if there are any, the old key must be
-        /// kept.
+        /// The errors of states that could not be written under the current key.
+        ///
+        /// The old key must be kept if there are any.
         public var refused: [Failure] = []
-        /// The paths of quarantined states that neither key can decrypt.
+        /// The paths of quarantined states that are damaged, or that neither key can decrypt.
         public var undecryptable: [String] = []
     }
 
     /// The ID of the key that everything is written under.
     public var keyID: [UInt8] { repository.keys.current.id }
 
-    /// Writes all states, the quarantined ones included, and the index under the current key.
+    /// Writes all states, including the quarantined ones, and the index under the current key.
     ///
     /// The report has the states that could not be written. Throws a ``Failure`` if a state stays in use for `timeout`
     /// milliseconds and its supervisor cannot be reached; all that was rewritten until then stays so.
@@ -92,7 +93,7 @@ public struct KeyRotation {
         case busy
     }
 
-    /// Writes states under the current key; returns the names of those that are being started or stopped.
+    /// Writes states under the current key; returns the names of those whose user could not be reached.
     private func reencrypt(_ names: [String], _ report: inout Report) -> [String] {
         var busy: [String] = []
         for name in names {

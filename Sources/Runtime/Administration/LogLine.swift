@@ -14,9 +14,11 @@ struct LogLine {
 
     /// Parses a line; returns nil if none of our programs wrote it.
     ///
-    /// The program's name is the third word after a time in one word (`2026-01-31T10:00:00+00:00 host vtpm-hook[7]:
-    /// …`), and the fifth after a traditional one (`Jan 31 10:00:00 host vtpm-hook[7]: …`). At any other position it is
-    /// part of another program's message.
+    /// The program's name is the third word if the time is one word, and the fifth if the time has the traditional
+    /// form. At any other position it is part of another program's message.
+    ///
+    ///     2026-01-31T10:00:00+00:00 host vtpm-hook[7]: …
+    ///     Jan 31 10:00:00 host vtpm-hook[7]: …
     init?(_ line: some Sequence<UInt8>) {
         let bytes = Array(line)
         var words = 0

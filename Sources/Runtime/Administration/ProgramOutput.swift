@@ -45,8 +45,9 @@ public enum ProgramOutput {
         return content
     }
 
-    /// Reads to the end, but at most `limit` bytes; throws a ``Failure`` if that takes more than `timeout`
-    /// milliseconds.
+    /// Reads to the end, but at most `limit` bytes.
+    ///
+    /// Throws a ``Failure`` if that takes more than `timeout` milliseconds.
     public static func readLimited(
         _ number: CInt,
         _ name: String,

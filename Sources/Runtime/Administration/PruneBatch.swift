@@ -47,7 +47,7 @@ extension StateRepository {
             }
             try index.transact { (records) throws(Failure) in
                 for state in states where state.outcome.isGone {
-                    // Nobody could use the state while it was locked; a record that differs was changed before.
+                    // Nobody could use the state while it was locked; only another command can have changed its record.
                     guard try records.entry(state.name) == state.entry else {
                         state.outcome = .stays
                         continue

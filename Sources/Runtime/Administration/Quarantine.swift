@@ -69,7 +69,7 @@ public struct Quarantine {
         return place
     }
 
-    /// Writes all states that can be decrypted under the current key; returns the paths of the others.
+    /// Writes all states under the current key; returns the paths of those that are damaged or cannot be decrypted.
     ///
     /// A state that cannot be read or written is skipped, since it may need the old key; `problem` is called with the
     /// error.

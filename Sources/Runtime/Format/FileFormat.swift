@@ -21,7 +21,7 @@ public struct FileFormat: Sendable {
 
     /// The kind of the check, with its size in bytes.
     public enum Check: Sendable {
-        /// The start of the SHA-256 of all before it, which reveals damage and authenticates nothing.
+        /// The start of the SHA-256 of all before it, which reveals damage and does not authenticate.
         case digest(size: Int)
         /// A tag that depends on a key, which the fields name; the owner of the key compares it.
         case keyed(size: Int)
@@ -78,7 +78,7 @@ public struct FileFormat: Sendable {
         return writer.bytes
     }
 
-    // MARK: - What is wrong with a file
+    // MARK: - Errors
 
     /// Returns an error with the format's hint; `what` says which operation failed.
     public func failure(_ what: String, _ why: String) -> Failure { Failure(what, because: why, hint: hint) }

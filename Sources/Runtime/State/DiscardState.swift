@@ -50,8 +50,7 @@ extension StateStore {
 }
 
 extension StateRepository {
-    /// How long to wait for a lock that others hold, in milliseconds: first for that of all states, then for that of
-    /// one.
+    /// How long to wait for the lock of all states, and then for that of one, in milliseconds.
     private static let timeout = 2000
 
     /// Removes a state whose maker was killed, unless the state has been used since; returns whether it is gone.

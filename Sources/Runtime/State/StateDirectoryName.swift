@@ -24,7 +24,7 @@ public enum StateDirectoryName {
         guard bytes.count <= identifierLimit else {
             throw refused("it has \(bytes.count) bytes, more than \(identifierLimit)")
         }
-        // Bytes and not a string: each start of a vTPM encodes the IDs of all states of the host.
+        // Bytes and not a string: at each start of a vTPM this runs for every change in the index's journal.
         var name: [UInt8] = []
         name.reserveCapacity(bytes.count)
         for (index, byte) in bytes.enumerated() {

@@ -62,8 +62,7 @@ public final class StateRepository {
 
     /// Opens a state's directory; returns nil also if it is no state.
     ///
-    /// No state is anything else than a directory, or a directory without a state file that the index does not know
-    /// either.
+    /// That is anything else than a directory, and a directory without a state file that the index has no record of.
     package func openState(_ name: String) throws(Failure) -> Descriptor? {
         do {
             guard let directory = try open(name) else { return nil }

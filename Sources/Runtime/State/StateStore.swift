@@ -39,8 +39,8 @@ public final class StateStore: StateSink {
     ///   - repository: The host's states.
     ///   - user: The user that the lock file will name.
     ///   - bundle: The bundle of the container that will use the state.
-    ///   - keptFor: How long the state is kept after its last use, in seconds; nil if it is kept until somebody removes
-    ///     it.
+    ///   - keptFor: How long the state is kept after its last use, in seconds; nil if it is never removed
+    ///     automatically.
     ///   - deadline: How long to wait for a user that is about to release the state.
     ///   - checkCancellation: Called while waiting.
     ///   - making: Called with the new TPM's UUID before anything of a state is created, and with the UUID of an
@@ -128,8 +128,10 @@ public final class StateStore: StateSink {
         header = next
     }
 
-    /// Records the generation, the time and the user in the index; keeps the recorded libtpms version if `library` is
-    /// nil.
+    /// Records the generation, the time and the user in the index.
+    ///
+    /// The recorded version of libtpms is kept if `library` is nil. Throws a ``Failure`` if the index has no record of
+    /// the state.
     public func recordUse(library: String? = nil) throws(Failure) {
         let (generation, name, use) = (header.generation, name, use)
         try index.transact { (records) throws(Failure) in

@@ -107,7 +107,7 @@ extension HostIndex {
         return nil
     }
 
-    // MARK: - What is on stable storage
+    // MARK: - Stable storage
 
     /// Ensures that this root, and not the one before it, is there after a power failure.
     func makeDurable(_ root: IndexRoot) throws(Failure) {
@@ -168,11 +168,10 @@ extension HostIndex {
         }
     }
 
-    /// Compares again if another process has written a root since and may have been killed before it incremented the
-    /// counter.
+    /// Compares the root with the host TPM's counter again if another process has written a root since.
     ///
-    /// The lock of the root is held. So no root gets two steps ahead, and nobody is told that the counter is up to date
-    /// when it is not.
+    /// The lock of the root is held. That process may have been killed before it incremented the counter.
+    /// So no root gets two steps ahead, and nobody is told that the counter is up to date when it is not.
     func confirmAgain(_ root: IndexRoot, _ confirmed: ConfirmedCounter) throws(Failure) {
         guard counter != nil || !root.counterIdentity.isEmpty, root.counter != confirmed.value else { return }
         _ = try confirm(root.counterIdentity, root.counter)

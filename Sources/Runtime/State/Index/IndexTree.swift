@@ -53,8 +53,9 @@ struct IndexTree: ~Copyable {
         }
     }
 
-    /// Calls `body` with the records whose keys are greater than `last`, in the order of their keys; with all if it is
-    /// empty.
+    /// Calls `body` with the records whose keys are greater than `last`, in the order of their keys.
+    ///
+    /// If `last` is empty, these are all records.
     borrowing func each(
         after last: [UInt8],
         below top: IndexNode.Reference,

@@ -55,8 +55,9 @@ final class OpenIndex {
         return try Self.decode(record, name)
     }
 
-    /// Decodes a record of the tree; throws a ``Failure`` if it is malformed or that of a state with another directory
-    /// name.
+    /// Decodes a record of the tree.
+    ///
+    /// Throws a ``Failure`` if it is malformed, or that of a state with another directory name than the given one.
     static func decode(_ record: [UInt8], _ name: String? = nil) throws(Failure) -> IndexEntry {
         let damaged = Failure("cannot load the host's index", because: "a record in it is damaged")
         guard let entry = try IndexEntry(decoding: record) else { throw damaged }
@@ -66,7 +67,7 @@ final class OpenIndex {
 
     /// Folds the journal's changes into the tree and updates the root in memory.
     ///
-    /// It writes only to the unused places of nodes, and syncs nothing.
+    /// It writes only to the unused places of nodes, and does not sync.
     func fold() throws(Failure) {
         var last: [String: IndexEntry?] = [:]
         for change in journal.changes { last[change.name] = .some(change.entry) }
