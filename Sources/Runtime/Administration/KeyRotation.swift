@@ -93,7 +93,7 @@ public struct KeyRotation {
         case busy
     }
 
-    /// Writes states under the current key; returns the names of those whose user could not be reached.
+    /// Writes states under the current key; returns the names of those whose users do not answer yet.
     private func reencrypt(_ names: [String], _ report: inout Report) -> [String] {
         var busy: [String] = []
         for name in names {

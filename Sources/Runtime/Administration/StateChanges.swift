@@ -89,7 +89,9 @@ extension StateRepository {
         }
     }
 
-    /// Returns the index's records, or none if it is damaged or missing; other errors are no reason to forget states.
+    /// Returns the index's records, as far as it is not damaged or missing.
+    ///
+    /// Throws any other error, which is no reason to forget the states that are missing on disk.
     private func rememberedAsFarAsReadable() throws(Failure) -> [String: IndexEntry] {
         var found: [String: IndexEntry] = [:]
         do throws(Failure) {
@@ -185,7 +187,7 @@ extension StateRepository {
         return place
     }
 
-    /// Removes a state's record from the index and then runs `body`, if the state has a directory.
+    /// Removes a state's record from the index; runs `first` before and `body` after it if the state has a directory.
     ///
     /// Throws a ``Failure`` if the state is being renamed, since its TPM may already be under the other name.
     private func forget(

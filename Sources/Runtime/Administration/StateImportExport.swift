@@ -4,7 +4,7 @@ import Platform
 import RuntimeState
 
 extension StateRepository {
-    /// Returns the TPM's state for an export; throws a ``Failure`` if it is in use, unknown to the index or incomplete.
+    /// Returns the TPM's state for an export; throws a ``Failure`` if it is in use, incomplete or not as the index has it.
     public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }

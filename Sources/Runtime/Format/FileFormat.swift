@@ -21,7 +21,7 @@ public struct FileFormat: Sendable {
 
     /// The kind of the check, with its size in bytes.
     public enum Check: Sendable {
-        /// The start of the SHA-256 of all before it, which reveals damage and does not authenticate.
+        /// The start of the SHA-256 of all before it, which reveals damage but does not authenticate the file.
         case digest(size: Int)
         /// A tag that depends on a key, which the fields name; the owner of the key compares it.
         case keyed(size: Int)

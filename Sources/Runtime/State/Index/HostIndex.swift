@@ -3,10 +3,10 @@ import Platform
 
 /// The host's record of its states, which reveals an older or a copied state file.
 ///
-/// It is written when a state is created, at each start and stop of a vTPM, and by `vtpmctl`, but never while a vTPM
-/// runs undisturbed. The cost of a change does not depend on the number of states. A change is appended to a journal,
-/// with one flush for all concurrent changes. Then the root is replaced, which vouches for the journal, again once for
-/// all of them. From time to time the journal's changes are folded into a tree.
+/// It is written when a state is created or discarded, at each start and stop of a vTPM, and by `vtpmctl`. A write of a
+/// vTPM's state does not change it. The cost of a change does not depend on the number of states. A change is appended
+/// to a journal, with one flush for all concurrent changes. Then the root is replaced, which vouches for the journal,
+/// again once for all of them. From time to time the journal's changes are folded into a tree.
 ///
 /// Two locks order its users. The lock of the contents is held while the contents are read and a change is appended,
 /// and normally over no flush. The lock of the root is held while the journal is flushed and the root replaced; those
@@ -122,11 +122,11 @@ public final class HostIndex {
         return try isDurable(index.root)
     }
 
-    /// Appends changes to the journal without a sync; returns the sequence of the last entry.
+    /// Appends changes to the journal as one entry, which is not synced; returns the sequence of the last entry.
     private func append(_ changes: [IndexChange], to index: OpenIndex) throws(Failure) -> UInt64 {
         guard !changes.isEmpty else { return index.journal.sequence }
-        // The entries that the last root vouches for must not be overwritten while that root is the one on stable
-        // storage.
+        // The entries that the root before this one vouches for must not be overwritten while that root is the one on
+        // stable storage.
         if index.journal.end == 0, try !isDurable(index.root) { try disk.synchronize(directory, as: path) }
         guard let (bytes, offset) = try index.journal.append(changes, key: index.key) else {
             throw Failure("cannot write the index \(path)", because: "it cannot take so many changes at once")
