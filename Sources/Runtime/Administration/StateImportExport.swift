@@ -4,7 +4,9 @@ import Platform
 import RuntimeState
 
 extension StateRepository {
-    /// Returns the TPM's state for an export; throws a ``Failure`` if it is in use, incomplete or not as the index has it.
+    /// Returns the TPM's state for an export.
+    ///
+    /// Throws a ``Failure`` if the state is in use, incomplete, or not the one that the index knows.
     public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }

@@ -45,8 +45,8 @@ package struct StateLock: ~Copyable {
     /// Takes the lock.
     ///
     /// A user whose container is dead is about to release the lock; it is waited for until the deadline. Throws a
-    /// ``Failure`` with EWOULDBLOCK if that container is alive, or if the deadline passes. The
-    /// error names the user if the lock file does.
+    /// ``Failure`` with EWOULDBLOCK if that container is alive, or if the deadline passes. The error names
+    /// the user if the lock file does.
     package init(
         in directory: borrowing Descriptor,
         of stateID: String,

@@ -24,7 +24,7 @@ struct IndexChange: Equatable {
 struct IndexJournal {
     /// The size of the file, in bytes.
     static let size = 64 * 1024
-    /// The bytes in use from which on the changes are folded into the tree.
+    /// The size in bytes; if the entries exceed it, they are folded into the tree.
     static let target = size / 2
 
     /// The changes, the oldest first.
