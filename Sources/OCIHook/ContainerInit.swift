@@ -1,16 +1,19 @@
 import Glibc
 import Platform
 
-/// The first process of a container, and what the kernel says of it.
+/// The first process of a container, with the facts that the kernel reports about it.
 struct ContainerInit: ~Copyable {
     let process: ProcessHandle
     let identity: ProcessID
-    /// The user namespace's maps.
+    /// The ID maps of its user namespace.
     let users: UserNamespace
-    /// The hook's own procfs.
+    /// The procfs of the hook's own mount namespace.
     let procfs: Procfs
 
-    /// Takes the process that a container's state names; refuses one that does not stand for the whole container.
+    /// Opens the process with the `pid` of a container's state.
+    ///
+    /// - Throws: ``Failure`` if there is no `pid`, if the process has ended, or if it shares a namespace that it must
+    ///   not share.
     init(of pid: pid_t?) throws(Failure) {
         guard let pid, pid > 0 else {
             throw Failure("cannot give the container its TPM", because: "its state has no pid")
@@ -26,22 +29,23 @@ struct ContainerInit: ~Copyable {
     }
 }
 
-/// Refuses a container whose init does not stand for all of it.
+/// Refuses a container whose init shares the hook's mount namespace or the PID namespace of another process.
 ///
-/// In the hook's own mount namespace, what is mounted for the container would be mounted on the host. And only the first
-/// process of a PID namespace takes all others with it when it ends (pid_namespaces(7)): of any other, a child could live
-/// on with its device node, and find there the next container's TPM, which gets the same number.
+/// In the hook's mount namespace, mounting the nodes for the container would mount them on the host. If the first
+/// process of a PID namespace ends, the kernel kills all other processes in it (pid_namespaces(7)). After any other
+/// init has ended, a child could live on with its device node. It would then reach the TPM of the next container, which
+/// gets the same number.
 func requireNamespaces(of initProcess: borrowing ProcessHandle, _ procfs: borrowing Procfs) throws(Failure) {
     let what = "cannot give the container its TPM"
     let sharesMounts = try procfs.sharesNamespace(.mount, with: initProcess.process)
     let status = try procfs.status(of: initProcess.process)
-    // /proc/PID meant this process only if it is still there.
+    // A process ID can be reused: /proc/PID belongs to this process only if it is still alive afterwards.
     guard try initProcess.isAlive() else { throw Failure(what, because: "the container's init ended") }
     guard !sharesMounts else { throw Failure(what, because: "it has no mount namespace of its own") }
     guard status.isFirstInPIDNamespace else { throw sharedPIDNamespace(what) }
 }
 
-/// What is said of a container that shares a PID namespace, in the words of those who ask for it.
+/// Returns the error for a shared PID namespace; its hint names the options of podman, Docker and Kubernetes.
 func sharedPIDNamespace(_ what: String) -> Failure {
     Failure(
         what,

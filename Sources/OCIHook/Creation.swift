@@ -7,18 +7,20 @@ import RuntimeLease
 import RuntimeState
 import VTPMProxy
 
-/// The `createRuntime` and `prestart` stages: a container gets its TPM, or an error and nothing.
+/// The `createRuntime` and `prestart` stages, which give a container its TPM.
+///
+/// If a step fails, the container is refused and nothing is left behind.
 public struct Creation {
     private let state: ContainerState
     private let hostPaths: HostPaths
     private let setting: HookSetting
 
-    /// How long the kernel may take to register the device, in milliseconds.
+    /// The timeout for the kernel to register the device, in milliseconds.
     private static let registrationTimeout = 10_000
-    /// How long the hooks of other containers may take to have theirs registered, in milliseconds.
+    /// The timeout for ``RegistrationLock``, which the hooks of other containers hold meanwhile, in milliseconds.
     private static let registrationLockTimeout = 50_000
 
-    /// A creation for a container in this state.
+    /// Creates the stage for a container in this state.
     public init(of state: ContainerState, on hostPaths: HostPaths, _ setting: HookSetting) {
         self.state = state
         self.hostPaths = hostPaths
@@ -27,26 +29,27 @@ public struct Creation {
 
     /// Gives the container its TPM.
     ///
-    /// On an error everything is undone.
+    /// If this throws, everything that it made has been undone.
     public func run() throws(Failure) {
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try runDirectory.requireOwn(files: [], hostPaths.leases)
         let leaseName = try Lease.name(containerID: state.id, bundle: state.bundle)
-        // The nodes of a first call would be in the way of everything below.
+        // The nodes of an earlier call would be in the way of every step below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
         let bundle = try acquireSlot(on: control, for: container)
-        // Who changes the keys waits for those who have read the configuration, until what they make of it is written.
+        // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is
+        // written.
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
 
-        // Nothing is waited for from here on, so that its programs load while the rest is read.
+        // The supervisor's programs load in the background while the hook reads the rest.
         let supervisor = try startSupervisor()
         let leftovers = Leftovers(on: hostPaths, setting)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
 
-        // Nothing is made for a container that cannot have its TPM.
+        // A container that cannot have a TPM is refused before anything is made for it.
         let request = try readRequest(bundle, of: container)
         Log.subject.state = request.stateIdentity.stateID
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
@@ -65,7 +68,8 @@ public struct Creation {
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number
-        // Before the container has a node: whatever is killed from here on, the number is its own until its init is dead.
+        // The lease reserves the number until the container's init is dead, even if hook and supervisor are killed. So
+        // it must be written before the container has a node.
         try writeLease(of: registered, request, container, supervisor, worker, library)
         try Placement.place(
             registered,
@@ -82,9 +86,9 @@ public struct Creation {
     }
 }
 
-// What is read and decided: nothing is made for the container.
+// The steps that only read and decide, before anything is made for the container.
 extension Creation {
-    /// Refuses a second hook call for a container that lives and has its lease: it would get a second TPM.
+    /// Refuses a second call for a container that is alive and has a lease, since it would get a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
         guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
             try lease.initProcess.isAlive()
@@ -96,9 +100,12 @@ extension Creation {
         )
     }
 
-    /// Acquires a slot; returns the bundle's configuration if it had to be read, to learn how long the hook may wait.
+    /// Acquires a slot, after a wait if none is free.
     ///
-    /// Most containers need not wait, and theirs is read while programs load.
+    /// Only a wait needs the hook's timeout from `config.json`. Most containers need not wait, and their `config.json`
+    /// is read while the supervisor's programs load.
+    ///
+    /// - Returns: The bundle's configuration if it was read for the timeout; nil otherwise.
     private func acquireSlot(
         on control: borrowing Descriptor,
         for container: borrowing ContainerInit
@@ -107,7 +114,7 @@ extension Creation {
         let file = try BundleConfig.load(bundle: state.bundle)
         let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
         try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
-            // A runtime that was killed takes its container with it, and not its hook.
+            // If the runtime is killed, its container dies with it, but the hook lives on.
             guard try container.process.isAlive() else {
                 throw Failure("cannot start the vTPM", because: "the container's init ended")
             }
@@ -115,7 +122,7 @@ extension Creation {
         return file
     }
 
-    /// Reads both configurations, unless the bundle's was read already, and decides what the container gets.
+    /// Reads both configurations, unless the bundle's was read already, and decides which state the container gets.
     private func readRequest(
         _ bundle: BundleFile?,
         of container: borrowing ContainerInit
@@ -135,7 +142,7 @@ extension Creation {
         }
     }
 
-    /// Refuses a container whose `/dev` cannot take the nodes; returns who is to own them.
+    /// Refuses a container whose `/dev` cannot take the nodes; returns the owner of the nodes.
     private func examineDev(
         _ request: CreationRequest,
         of container: borrowing ContainerInit
@@ -155,7 +162,7 @@ extension Creation {
         )
     }
 
-    /// Asks the supervisor for the vTPM, and hands it directories and keys if the state is persistent.
+    /// Sends the start request, with keys and directories if the state is persistent.
     private func begin(
         _ supervisor: SupervisorLink,
         _ request: CreationRequest,
@@ -204,10 +211,11 @@ extension Creation {
         )
     }
 
-    /// Makes the device, has it served, and waits until the kernel has registered it.
+    /// Creates the device, has the worker serve it, and waits until the kernel has registered it.
     ///
-    /// Numbers are handed out lowest-free. One that a living container's lease names is free only because its supervisor
-    /// was killed; that container still has the node and the permission, so the number must not go to another.
+    /// The kernel hands out the lowest free number. If a living container's lease has that number, it is free only
+    /// because the supervisor was killed. That container still has the node and the permission, so the number must not
+    /// go to another.
     private func registerDevice(
         from control: borrowing Descriptor,
         _ supervisor: SupervisorLink,
@@ -232,7 +240,7 @@ extension Creation {
         }
     }
 
-    /// Whether a living container's lease names this number; a lease that cannot be read names none.
+    /// Returns whether a living container's lease has this number; an unreadable lease reserves none.
     private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
         var isReserved = false
         _ = try Leases.each(in: runDirectory) { (_, lease) throws(Failure) in

@@ -1,25 +1,25 @@
 import Configuration
 import Platform
 
-/// A container's request for a TPM: what its state, its bundle and the operator's configuration come to.
+/// A container's request for a TPM, decided from its state, its bundle and the operator's configuration.
 ///
-/// It is decided before anything is made, and reads nothing itself.
+/// The decision is made before anything is made for the container. This type does no I/O of its own.
 struct CreationRequest: Sendable {
     let config: BundleConfig
     let configuration: Configuration
     let stateIdentity: StateIdentity
-    /// How long the state is kept after its last use, in seconds; nil if until somebody removes it.
+    /// The time to keep the state after its last use, in seconds; nil to keep it until somebody removes it.
     let keptFor: UInt64?
-    /// The path of the container's root filesystem, on the host.
+    /// The path of the container's root filesystem on the host.
     let rootPath: String
 
-    /// Decides what the container gets.
+    /// Decides which state the container gets, and for how long it is kept.
     ///
     /// - Parameters:
-    ///   - state: The container's state, as the runtime tells it.
+    ///   - state: The container's state, as the runtime gave it.
     ///   - config: The bundle's `config.json`.
-    ///   - configuration: The operator's.
-    ///   - hasState: Whether a container of this ID has a state on this host already.
+    ///   - configuration: The operator's configuration.
+    ///   - hasState: Returns whether a container of this ID already has a state on this host.
     /// - Throws: ``Failure`` if an annotation is refused, or if the container could not take its TPM.
     init(
         of state: ContainerState,
@@ -30,8 +30,8 @@ struct CreationRequest: Sendable {
         let annotations = try Annotations(state: state.annotations, bundle: config.annotations)
         let allowed = configuration.state
         let retention = StateIdentity.retention(containerID: state.id, annotations: annotations, allowed: allowed)
-        // Its state may be older than the operator's decision that such containers need none: then its next start must
-        // not give it another TPM.
+        // The state may be older than the operator's decision to make such containers ephemeral. The container must
+        // then not get another TPM at its next start.
         if retention == .ephemeral, try !hasState(state.id) {
             stateIdentity = .ephemeral
         } else {

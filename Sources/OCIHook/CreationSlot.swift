@@ -5,30 +5,30 @@ import VTPMProxy
 
 /// A semaphore that limits how many containers get their TPMs at the same time.
 ///
-/// The kernel gives a new TPM 2 s for TPM2_SelfTest and 750 ms for what follows (tpm2_calc_ordinal_duration), and everything
-/// of ours has a deadline too. If dozens of containers start at once on a few processors, none of them would meet any; so
-/// the others sleep until a slot is free, and look again. Which one gets it is chance.
+/// The kernel gives a new TPM 2 s for TPM2_SelfTest and 750 ms for the commands after it (tpm2_calc_ordinal_duration).
+/// Our own steps have timeouts too. If dozens of containers started at once on a few processors, all of them would time
+/// out. So a hook without a slot sleeps and tries again. Slots are not granted in any order.
 enum CreationSlot {
-    /// How many slots there are: as many as processors.
+    /// The number of slots, which is the number of online processors. sysconf(3)
     ///
-    /// There are no fewer than two, so that one container that waits for something does not keep all others waiting.
+    /// There are at least two, so that one slow container does not block all others.
     static var count: Int { max(2, sysconf(CInt(_SC_NPROCESSORS_ONLN))) }
 
-    /// Returns how long a hook with this timeout, in seconds, waits for a slot, in milliseconds.
+    /// Returns the time to wait for a slot, in milliseconds, for a hook with this timeout in seconds.
     ///
-    /// A quarter of a minute, or half of the timeout, is left for the creation itself, so that a hook without a slot can
-    /// say so before the runtime kills it. If the runtime waits without end (nil), those who called it do not: a kubelet
-    /// gives up after 2 minutes (runtimeRequestTimeout).
+    /// 15 s of the timeout, or half of it if that is less, are left for the creation. So a hook without a slot can
+    /// report that before the runtime kills it. Without a timeout (nil), the limit is 100 s: the runtime's caller does
+    /// not wait forever. A kubelet gives up after 2 minutes (runtimeRequestTimeout).
     static func timeout(ofHook seconds: Int?) -> Int {
         guard let seconds else { return 100_000 }
-        // A day is as good as no end.
+        // The bound of one day keeps the milliseconds from overflowing.
         let bounded = min(max(seconds, 0), 86_400)
         return max(bounded - 15, bounded / 2) * 1000
     }
 
     /// Waits for a slot until the deadline, and acquires it as ``tryAcquire(on:of:)`` does.
     ///
-    /// - Throws: ``Failure`` if there was none in time.
+    /// - Throws: ``Failure`` if no slot became free in time.
     static func acquire(
         on control: borrowing Descriptor,
         of slots: Int = count,
@@ -47,9 +47,10 @@ enum CreationSlot {
         }
     }
 
-    /// Acquires a slot on an open file of `/dev/vtpmx`, until that is closed; returns false if none is free.
+    /// Acquires a slot on an open file of `/dev/vtpmx`; returns false if none is free.
     ///
-    /// Each byte of the file, which has to be open for writing, stands for a slot. fcntl(2), F_OFD_SETLK
+    /// The slot is held until the file is closed. Each byte offset stands for one slot, and its lock needs a file that
+    /// is open for writing. fcntl(2), F_OFD_SETLK
     static func tryAcquire(on control: borrowing Descriptor, of slots: Int = count) throws(Failure) -> Bool {
         let number = control.number
         for slot in 0..<slots {
@@ -69,15 +70,15 @@ enum CreationSlot {
     private static let what = "cannot start the vTPM"
 }
 
-/// The lock under which one hook at a time has its device registered by the kernel.
+/// The lock that lets one hook at a time have its device registered by the kernel.
 ///
-/// The kernel registers one TPM after the other and gives each 2 s for its self-test and 750 ms for the answers after it,
-/// which is little if dozens of containers start at once. The lock is on `/dev/vtpmx`, which all of them need.
+/// The kernel registers one TPM after another. It gives each 2 s for its self-test and 750 ms for the commands after
+/// it, which is too little if dozens of containers start at once. The lock is on `/dev/vtpmx`, which every hook opens.
 enum RegistrationLock {
-    /// Runs `body` with the lock, for which it waits until the deadline.
+    /// Waits for the lock until the deadline, and runs `body` with it.
     ///
-    /// The control device is opened once more: flock(2)'s lock belongs to the open file, which a duplicate shares, and the
-    /// hook keeps its own open until it ends.
+    /// The control device is opened once more for the lock. A lock of flock(2) belongs to the open file description,
+    /// and the hook keeps its own open until it ends.
     static func run<Result>(
         until deadline: Deadline,
         at path: String = vtpmxPath,

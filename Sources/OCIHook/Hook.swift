@@ -3,21 +3,22 @@ import Glibc
 import Platform
 import RuntimeControl
 
-/// The hook program.
+/// The program `vtpm-hook`, an OCI hook. runtime-spec, config.md, "POSIX-platform Hooks"
 public enum Hook {
-    /// The stages of a container's life that the hook has a part in, as the configuration names them.
+    /// The stages of a container's lifecycle that the hook supports, by their names in `config.json`.
     public enum Stage: String, CaseIterable, Sendable {
         /// runtime-spec, config.md, "CreateRuntime Hooks".
         case createRuntime
-        /// The same under its old name, for runtimes that know no other.
+        /// The deprecated name of ``createRuntime``, for runtimes that know no other.
         case prestart
         /// runtime-spec, config.md, "Poststop".
         case poststop
     }
 
-    /// Does what a stage asks for, with the container's state from standard input.
+    /// Runs a stage with the container's state from standard input.
     ///
-    /// An error has been written to the log when this returns.
+    /// - Parameter arguments: The stage's name, and optionally `--config` and a path.
+    /// - Throws: ``Failure``. Once the log is open, errors about the state and from the stage have been logged.
     public static func run(_ arguments: [String]) throws(Failure) {
         var setting = HookSetting()
         let notReset = try Inheritance.reset(from: .engine)
@@ -32,7 +33,7 @@ public enum Hook {
         let failed = stage == .poststop ? LogEvent.error : .refused
         do {
             let json = try ContainerState.read(input)
-            // Before anything else in it is looked at, which can be wrong.
+            // The ID is read on its own, so that an error about any other member is logged with it.
             Log.subject.container = ContainerState.identifier(in: json)
             state = try ContainerState(parsing: json)
         } catch {
@@ -52,7 +53,7 @@ public enum Hook {
         }
     }
 
-    /// The stage, and what the engine has set for it.
+    /// Returns the stage, and stores the path that follows `--config` in the setting.
     private static func parse(_ arguments: [String], _ setting: inout HookSetting) throws(Failure) -> Stage {
         switch (arguments.first.flatMap { Stage(rawValue: $0) }, arguments.count) {
         case (let stage?, 1): return stage
@@ -70,11 +71,12 @@ public enum Hook {
     }
 }
 
-/// What the engine's configuration sets for the hook; to be made before the environment is cleared.
+/// The settings that the engine's configuration gives to the hook; create it before the environment is cleared.
 public struct HookSetting: Sendable {
-    /// The configuration file that an argument names; the standard one, which may be missing, where none does.
+    /// The path after `--config`; nil for the standard file, which may be missing.
     var configurationPath: String?
-    /// systemd's `$CREDENTIALS_DIRECTORY`, where the engine passes it on to hooks.
+    /// systemd's `$CREDENTIALS_DIRECTORY`; nil if the engine does not pass it on to hooks. systemd.exec(5),
+    /// "Credentials"
     let credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
 
     func loadConfiguration() throws(Failure) -> Configuration {

@@ -6,19 +6,22 @@ import RuntimeKeys
 import RuntimeLease
 import RuntimeState
 
-/// What hooks and supervisors that were both killed have left: leases that nobody owns, and states that were made for
-/// containers which never came to be.
+/// The leftovers of creations whose hook and supervisor were both killed.
+///
+/// These are leases without an owner, and states that were made for containers which were never created.
 struct Leftovers {
     private let hostPaths: HostPaths
     private let setting: HookSetting
 
-    /// Those on a host; the setting tells where the keys are.
+    /// Takes the host's paths, and the setting that leads to the configuration and so to the keys.
     init(on hostPaths: HostPaths, _ setting: HookSetting) {
         self.hostPaths = hostPaths
         self.setting = setting
     }
 
-    /// Removes all; what cannot be read or removed is named in the log, and passed over.
+    /// Removes all leftovers.
+    ///
+    /// One that cannot be read or removed is logged and skipped.
     func removeAll(in runDirectory: borrowing Descriptor) {
         do throws(Failure) {
             let problems = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
@@ -35,7 +38,7 @@ struct Leftovers {
         }
     }
 
-    /// Removes one, where it is a leftover.
+    /// Removes the lease of this name if it is a leftover.
     func remove(_ name: String, in runDirectory: borrowing Descriptor) throws(Failure) {
         guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
         try remove(opened, opened.read(), in: runDirectory)
@@ -46,20 +49,20 @@ struct Leftovers {
         _ lease: Lease?,
         in runDirectory: borrowing Descriptor
     ) throws(Failure) {
-        // The number of a living container stays its own, also where its supervisor was killed.
+        // The number of a living container stays reserved, even if its supervisor was killed.
         if let lease {
             guard try !lease.initProcess.isAlive(), try !lease.supervisor.isAlive() else { return }
         }
-        // Held while it is removed, so that nobody else does.
+        // The lock is held during the removal, so that no other process removes it too.
         guard try opened.lock() else { return }
-        // Nor did its container execute anything while its hook was at it.
+        // The made state goes only once the init is dead: while it is alive, its creation may still be under way.
         if let made = try opened.madeState(), try made.user.initProcess.isAlive() { return }
         try undo(opened, in: runDirectory)
     }
 
-    /// Removes a lease whose supervisor has ended, and the state that it made for a container which never came to be.
+    /// Removes a lease whose supervisor has ended, and the state that it made for a container which was never created.
     ///
-    /// Where that fails both stay, so that it is tried again.
+    /// If the state cannot be removed, the lease stays too, so that the next call tries again.
     func undo(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) throws(Failure) {
         if let made = try lease.madeState() { try discard(made) }
         try lease.remove(from: runDirectory)
