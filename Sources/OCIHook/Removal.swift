@@ -5,26 +5,29 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-/// The `poststop` stage: the fast path of the clean-up that the supervisor does by itself when the init is dead.
+/// The `poststop` stage, a fast path for the clean-up that the supervisor does by itself once the init is dead.
 ///
-/// Engines call it on every stop, twice, or for containers that never had a TPM. It touches no state but one that was
-/// made for a container which never came to be.
+/// Engines call it on every stop, some of them twice, and also for containers that never had a TPM. The only state that
+/// it removes is one that was made for a container which was never created.
 public struct Removal {
     private let state: ContainerState
     private let hostPaths: HostPaths
     private let setting: HookSetting
 
-    /// How long the supervisor may take, in milliseconds: containerd gives the whole clean-up five seconds.
+    /// The timeout for the supervisor, in milliseconds; containerd gives the whole clean-up 5 s.
     private static let timeout = 3500
 
-    /// A removal for a container in this state.
+    /// Creates the stage for a container in this state.
     public init(of state: ContainerState, on hostPaths: HostPaths, _ setting: HookSetting) {
         self.state = state
         self.hostPaths = hostPaths
         self.setting = setting
     }
 
-    /// Waits until nothing of the container's vTPM is left, and removes what a killed supervisor has left.
+    /// Waits until the container's vTPM is gone, and removes the leftovers of a supervisor that was killed.
+    ///
+    /// Returns at once if the container has no lease. If its init is still alive, the vTPM stays, and the log has the
+    /// reason.
     public func run() throws(Failure) {
         let runDirectory: Descriptor
         do {
@@ -36,15 +39,15 @@ public struct Removal {
         guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
         try awaitSupervisor(in: opened.directory)
 
-        // Meanwhile a new container of the same ID may have been created: its lease is another directory.
+        // A new container of the same ID may have been created meanwhile; its lease is another directory.
         guard try opened.isCurrent(in: runDirectory) else { return }
         let leftovers = Leftovers(on: hostPaths, setting)
         guard let lease = try opened.read() else {
-            // Its hook was killed, or is at it.
+            // The hook was killed, or has not written the lease yet.
             return try leftovers.remove(name, in: runDirectory)
         }
         guard try !lease.initProcess.isAlive() else {
-            // Its number must stay taken for as long as it could use its node.
+            // The number must stay reserved for as long as the container could use its node.
             Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             let pid = lease.initProcess.process
             Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(pid) is alive", .kept)
@@ -55,7 +58,7 @@ public struct Removal {
         try leftovers.undo(opened, in: runDirectory)
     }
 
-    /// Waits until the supervisor has cleaned up and ended, or for so long as there is time for it.
+    /// Asks the supervisor to stop, and waits until it has ended or the timeout has passed.
     private func awaitSupervisor(in directory: borrowing Descriptor) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
         let buffer = Channel.makeBuffer()
@@ -66,13 +69,13 @@ public struct Removal {
                 guard try channel.receive(into: buffer) != nil else { return }
             }
         } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {
-            // There is none any more, or it stands still.
+            // The supervisor has ended, or it does not respond.
         }
     }
 }
 
 extension ProcessID {
-    /// Kills the process, if it is still the same one, and waits until it is gone.
+    /// Kills the process if its ID is not another's by now, and waits up to 1 s until it is gone.
     fileprivate func killAndWait() throws(Failure) {
         guard let reference = try reference() else { return }
         reference.kill()

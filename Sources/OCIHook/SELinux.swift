@@ -2,19 +2,19 @@ import CLinux
 import Glibc
 import Platform
 
-/// The SELinux policy of the running kernel, as far as devices go. selinuxfs, security/selinux/selinuxfs.c
+/// The SELinux policy of the running kernel, limited to character devices. selinuxfs, security/selinux/selinuxfs.c
 struct SELinuxPolicy: Sendable {
-    /// Where selinuxfs is mounted.
+    /// The mount point of selinuxfs.
     let path: String
-    /// Puts a question to the file `access`, and returns the answer.
+    /// Writes a request to the file `access`, and returns the response.
     let ask: @Sendable (String) throws(Failure) -> [UInt8]
 
     /// The file system's magic number. linux/magic.h, SELINUX_MAGIC
     private static let magic = 0xf97c_ff8c
 
-    /// The policy in force; nil if SELinux is off, or no policy has been loaded.
+    /// Returns the policy in force; nil if SELinux is off or no policy has been loaded.
     ///
-    /// Until one is, each process has the label `kernel`. selinux(8), is_selinux_enabled(3)
+    /// Until a policy is loaded, each process has the label `kernel`. selinux(8), is_selinux_enabled(3)
     static func current(
         _ procfs: borrowing Procfs,
         at path: String = "/sys/fs/selinux"
@@ -31,7 +31,7 @@ struct SELinuxPolicy: Sendable {
         return SELinuxPolicy(path: path) { (question) throws(Failure) in
             let name = "\(path)/access"
             let file = try Descriptor.open(name, OpenOptions(O_RDWR))
-            // One write is a question, and the answer is read from the same open file.
+            // One write is one request, and its response can be read from the same open file only.
             try file.writeAll(Array(question.utf8), name)
             let number = file.number
             var answer = [UInt8](repeating: 0, count: 4096)
@@ -40,14 +40,15 @@ struct SELinuxPolicy: Sendable {
         }
     }
 
-    /// Whether the kernel does what the policy says, or only logs it. `enforce`
+    /// Returns whether the kernel enforces the policy or only logs violations. `enforce`
     func isEnforcing() throws(Failure) -> Bool {
         try read("enforce") != "0"
     }
 
-    /// Which of these permissions to character devices a process with one label lacks for a device with another.
+    /// Returns those of the permissions that the policy does not grant to a process for a character device, by their
+    /// labels.
     ///
-    /// None where the process's domain is permissive: then the kernel lets it do all.
+    /// The result is empty if the process's domain is permissive, since the kernel then allows every access.
     func lacking(_ permissions: [String], process: String, device: String) throws(Failure) -> [String] {
         let what = "cannot ask what SELinux lets \(process.excerpt) do"
         for label in [process, device] where label.isEmpty || label.utf8.contains(where: { $0 <= 0x20 || $0 == 0x7f }) {
@@ -86,14 +87,16 @@ struct SELinuxPolicy: Sendable {
     }
 }
 
-/// What the kernel answers about an access. `sel_write_access`
+/// The kernel's response about an access. `sel_write_access`
 struct AccessVector: Equatable, Sendable {
-    /// The permissions that are allowed, by their numbers.
+    /// The allowed permissions as a bit mask; permission number 1 is the lowest bit.
     let allowed: UInt32
-    /// Whether the process's domain is one that only logs what it must not do.
+    /// Whether the process's domain is permissive, so that violations are only logged.
     let isPermissive: Bool
 
-    /// Reads `allowed decided auditallow auditdeny seqno flags`, of which the fifth is decimal and the others hexadecimal.
+    /// Parses `allowed decided auditallow auditdeny seqno flags`; returns nil if it is malformed.
+    ///
+    /// The fifth field is decimal, and the others are hexadecimal.
     init?(parsing answer: [UInt8]) {
         let fields = String(decoding: answer.prefix { $0 != 0 }, as: UTF8.self).split { $0 == " " || $0 == "\n" }
         guard fields.count >= 6, let allowed = UInt32(fields[0], radix: 16), let flags = UInt32(fields[5], radix: 16)
@@ -104,21 +107,21 @@ struct AccessVector: Equatable, Sendable {
     }
 }
 
-/// What SELinux will say when a container opens its nodes.
+/// The check whether SELinux will let a container open its nodes.
 ///
-/// The hook is another domain than the container, and its tmpfs has another label than the container's `/dev`: neither what
-/// it may do nor what its nodes would be labelled says anything about the container.
+/// The hook runs in another domain than the container, and its tmpfs has another label than the container's `/dev`. So
+/// neither the hook's own access nor the default label of its nodes says anything about the container.
 struct SELinuxAccess: Sendable {
-    /// The label of the container's process; nil if the policy alone decides what it will be.
+    /// The label of the container's process; nil if only the policy decides about it.
     let process: String?
-    /// The label that the runtime gives to what it mounts for the container, and the hook to the nodes.
+    /// The label of all that the runtime mounts for the container, and of the nodes; nil to leave the policy's.
     let nodeLabel: String?
     private let policy: SELinuxPolicy
 
-    /// What a TPM is used by.
+    /// The permissions that a process needs to use a TPM.
     private static let permissions = ["getattr", "open", "read", "write"]
 
-    /// Nothing where there is no policy, or the configuration has no labels.
+    /// Takes the labels from the configuration; returns nil if there is no policy or the configuration has no labels.
     init?(of config: BundleConfig, _ policy: SELinuxPolicy?) {
         func label(_ text: String?) -> String? { text.flatMap { $0.isEmpty ? nil : $0 } }
         let (process, nodes) = (label(config.process?.selinuxLabel), label(config.linux?.mountLabel))
@@ -128,17 +131,17 @@ struct SELinuxAccess: Sendable {
         self.nodeLabel = nodes
     }
 
-    /// Refuses what the nodes' label would not allow, before anything is made.
+    /// Refuses a container that could not use nodes with ``nodeLabel``, before anything is made for it.
     func examine() throws(Failure) {
         if let nodeLabel { try require(nodeLabel) }
     }
 
-    /// Refuses nodes that the container could not use with the labels that they have.
+    /// Refuses nodes that the container could not use with the labels that they really have.
     func check(_ nodes: [CInt]) throws(Failure) {
         for node in nodes {
             let what = "cannot read the label of a device node"
             var label = [CChar](repeating: 0, count: 4096)
-            // O_PATH: there is no fgetxattr(2) for it.
+            // fgetxattr(2) fails with EBADF on a descriptor that was opened with O_PATH.
             let count = try systemCall("getxattr", what) {
                 getxattr("/proc/self/fd/\(node)", "security.selinux", &label, label.count)
             }
@@ -148,7 +151,9 @@ struct SELinuxAccess: Sendable {
         }
     }
 
-    /// Throws where the container's process may not use a device with this label, and logs it where that is permitted.
+    /// Throws if the policy does not let the container's process use a device with this label.
+    ///
+    /// If SELinux is not enforcing, the reason is logged instead.
     func require(_ label: String) throws(Failure) {
         guard let process else { return }
         let lacking: [String]
@@ -171,7 +176,7 @@ struct SELinuxAccess: Sendable {
         Log.notice("SELinux is permissive, and would refuse: \(refusal)")
     }
 
-    /// The type in a label. `user:role:type:level`
+    /// Returns the type in a label. `user:role:type:level`
     private static func type(of label: String) -> String {
         let parts = label.split(separator: ":", omittingEmptySubsequences: false)
         return (parts.count > 2 ? String(parts[2]) : label).excerpt

@@ -8,10 +8,10 @@ import VTPMProxy
 /// The hook's side of its supervisor, until the container is complete.
 final class SupervisorLink {
     private let channel: Channel
-    /// Its process, until it is waited for.
+    /// The supervisor's process; nil once it has been reaped.
     private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
-    /// The name of its lease, once it has its request.
+    /// The name of the lease; nil until the request has been sent.
     private var leaseName: String?
     private var isCommitted = false
     private var lease: OpenLease?
@@ -19,16 +19,17 @@ final class SupervisorLink {
     /// The supervisor's process ID.
     let process: pid_t
 
-    /// How long the supervisor may take for a step, in milliseconds; the longest is a manufacture on a busy host.
+    /// The timeout for one step of the supervisor, in milliseconds. The longest step is a TPM manufacture on a busy
+    /// host.
     private static let timeout = 30_000
 
-    /// Ends the supervisor of a container that does not come to be, and undoes what it has not, if it was killed.
+    /// Ends the supervisor of a container that is not created, and undoes the rest if it was killed.
     ///
-    /// It has to be called however the creation ends, and waits for the supervisor for up to 5 s.
+    /// It must be called however the creation ends. It waits up to 5 s for the supervisor, and then kills it.
     func abandonUnlessCommitted(in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
         guard !isCommitted else { return }
         abandon()
-        // Before, whatever lease there is is not its.
+        // Before the request was sent, a lease of this name cannot be this supervisor's.
         guard let leaseName else { return }
         do throws(Failure) {
             switch lease.take() {
@@ -40,7 +41,7 @@ final class SupervisorLink {
         }
     }
 
-    /// Starts a supervisor, in a session of its own, which starts its worker while the caller goes on.
+    /// Starts a supervisor in a session of its own; it starts its worker in the background.
     convenience init(program: String, worker: String) throws(Failure) {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         var launch = ProgramLaunch(program, ["vtpm-supervisor", worker])
@@ -49,16 +50,16 @@ final class SupervisorLink {
         self.init(to: try launch.start(), over: pair.near)
     }
 
-    /// Takes over a supervisor that was started, and the channel to it.
+    /// Takes over a running supervisor and the channel to it.
     init(to child: consuming ChildProcess, over channel: Channel) {
         self.process = child.process
         self.child = consume child
         self.channel = channel
     }
 
-    /// Asks the supervisor for the vTPM.
+    /// Sends the start request, with the descriptors that it needs.
     ///
-    /// The keys, and the directories of the states and the index, are for a persistent state.
+    /// The keys, and the directories of the states and the index, are for a persistent state only.
     func begin(
         _ request: StartRequest,
         keys: [MasterKey],
@@ -72,13 +73,13 @@ final class SupervisorLink {
             leaseName = request.leaseName
             for key in keys { try channel.send(HookRequest.key, key.key) }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
-            // It has ended. What it had said before is still there.
+            // The supervisor has ended, but an error that it sent before can still be received.
             _ = try receive()
             throw error
         }
     }
 
-    /// Waits until the TPM has started up; returns its worker's process ID, and the libtpms that it runs.
+    /// Waits until the TPM has started up; returns the worker's process ID and the version of its libtpms.
     func awaitReady() throws(Failure) -> (worker: pid_t, library: LibraryVersion) {
         var message = try nextMessage()
         guard case .ready(let worker, let library)? = HookReply(message), let leaseName,
@@ -88,7 +89,7 @@ final class SupervisorLink {
         return (worker, library)
     }
 
-    /// Writes the lease into the directory that the supervisor has made for it, whatever its name leads to by now.
+    /// Writes the lease into the directory that the supervisor has made, even if the name leads to another by now.
     func write(_ lease: Lease) throws(Failure) {
         switch self.lease {
         case .some(let own): try own.write(lease)
@@ -96,32 +97,32 @@ final class SupervisorLink {
         }
     }
 
-    /// Has the worker serve a device.
+    /// Passes the device's server end to the worker, and waits until it serves it.
     func serve(_ device: borrowing ProxyDevice) throws(Failure) {
         try channel.send(HookRequest.device(number: device.number), descriptors: [device.server.number])
         guard case .serving? = HookReply(try nextMessage()) else { throw confused }
     }
 
-    /// Has the supervisor keep a device, unused, so that its number stays taken.
+    /// Passes a device to the supervisor, which keeps it open and unused, so that its number stays taken.
     func reserve(_ device: borrowing ProxyDevice) throws(Failure) {
         try channel.send(HookRequest.reserve, descriptors: [device.server.number])
     }
 
-    /// Throws if the supervisor has failed in the meantime.
+    /// Throws if the supervisor has sent an error or has ended; does not block.
     func check() throws(Failure) {
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: 0)) != 0 else { return }
         _ = try receive()
         throw confused
     }
 
-    /// Leaves the vTPM to the supervisor.
+    /// Completes the creation: from here on the supervisor does not undo it if the hook ends.
     func commit() throws(Failure) {
         try channel.send(HookRequest.commit)
         guard case .committed? = HookReply(try nextMessage()) else { throw confused }
         isCommitted = true
     }
 
-    /// Ends the supervisor and waits until it has undone everything.
+    /// Closes the connection, on which the supervisor undoes everything, and waits for it; kills it after 5 s.
     private func abandon() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         do throws(Failure) {

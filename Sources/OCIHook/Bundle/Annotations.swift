@@ -1,25 +1,27 @@
 import Platform
 
-/// A container's annotations, as the runtime's state and `config.json` give them together. runtime-spec, config.md
+/// A container's annotations, on which the runtime's state and `config.json` must agree. runtime-spec, config.md
 public struct Annotations: Sendable {
-    /// The annotations that are meant for this hook.
+    /// The annotations that this hook understands.
     public enum Key: String, CaseIterable, Sendable {
         /// Whether the state outlives the container: `persistent` or `ephemeral`.
         case state = "org.container-vtpm.state"
-        /// The name of the state.
+        /// The name of the state, of which its ID is made.
         case stateID = "org.container-vtpm.state-id"
     }
 
-    /// What the name of an annotation for this hook begins with.
+    /// The prefix of each annotation that is meant for this hook.
     private static let prefix = "org.container-vtpm."
 
     private let values: [String: String]
 
-    /// Takes them from the state and the bundle's configuration, which must have the same ones.
+    /// Takes the annotations of the state and the bundle's configuration.
     ///
-    /// Runtimes hand on what `config.json` has (runtime-spec, runtime.md, "State"). Where the two disagree, or one has more,
-    /// the container was made from another configuration. An annotation that is meant for this hook and unknown to it is an
-    /// error as well: a container must not start with less than it was asked to have.
+    /// Runtimes copy those of `config.json` into the state (runtime-spec, runtime.md, "State"). If the two differ, the
+    /// container was made from another configuration. An unknown annotation with this hook's prefix is an error too: a
+    /// container must not start with less than it asked for.
+    ///
+    /// - Throws: ``Failure`` if the two differ, or if this version does not know an annotation with the prefix.
     public init(state: [String: String]?, bundle: [String: String]?) throws(Failure) {
         let values = bundle ?? [:]
         if let contradiction = Self.contradiction(state ?? [:], values),
@@ -31,7 +33,7 @@ public struct Annotations: Sendable {
                 hint: BundleOrigin.hint
             )
         }
-        // By bytes: for Swift, the dot with a combining character after it is another character.
+        // Compared byte by byte, since Swift takes a dot and a combining character after it for one other character.
         let ours = values.keys.filter { $0.utf8.starts(with: Self.prefix.utf8) }
         let known = Key.allCases.map(\.rawValue)
         if let unknown = ours.filter({ !known.contains($0) }).min() {
@@ -48,7 +50,7 @@ public struct Annotations: Sendable {
 
     subscript(key: String) -> String? { values[key] }
 
-    /// The first annotation that the two do not have in common, byte by byte.
+    /// Returns the first annotation, by name, that the two do not share byte by byte; nil if they are the same.
     private static func contradiction(
         _ state: [String: String],
         _ bundle: [String: String]
@@ -64,8 +66,10 @@ public struct Annotations: Sendable {
         return nil
     }
 
-    /// What runc hands on: it keeps them as `key=value`, beside the bundle's path under the key `bundle`, and takes them
-    /// apart at the first `=` (libcontainer/utils/utils.go, `Annotations`).
+    /// Returns the annotations as runc copies them into the state.
+    ///
+    /// runc keeps them as `key=value`, with the bundle's path under the key `bundle`, and splits each at its first `=`.
+    /// libcontainer/utils/utils.go, `Annotations`
     private static func asByRunc(_ annotations: [String: String]) -> [String: String] {
         var given: [String: String] = [:]
         for (key, value) in annotations {

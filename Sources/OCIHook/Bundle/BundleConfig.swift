@@ -3,17 +3,17 @@ import FoundationEssentials
 import Glibc
 import Platform
 
-/// A bundle's `config.json`, and what tells whether the container was made from it.
+/// A bundle's `config.json`, with the facts that show whether the container was made from it.
 public struct BundleFile: Sendable {
     let path: String
-    /// What it says.
+    /// The parsed content.
     public let config: BundleConfig
     let content: [UInt8]
-    /// When it was changed last, by this host's clock; nil if another clock may have counted.
+    /// The time of the last status change, by this host's clock; nil if another clock may have set it. stat(2)
     let lastChange: timespec?
 }
 
-/// What the hook needs to know of a bundle's `config.json`. runtime-spec, config.md and config-linux.md
+/// The members of a bundle's `config.json` that the hook needs. runtime-spec, config.md and config-linux.md
 public struct BundleConfig: Decodable, Equatable, Sendable {
     struct Root: Decodable, Equatable {
         let path: String
@@ -40,7 +40,9 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         let args: [String]?
         let timeout: Int?
 
-        /// Whether it is a program of this name, or is told that it is, as one that another wraps.
+        /// Returns whether its path, or the first of its arguments, has this file name.
+        ///
+        /// A wrapper has another path, but can pass the program's name as the first argument.
         func isNamed(_ program: String) -> Bool {
             [path, args?.first ?? ""].contains { $0.split(separator: "/").last?.elementsEqual(program) ?? false }
         }
@@ -65,17 +67,18 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     let hooks: Hooks?
     let annotations: [String: String]?
 
-    /// The largest configuration that is read, in bytes.
+    /// The largest `config.json` that is read, in bytes.
     static let sizeLimit = 16 << 20
 
-    /// Reads `config.json` of a bundle.
+    /// Reads and parses the `config.json` of a bundle.
     static func load(bundle: String) throws(Failure) -> BundleFile {
         let path = "\(bundle)/config.json"
         let file: Descriptor
         do {
             file = try .openFile(path, .read)
         } catch let error where error.code == ENOENT && bundle == "/" {
-            // Some crun give their working directory, which they have left for a user namespace: crun, pull request 2263.
+            // Some versions of crun pass their working directory, which they have left for a user namespace. crun, pull
+            // request 2263
             throw error.withHint("the runtime gives / as the bundle: crun does in user namespaces, unless it is new")
         }
         let status = try file.status(path)
@@ -88,7 +91,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         )
     }
 
-    /// Parses a configuration; `path` is for errors.
+    /// Parses a `config.json`; errors call it `path`.
     init(parsing json: [UInt8], path: String) throws(Failure) {
         do {
             self = try JSONDecoder().decode(BundleConfig.self, from: Data(json))
@@ -97,7 +100,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         }
     }
 
-    /// The root filesystem's absolute path.
+    /// Returns the root filesystem's absolute path; a relative `root.path` starts at the bundle.
     func rootPath(bundle: String) throws(Failure) -> String {
         guard let path = root?.path, !path.isEmpty, !path.utf8.contains(0) else {
             throw Failure("cannot find the container's root filesystem", because: "config.json has no root.path")
@@ -105,20 +108,20 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         return path.hasPrefix("/") ? path : "\(bundle)/\(path)"
     }
 
-    /// How many seconds the runtime gives a program that creates something as its hook; nil if it waits without end.
+    /// Returns the shortest timeout of this program's `prestart` and `createRuntime` hooks, in seconds.
     ///
-    /// Of several the shortest counts.
+    /// It is nil if none has a timeout, since the runtime then waits without a limit.
     func timeout(ofHook program: String) -> Int? {
         let all = (hooks?.prestart ?? []) + (hooks?.createRuntime ?? [])
         return all.filter { $0.isNamed(program) }.compactMap(\.timeout).min()
     }
 
-    /// Whether what the runtime mounts last on `/dev` is a tmpfs of the container's own.
+    /// Whether the last mount on `/dev` is a tmpfs of the container's own.
     var mountsOwnDev: Bool {
         let last = mounts?.last { mount in
             mount.destination.split(separator: "/").filter { $0 != "." }.elementsEqual(["dev"])
         }
-        // Runtimes take a mount with one of these options for a bind mount, whatever its type says.
+        // Runtimes make a bind mount if one of these options is set, whatever the type is.
         let isBind = last?.options?.contains { $0 == "bind" || $0 == "rbind" } ?? false
         return last?.type == "tmpfs" && !isBind
     }

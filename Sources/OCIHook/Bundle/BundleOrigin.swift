@@ -2,17 +2,18 @@ import CLinux
 import Glibc
 import Platform
 
-/// Whether the `config.json` that was read is the one that the container was made from.
+/// The check whether the container was made from the `config.json` that was read.
 ///
-/// A hook is told the bundle and not the configuration: `crun --config` names another file, and a bundle can be changed
-/// after the runtime has read it. Then user, owner maps, annotations and labels would be those of another container. What
-/// follows is evidence that a container contradicts its configuration; none is no proof that it does not.
+/// A hook gets the path of the bundle and not the configuration. `crun --config` uses another file, and a bundle can be
+/// changed after the runtime has read it. User, ID maps, annotations and labels would then be those of another
+/// container. The checks find evidence that a container contradicts its configuration. Without such evidence it may
+/// still be another's.
 enum BundleOrigin {
-    /// What helps against each contradiction.
+    /// The hint for every contradiction.
     static let hint =
         "the bundle's config.json must be what the runtime is given: no --config, and no change meanwhile"
 
-    /// Throws where something contradicts the file.
+    /// Throws if the container contradicts the file.
     static func check(
         _ file: borrowing BundleFile,
         of state: ContainerState,
@@ -37,13 +38,13 @@ enum BundleOrigin {
     }
 }
 
-/// The host's two clocks at one moment, to compare a file's time with a process's.
+/// The host's two clocks at one moment, to compare the time of a file with that of a process.
 struct LocalTimes: Equatable, Sendable {
-    /// Nanoseconds since 1970, which is what file systems count in.
+    /// CLOCK_REALTIME in nanoseconds since 1970, the clock of file systems.
     var wall: Int64
-    /// Nanoseconds since boot, which is what processes count in.
+    /// CLOCK_BOOTTIME in nanoseconds since boot, the clock of process start times. proc_pid_stat(5)
     var sinceBoot: Int64
-    /// How many of a process's ticks are a second.
+    /// The ticks of a process start time in one second. sysconf(3), _SC_CLK_TCK
     var ticksPerSecond = Int64(sysconf(CInt(_SC_CLK_TCK)))
 
     static func now() -> LocalTimes {
@@ -55,13 +56,13 @@ struct LocalTimes: Equatable, Sendable {
         return LocalTimes(wall: read(CLOCK_REALTIME), sinceBoot: read(CLOCK_BOOTTIME))
     }
 
-    /// A file's time and a process's are counted in steps of up to 10 ms each.
+    /// The tolerance in nanoseconds: both times have a resolution of up to 10 ms.
     private static let tolerance: Int64 = 20_000_000
 
-    /// Whether a file was certainly changed after a process was started.
+    /// Returns whether a file was certainly changed after a process was started.
     ///
-    /// Ages are compared and not times: where the clock was set since, both may be off, and a file from the future says
-    /// nothing.
+    /// Ages are compared and not times, since both times may be off if the clock was set in between. A file from the
+    /// future shows nothing.
     func shows(_ change: timespec, afterStart ticks: UInt64) -> Bool {
         let (fileAge, overflow) = wall.subtractingReportingOverflow(Self.nanoseconds(change))
         let (whole, rest) = Int64(clamping: ticks).quotientAndRemainder(dividingBy: max(ticksPerSecond, 1))
@@ -76,7 +77,7 @@ struct LocalTimes: Equatable, Sendable {
         return overflow ? .min : seconds + Int64(time.tv_nsec)
     }
 
-    /// Whether a file system keeps times by this host's clock, and not a server's.
+    /// Returns whether a file system takes its times from this host's clock and not from a server's.
     static func areKept(on magic: Int) -> Bool {
         // ext2 to ext4, tmpfs, XFS, btrfs, overlayfs: linux/magic.h
         [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630].contains(magic)

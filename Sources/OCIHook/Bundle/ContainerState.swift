@@ -4,17 +4,17 @@ import Platform
 
 /// The state of a container, as the runtime writes it to a hook's standard input. runtime-spec, runtime.md, "State"
 ///
-/// Members that are not needed are not looked at: runtimes add some of their own.
+/// All other members are ignored, since runtimes add some of their own.
 public struct ContainerState: Decodable, Equatable, Sendable {
     /// The container's ID.
     public let id: String
-    /// The init's process ID in the hook's PID namespace; absent or 0 once it has ended.
+    /// The init's process ID in the hook's PID namespace; nil or 0 once it has ended.
     public let pid: Int32?
     /// The bundle's absolute path.
     public let bundle: String
     /// The container's annotations.
     public let annotations: [String: String]?
-    /// `root.path` of its configuration, where the runtime tells.
+    /// `root.path` of its configuration; nil if the runtime does not pass it.
     ///
     /// crun does. runtime-spec has no such member.
     let root: OptionalText?
@@ -24,17 +24,18 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     /// The longest container ID, in bytes.
     static let identifierLimit = 4096
 
-    /// How long the runtime may take to write a state and to close its end of the pipe, in milliseconds.
+    /// The timeout for the runtime to write a state and close its end of the pipe, in milliseconds.
     public static let timeout = 10_000
 
-    /// Reads and checks a state.
+    /// Reads a state up to the end of the input, and checks it; the timeout is in milliseconds.
     public init(reading input: borrowing Descriptor, timeout: Int = ContainerState.timeout) throws(Failure) {
         try self.init(parsing: Self.read(input, timeout: timeout))
     }
 
-    /// Reads a state's JSON.
+    /// Reads a state's JSON, up to the end of the input.
     ///
-    /// Its end is what tells that it is whole, and a runtime that leaves the pipe open is not waited for without end.
+    /// Only the end of the input shows that the state is complete. The timeout, in milliseconds, is for a runtime that
+    /// leaves the pipe open.
     static func read(
         _ input: borrowing Descriptor,
         timeout: Int = ContainerState.timeout
@@ -51,7 +52,7 @@ public struct ContainerState: Decodable, Equatable, Sendable {
         }
     }
 
-    /// Returns the ID in a state that may be wrong in all else, for the log; nil if there is none.
+    /// Returns the ID for the log, even if all other members are wrong; nil if there is none.
     static func identifier(in json: [UInt8]) -> String? {
         struct Identified: Decodable {
             let id: String
@@ -59,7 +60,10 @@ public struct ContainerState: Decodable, Equatable, Sendable {
         return try? JSONDecoder().decode(Identified.self, from: Data(json)).id
     }
 
-    /// Parses and checks a state.
+    /// Parses a state.
+    ///
+    /// - Throws: ``Failure`` if it is no OCI state, if the ID is empty, too long or holds a zero byte, or if the bundle
+    ///   is not an absolute path.
     public init(parsing json: [UInt8]) throws(Failure) {
         let what = "cannot read the container's state"
         guard !json.isEmpty else { throw Failure(what, because: "standard input is empty or closed") }
@@ -77,7 +81,7 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     }
 }
 
-/// A text; nil if a member of this name is something else, as one that the specification does not know may be.
+/// A member outside of the specification; its value is nil if it is not a string.
 struct OptionalText: Decodable, Equatable, Sendable {
     let value: String?
 
@@ -86,7 +90,7 @@ struct OptionalText: Decodable, Equatable, Sendable {
     }
 }
 
-/// A decoding error in one line, without the contents that it is about.
+/// Returns a decoding error on one line, without the content that caused it.
 func explanation(of error: any Error) -> String {
     switch error {
     case DecodingError.keyNotFound(let key, _): "\"\(key.stringValue)\" is missing"

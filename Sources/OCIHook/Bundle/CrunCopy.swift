@@ -2,14 +2,14 @@ import CLinux
 import Glibc
 import Platform
 
-/// The copy of its configuration that crun keeps beside a container's state, made before its first hook.
+/// The copy of `config.json` that crun keeps beside a container's state, made before its first hook.
 ///
-/// crun's src/libcrun/container.c, `libcrun_copy_config_file`. runc keeps none.
+/// crun, src/libcrun/container.c, `libcrun_copy_config_file`. runc keeps none.
 struct CrunCopy: Equatable, Sendable {
     let path: String
     let content: [UInt8]
 
-    /// Finds it, where the init is crun's and the copy is certainly this container's.
+    /// Finds the copy; returns nil unless the init is crun's and the copy is certainly this container's.
     static func find(
         of containerID: String,
         _ initProcess: borrowing ProcessHandle,
@@ -35,7 +35,7 @@ struct CrunCopy: Equatable, Sendable {
         return nil
     }
 
-    /// `create`: the init holds the FIFO that `start` will open, in the folder of the container's state.
+    /// Returns the state's folder after `crun create`: the init holds the FIFO in it that `crun start` will open.
     private static func folderOfFIFO(
         _ initProcess: borrowing ProcessHandle,
         _ procfs: borrowing Procfs,
@@ -46,7 +46,7 @@ struct CrunCopy: Equatable, Sendable {
         for name in try entries(of: descriptors, "/proc/\(path)") {
             guard let target = try? procfs.link("\(path)/\(name)"), let folder = folder(ofFIFO: target, of: containerID)
             else { continue }
-            // The path is one of the container's mount namespace: it has to be the same FIFO here.
+            // The path belongs to the container's mount namespace, so it must lead to the same FIFO in the hook's.
             guard let held = try? Descriptor.open(name, OpenOptions(openPathOnly), at: descriptors.number),
                 let here = try? Descriptor.open(target, OpenOptions(openPathOnly | O_NOFOLLOW)),
                 let one = try? held.status(target), let other = try? here.status(target)
@@ -56,7 +56,7 @@ struct CrunCopy: Equatable, Sendable {
         return nil
     }
 
-    /// The folder of a container's state, where this is the path of its FIFO.
+    /// Returns the folder of a container's state from the path of its FIFO; nil if it is another path.
     static func folder(ofFIFO path: String, of containerID: String) -> String? {
         let suffix = "/\(containerID)/exec.fifo"
         guard path.utf8.first == UInt8(ascii: "/"), path.utf8.count > suffix.utf8.count,
@@ -65,14 +65,18 @@ struct CrunCopy: Equatable, Sendable {
         return String(path.dropLast("/exec.fifo".count))
     }
 
-    /// `run`: there is no FIFO, but the init has crun's command line still, and crun refuses a folder that is there.
+    /// Returns the possible folders of the state during `crun run`.
     ///
-    /// One with the file `status` is another container's, whose creation has ended: that is written after the hooks.
+    /// There is no FIFO then, but the init still has crun's command line, and crun refuses a folder that already
+    /// exists. A folder with the file `status` belongs to another container whose creation has ended: crun writes that
+    /// file after the hooks.
     private static func foldersOfRun(_ commandLine: [UInt8], _ containerID: String) -> [String] {
         roots(inCommandLine: commandLine).map { "\($0)/\(containerID)" }.filter { access("\($0)/status", F_OK) != 0 }
     }
 
-    /// Where a `crun run` keeps its containers' states; none where it is no such command or its root is in doubt.
+    /// Returns the directories where a `crun run` may keep its states.
+    ///
+    /// The result is empty if this is no such command, or if its `--root` is in doubt.
     static func roots(inCommandLine bytes: [UInt8]) -> [String] {
         let arguments = bytes.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
         guard arguments.first?.split(separator: "/").last?.hasPrefix("crun") ?? false, arguments.contains("run") else {
