@@ -6,8 +6,8 @@ import Platform
 ///
 /// A hook gets the path of the bundle and not the configuration. `crun --config` uses another file, and a bundle can be
 /// changed after the runtime has read it. User, ID maps, annotations and labels would then be those of another
-/// container. The checks find evidence that a container contradicts its configuration. Without such evidence it may
-/// still be another's.
+/// container. The check finds evidence that a container contradicts its configuration. If it finds none, that is no
+/// proof.
 enum BundleOrigin {
     /// The hint for every contradiction.
     static let hint =

@@ -2,31 +2,31 @@ import CLinux
 import Glibc
 import Platform
 
-/// The device programs that are attached to one cgroup itself.
+/// The device programs that are attached to one cgroup, without those of the cgroups above it.
 struct AttachedPrograms: Equatable, Sendable {
-    /// Their IDs, as `bpftool prog` shows them.
+    /// The programs' IDs, as `bpftool prog` shows them.
     var programs: [UInt32]
-    /// How they were attached: `BPF_F_ALLOW_MULTI`, `BPF_F_ALLOW_OVERRIDE` or neither.
+    /// The attach flags: `BPF_F_ALLOW_MULTI`, `BPF_F_ALLOW_OVERRIDE` or 0.
     var flags: UInt32
 }
 
-/// The calls of bpf(2) for device programs; tests have a few lines in memory in its place.
+/// The commands of bpf(2) for device programs, which tests replace by an implementation in memory.
 protocol BPF {
-    /// Returns the programs that are attached to a cgroup.
+    /// Returns the programs that are attached to a cgroup, by its open directory.
     func query(_ cgroup: CInt) throws(Failure) -> AttachedPrograms
     /// Opens the program with this ID.
     func open(_ program: UInt32) throws(Failure) -> Descriptor
-    /// Returns the instructions of a program; none if the kernel hides them.
+    /// Returns the instructions of a program; the array is empty if the kernel hides them.
     func dump(_ program: borrowing Descriptor) throws(Failure) -> [BPFInstruction]
-    /// Has the verifier check a program, and returns it loaded.
+    /// Loads a program, which the kernel's verifier checks.
     func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor
-    /// Attaches a program, in place of another if one is given.
+    /// Attaches a program to a cgroup; replaces another program if one is given.
     func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) throws(Failure)
 }
 
 /// The running kernel's bpf(2).
 struct KernelBPF: BPF {
-    /// BPF_PROG_QUERY, without the programs of the cgroups above.
+    /// BPF_PROG_QUERY without `BPF_F_QUERY_EFFECTIVE`, so without the programs of the cgroups above.
     func query(_ cgroup: CInt) throws(Failure) -> AttachedPrograms {
         // The kernel attaches at most 64 programs of a type to a cgroup (BPF_CGROUP_MAX_PROGS, kernel/bpf/cgroup.c).
         let programs = UnsafeMutableBufferPointer<UInt32>.allocate(capacity: 64)
@@ -52,7 +52,7 @@ struct KernelBPF: BPF {
         )
     }
 
-    /// BPF_OBJ_GET_INFO_BY_FD, once for the length and once for the instructions.
+    /// BPF_OBJ_GET_INFO_BY_FD, called once for the length and once for the instructions.
     func dump(_ program: borrowing Descriptor) throws(Failure) -> [BPFInstruction] {
         let size = MemoryLayout<bpf_insn>.size
         let length = Int(try information(program, into: nil).xlated_prog_len)
@@ -61,7 +61,7 @@ struct KernelBPF: BPF {
         defer { raw.deallocate() }
         raw.initialize(repeating: bpf_insn())
         let information = try information(program, into: UnsafeMutableRawBufferPointer(raw))
-        // If the kernel shows nothing it clears the address, and leaves the buffer as it was.
+        // If the kernel hides the instructions, it clears the address and does not write to the buffer.
         guard information.xlated_prog_insns != 0, Int(information.xlated_prog_len) == length else { return [] }
         return raw.map(BPFInstruction.init)
     }
@@ -90,12 +90,12 @@ struct KernelBPF: BPF {
         return information.pointee
     }
 
-    /// BPF_PROG_LOAD; the verifier writes a log only when it has refused the program once.
+    /// BPF_PROG_LOAD; if the verifier refuses the program, a second call asks for its log.
     func load(_ instructions: [BPFInstruction]) throws(Failure) -> Descriptor {
         do {
             return try load(instructions, log: nil)
         } catch {
-            // Before Linux 5.11 programs count as locked memory, and the limit shows as EPERM.
+            // Before Linux 5.11, BPF programs count as locked memory, and exceeding RLIMIT_MEMLOCK gives EPERM.
             if error.code == EPERM, Self.raiseLockedMemory(), let program = try? load(instructions, log: nil) {
                 return program
             }
@@ -136,7 +136,7 @@ struct KernelBPF: BPF {
         )
     }
 
-    /// BPF_PROG_ATTACH, with BPF_F_REPLACE if another program gives way.
+    /// BPF_PROG_ATTACH, with BPF_F_REPLACE if a program is to be replaced.
     func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) throws(Failure) {
         var attributes = bpf_attr()
         attributes.target_fd = UInt32(bitPattern: cgroup)
@@ -152,7 +152,7 @@ struct KernelBPF: BPF {
 }
 
 extension KernelBPF {
-    /// Returns the last line of a verifier's log before the statistics, shortened to 200 characters.
+    /// Returns the last line of a verifier's log before the statistics, cut to 200 characters; nil if there is none.
     static func reason(inLog log: String) -> String? {
         let statistics = ["processed ", "verification time"]
         let lines = log.split(separator: "\n")
@@ -170,7 +170,7 @@ extension KernelBPF {
         _ what: String,
         _ attributes: inout bpf_attr
     ) throws(Failure) -> CInt {
-        // EAGAIN: a signal ended the verifier's work (bpf(2)).
+        // EAGAIN: a signal interrupted the verifier (bpf(2)).
         var tries = 0
         while true {
             do {
@@ -183,7 +183,7 @@ extension KernelBPF {
         }
     }
 
-    /// Raises the limit of locked memory; returns false if it cannot.
+    /// Removes the limit of locked memory; returns false if setrlimit(2) fails.
     private static func raiseLockedMemory() -> Bool {
         var limit = rlimit(rlim_cur: rlim_t.max, rlim_max: rlim_t.max)
         return setrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0

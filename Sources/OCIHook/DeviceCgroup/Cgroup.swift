@@ -4,10 +4,10 @@ import Platform
 
 /// The path of a cgroup below the root of its hierarchy, or below a mount of it.
 ///
-/// Paths are compared byte by byte. A Swift string would take texts that look the same for equal, and a combining mark
-/// after a slash hides the slash from it.
+/// Paths are compared byte by byte. Swift takes canonically equivalent strings for equal, and a combining mark after a
+/// slash hides the slash from it.
 struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
-    /// The names on the way; none is empty, `.` or `..`.
+    /// The path's components; none is empty, `.` or `..`.
     private(set) var names: [[UInt8]]
 
     static let root = CgroupPath(names: [])
@@ -16,7 +16,7 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
         self.names = Array(names)
     }
 
-    /// Splits a path at its slashes; nil if a name leads elsewhere, or holds a zero byte.
+    /// Splits a path at its slashes; returns nil if a component is `.` or `..`, or holds a zero byte.
     init?(_ text: some Sequence<UInt8>) {
         let names = Array(text).split(separator: UInt8(ascii: "/")).map(Array.init)
         guard !names.contains(where: { $0 == Array(".".utf8) || $0 == Array("..".utf8) || $0.contains(0) }) else {
@@ -25,33 +25,33 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
         self.init(names: names)
     }
 
-    /// The path with a slash in front.
+    /// The path with a leading slash.
     var description: String {
         "/" + String(decoding: Array(names.joined(separator: [UInt8(ascii: "/")])), as: UTF8.self)
     }
 
-    /// The path for openat2(2), from the directory of the root.
+    /// The path for openat2(2), relative to the root's directory.
     var relativeText: String {
         names.isEmpty ? "." : String(description.dropFirst())
     }
 
-    /// Returns the rest of the path below another; nil if it does not lie there.
+    /// Returns the path relative to another; nil if it is not below that one.
     func relative(to other: CgroupPath) -> CgroupPath? {
         guard names.starts(with: other.names) else { return nil }
         return CgroupPath(names: names.dropFirst(other.names.count))
     }
 
-    /// Whether the last names of the path are these.
+    /// Returns whether the path's last components are those of another.
     func ends(with other: CgroupPath) -> Bool {
         names.reversed().starts(with: other.names.reversed())
     }
 
-    /// Whether another path is the same or lies below.
+    /// Returns whether another path is equal to this one or below it.
     func contains(_ other: CgroupPath) -> Bool {
         other.relative(to: self) != nil
     }
 
-    /// The path and its parents, lowest first, without the root.
+    /// The path and its parents from the bottom up, without the root.
     var upwards: [CgroupPath] {
         stride(from: names.count, to: 0, by: -1).map { CgroupPath(names: names.prefix($0)) }
     }
@@ -61,14 +61,14 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
 struct CgroupMount: Equatable, Sendable {
     /// `cgroup` or `cgroup2`.
     var type: String
-    /// The part of the hierarchy that is mounted; nil if it lies outside of the reader's cgroup namespace.
+    /// The mounted part of the hierarchy; nil if it is outside of the reader's cgroup namespace.
     var root: CgroupPath?
-    /// The path that it is mounted on.
+    /// The absolute path of the mount point.
     var mountPoint: String
-    /// The options of the file system, among which version 1 names its controllers.
+    /// The options of the file system, which include the names of the controllers in version 1.
     var options: [String]
 
-    /// Returns the mounts of cgroup file systems among others.
+    /// Returns the cgroup mounts among all; those without an absolute mount point are skipped.
     static func among(_ mounts: [MountInfo]) -> [CgroupMount] {
         mounts.compactMap { mount in
             guard mount.type == "cgroup" || mount.type == "cgroup2", let root = mount.root,
@@ -84,26 +84,26 @@ struct CgroupMount: Equatable, Sendable {
     }
 }
 
-/// A hierarchy of cgroups that has a say about devices, and the place of a process in it.
+/// A cgroup hierarchy that controls access to devices, and a process's place in it.
 final class CgroupHierarchy: Sendable {
     /// The kernel's two interfaces.
     enum Version: Sendable {
         /// The `devices` controller of version 1.
         case legacyDevices
-        /// Version 2, where BPF programs decide.
+        /// Version 2, in which BPF programs decide.
         case unified
     }
 
     let version: Version
-    /// The directory that the hierarchy is mounted on.
+    /// The directory of the mount point.
     private let directory: Descriptor
     private let mountPoint: String
     /// The cgroup of the process, below the mount.
     let leaf: CgroupPath
-    /// The hook's own cgroup, below the mount; nil if it is not there.
+    /// The hook's own cgroup, below the mount; nil if the mount does not show it.
     let hook: CgroupPath?
 
-    /// Opens a mount of the hierarchy; the paths are those below it.
+    /// Opens a mount of the hierarchy; both paths are relative to it.
     init(_ version: Version, _ mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?) throws(Failure) {
         directory = try Descriptor.open(mount.mountPoint, .directory)
         mountPoint = mount.mountPoint
@@ -112,7 +112,7 @@ final class CgroupHierarchy: Sendable {
         self.hook = hook
     }
 
-    /// Throws unless all of these processes are in the cgroup.
+    /// Throws unless ``leaf`` has all of these processes.
     func check(processes: [pid_t]) throws(Failure) {
         let members = try members()
         for process in processes where !members.contains(where: { $0.elementsEqual("\(process)".utf8) }) {
@@ -120,9 +120,9 @@ final class CgroupHierarchy: Sendable {
         }
     }
 
-    /// Throws if a permission would let in others than the process; the probe may be in the cgroup.
+    /// Throws if ``leaf`` has any process but this one and the probe, since a permission would hold for it too.
     ///
-    /// While a container is created its cgroup has one member. Any other belongs to a second container whose
+    /// While a container is created, its cgroup has one member. Any other belongs to a second container whose
     /// configuration names the same cgroup, which runtimes permit.
     func check(process: pid_t, isAloneBut probe: pid_t) throws(Failure) {
         let members = try members().filter { !$0.elementsEqual("\(probe)".utf8) }
@@ -136,14 +136,14 @@ final class CgroupHierarchy: Sendable {
         return try file.readAll(limit: 1 << 22, "\(name(of: leaf))/cgroup.procs").split(separator: UInt8(ascii: "\n"))
     }
 
-    /// The name of a cgroup in errors.
+    /// Returns the absolute path of a cgroup, for errors.
     func name(of cgroup: CgroupPath) -> String {
         cgroup == .root ? mountPoint : "\(mountPoint)\(cgroup)"
     }
 
-    /// Opens the directory of a cgroup.
+    /// Opens the directory of a cgroup, and checks the file system's type.
     ///
-    /// A file system that only looks like one of cgroups would take any write. CVE-2025-52881
+    /// Another file system in place of the cgroup one would accept any write. CVE-2025-52881
     func open(_ cgroup: CgroupPath) throws(Failure) -> Descriptor {
         let name = name(of: cgroup)
         let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
@@ -155,7 +155,7 @@ final class CgroupHierarchy: Sendable {
         return opened
     }
 
-    /// Opens one file of a cgroup.
+    /// Opens one of a cgroup's interface files.
     func open(_ file: String, of cgroup: CgroupPath, _ options: OpenOptions) throws(Failure) -> Descriptor {
         let directory = try open(cgroup)
         return try Descriptor.open(file, options, at: directory.number, as: "\(name(of: cgroup))/\(file)")
@@ -164,15 +164,15 @@ final class CgroupHierarchy: Sendable {
 
 /// The cgroups that decide which devices a process may use.
 ///
-/// There may be both at once: a request has to pass the `devices` controller of version 1 as well as the programs of
-/// version 2 (security/device_cgroup.c, `devcgroup_check_permission`).
+/// Both versions may apply at once. An access then has to pass the `devices` controller of version 1 and the programs
+/// of version 2. security/device_cgroup.c, `devcgroup_check_permission`
 struct Cgroups: Sendable {
-    /// Nil if there is no `devices` controller of version 1.
+    /// The hierarchy of version 1; nil if it has no `devices` controller.
     let legacyDevices: CgroupHierarchy?
-    /// Nil if version 2 is not mounted.
+    /// The hierarchy of version 2; nil if it is not mounted.
     let unified: CgroupHierarchy?
 
-    /// Finds the cgroups of a process.
+    /// Finds the cgroups of a process, from procfs.
     init(of process: pid_t) throws(Failure) {
         let procfs = try Procfs()
         let memberships = try procfs.cgroups(of: process)
@@ -182,7 +182,7 @@ struct Cgroups: Sendable {
         legacyDevices = try Self.hierarchy(.legacyDevices, memberships, own, mounts, process)
     }
 
-    /// Throws unless all of these processes are in both.
+    /// Throws unless all of these processes are in the cgroups of both hierarchies.
     func check(processes: [pid_t]) throws(Failure) {
         try legacyDevices?.check(processes: processes)
         try unified?.check(processes: processes)
@@ -203,17 +203,19 @@ struct Cgroups: Sendable {
                 try hierarchy.check(processes: [process])
                 return hierarchy
             } catch {
-                // Another mount may lie on top of this one; the next may show the same hierarchy.
+                // Another mount may hide this one; the next may show the same hierarchy.
                 failure = failure ?? error
             }
         }
         throw failure ?? Failure("cannot find the control group of the container", because: "no mount shows it")
     }
 
-    /// A mount, and the cgroups of the process and the hook below it.
+    /// A mount, with the cgroups of the process and of the hook relative to it.
     typealias Location = (mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?)
 
-    /// Returns each mount that shows the cgroup of a process; nil if there is no such hierarchy.
+    /// Returns each mount that shows the cgroup of a process; nil if the hierarchy does not exist or is not mounted.
+    ///
+    /// - Throws: ``Failure`` if the cgroup is outside of the hook's cgroup namespace, or if no mount shows it.
     static func location(
         of version: CgroupHierarchy.Version,
         _ memberships: [CgroupMembership],
@@ -237,7 +239,7 @@ struct Cgroups: Sendable {
             guard isRight, let root = mount.root, let leaf = path.relative(to: root) else { return nil }
             return (mount, leaf, hook?.relative(to: root))
         }
-        // In version 2 every process is in a cgroup, also if nobody ever mounted it: then that is the root.
+        // In version 2 every process is in a cgroup, even if the hierarchy was never mounted; it is the root then.
         if found.isEmpty, version == .unified, path == .root { return nil }
         guard !found.isEmpty else {
             throw Failure("cannot find the control group \(path)", because: "no mount shows it")

@@ -3,22 +3,22 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// The access of a container to devices, which its cgroups have to grant beside the nodes.
+/// A container's access to devices, which its cgroups have to permit in addition to the nodes' owner and mode.
 ///
-/// ``end()`` has to be called when it is no longer needed.
+/// ``end()`` must be called when it is no longer needed.
 struct DeviceAccess {
     private let process: pid_t
     private let cgroups: Cgroups
     private let subtree: ContainerSubtree
     private let probe: DeviceAccessProbe
 
-    /// Finds a container's cgroups, and starts the process that will try the devices out in them.
+    /// Finds a container's cgroups, and starts the probe that enters them.
     ///
-    /// The process enters them while the caller goes on, which takes as long as a TPM's start.
+    /// The probe enters them in the background, while the TPM starts.
     ///
     /// - Parameters:
-    ///   - initProcess: The container's first process. A pidfd does not keep its ID from being reused: so it is checked
-    ///     again once its cgroups have been read.
+    ///   - initProcess: The container's first process. A pidfd does not keep the process ID from being reused, so it is
+    ///     checked again once its cgroups have been read.
     ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
     ///   - program: The path of the hook's program.
     /// - Throws: ``Failure`` if the cgroups cannot be found.
@@ -36,16 +36,15 @@ struct DeviceAccess {
         probe = try DeviceAccessProbe(program: program, in: cgroups)
     }
 
-    /// Ends the process that tries the devices out, and waits until it has left the cgroups.
+    /// Ends the probe, and waits until it has left the cgroups.
     func end() { probe.end() }
 
-    /// Refuses a container whose device cgroup cannot be changed, before anything is made for it.
+    /// Refuses a container whose device cgroup denies a TPM and belongs to systemd, before anything is made for it.
     ///
-    /// Whether it has to be changed is asked with nodes of the numbers that the kernel would give next, on a tmpfs that is
-    /// mounted on a directory in a mount namespace of the hook's own. If the kernel gives others, ``allow(_:nodes:)``
-    /// finds that out.
+    /// The probe checks nodes with the numbers that the kernel would hand out next. They are on a tmpfs in a mount
+    /// namespace of the hook's own. If the kernel hands out other numbers, ``allow(_:nodes:)`` finds that out.
     ///
-    /// - Parameter directory: The path of the directory.
+    /// - Parameter directory: The path of the directory to mount the tmpfs on.
     /// - Throws: ``Failure`` if the container could not use its TPM.
     func examine(mountingOn directory: String) throws(Failure) {
         guard case .systemd(let unit) = subtree, let next = try Registration.next() else { return }
@@ -56,17 +55,17 @@ struct DeviceAccess {
         }
     }
 
-    /// Lets the container read and write character devices, and makes sure that it can.
+    /// Lets the container read and write character devices, and checks that it can.
     ///
-    /// Nothing is changed if it can already: a privileged container, or one whose configuration has the rule.
-    /// A change ends with the container's cgroups; there is nothing to undo.
+    /// A program of version 2 that already allows them stays as it is, as in a privileged container. A change ends with
+    /// the container's cgroups, so it needs no undo.
     ///
     /// - Parameters:
     ///   - devices: The numbers of the devices.
     ///   - nodes: Their nodes, opened with O_PATH.
     /// - Throws: ``Failure`` if the container cannot use all of them.
     func allow(_ devices: [DeviceNumber], nodes: [CInt]) throws(Failure) {
-        // It leaves while the caller goes on.
+        // The probe leaves the cgroups in the background.
         defer { probe.leave() }
         let what = Self.what(devices)
         guard try Set(DeviceAccessProbe.devices(of: nodes)) == Set(devices) else {
@@ -76,7 +75,7 @@ struct DeviceAccess {
             if try isAllowed(nodes, what) { return }
             throw Self.refusal(devices, unit: unit)
         }
-        // A program that allows the devices is left as it is, so there is no need to ask first.
+        // A program that already allows the devices stays as it is, so nothing has to be asked first.
         let unpatchable: Failure?
         do {
             try allowInLegacyHierarchy(devices)
@@ -90,7 +89,9 @@ struct DeviceAccess {
         throw try denial(of: devices, what)
     }
 
-    /// A rule in the container's configuration would do as well, but its author cannot know the numbers: the kernel hands
+    /// The hint for a cgroup of systemd's.
+    ///
+    /// A rule in the container's configuration would do too, but its author cannot know the numbers: the kernel hands
     /// them out while the hook runs.
     static let systemdHint = """
         use the cgroupfs driver: podman --cgroup-manager=cgroupfs, dockerd --exec-opt native.cgroupdriver=cgroupfs, \
@@ -101,7 +102,10 @@ struct DeviceAccess {
         "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
     }
 
-    /// Its DeviceAllow would have to be set first: systemd builds its program from that at each daemon-reload.
+    /// Returns the error for a cgroup of systemd's.
+    ///
+    /// systemd builds its device program from DeviceAllow again at each daemon-reload, so a changed program would not
+    /// last. systemd.resource-control(5)
     private static func refusal(_ devices: [DeviceNumber], unit: String) -> Failure {
         Failure(
             what(devices),
@@ -112,20 +116,20 @@ struct DeviceAccess {
 
     private func isAllowed(_ nodes: [CInt], _ what: String) throws(Failure) -> Bool {
         let verdicts = try probe.ask(nodes)
-        // Others can move processes: an answer counts only if the probe is still in the container's cgroups.
+        // Other programs can move processes: a verdict counts only if the probe is still in the container's cgroups.
         try cgroups.check(processes: [process, probe.process])
         for case .failed(let code) in verdicts { throw Failure(what, call: "faccessat2", code: code) }
         return verdicts.allSatisfy { $0 == .allowed }
     }
 
-    /// Returns the container's own cgroups in a hierarchy, lowest first; throws if others are in them as well.
+    /// Returns the container's own cgroups in a hierarchy from the bottom up; throws if they have other processes.
     private func ownCgroups(in hierarchy: CgroupHierarchy) throws(Failure) -> [CgroupPath] {
         let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
         if !levels.isEmpty { try hierarchy.check(process: process, isAloneBut: probe.process) }
         return levels
     }
 
-    /// Version 1: a cgroup can allow only what the one above it allows, so the way is down.
+    /// Adds the rule in version 1, from the top down: a cgroup can allow only what its parent allows.
     ///
     /// Documentation/admin-guide/cgroup-v1/devices.rst
     private func allowInLegacyHierarchy(_ devices: [DeviceNumber]) throws(Failure) {
@@ -134,7 +138,7 @@ struct DeviceAccess {
             let name = "\(hierarchy.name(of: cgroup))/devices.allow"
             let file = try hierarchy.open("devices.allow", of: cgroup, .beneath(O_WRONLY))
             for device in devices {
-                // One rule for one write.
+                // The kernel takes one rule with each write.
                 do {
                     try file.writeAll(Array("c \(device) rw".utf8), name)
                 } catch let error where error.code == EPERM {
@@ -144,9 +148,11 @@ struct DeviceAccess {
         }
     }
 
-    /// Version 2: every program on the way up has to allow it; those above the container's own are left alone.
+    /// Adds the rule in version 2, where every program up to the root has to allow the access.
     ///
-    /// Returns the error for the first program that could not be replaced; nil if there is none.
+    /// The programs above the container's own cgroups stay as they are.
+    ///
+    /// - Returns: The error for the first program that could not be replaced; nil if there is none.
     private func allowInUnifiedHierarchy(_ devices: [DeviceNumber], _ what: String) throws(Failure) -> Failure? {
         guard let hierarchy = cgroups.unified else { return nil }
         let patcher = DeviceProgramPatcher(kernel: KernelBPF(), devices: devices)
@@ -164,7 +170,7 @@ struct DeviceAccess {
         return failure
     }
 
-    /// The error that names the programs which deny the devices, in the container's own cgroups and those above.
+    /// Returns the error that names the denying programs, in the container's own cgroups and in those above.
     private func denial(of devices: [DeviceNumber], _ what: String) throws(Failure) -> Failure {
         let denying = try denyingPrograms(devices)
         guard !denying.isEmpty else {
@@ -190,7 +196,7 @@ struct DeviceAccess {
         for cgroup in hierarchy.leaf.upwards + [.root] {
             let directory = try hierarchy.open(cgroup)
             for program in try kernel.query(directory.number).programs {
-                // A program that went away in the meantime denies nothing.
+                // A program that was detached meanwhile denies nothing.
                 guard let opened = try? kernel.open(program), try !patcher.allowsAll(kernel.dump(opened)) else {
                     continue
                 }
@@ -203,19 +209,21 @@ struct DeviceAccess {
 
 /// The cgroups that belong to a container, as `linux.cgroupsPath` of its configuration says.
 ///
-/// Those above belong to somebody else and are not touched: a rule there would reach other containers.
+/// Those above belong to others and stay as they are, since a rule there would also hold for other containers.
 enum ContainerSubtree: Equatable, Sendable {
-    /// The configuration names none: only the cgroup of the container's process is its own.
+    /// The configuration names none; only the cgroup of the container's process is its own.
     case leaf
-    /// The configuration names a cgroup by its path; the runtime chooses what a relative one starts from.
+    /// The configuration names a cgroup by its path; the runtime chooses the base of a relative one.
     case path(CgroupPath, isAbsolute: Bool)
-    /// systemd owns the cgroup, and builds its device program again at will.
+    /// systemd owns the cgroup, and can build its device program again at any time.
     case systemd(unit: String)
 
     /// Parses `linux.cgroupsPath`.
     ///
-    /// `slice:prefix:name` is the form for the systemd driver: a scope `prefix-name.scope`, or a slice if the name is
-    /// that of one.
+    /// `slice:prefix:name` is the form for the systemd driver. It means the scope `prefix-name.scope`, or the slice
+    /// `name` if that ends in `.slice`.
+    ///
+    /// - Throws: ``Failure`` if the path names no cgroup of the container's own.
     init(cgroupsPath: String?) throws(Failure) {
         guard let cgroupsPath, !cgroupsPath.isEmpty else {
             self = .leaf
@@ -243,13 +251,13 @@ enum ContainerSubtree: Equatable, Sendable {
 
     /// Returns the container's cgroups, from that of its process up to the one that the configuration names.
     ///
-    /// There are none if that one is not on the way up, or if the hook itself is in one of them. The root is never the
-    /// container's.
+    /// The result is empty if that one is not on the way up, or if the hook itself is in one of them. The root is never
+    /// the container's.
     ///
     /// - Parameters:
     ///   - leaf: The cgroup of the container's process, below the mount.
-    ///   - own: The cgroup of the hook, below the same mount; nil if it is not there.
-    /// - Returns: The cgroups, lowest first.
+    ///   - own: The cgroup of the hook, below the same mount; nil if the mount does not show it.
+    /// - Returns: The cgroups from the bottom up.
     func levels(from leaf: CgroupPath, hook own: CgroupPath?) -> [CgroupPath] {
         let upwards = leaf.upwards
         let top: Int?

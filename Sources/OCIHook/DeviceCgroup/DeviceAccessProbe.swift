@@ -4,45 +4,47 @@ import Platform
 import RuntimeControl
 import VTPMProxy
 
-/// A process in a container's cgroups, which finds out whether they let it use devices, without opening them.
+/// A process in a container's cgroups that finds out whether they permit access to devices, without opening them.
 ///
-/// A TPM can be open once only, so the container's first open must not be ours. access(2) asks the device cgroup as
-/// open(2) does (fs/namei.c, `inode_permission`), but for the cgroup that the caller is in: the question has to come
-/// from a process in the container's cgroups. That one is the hook's program, started again with ``argument``.
+/// A TPM can be open only once, so the container's first open must not collide with one of ours. access(2) checks the
+/// device cgroup as open(2) does (fs/namei.c, `inode_permission`), but it checks the caller's. So the caller has to be
+/// in the container's cgroups. It is the hook's program, started again with ``argument``.
 ///
-/// To move a process takes the kernel a grace period of RCU, ten milliseconds or so (kernel/cgroup/cgroup.c,
-/// `cgroup_attach_lock`). So it is moved long before it is asked.
+/// Moving a process takes the kernel an RCU grace period of about 10 ms (kernel/cgroup/cgroup.c, `cgroup_attach_lock`).
+/// So the process is moved long before it is asked.
 ///
-/// access(2) ignores the mount option `nodev`, so the nodes' mount is examined here.
+/// access(2) ignores the mount option `nodev`, so ``devices(of:)`` checks the mount of the nodes.
 ///
-/// ``end()`` has to be called when it is no longer needed.
+/// ``end()`` must be called when the probe is no longer needed.
 public final class DeviceAccessProbe {
-    /// The one argument that makes the hook's program call ``runChild()``.
+    /// The only argument with which the hook's program calls ``runChild()``.
     public static let argument = "probe"
 
     /// The child's process ID.
     let process: pid_t
-    /// The child, until it is waited for.
+    /// The child; nil once it has been reaped.
     private var child: ChildProcess?
     private let buffer = Channel.makeBuffer()
     private var channel: Channel?
-    /// How many cgroups it has to enter before it is asked; 0 once it has.
+    /// The number of cgroups that the child has not yet reported to have entered.
     private var entrances: Int
 
-    /// How long the child may take, in milliseconds: it needs a few, and in a frozen cgroup all there are.
+    /// The child's timeout in milliseconds. It needs a few, but in a frozen cgroup it never answers.
     private static let timeout = 5000
     private static let what = "cannot ask the device cgroup as the container would"
 
-    /// The child's answer about one node.
+    /// The child's result for one node.
     enum Verdict: Equatable, Sendable {
         /// The container can read and write it.
         case allowed
         /// The device cgroup forbids it.
         case denied
-        /// Something else forbids it, or the question failed.
+        /// Something else forbids it, or the check failed; this is the `errno`.
         case failed(CInt)
 
-        /// Takes EPERM for the device cgroup's answer: if it comes from elsewhere, no grant helps either.
+        /// Makes a verdict of 0 or an `errno`.
+        ///
+        /// EPERM counts as the device cgroup's. If it has another source, no permission helps either.
         init(code: CInt) {
             switch code {
             case 0: self = .allowed
@@ -52,9 +54,11 @@ public final class DeviceAccessProbe {
         }
     }
 
-    /// Starts the child, which enters the container's cgroups while the caller goes on.
+    /// Starts the child, which enters the container's cgroups in the background.
     ///
-    /// The program is the hook's.
+    /// - Parameters:
+    ///   - program: The path of the hook's program.
+    ///   - cgroups: The container's cgroups.
     init(program: String, in cgroups: Cgroups) throws(Failure) {
         let legacy = try cgroups.legacyDevices.map(Self.entrance)
         let unified = try cgroups.unified.map(Self.entrance)
@@ -69,12 +73,12 @@ public final class DeviceAccessProbe {
         self.entrances = entrances.count
     }
 
-    /// Lets the child end, so that it leaves the cgroups.
+    /// Closes the channel, on which the child ends and so leaves the cgroups.
     func leave() {
         channel = nil
     }
 
-    /// Ends the child and waits until it has; one that does not end in time is left.
+    /// Closes the channel and waits for the child; kills it at the timeout.
     func end() {
         leave()
         switch child.take() {
@@ -83,9 +87,11 @@ public final class DeviceAccessProbe {
         }
     }
 
-    /// Asks from within the container's cgroups, and returns one verdict for each node.
+    /// Has the child check nodes from within the container's cgroups, and returns one verdict for each.
     ///
-    /// The nodes are descriptors that were opened with O_PATH, on a mount without `nodev`.
+    /// - Parameter nodes: Descriptors that were opened with O_PATH, on a mount without `nodev`.
+    /// - Throws: ``Failure`` if the child could not enter the cgroups, or does not answer in time. The child has been
+    ///   killed then.
     func ask(_ nodes: [CInt]) throws(Failure) -> [Verdict] {
         do throws(Failure) {
             guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }
@@ -96,7 +102,7 @@ public final class DeviceAccessProbe {
             else { throw Failure(Self.what, because: "the probe did not answer each question") }
             return codes.map(Verdict.init(code:))
         } catch {
-            // So that ``end()`` does not wait for an answer once more.
+            // Otherwise ``end()`` would wait for the timeout a second time.
             switch child {
             case .none: break
             case .some(let child): child.kill()
@@ -116,7 +122,7 @@ public final class DeviceAccessProbe {
         entrances = 0
     }
 
-    /// Returns the device numbers of nodes; throws if one is no character device, or is on a mount with `nodev`.
+    /// Returns the device numbers of nodes; throws if one is no character device or is on a mount with `nodev`.
     static func devices(of nodes: [CInt]) throws(Failure) -> [DeviceNumber] {
         var devices: [DeviceNumber] = []
         for node in nodes {
@@ -135,7 +141,7 @@ public final class DeviceAccessProbe {
         return devices
     }
 
-    /// Opens the file that takes processes into the cgroup of the container.
+    /// Opens `cgroup.procs` of the container's cgroup, which moves the processes that are written to it.
     private static func entrance(of hierarchy: CgroupHierarchy) throws(Failure) -> Descriptor {
         try hierarchy.open("cgroup.procs", of: hierarchy.leaf, .beneath(O_WRONLY))
     }
@@ -159,23 +165,23 @@ public final class DeviceAccessProbe {
     }
 }
 
-/// What hook and probe say to each other; results are 0 or an `errno`, in the order of the descriptors.
+/// The messages between hook and probe; each result is 0 or an `errno`, in the order of the descriptors.
 enum ProbeMessage: ChannelMessage {
-    /// The probe has tried to enter the cgroups.
+    /// The probe's results of entering the cgroups.
     case entered([CInt])
-    /// Whether it may use nodes, which are the descriptors.
+    /// The hook's request to check nodes, which are the message's descriptors.
     case ask
-    /// Whether it may.
+    /// The probe's results for the nodes.
     case verdicts([CInt])
 
-    /// The numbers of the messages.
+    /// The messages' numbers on the channel.
     enum Kind: UInt8, Sendable {
         case entered = 1
         case ask = 2
         case verdicts = 3
     }
 
-    /// A message brings at most ``Channel/descriptorLimit`` descriptors, and a host has two hierarchies of cgroups.
+    /// A message has at most ``Channel/descriptorLimit`` descriptors, and there are only two hierarchies of cgroups.
     static let maximumSize = Channel.descriptorLimit * MemoryLayout<CInt>.size
 
     var kind: Kind {
@@ -208,20 +214,20 @@ enum ProbeMessage: ChannelMessage {
 }
 
 extension DeviceAccessProbe {
-    /// Runs the child: the whole program, if it is started with ``argument`` alone.
+    /// Runs the child, which is the whole program if ``argument`` is its only argument; returns the exit code.
     ///
-    /// It must run before anything closes the descriptors that were passed: the channel, 3, and files that take the
-    /// process into a cgroup. Returns the exit code.
+    /// It must run before anything closes the descriptors that were passed. These are the channel, 3, and from 4 on the
+    /// `cgroup.procs` files of the cgroups to enter.
     public static func runChild() -> CInt {
         let channel = Channel(owning: Descriptor(owning: 3), peer: "hook")
         let buffer = Channel.makeBuffer()
         do throws(Failure) {
-            // The other members of the cgroups are the container's.
+            // The other processes in these cgroups are the container's; they must not trace this one.
             try Hardening.protectMemory()
             var results: [CInt] = []
             var entrance: CInt = 4
             while fcntl(entrance, F_GETFD) != -1 {
-                // 0 stands for the process that writes. cgroups(7)
+                // 0 stands for the writing process. cgroups(7)
                 let number = entrance
                 results.append(code { write(number, "0", 1) })
                 entrance += 1
@@ -244,7 +250,7 @@ extension DeviceAccessProbe {
         }
     }
 
-    /// 0, or the `errno` of a call.
+    /// Returns 0, or the `errno` if the call fails.
     private static func code(of call: () -> Int) -> CInt {
         do throws(Failure) {
             try systemCall("", "", call)

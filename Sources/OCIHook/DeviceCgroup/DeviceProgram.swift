@@ -5,19 +5,19 @@ import VTPMProxy
 
 /// One instruction of a BPF program. linux/bpf.h, `struct bpf_insn`
 struct BPFInstruction: Hashable, Sendable {
-    /// The class, the size or operator, and whether the second operand is a register.
+    /// The class, the operator or the size and mode, and the kind of the second operand.
     var opcode: UInt8
-    /// The register that is written, or compared.
+    /// The destination register, which is written or compared.
     var destination: UInt8 = 0
-    /// The register that is read.
+    /// The source register, which is read.
     var source: UInt8 = 0
-    /// How far a jump goes, counted from the instruction after it; or the offset in memory that a load reads.
+    /// The distance of a jump, counted from the next instruction; or the offset in memory of a load.
     var offset: Int16 = 0
     var constant: Int32 = 0
 }
 
 extension BPFInstruction {
-    /// The instruction as the kernel gives it.
+    /// Converts an instruction that was read from the kernel.
     init(_ raw: bpf_insn) {
         self.init(
             opcode: raw.code,
@@ -28,7 +28,7 @@ extension BPFInstruction {
         )
     }
 
-    /// The instruction as the kernel takes it.
+    /// The instruction in the kernel's layout.
     var raw: bpf_insn {
         var raw = bpf_insn()
         raw.code = opcode
@@ -39,27 +39,27 @@ extension BPFInstruction {
         return raw
     }
 
-    /// `BPF_LDX`, `BPF_ALU`, `BPF_JMP` and so on. `BPF_CLASS`
+    /// The instruction class: `BPF_LDX`, `BPF_ALU`, `BPF_JMP` and so on. `BPF_CLASS`
     var opcodeClass: Int32 { Int32(opcode & 0x07) }
-    /// `BPF_AND`, `BPF_JNE` and so on, of an arithmetic instruction or a jump. `BPF_OP`
+    /// The operator of an arithmetic instruction or a jump: `BPF_AND`, `BPF_JNE` and so on. `BPF_OP`
     var opcodeOperator: Int32 { Int32(opcode & 0xf0) }
     /// Whether the second operand is a register and not the constant. `BPF_SRC`
     var usesSource: Bool { Int32(opcode & 0x08) == BPF_X }
 }
 
-/// The registers' numbers. linux/bpf.h, `BPF_REG_0` and on
+/// The numbers of the registers. linux/bpf.h, `BPF_REG_0` and on
 enum BPFRegister {
-    /// The register with a program's result.
+    /// The register that holds a program's result at its exit.
     static let result = UInt8(BPF_REG_0)
-    /// The register with the address of the context, when a program starts.
+    /// The register that holds the context's address when a program starts.
     static let context = UInt8(BPF_REG_1)
-    /// How many there are; the kernel has one more for itself, which constant blinding uses.
+    /// The number of registers; the kernel has one more of its own, which constant blinding uses.
     static let count = UInt8(__MAX_BPF_REG)
 }
 
-// The few instructions that the rule in front consists of.
+// The few instructions that the rule needs.
 extension BPFInstruction {
-    /// Loads 32 bits from the memory that a register points to.
+    /// Loads 32 bits from memory; `source` holds the address, to which `offset` is added.
     static func load(_ destination: UInt8, from source: UInt8, at offset: Int) -> BPFInstruction {
         BPFInstruction(
             opcode: UInt8(BPF_LDX | BPF_MEM | BPF_W),
@@ -69,22 +69,22 @@ extension BPFInstruction {
         )
     }
 
-    /// 32-bit arithmetic with a constant.
+    /// Computes with the low 32 bits of a register and a constant; clears the high ones.
     static func compute(_ operation: Int32, _ destination: UInt8, _ constant: Int32) -> BPFInstruction {
         BPFInstruction(opcode: UInt8(BPF_ALU | operation | BPF_K), destination: destination, constant: constant)
     }
 
-    /// Copies the low 32 bits of a register.
+    /// Copies the low 32 bits of a register; clears the high ones of the destination.
     static func move(_ destination: UInt8, from source: UInt8) -> BPFInstruction {
         BPFInstruction(opcode: UInt8(BPF_ALU | BPF_MOV | BPF_X), destination: destination, source: source)
     }
 
-    /// Sets a register to a constant.
+    /// Sets a register to a sign-extended constant.
     static func set(_ destination: UInt8, to constant: Int32) -> BPFInstruction {
         BPFInstruction(opcode: UInt8(BPF_ALU64 | BPF_MOV | BPF_K), destination: destination, constant: constant)
     }
 
-    /// Jumps if a register differs from a constant.
+    /// Jumps if a register differs from a constant; `offset` counts from the next instruction.
     static func jump(by offset: Int, unless register: UInt8, is constant: Int32) -> BPFInstruction {
         BPFInstruction(
             opcode: UInt8(BPF_JMP | BPF_JNE | BPF_K),
@@ -94,18 +94,19 @@ extension BPFInstruction {
         )
     }
 
-    /// Ends the program.
+    /// Ends the program with r0 as its result.
     static let exit = BPFInstruction(opcode: UInt8(BPF_JMP | BPF_EXIT))
 }
 
 /// A program of the type `BPF_PROG_TYPE_CGROUP_DEVICE` that can be loaded again with a rule in front.
 ///
-/// That holds for all that runc, crun, youki and systemd attach: loads from the context, arithmetic, jumps, an exit. The
-/// verifier rewrites none of it (the type has no `convert_ctx_access`), so the kernel takes back what it shows.
+/// All programs that runc, crun, youki and systemd attach are such programs. They only have loads from the context,
+/// arithmetic, jumps and exits. The verifier rewrites none of these instructions, since the type has no
+/// `convert_ctx_access`. So the kernel accepts what it shows.
 struct DeviceProgram: Equatable, Sendable {
     let instructions: [BPFInstruction]
 
-    /// The offsets of the context's members. linux/bpf.h, `struct bpf_cgroup_dev_ctx`
+    /// The byte offsets of the context's members. linux/bpf.h, `struct bpf_cgroup_dev_ctx`
     enum Context {
         static let access = 0
         static let major = 4
@@ -114,14 +115,14 @@ struct DeviceProgram: Equatable, Sendable {
 
     /// The longest program that is read, in instructions.
     ///
-    /// No program of a container comes near this; it keeps a hostile length from being believed.
+    /// No program of a container comes near this limit. It guards against a hostile length.
     static let lengthLimit = 1 << 16
 
-    /// Takes what the kernel showed of a program; throws unless all of it can be loaded again.
+    /// Takes the instructions that the kernel showed; throws unless all of them can be loaded again.
     ///
-    /// If the kernel blinded a program (`net.core.bpf_jit_harden`), it shows nothing or zeros to those from whom it hides
-    /// its addresses, and the blinded program to others: the verifier takes neither. A program with calls, maps or other
-    /// pseudo instructions was not made by a runtime.
+    /// If the kernel blinded a program (`net.core.bpf_jit_harden`), it shows no instructions or zeros to readers from
+    /// whom it hides its addresses. It shows the blinded program to all others. The verifier accepts neither. A program
+    /// with calls, maps or other pseudo instructions was not made by a runtime.
     init(dumped instructions: [BPFInstruction]) throws(Failure) {
         let what = "cannot extend a device filter"
         guard !instructions.isEmpty, instructions.contains(where: { $0 != BPFInstruction(opcode: 0) }) else {
@@ -148,11 +149,11 @@ struct DeviceProgram: Equatable, Sendable {
         case BPF_JMP, BPF_JMP32:
             if instruction.opcodeOperator == BPF_CALL { return "calls a function" }
             if instruction.opcodeOperator == BPF_EXIT { return nil }
-            // BPF_JMP32 | BPF_JA, of Linux 6.6, has its distance in the constant.
+            // Since Linux 6.6, BPF_JMP32 | BPF_JA has its distance in the constant.
             if instruction.opcodeClass == BPF_JMP32, instruction.opcodeOperator == BPF_JA { return "is a long jump" }
             let target = index + 1 + Int(instruction.offset)
             guard target >= 0, target < count else { return "jumps out of the program" }
-            // The last may be a jump back, but nothing that can fall through.
+            // The last instruction may jump back, but must not fall through.
             if index + 1 == count, instruction.opcodeOperator != BPF_JA { return "is the last and no exit" }
             return nil
         default:
@@ -160,9 +161,9 @@ struct DeviceProgram: Equatable, Sendable {
         }
     }
 
-    /// Removes a mark that the verifier makes and does not take.
+    /// Removes a mark that the verifier adds but does not accept.
     ///
-    /// On machines without implicit zero extension it adds moves of 32 bits with a 1 in the constant. linux/filter.h,
+    /// On machines without implicit zero extension, it adds 32-bit moves with the constant 1. linux/filter.h,
     /// `BPF_ZEXT_REG`
     private static func withoutZeroExtensionMark(_ instruction: BPFInstruction) -> BPFInstruction {
         guard instruction.opcode == UInt8(BPF_ALU | BPF_MOV | BPF_X), instruction.constant == 1 else {
@@ -177,14 +178,14 @@ struct DeviceProgram: Equatable, Sendable {
 
     /// Returns the program with a rule in front that allows reading and writing these character devices.
     ///
-    /// The rule uses r0 and r2 to r5, which hold nothing when a program starts, and leaves the context in r1. Any other
-    /// request falls through into the program. Its jumps are relative, so none of it changes.
+    /// The rule uses r0 and r2 to r5, which are not initialized when a program starts, and leaves the context in r1.
+    /// Any other access falls through into the program. Its jumps are relative, so it needs no change.
     func allowing(_ devices: [DeviceNumber]) -> [BPFInstruction] {
         let (kind, access, major, minor): (UInt8, UInt8, UInt8, UInt8) = (2, 3, 4, 5)
         let others = ~Int32(bitPattern: DeviceRequest.Access([.read, .write]).rawValue)
         var comparisons: [BPFInstruction] = []
         for device in devices {
-            // A minor number takes 20 bits and a major one 12: neither is negative as a constant of 32 bits.
+            // Minor numbers have 20 bits and major ones 12, so neither is negative as a 32-bit constant.
             comparisons += [
                 .jump(by: 3, unless: major, is: Int32(truncatingIfNeeded: device.major)),
                 .jump(by: 2, unless: minor, is: Int32(truncatingIfNeeded: device.minor)),
@@ -211,18 +212,20 @@ struct DeviceProgram: Equatable, Sendable {
 
 /// Puts a rule in front of each device program of one cgroup.
 ///
-/// At no moment is a program missing that was there. None is attached to a cgroup without one, which denies nothing.
+/// An existing program is never missing, not even for a moment. A cgroup without a program denies nothing, so it gets
+/// none.
 struct DeviceProgramPatcher<Kernel: BPF> {
     let kernel: Kernel
     /// The devices that the rule allows.
     let devices: [DeviceNumber]
 
-    /// How often somebody else may change a program while it is being replaced.
+    /// The number of retries if another process replaces a program at the same time.
     private let raceLimit = 20
 
     /// Replaces every program of the cgroup that does not allow the devices yet.
     ///
-    /// Returns the programs that deny them and could not be replaced. Whether that matters is for the caller to ask.
+    /// - Returns: The programs that deny the devices and could not be replaced. The caller has to check whether that
+    ///   matters.
     func apply(to cgroup: CInt) throws(Failure) -> [UnpatchableProgram] {
         var races = 0
         var unpatchable: [UInt32: Failure] = [:]
@@ -232,11 +235,12 @@ struct DeviceProgramPatcher<Kernel: BPF> {
                 do {
                     try replace(program, of: cgroup, attached.flags)
                 } catch let error where error.code == ENOENT && races < raceLimit {
-                    // The program is no longer attached here: somebody replaced it at the same time.
+                    // The program is no longer attached: another process replaced it at the same time.
                     races += 1
                     continue restart
                 } catch {
-                    // ENOENT for good: a bpf_link holds the program, and BPF_F_REPLACE finds only those without one.
+                    // A lasting ENOENT means that a bpf_link holds the program; BPF_F_REPLACE finds only programs
+                    // without one.
                     unpatchable[program] = error
                 }
             }
@@ -249,12 +253,12 @@ struct DeviceProgramPatcher<Kernel: BPF> {
         let dumped = try kernel.dump(old)
         guard !allowsAll(dumped) else { return }
         let new = try kernel.load(DeviceProgram(dumped: dumped).allowing(devices))
-        // Without BPF_F_ALLOW_MULTI there is one program, and attaching puts the new one in its place.
+        // Without BPF_F_ALLOW_MULTI a cgroup has one program, which attaching a new one replaces.
         let replaced = flags & BPF_F_ALLOW_MULTI == 0 ? nil : old.number
         try kernel.attach(new.number, to: cgroup, flags: flags, replacing: replaced)
     }
 
-    /// Whether a program is known to allow all the devices.
+    /// Returns whether a program certainly allows all the devices.
     func allowsAll(_ instructions: [BPFInstruction]) -> Bool {
         devices.allSatisfy { DeviceProgramEmulator.verdict(of: instructions, on: .use(of: $0)) == true }
     }

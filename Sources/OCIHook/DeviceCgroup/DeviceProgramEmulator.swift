@@ -2,19 +2,19 @@ import CLinux
 import Platform
 import VTPMProxy
 
-/// What a process asks the device cgroup for. linux/bpf.h, `struct bpf_cgroup_dev_ctx`
+/// An access that the device cgroup has to decide about. linux/bpf.h, `struct bpf_cgroup_dev_ctx`
 struct DeviceRequest: Hashable, Sendable {
-    /// The kind of device.
+    /// The type of a device. `BPF_DEVCG_DEV_*`
     enum Kind: Hashable, Sendable, CaseIterable {
         case block
         case character
     }
 
-    /// Any of `BPF_DEVCG_ACC_*`.
+    /// The kinds of access. `BPF_DEVCG_ACC_*`
     struct Access: OptionSet, Hashable, Sendable {
         let rawValue: UInt32
 
-        /// mknod(2) of a node.
+        /// Creating a node. mknod(2)
         static let make = Access(rawValue: UInt32(BPF_DEVCG_ACC_MKNOD))
         static let read = Access(rawValue: UInt32(BPF_DEVCG_ACC_READ))
         static let write = Access(rawValue: UInt32(BPF_DEVCG_ACC_WRITE))
@@ -24,7 +24,7 @@ struct DeviceRequest: Hashable, Sendable {
     var access: Access
     var device: DeviceNumber
 
-    /// The kind as programs compare it.
+    /// The kind's number in the context's `access_type`, in its low 16 bits.
     var kindCode: UInt32 {
         switch kind {
         case .block: UInt32(BPF_DEVCG_DEV_BLOCK)
@@ -32,20 +32,21 @@ struct DeviceRequest: Hashable, Sendable {
         }
     }
 
-    /// Reading and writing a character device, as a container does with its TPM.
+    /// Returns the request to read and write a character device, which is how a container uses its TPM.
     static func use(of device: DeviceNumber) -> DeviceRequest {
         DeviceRequest(kind: .character, access: [.read, .write], device: device)
     }
 }
 
-/// Runs device programs as the kernel would, to learn which one denies a request.
+/// An emulator that runs device programs as the kernel would, to find out whether they allow a request.
 ///
-/// It knows the instructions of runtimes' programs. Any other has no verdict, which is never taken for a yes.
+/// It knows the instructions of runtimes' programs. A program with any other has no verdict, which never counts as
+/// permission.
 struct DeviceProgramEmulator {
     /// The value of a register.
     private enum Value: Equatable {
         case number(UInt64)
-        /// The address of the context, which programs only ever load from.
+        /// The address of the context, which can be copied and loaded from, but not computed with.
         case context
     }
 
@@ -60,7 +61,7 @@ struct DeviceProgramEmulator {
         registers[Int(BPFRegister.context)] = .context
     }
 
-    /// Whether a program allows a request; nil if no program of a runtime does the like.
+    /// Returns whether a program allows a request; nil if it has an unknown instruction or does not end.
     static func verdict(of instructions: [BPFInstruction], on request: DeviceRequest) -> Bool? {
         var emulator = DeviceProgramEmulator(instructions, request)
         return emulator.run()
@@ -68,7 +69,7 @@ struct DeviceProgramEmulator {
 
     private mutating func run() -> Bool? {
         var index = 0
-        // A runtime's program only jumps forward; the bound is for others.
+        // Runtimes' programs only jump forward; the bound is for programs with loops.
         for _ in 0..<DeviceProgram.lengthLimit {
             guard instructions.indices.contains(index) else { return nil }
             let instruction = instructions[index]
@@ -79,7 +80,7 @@ struct DeviceProgramEmulator {
             switch instruction.opcodeClass {
             case BPF_JMP where instruction.opcodeOperator == BPF_EXIT:
                 guard case .number(let result) = registers[Int(BPFRegister.result)] else { return nil }
-                // The verifier lets device programs return 0 and 1 alone.
+                // The verifier allows only the results 0 and 1 for device programs.
                 return result == 1
             case BPF_JMP, BPF_JMP32:
                 guard let taken = isTaken(instruction) else { return nil }
@@ -102,7 +103,7 @@ struct DeviceProgramEmulator {
         return value
     }
 
-    /// The second operand, a constant being extended with its sign.
+    /// Returns the second operand, a register's value or the sign-extended constant; nil if it is no number.
     private func operand(_ instruction: BPFInstruction) -> UInt64? {
         instruction.usesSource
             ? number(instruction.source)
@@ -130,7 +131,7 @@ struct DeviceProgramEmulator {
 
     private func result(of instruction: BPFInstruction) -> Value? {
         let wide = instruction.opcodeClass == BPF_ALU64
-        // A set offset makes it a signed division or a sign extension, of Linux 6.6.
+        // Since Linux 6.6, an offset makes the instruction a signed division or a sign extension.
         guard instruction.offset == 0 else { return nil }
         if instruction.opcodeOperator == BPF_MOV, instruction.usesSource, wide {
             return registers[Int(instruction.source)]
