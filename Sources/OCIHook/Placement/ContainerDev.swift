@@ -3,11 +3,11 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// The container's `/dev`, before the runtime changes its root, and what the hook mounted there.
+/// The container's `/dev` before the runtime changes its root, and the nodes that the hook mounted there.
 ///
-/// The image and the volumes decide what lies below the root filesystem, and other containers may change volumes while
-/// the hook works: nothing is found by path but the root filesystem itself, no link is followed, and what was mounted is
-/// looked at again afterwards. All calls are made in the container's mount namespace.
+/// The image and the volumes decide what is below the root filesystem, and other containers may change volumes
+/// meanwhile. So only the root filesystem itself is opened by its path, no link is followed, and the mounts are checked
+/// afterwards. All calls are made in the container's mount namespace.
 struct ContainerDev: ~Copyable {
     private let root: ContainerRoot
     private let directory: Descriptor
@@ -16,7 +16,9 @@ struct ContainerDev: ~Copyable {
 
     private static let name = "the container's /dev"
 
-    /// Finds `/dev` below the root filesystem and makes sure that it is the container's own.
+    /// Opens `/dev` below the root filesystem.
+    ///
+    /// - Throws: ``Failure`` unless it is the root of a tmpfs that is not mounted on the host.
     init(of root: consuming ContainerRoot, host: HostMounts) throws(Failure) {
         let what = "cannot put the TPM into the container's /dev"
         let directory: Descriptor
@@ -39,12 +41,12 @@ struct ContainerDev: ~Copyable {
 
     static let devHint = "the config.json needs a mount of type tmpfs on /dev"
 
-    /// Looks whether the nodes can be mounted, and changes nothing.
+    /// Checks that both nodes can be mounted, and changes nothing.
     func examine() throws(Failure) {
         for name in ["tpm0", "tpmrm0"] { _ = try isInTheWay(name) }
     }
 
-    /// Mounts a node.
+    /// Creates a file of this name, and mounts a node on it. move_mount(2)
     mutating func attach(_ node: borrowing Descriptor, as name: String) throws(Failure) {
         let target = try makeTarget(name)
         let (source, destination) = (node.number, target.number)
@@ -54,11 +56,10 @@ struct ContainerDev: ~Copyable {
         }
     }
 
-    /// Checks that the container will find the node that was mounted, and nothing else.
+    /// Checks that the container will find the mounted node; returns it opened with O_PATH, to check access to it.
     ///
-    /// The target may have been renamed before the mount, or `/dev` itself, and something else put in its place: so it
-    /// is looked for again, from the root filesystem's path on, and has to be the very mount. Returns the node as the
-    /// container has it, opened with O_PATH, so that access to it can be tried.
+    /// The target, or `/dev` itself, may have been renamed before the mount and replaced. So the node is opened again
+    /// from the root filesystem's path on, and must be on the same mount.
     func find(
         _ node: borrowing Descriptor,
         as name: String,
@@ -83,10 +84,12 @@ struct ContainerDev: ~Copyable {
         Failure(failed(name), because: "something else has appeared in its place")
     }
 
-    /// Whether there is something that has to be removed for a node, and may be.
+    /// Returns whether there is a file or device that has to be removed for a node.
+    ///
+    /// - Throws: ``Failure`` if there is something else, or if `/dev` is read-only.
     private func isInTheWay(_ name: String) throws(Failure) -> Bool {
         let what = Self.failed(name)
-        // It will be read-only once the container runs, where it is to be, but not yet.
+        // A read-only /dev becomes read-only once the container runs, but not before.
         var mount = statfs()
         let number = directory.number
         try systemCall("fstatfs", what) { fstatfs(number, &mount) }
@@ -99,7 +102,7 @@ struct ContainerDev: ~Copyable {
         } catch let error where error.code == ENOENT {
             return false
         }
-        // In a user namespace runc binds the host's device of the same name there, whatever number it was given.
+        // In a user namespace, runc bind-mounts the host's device of this name, whatever its number is.
         guard try !MountIdentity(of: there, "/dev/\(name)").isRoot else {
             throw Failure(
                 what,
@@ -116,21 +119,20 @@ struct ContainerDev: ~Copyable {
 
     /// Makes the empty file that the node is mounted on.
     ///
-    /// What is there already is replaced where it is a plain file or a device, on the container's own tmpfs, and
-    /// refused otherwise.
+    /// An existing file or device on the container's own tmpfs is replaced; anything else is refused.
     private func makeTarget(_ name: String) throws(Failure) -> Descriptor {
         let parent = directory.number
         if try isInTheWay(name) { try systemCall("unlinkat", Self.failed(name)) { unlinkat(parent, name, 0) } }
         return try asFileSystemUser(status.st_uid, status.st_gid) { () throws(Failure) in
-            // O_EXCL: what somebody puts there in between is not followed, and not used.
+            // O_EXCL: a file or link that another process creates in between is neither followed nor used.
             let options = OpenOptions.beneath(O_RDONLY | O_CREAT | O_EXCL, mode: 0o600)
             return try Descriptor.open(name, options, at: parent, as: "/dev/\(name)")
         }
     }
 
-    /// Takes back what was mounted, for a container that does not come to be.
+    /// Unmounts the nodes and removes their files, for a container that is not created.
     mutating func detachAll() {
-        // umount2(2) knows no descriptors: a name relative to this directory, which is the working directory meanwhile.
+        // umount2(2) takes no descriptor, so /dev becomes the working directory, and the name is relative to it.
         guard fchdir(directory.number) == 0 else { return }
         for name in attached.reversed() {
             _ = umount2(name, CInt(MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -141,10 +143,10 @@ struct ContainerDev: ~Copyable {
     }
 }
 
-/// Runs `body` as another user and group, as far as file systems are concerned. setfsuid(2)
+/// Runs `body` with another user and group for file system access. setfsuid(2), setfsgid(2)
 ///
-/// On a file system that a user namespace mounted nothing can be made by somebody whom that namespace does not map, not
-/// even by the host's root: EOVERFLOW.
+/// On a file system that was mounted in a user namespace, only users and groups that are mapped there can create files.
+/// Even the host's root gets EOVERFLOW.
 private func asFileSystemUser<Value: ~Copyable>(
     _ uid: uid_t,
     _ gid: gid_t,
@@ -152,7 +154,7 @@ private func asFileSystemUser<Value: ~Copyable>(
 ) throws(Failure) -> Value {
     guard uid != 0 || gid != 0 else { return try body() }
     let result: Result<Value, Failure>
-    // Neither call reports an error; an ID that is none changes nothing and returns the current one.
+    // Neither call reports an error. With an invalid ID, both change nothing and return the current ID.
     setfsgid(gid)
     setfsuid(uid)
     if setfsuid(.max) == CInt(bitPattern: uid), setfsgid(.max) == CInt(bitPattern: gid) {
@@ -165,7 +167,7 @@ private func asFileSystemUser<Value: ~Copyable>(
     guard setfsuid(.max) == 0, setfsgid(.max) == 0 else {
         throw Failure("cannot act as root again", because: "setfsuid has no effect")
     }
-    // The kernel makes a process whose file system user changes as dumpable as fs.suid_dumpable says.
+    // When the file system user changes, the kernel sets the process's dumpable flag to fs.suid_dumpable.
     try Hardening.protectMemory()
     return try result.get()
 }

@@ -9,7 +9,7 @@ struct ContainerRoot: ~Copyable {
     private let path: String
     private let directory: Descriptor
 
-    /// Opens it by the path that the engine gave.
+    /// Opens it by the path that the engine gave, without following links of procfs. openat2(2), RESOLVE_NO_MAGICLINKS
     init(_ path: String) throws(Failure) {
         let directory = try Descriptor.open(
             path,
@@ -20,15 +20,15 @@ struct ContainerRoot: ~Copyable {
         self.directory = directory
     }
 
-    /// Opens it by its path again, wherever that leads by now.
+    /// Opens its path again, which may lead to another directory by now.
     func openAgain() throws(Failure) -> ContainerRoot { try ContainerRoot(path) }
 
-    /// Opens something in it, without following any link.
+    /// Opens a path below it, without following any link. openat2(2)
     func open(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
         try .open(path, .beneath(flags), at: directory.number, as: "the container's /\(path)")
     }
 
-    /// Opens something in it as the container would find it: links lead where they would lead there.
+    /// Opens a path below it as the container would: links are followed, but never out of this root. openat2(2)
     func openAsContainer(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
         try .open(path, .inRoot(flags), at: directory.number, as: "the container's /\(path)")
     }
@@ -38,18 +38,18 @@ extension ContainerRoot {
     /// The largest `/etc/group` that is read, in bytes.
     private static let groupFileLimit = 1 << 20
 
-    /// Returns the ID of a group of the container's own, by its name in `/etc/group`. group(5)
+    /// Returns the ID of a group by its name in the container's `/etc/group`. group(5)
     ///
-    /// The image decides what the file says. That reaches no further than who in the container may use its own TPM.
+    /// The image controls the file. It can only choose who in the container may use the container's own TPM.
     ///
-    /// The file, or `/etc`, is a link in some images (Nix: into its store; Android: to `/system/etc`). It is followed as the
-    /// container would follow it, and never out of its root.
+    /// In some images the file or `/etc` is a link (Nix: into its store; Android: to `/system/etc`). It is followed as
+    /// the container would follow it, and never out of its root.
     func groupID(named name: String) throws(Failure) -> gid_t {
         let what = "cannot find the group \"\(name)\" in the container's /etc/group"
         let hint = "give device.group a number"
         let path = "etc/group"
         do throws(Failure) {
-            // First without opening it: to open a device can have an effect, and a pipe can keep one waiting.
+            // O_PATH first: opening a device can have side effects, and opening a FIFO can block.
             let there = try openAsContainer(path, openPathOnly)
             guard try there.status("/etc/group").st_mode & S_IFMT == S_IFREG else {
                 throw Failure(what, because: "it is no regular file")
@@ -70,7 +70,9 @@ extension ContainerRoot {
         }
     }
 
-    /// Looks a name up in lines of `name:password:GID:members`; the first counts, as for getgrnam(3).
+    /// Returns the ID in the first line of this name, as getgrnam(3) does; nil if there is none.
+    ///
+    /// A line is `name:password:GID:members`.
     private static func groupID(named name: String, in text: [UInt8]) -> gid_t? {
         for line in text.split(separator: UInt8(ascii: "\n")) {
             let fields = line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)

@@ -3,24 +3,25 @@ import Glibc
 import Platform
 import VTPMProxy
 
-/// The two device nodes of a vTPM, made on a tmpfs that nobody else sees, and cloned as mounts that are not mounted yet.
+/// The two device nodes of a vTPM, made on a private tmpfs and cloned as detached mounts. open_tree(2)
 ///
-/// Not the host's nodes: udev gives those an owner and a mode at a time of its own, and a user namespace maps no owner.
-/// And not made in the container's `/dev`: on a file system that a user namespace mounted no node can be opened.
+/// The host's nodes are of no use: udev sets their owner and mode at some later time, and a user namespace does not map
+/// their owner. Nor can nodes be made in the container's `/dev`: on a file system that was mounted in a user namespace,
+/// no device node can be opened.
 struct DeviceNodes: ~Copyable {
-    /// `/dev/tpm0`, to be mounted.
+    /// The detached mount for `/dev/tpm0`.
     let tpm: Descriptor
-    /// `/dev/tpmrm0`, to be mounted.
+    /// The detached mount for `/dev/tpmrm0`.
     let tpmrm: Descriptor
 
-    /// Makes nodes in a mount namespace of the hook's own.
+    /// Makes the nodes in a mount namespace of the hook's own.
     ///
     /// - Parameters:
     ///   - devices: The two devices.
     ///   - owner: The owner, group and mode of both nodes.
     ///   - label: SELinux's label for both; nil to leave the policy's.
-    ///   - path: A directory to mount the tmpfs on, in that namespace alone.
-    /// - Returns: The nodes, mounted nowhere.
+    ///   - path: A directory to mount the tmpfs on, in that namespace only.
+    /// - Returns: The nodes as detached mounts.
     /// - Throws: ``Failure`` if a call fails.
     static func make(
         of devices: RegisteredTPM,
@@ -33,15 +34,16 @@ struct DeviceNodes: ~Copyable {
         }
     }
 
-    /// Makes nodes that are the host's root's and are mounted nowhere, to ask with whether they could be used.
+    /// Makes nodes that belong to the host's root and are never mounted, to check whether devices could be used.
     static func unseen(of devices: RegisteredTPM, mountedOn path: String) throws(Failure) -> DeviceNodes {
         try make(of: devices, owner: DeviceOwner(uid: 0, gid: 0, mode: 0o600), label: nil, mountedOn: path)
     }
 
     /// Makes the nodes in the current mount namespace, which must be the hook's own.
     ///
-    /// The tmpfs is mounted on a directory of ours, since open_tree(2) clones no mount that is in no namespace (EINVAL).
-    /// The directory is opened here: a descriptor from before belongs to the host's namespace, where nothing may be mounted.
+    /// The tmpfs is mounted on a directory of ours, since open_tree(2) cannot clone a mount outside of a namespace
+    /// (EINVAL). The directory is opened here: an earlier descriptor would belong to the host's namespace, and nothing
+    /// may be mounted there.
     private init(
         of devices: RegisteredTPM,
         owner: DeviceOwner,
@@ -55,7 +57,7 @@ struct DeviceNodes: ~Copyable {
             try systemCall("fsconfig \(key)", what) { fsconfig(number, clinux_fsconfig_set_string, key, value, 0) }
         }
         if let label {
-            // What is made on it has this label, as on the /dev that a runtime mounts. mount(8), `context`
+            // All files on it get this label, as on the /dev that a runtime mounts. mount(8), `context`
             let what = "cannot label the device nodes \(label)"
             try systemCall("fsconfig context", what) {
                 fsconfig(number, clinux_fsconfig_set_string, "context", label, 0)
@@ -87,7 +89,7 @@ struct DeviceNodes: ~Copyable {
         let parent = tmpfs.number
         try systemCall("mknod", what) { mknodat(parent, name, S_IFCHR | 0o600, device.raw) }
         try systemCall("chown", what) { fchownat(parent, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) }
-        // Not mknod's business: the umask takes the group's part of the mode away.
+        // mknod(2) cannot set the mode: the umask would clear the group's bits.
         try systemCall("chmod", what) { fchmodat(parent, name, owner.mode, 0) }
         return Descriptor(
             owning: try systemCall("open_tree", what) {

@@ -1,13 +1,13 @@
 import Glibc
 import Platform
 
-/// Who may use a container's TPM: owner, group and mode of its nodes, with the host's IDs.
+/// The owner, group and mode of a container's device nodes, with IDs of the host.
 package struct DeviceOwner: Equatable, Sendable {
     let uid: uid_t
     let gid: gid_t
     let mode: mode_t
 
-    /// An owner, and with a mode of 0660 a group.
+    /// Creates an owner; only with the mode 0660 may the group use the nodes as well.
     package init(uid: uid_t, gid: gid_t, mode: mode_t) {
         self.uid = uid
         self.gid = gid
@@ -15,10 +15,10 @@ package struct DeviceOwner: Equatable, Sendable {
     }
 }
 
-/// The user namespace of a container's init, as the kernel has it.
+/// The ID maps of the user namespace of a container's init, as the kernel reports them.
 ///
-/// The kernel's maps decide, and not those of `config.json`: that has none for a container that joins a namespace, and
-/// runtimes may give others. Where it has some, they must agree for the IDs in question.
+/// The kernel's maps count, and not those of `config.json`. The latter has none for a container that joins a namespace,
+/// and runtimes may set others. If it has maps, they must agree for the two IDs that are needed.
 struct UserNamespace: Equatable, Sendable {
     let users: IDMap
     let groups: IDMap
@@ -30,8 +30,8 @@ struct UserNamespace: Equatable, Sendable {
 
     /// Reads the maps of a process.
     ///
-    /// They are written in the IDs of the reader, unless it is in the same namespace: then in those of the one above
-    /// (user_namespaces(7)). So the hook has to be in the host's.
+    /// The kernel writes them with the IDs of the reader's namespace, or with those of the parent if the reader is in
+    /// the same one (user_namespaces(7)). So the hook must be in the host's namespace.
     init(of initProcess: borrowing ProcessHandle, _ procfs: borrowing Procfs) throws(Failure) {
         guard try Self.map("self/uid_map", procfs).isInitial, try Self.map("self/gid_map", procfs).isInitial else {
             throw Failure(
@@ -52,8 +52,10 @@ struct UserNamespace: Equatable, Sendable {
         try IDMap(parsing: procfs.read(path, limit: 1 << 16), path: "/proc/\(path)")
     }
 
-    /// The owner of the nodes: the user and group of the container's process, who have them alone; or the user, and a
-    /// group of the operator's choice with it.
+    /// Returns the owner of the nodes, with IDs of the host.
+    ///
+    /// Without a group from the operator, the nodes have the user and group of the container's process and the mode
+    /// 0600. With one, they have that user, that group and the mode 0660.
     func deviceOwner(of config: BundleConfig, group: gid_t?) throws(Failure) -> DeviceOwner {
         let user = config.process?.user
         return DeviceOwner(

@@ -1,14 +1,14 @@
 import Platform
 
-/// One of the two maps of a user namespace, of users or of groups. user_namespaces(7)
+/// The user or group ID map of a user namespace. user_namespaces(7)
 struct IDMap: Equatable, Sendable {
-    /// A range of IDs; config.json names its parts like this.
+    /// A range of IDs; the properties have the names of the members in `config.json`.
     struct Extent: Decodable, Equatable, Sendable {
-        /// The first one, as the container has it.
+        /// The first ID in the container.
         let containerID: UInt32
-        /// The first one, as the host has it.
+        /// The first ID on the host.
         let hostID: UInt32
-        /// How many there are.
+        /// The number of IDs.
         let size: UInt32
     }
 
@@ -18,7 +18,7 @@ struct IDMap: Equatable, Sendable {
         self.extents = extents
     }
 
-    /// Reads `/proc/PID/uid_map` or `gid_map`: the kernel takes at most 340 lines.
+    /// Parses `/proc/PID/uid_map` or `gid_map`, of up to 340 lines; errors call it `path`.
     init(parsing text: [UInt8], path: String) throws(Failure) {
         var extents: [Extent] = []
         for line in text.split(separator: UInt8(ascii: "\n")) {
@@ -31,12 +31,12 @@ struct IDMap: Equatable, Sendable {
         self.extents = extents
     }
 
-    /// Whether it is that of the host's own namespace, which maps each ID to itself.
+    /// Whether it is the initial namespace's, which maps each ID to itself.
     var isInitial: Bool { extents == [Extent(containerID: 0, hostID: 0, size: UInt32.max)] }
 
-    /// The host's ID for one of the container's; nil if it has none.
+    /// Returns the host's ID for one of the container's; nil if it is not mapped.
     func hostID(of id: UInt32) -> UInt32? {
-        // 2^32 - 1 is no ID but "leave it as it is" for chown(2).
+        // 2^32 - 1 is no ID: chown(2) takes it for "do not change".
         for extent in extents where id >= extent.containerID && id - extent.containerID < extent.size {
             let (host, overflow) = extent.hostID.addingReportingOverflow(id - extent.containerID)
             return overflow || host == .max || id == .max ? nil : host

@@ -2,11 +2,11 @@ import CLinux
 import Glibc
 import Platform
 
-/// The hook's work in other mount namespaces, from which it always returns to the host's. mount_namespaces(7)
+/// Runs code in other mount namespaces, and always returns to the host's. mount_namespaces(7)
 ///
 /// setns(2) needs a process with one thread.
 enum MountNamespace {
-    /// Runs `body` in a mount namespace of the hook's own, which nobody else ever sees and which ends with it.
+    /// Runs `body` in a new mount namespace, which no other process sees and which ends afterwards.
     static func runInPrivate<Result: ~Copyable>(
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -14,7 +14,7 @@ enum MountNamespace {
         return try run(entering: { () throws(Failure) in
             try systemCall("unshare", what) { unshare(clinux_clone_newns) }
         }) { () throws(Failure) in
-            // Where the host's mounts are shared, ours would appear there as well.
+            // If the host's mounts are shared, new mounts would propagate to it.
             try systemCall("mount MS_PRIVATE", what) { mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) }
             return try body()
         }
@@ -22,7 +22,7 @@ enum MountNamespace {
 
     /// Runs `body` in the mount namespace of a process.
     ///
-    /// A pidfd suffices, since Linux 5.8; it cannot mean another process.
+    /// setns(2) takes a pidfd since Linux 5.8, which never refers to another process.
     static func run<Result: ~Copyable>(
         in process: borrowing ProcessHandle,
         _ body: () throws(Failure) -> Result
@@ -48,7 +48,9 @@ enum MountNamespace {
         return try body()
     }
 
-    /// Returns to the host's; ends the process if that fails, before it takes another's files for the host's.
+    /// Returns to the host's namespace.
+    ///
+    /// If that fails, it ends the process, which would otherwise take the container's files for the host's.
     private static func leave(to host: borrowing Descriptor) {
         guard setns(host.number, clinux_clone_newns) == 0 else {
             Log.error("cannot return to the host's mount namespace: \(String(cString: strerror(errno)))")

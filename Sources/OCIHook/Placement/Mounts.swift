@@ -4,12 +4,13 @@ import Platform
 
 /// The file systems that are mounted on the host.
 ///
-/// What the hook makes in one of them it makes on the host: the host's `/dev`, or any other tmpfs that somebody has
-/// bound onto the container's. A tmpfs that the runtime has mounted in the container's namespace is none of them.
+/// A file that the hook makes in one of them is made on the host. Such a file system is the host's `/dev`, or any other
+/// tmpfs that was bind-mounted onto the container's. A tmpfs that the runtime mounted in the container's namespace is
+/// not one of them.
 struct HostMounts: Equatable, Sendable {
     private let devices: Set<dev_t>
 
-    /// Reads them, in the host's mount namespace.
+    /// Reads the hook's mounts; must be called in the host's mount namespace.
     init(_ procfs: borrowing Procfs) throws(Failure) {
         self.init(try procfs.mountInfo())
     }
@@ -18,17 +19,17 @@ struct HostMounts: Equatable, Sendable {
         devices = Set(mounts.map { $0.device })
     }
 
-    /// Whether the file system with this number, as stat(2) gives it, is one of them.
+    /// Returns whether the file system with this device number, `st_dev` of stat(2), is one of them.
     func contain(_ device: dev_t) -> Bool { devices.contains(device) }
 }
 
-/// The object that a descriptor refers to, and the mount that shows it. statx(2)
+/// The file that a descriptor refers to, and the mount on which it was opened. statx(2)
 struct MountIdentity: Equatable {
-    /// The mount's ID, unique for as long as a descriptor refers to it. STATX_MNT_ID, Linux 5.8
+    /// The mount's ID, which is unique for as long as the descriptor is open. STATX_MNT_ID, Linux 5.8
     let mount: UInt64
-    /// The object's number in its file system.
+    /// The file's inode number.
     let inode: UInt64
-    /// Whether it is the root of the mount. STATX_ATTR_MOUNT_ROOT, Linux 5.8
+    /// Whether the file is the root of the mount. STATX_ATTR_MOUNT_ROOT, Linux 5.8
     let isRoot: Bool
 
     init(of descriptor: borrowing Descriptor, _ name: String) throws(Failure) {

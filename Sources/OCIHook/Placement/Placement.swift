@@ -6,7 +6,8 @@ import VTPMProxy
 package enum Placement {
     /// Refuses a container whose `/dev` cannot take the nodes, before anything is made for it.
     ///
-    /// Returns the ID that the group of this name has in the container; nil if no name is given.
+    /// - Parameter group: A group's name in the container's `/etc/group`.
+    /// - Returns: The ID of the group in the container; nil if no name is given.
     @discardableResult
     package static func examine(
         _ initProcess: borrowing ProcessHandle,
@@ -21,19 +22,19 @@ package enum Placement {
         }
     }
 
-    /// Mounts both nodes into the container's `/dev`, and takes them away again if `rest` throws.
+    /// Mounts both nodes in the container's `/dev`, and unmounts them if `rest` throws.
     ///
-    /// `rest` runs in the host's namespace, with the nodes as the container has them.
+    /// `rest` runs in the host's mount namespace, with the nodes as the container will find them.
     ///
     /// - Parameters:
     ///   - devices: The two devices.
     ///   - owner: The owner, group and mode of the nodes.
     ///   - label: SELinux's label for the nodes; nil to leave the policy's.
     ///   - initProcess: The container's first process.
-    ///   - rootPath: The path of the container's root filesystem, on the host.
+    ///   - rootPath: The path of the container's root filesystem on the host.
     ///   - privateMountPoint: A directory of the hook's own.
     ///   - rest: The rest of the creation.
-    /// - Throws: ``Failure`` if the nodes cannot be mounted, and what `rest` throws.
+    /// - Throws: ``Failure`` if the nodes cannot be mounted, or the error of `rest`.
     package static func place(
         _ devices: RegisteredTPM,
         owner: DeviceOwner,
@@ -83,7 +84,7 @@ package enum Placement {
         do throws(Failure) {
             try MountNamespace.run(in: initProcess) { dev.detachAll() }
         } catch let error where error.code == ESRCH {
-            // The namespace has ended with its last process, and the mounts with it.
+            // The namespace and its mounts ended with its last process.
         } catch {
             Log.error("\(error)")
         }

@@ -1,10 +1,10 @@
 import Configuration
 
 extension StateIdentity {
-    /// What the operator decided of a container whose ID nobody will use again: engines make one at random for each run.
+    /// Returns how long to keep the state of a container whose ID an engine made at random for one run.
     ///
-    /// Such an ID has 64 hexadecimal digits (moby's stringid.GenerateRandomID, podman's). A container that names its state
-    /// or says how it is to be kept means it.
+    /// Such an ID has 64 hexadecimal digits (moby's stringid.GenerateRandomID, podman's). If an annotation names the
+    /// state or says how it is kept, the operator's choice for random IDs does not apply.
     static func retention(
         containerID: String,
         annotations: Annotations,
@@ -16,7 +16,7 @@ extension StateIdentity {
         return allowed.randomIDs
     }
 
-    /// Whether an ID is as engines make them.
+    /// Returns whether an ID has the form of a random one: 64 lowercase hexadecimal digits.
     static func isRandom(_ containerID: String) -> Bool {
         containerID.utf8.count == 64
             && containerID.utf8.allSatisfy { byte in
@@ -27,6 +27,6 @@ extension StateIdentity {
 }
 
 extension Configuration.State.RandomIDs {
-    /// How long a state is kept after its last use, in seconds; nil if until somebody removes it.
+    /// The time to keep a state after its last use, in seconds; nil to keep it until somebody removes it.
     var keptFor: UInt64? { if case .kept(let seconds) = self { seconds } else { nil } }
 }

@@ -2,24 +2,26 @@ import Configuration
 import Platform
 import RuntimeState
 
-/// Which state a container's TPM has.
+/// The identity of the state of a container's TPM.
 ///
-/// A state ID is a container's ID, or a name that an annotation gives. In both, and in scopes and namespaces, `%` and `/`
-/// are written as `%25` and `%2F`. With a scope, a name is `<scope>/<namespace>/<name>`, and a container's ID
-/// `<scope>/<namespace>/id/<ID>`: engines take an ID once in each namespace. So no two containers, names or namespaces
-/// come to the same ID.
+/// A state ID is made of the container's ID, or of a name from an annotation. In IDs, names and namespaces, `%` and `/`
+/// are written as `%25` and `%2F`. With a scope, a name becomes `<scope>/<namespace>/<name>`. A container's ID becomes
+/// `<scope>/<namespace>/id/<ID>`, since it is unique in each namespace only. So no two containers, names or namespaces
+/// share a state ID.
 public enum StateIdentity: Equatable, Sendable {
     /// A state on disk.
     ///
-    /// Versions that did not scope IDs kept it as `formerly`.
+    /// `formerly` is the ID that versions without scopes for container IDs gave to the same state.
     case persistent(stateID: String, formerly: String? = nil)
-    /// None: the TPM is gone when the container stops.
+    /// No state: the TPM is gone when the container stops.
     case ephemeral
 
-    /// The state's ID; nil if there is no state.
+    /// The state's ID; nil for an ephemeral TPM.
     var stateID: String? { if case .persistent(let stateID, _) = self { stateID } else { nil } }
 
-    /// Decides it from what the runtime and the bundle say of the container and from what the operator allows.
+    /// Decides it from the container's ID, its annotations and the operator's configuration.
+    ///
+    /// - Throws: ``Failure`` if an annotation is not allowed, or if the state ID would be empty or too long.
     public static func decide(
         containerID: String,
         annotations: Annotations,
@@ -63,7 +65,7 @@ public enum StateIdentity: Equatable, Sendable {
         return .persistent(stateID: try checked(scope + ["id", containerID], source), formerly: plain)
     }
 
-    /// The state ID of one or several parts, the last of which must not be empty.
+    /// Returns the state ID of the escaped parts, joined by slashes; throws if a part is empty.
     private static func checked(_ parts: [String], _ source: String) throws(Failure) -> String {
         let what = "cannot use \"\((parts.last ?? "").excerpt)\" as a state ID"
         guard parts.allSatisfy({ !$0.utf8.isEmpty }) else { throw Failure(what, because: "\(source) is empty") }
@@ -81,7 +83,7 @@ public enum StateIdentity: Equatable, Sendable {
         return stateID
     }
 
-    /// By bytes: for Swift, `%` with a combining character after it is another character.
+    /// Escaped byte by byte, since Swift takes `%` and a combining character after it for one other character.
     private static func escaped(_ part: String) -> String {
         var bytes: [UInt8] = []
         for byte in part.utf8 {
