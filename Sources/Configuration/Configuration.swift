@@ -1,40 +1,40 @@
-/// What the operator decided: `/etc/container-vtpm/config.toml`, every key of which is optional.
+/// The operator's configuration, `/etc/container-vtpm/config.toml`; every key is optional.
 ///
-/// docs/configuration.md explains the keys; the defaults are those of a missing file. Only the hook and `vtpmctl` read
-/// the file.
+/// docs/configuration.md explains the keys. A missing key or file stands for the defaults. Only the hook and `vtpmctl`
+/// read the file.
 public struct Configuration: Equatable, Sendable {
-    /// Where the file is unless an argument says otherwise.
+    /// The path of the file unless an argument gives another.
     public static let standardPath = "/etc/container-vtpm/config.toml"
 
-    /// `[state]`: which state a container gets.
+    /// The table `[state]`: which state a container gets.
     public var state = State()
-    /// `[retention]`: which states are removed that nobody uses any more.
+    /// The table `[retention]`: which unused states are removed.
     public var retention = Retention()
-    /// `[device]`: who in a container may use its TPM.
+    /// The table `[device]`: who in a container may use its TPM.
     public var device = Device()
-    /// `[key]`: where the master key comes from.
+    /// The table `[key]`: where the master key comes from.
     public var key = Key.file(path: Key.standardFile)
-    /// `[key.next]`: the master key that `vtpmctl key rotate` goes to; nil if no rotation is prepared.
+    /// The table `[key.next]`: the new master key of `vtpmctl key rotate`; nil if no rotation is prepared.
     public var nextKey: Key?
-    /// `[host-tpm]`: the host's own TPM.
+    /// The table `[host-tpm]`: the host's own TPM.
     public var hostTPM = HostTPM()
-    /// `[rollback]`: how an older state that was put back is noticed.
+    /// The table `[rollback]`: how the restore of an older state is detected.
     public var rollback = Rollback()
 
-    /// What holds where there is no file.
+    /// Creates the configuration of a missing file.
     public init() {}
 
     /// Which state a container gets.
     public struct State: Equatable, Sendable {
-        /// What names a container's state.
+        /// The source of a state's name.
         public enum Source: String, CaseIterable, Sendable {
             /// The container's ID alone; the annotation `org.container-vtpm.state-id` is refused.
             case container
-            /// The annotation `org.container-vtpm.state-id`, or the container's ID where it is not given.
+            /// The annotation `org.container-vtpm.state-id`; the container's ID if there is no such annotation.
             case annotation
         }
 
-        /// Whose annotation tells the namespace that the names of annotations count in.
+        /// The engine whose annotation gives the namespace of a state's name.
         public enum Scope: String, CaseIterable, Sendable {
             /// containerd's CRI: `io.kubernetes.cri.sandbox-namespace`.
             case containerd
@@ -42,10 +42,10 @@ public struct Configuration: Equatable, Sendable {
             case crio = "cri-o"
             /// nerdctl: `nerdctl/namespace`.
             case nerdctl
-            /// Nothing: whoever sets annotations may name any state on the host, that of any container ID too.
+            /// No engine: whoever sets annotations may use any state on the host, even that of any container ID.
             case none
 
-            /// The annotation that the engine itself sets.
+            /// The annotation that the engine sets by itself, with the container's namespace; nil for ``none``.
             public var annotation: String? {
                 switch self {
                 case .containerd: "io.kubernetes.cri.sandbox-namespace"
@@ -56,57 +56,57 @@ public struct Configuration: Equatable, Sendable {
             }
         }
 
-        /// `id`: what names a container's state.
+        /// The key `id`: the source of a state's name.
         public var source = Source.container
-        /// `scope`: what the names of annotations are scoped by.
+        /// The key `scope`: the engine that scopes names and container IDs; only used with ``Source/annotation``.
         public var scope = Scope.none
-        /// What becomes of the state of a container whose ID an engine has made at random, for one run.
+        /// The retention of states of containers whose ID an engine made at random for one run.
         public enum RandomIDs: Equatable, Sendable {
-            /// It stays until somebody removes it.
+            /// The state stays until somebody removes it.
             case persistent
-            /// There is none: the TPM is gone when the container stops.
+            /// There is no state: the TPM is gone when the container stops.
             case ephemeral
-            /// `vtpmctl state prune` removes it so many seconds after its last use.
+            /// `vtpmctl state prune` removes the state after this time without use, in seconds.
             case kept(UInt64)
         }
 
-        /// `random-ids`: what becomes of the states of containers whose ID nobody will use again.
+        /// The key `random-ids`: the retention of states of containers with a random ID.
         public var randomIDs = RandomIDs.persistent
-        /// `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
+        /// The key `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
         public var allowsEphemeral = true
 
         /// What holds where the table is missing.
         public init() {}
     }
 
-    /// Which states `vtpmctl state prune` removes that nobody uses any more.
+    /// Which unused states `vtpmctl state prune` removes.
     public struct Retention: Equatable, Sendable {
-        /// `unused-for`: how long after its last use, in seconds; nil if none is removed for that.
+        /// The key `unused-for`: the time without use, in seconds, after which a state is removed; nil for no limit.
         public var unusedFor: UInt64?
 
         /// What holds where the table is missing.
         public init() {}
     }
 
-    /// Who in a container may use its TPM, beside the user of its process.
+    /// Who in a container may use its TPM, in addition to the user of its process.
     public struct Device: Equatable, Sendable {
-        /// A group, as the container has it.
+        /// A group in the container.
         public enum Group: Equatable, Sendable {
-            /// Its ID.
+            /// The group's ID.
             case id(UInt32)
-            /// Its name in the container's `/etc/group`.
+            /// The group's name in the container's `/etc/group`.
             case name(String)
 
-            /// The ID, where the configuration gives one.
+            /// The ID; nil if the configuration gives a name.
             public var id: UInt32? { if case .id(let id) = self { id } else { nil } }
-            /// The name, where the configuration gives one.
+            /// The name; nil if the configuration gives an ID.
             public var name: String? { if case .name(let name) = self { name } else { nil } }
 
-            /// The numbers that are IDs: 2^32 - 1 is none. chown(2)
+            /// The valid IDs, which exclude 2^32 - 1. chown(2)
             public static let ids: ClosedRange<UInt32> = 0...0xffff_fffe
         }
 
-        /// `group`: the group that the devices have, with the mode 0660; nothing for the group of the process and 0600.
+        /// The key `group`: the devices' group, with the mode 0660; nil for the process's group and 0600.
         public var group: Group?
 
         /// What holds where the table is missing.
@@ -115,48 +115,50 @@ public struct Configuration: Equatable, Sendable {
 
     /// Where a master key comes from.
     public enum Key: Equatable, Sendable {
-        /// The file of ``Configuration/key`` unless the configuration names another.
+        /// The default path of the key's file.
         public static let standardFile = "/var/lib/container-vtpm/keys/master.key"
 
-        /// A file of root's, made at first use, at this absolute path.
+        /// A file that belongs to root, at this absolute path; created at first use.
         case file(path: String)
-        /// A credential of systemd's, systemd.exec(5), "Credentials".
+        /// A systemd credential. systemd.exec(5), "Credentials"
         ///
-        /// `directory` is an absolute path for where `$CREDENTIALS_DIRECTORY` is not passed on to hooks.
+        /// `directory` is an absolute path, for engines that do not pass `$CREDENTIALS_DIRECTORY` on to hooks.
         case credential(name: String, directory: String?)
-        /// A program that prints the key: its absolute path and its arguments. `timeout` is in seconds, 1 to 60.
+        /// A program that prints the key, by its absolute path and its arguments.
+        ///
+        /// `timeout` is in seconds, from 1 to 60.
         case command([String], timeout: Int)
-        /// Sealed to the host's TPM.
+        /// A key that is sealed to the host's TPM.
         case hostTPM
     }
 
     /// The host's own TPM.
     public struct HostTPM: Equatable, Sendable {
-        /// `device`: its absolute path; nil if it is to be found.
+        /// The key `device`: the device's absolute path; nil to find it.
         public var device: String?
-        /// `pcrs`: the PCRs that a sealed key is bound to, as `PCRSelection` has them.
+        /// The key `pcrs`: the PCRs that a sealed key is bound to, in the syntax of `PCRSelection`.
         public var pcrs = "sha256:0-4,6-14"
 
         /// What holds where the table is missing.
         public init() {}
     }
 
-    /// How an older state that was put back is noticed.
+    /// How the restore of an older state is detected.
     public struct Rollback: Equatable, Sendable {
-        /// What counts, where the operator of the disk cannot turn it back.
+        /// A counter that cannot be turned back by whoever controls the disk.
         public enum Counter: String, CaseIterable, Sendable {
-            /// Nothing.
+            /// No counter.
             case none
             /// An NV counter of the host's TPM.
             case hostTPM = "host-tpm"
         }
 
-        /// The NV indices that the TPM's owner hands out. TCG Registry of Reserved TPM 2.0 Handles, 2.2.2
+        /// The NV indices that are reserved for the TPM's owner. TCG Registry of Reserved TPM 2.0 Handles, 2.2.2
         public static let ownerIndices: ClosedRange<UInt32> = 0x0180_0000...0x01bf_ffff
 
-        /// `counter`: what counts; the host's TPM where it seals the key, else nothing.
+        /// The key `counter`: the counter; by default the host's TPM if it seals the key, else none.
         public var counter = Counter.none
-        /// `nv-index`: the counter's NV index, one of ``ownerIndices``.
+        /// The key `nv-index`: the counter's NV index, one of ``ownerIndices``.
         public var nvIndex: UInt32 = 0x0180_7654
 
         /// What holds where the table is missing.

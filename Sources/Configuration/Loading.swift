@@ -3,13 +3,13 @@ import Glibc
 import Platform
 
 extension Configuration {
-    /// The largest file that is read, in bytes.
+    /// The largest configuration file that is read, in bytes.
     static let sizeLimit = 64 << 10
 
-    /// Reads the file.
+    /// Reads and parses the configuration file, of 64 KiB at most.
     ///
-    /// A missing one stands for the defaults, unless it must be there because somebody named it. It must belong to root,
-    /// or to the caller, and be writable by nobody else, and hold 64 KiB at most.
+    /// A missing file stands for the defaults if `mayBeMissing` is true; a path from an argument must exist. The file
+    /// must belong to root or to the caller, and nobody else may be able to write it.
     public static func load(
         path: String = standardPath,
         mayBeMissing: Bool = true
@@ -32,7 +32,7 @@ extension Configuration {
         return try Configuration(parsing: file.readAll(limit: sizeLimit, path), path: path)
     }
 
-    /// Whether there is something of this name, even if it is a link to nothing, which is not the same as no file.
+    /// Returns whether the name exists, even as a dangling link: that is not a missing file.
     private static func exists(_ path: String) -> Bool {
         var status = stat()
         return lstat(path, &status) == 0

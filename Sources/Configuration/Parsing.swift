@@ -2,7 +2,7 @@ import Platform
 import RuntimeHostTPM
 
 extension Configuration {
-    /// Parses the contents of a file; errors call it `path`, and name the line.
+    /// Parses the contents of a file; errors call it `path` and give the line.
     public init(parsing contents: [UInt8], path: String) throws(Failure) {
         let root = try Section(
             of: Document(parsing: contents, path: path),
@@ -57,14 +57,14 @@ extension Configuration {
 }
 
 extension Configuration.Key {
-    /// The `source` of a key.
+    /// The values of the key `source`.
     enum Source: String, CaseIterable {
         case file
         case credential
         case command
         case hostTPM = "host-tpm"
 
-        /// The keys of the table that it uses.
+        /// The other keys of the table that this source uses.
         var names: [String] {
             switch self {
             case .file: ["file"]
@@ -75,12 +75,12 @@ extension Configuration.Key {
         }
     }
 
-    /// The keys of the table.
+    /// All keys of the tables `[key]` and `[key.next]`.
     static let names = ["source"] + Source.allCases.flatMap(\.names)
 
     /// Reads `[key]` or `[key.next]`.
     ///
-    /// A key of another source is an error: whoever wrote it believes that it is used.
+    /// A key that another source uses is an error, since its author expects it to have an effect.
     init(_ section: Section) throws(Failure) {
         let source = try section.choice("source", Source.self) ?? .file
         for name in Self.names where name != "source" && !source.names.contains(name) && section.gives(name) {
@@ -103,7 +103,7 @@ extension Configuration.Key {
         }
     }
 
-    /// Whether systemd takes a name for a credential: a file name of printable ASCII without colons. systemd.exec(5)
+    /// Returns whether a name is valid for a credential: a file name of printable ASCII without colons. systemd.exec(5)
     static func isCredentialName(_ name: String) -> Bool {
         (1...255).contains(name.utf8.count) && name != "." && name != ".."
             && name.utf8.allSatisfy { (0x20...0x7e).contains($0) && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ":") }
@@ -111,7 +111,7 @@ extension Configuration.Key {
 }
 
 extension Section {
-    /// A span of time in seconds, or nothing.
+    /// Returns a time span in seconds; nil if the key is missing.
     func timeSpan(_ key: String) throws(Failure) -> UInt64? {
         guard let text = try string(key) else { return nil }
         guard let seconds = TimeSpan.seconds(text) else {
@@ -120,7 +120,7 @@ extension Section {
         return seconds
     }
 
-    /// What becomes of states of random IDs, or nothing.
+    /// Returns the retention of states of random IDs; nil if the key is missing.
     func randomIDs(_ key: String) throws(Failure) -> Configuration.State.RandomIDs? {
         switch try string(key) {
         case nil: return nil
@@ -138,7 +138,7 @@ extension Section {
         }
     }
 
-    /// A group's ID or its name, or nothing.
+    /// Returns a group's ID or name; nil if the key is missing.
     func group(_ key: String) throws(Failure) -> Configuration.Device.Group? {
         typealias Group = Configuration.Device.Group
         guard holdsInteger(key) else {
@@ -154,8 +154,9 @@ extension Section {
 }
 
 extension Configuration.Device.Group {
-    /// Whether a text can be a name in group(5): no colons, blanks or control characters, and no number, which would be
-    /// taken for an ID.
+    /// Returns whether a text is valid as a group's name: printable ASCII without colons, and not only digits. group(5)
+    ///
+    /// Digits alone would be taken for an ID.
     static func isName(_ name: String) -> Bool {
         (1...255).contains(name.utf8.count)
             && name.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != UInt8(ascii: ":") }

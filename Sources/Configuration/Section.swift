@@ -1,14 +1,14 @@
 import Platform
 
-/// A table of the document, read key by key; what is wrong in it is reported with the line.
+/// A table of the document; errors about a key or the table give its line.
 struct Section {
     private let file: String
-    /// The table's name, for example `key` and `next`; empty for the document itself.
+    /// The components of the table's name, for example `key` and `next`; empty for the document itself.
     private let name: [String]
     private let line: Int
     private let entries: [String: Document.Entry]
 
-    /// The document itself.
+    /// Takes the document's own table; throws if it has a key that is not known.
     init(of document: Document, file: String, known: [String]) throws(Failure) {
         try self.init(file, [], 1, document.root, known)
     }
@@ -36,36 +36,36 @@ struct Section {
 
     private var title: String { name.joined(separator: ".") }
 
-    /// Whether a key is given.
+    /// Returns whether the table has this key.
     func gives(_ key: String) -> Bool { entries[key] != nil }
 
-    /// Whether a key is given and is an integer.
+    /// Returns whether the table has this key with an integer as its value.
     func holdsInteger(_ key: String) -> Bool {
         if case .integer = entries[key]?.value { true } else { false }
     }
 
-    /// A table in it, or nothing.
+    /// Returns a table below this one; nil if the key is missing. Throws if it has a key that is not known.
     func section(_ key: String, known: [String]) throws(Failure) -> Section? {
         guard let entry = entries[key] else { return nil }
         guard case .table(let contents) = entry.value else { throw wrongType(of: key, entry.value, "a table") }
         return try Section(file, name + [key], entry.line, contents, known)
     }
 
-    /// A string, or nothing.
+    /// Returns a string; nil if the key is missing.
     func string(_ key: String) throws(Failure) -> String? {
         guard let value = entries[key]?.value else { return nil }
         guard case .string(let string) = value else { throw wrongType(of: key, value, "a string") }
         return string
     }
 
-    /// An absolute path of a file or a directory, or nothing.
+    /// Returns an absolute path; nil if the key is missing.
     func path(_ key: String) throws(Failure) -> String? {
         guard let path = try string(key) else { return nil }
         try checkPath(path, key)
         return path
     }
 
-    /// A program's absolute path and its arguments, or nothing.
+    /// Returns a program's absolute path and its arguments; nil if the key is missing.
     func command(_ key: String) throws(Failure) -> [String]? {
         guard let value = entries[key]?.value else { return nil }
         guard case .array(let elements) = value else { throw wrongType(of: key, value, "an array of strings") }
@@ -81,7 +81,8 @@ struct Section {
         return words
     }
 
-    /// An integer of a range, or nothing.
+    /// Returns an integer; nil if the key is missing. Throws if it is out of the range, which the error shows in the
+    /// radix.
     func integer(_ key: String, in range: ClosedRange<Int>, radix: Int = 10) throws(Failure) -> Int? {
         guard let value = entries[key]?.value else { return nil }
         guard case .integer(let number) = value else { throw wrongType(of: key, value, "an integer") }
@@ -93,14 +94,14 @@ struct Section {
         return number
     }
 
-    /// `true` or `false`, or nothing.
+    /// Returns a boolean; nil if the key is missing.
     func boolean(_ key: String) throws(Failure) -> Bool? {
         guard let value = entries[key]?.value else { return nil }
         guard case .boolean(let boolean) = value else { throw wrongType(of: key, value, "true or false") }
         return boolean
     }
 
-    /// One of several words, or nothing.
+    /// Returns one of several words; nil if the key is missing.
     func choice<Choice: RawRepresentable & CaseIterable>(
         _ key: String,
         _ type: Choice.Type = Choice.self
@@ -113,13 +114,13 @@ struct Section {
         return choice
     }
 
-    /// What is wrong with a key that is given.
+    /// Returns the error about a key, with its line; with that of the table if the key is missing.
     func refusal(of key: String, _ why: String, hint: String? = nil) -> Failure {
         let place = entries[key]?.line ?? line
         return Failure("cannot read \(file)", because: "line \(place): \"\(key.excerpt)\" \(why)", hint: hint)
     }
 
-    /// What is wrong with the table as a whole.
+    /// Returns the error about the table as a whole, with its line.
     func refusal(_ why: String, hint: String? = nil) -> Failure {
         Failure("cannot read \(file)", because: "line \(line): [\(title)] \(why)", hint: hint)
     }
@@ -129,7 +130,7 @@ struct Section {
     }
 
     private func checkPath(_ path: String, _ key: String) throws(Failure) {
-        // PATH_MAX counts the zero at the end.
+        // PATH_MAX (4096) includes the terminating null byte.
         guard path.utf8.starts(with: "/".utf8), path.utf8.last != UInt8(ascii: "/"), path.utf8.count < 4096 else {
             throw refusal(of: key, "must be an absolute path")
         }

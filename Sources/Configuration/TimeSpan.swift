@@ -1,9 +1,9 @@
-/// A span of time as operators write it: a whole number and a unit, `90s`, `30m`, `12h`, `30d` or `8w`.
+/// A time span as operators write it: a whole number and a unit, such as `90s`, `30m`, `12h`, `30d` or `8w`.
 public enum TimeSpan {
-    /// The longest span, in seconds: a hundred years.
+    /// The longest span, in seconds: 100 years of 365 days.
     public static let limit: UInt64 = 100 * 365 * 86400
 
-    /// How many seconds a text says; nil if it is no span, or one longer than ``limit``.
+    /// Returns the seconds of a time span; nil if the text is malformed, or the span is longer than ``limit``.
     public static func seconds(_ text: String) -> UInt64? {
         let bytes = Array(text.utf8)
         guard let unit = bytes.last, let factor = factor(of: unit) else { return nil }
@@ -26,6 +26,6 @@ public enum TimeSpan {
         }
     }
 
-    /// What an error says of a text that is none.
+    /// The hint for errors about a malformed time span.
     public static let example = "for example \"30d\", \"12h\" or \"8w\""
 }

@@ -2,7 +2,7 @@ import Glibc
 import OCIHook
 import Platform
 
-/// `vtpm-hook STAGE`: an OCI hook, with the container's state on standard input.
+/// `vtpm-hook STAGE [--config FILE]`: an OCI hook, which reads the container's state from standard input.
 @main
 struct Main {
     static func main() {

@@ -3,8 +3,9 @@ import Platform
 import RuntimeControl
 import RuntimeSupervisor
 
-/// `vtpm-supervisor WORKER`: started by `vtpm-hook` with a channel as descriptor 3 and the path of the worker's program,
-/// and by nobody else.
+/// `vtpm-supervisor WORKER`: the process that keeps a container's vTPM running.
+///
+/// Only `vtpm-hook` starts it, with a channel as descriptor 3 and the path of the worker's program as the argument.
 @main
 struct Main {
     static func main() {

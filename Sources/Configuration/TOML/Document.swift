@@ -2,8 +2,8 @@ import Platform
 
 /// A TOML document, with the line of each of its keys. https://toml.io/en/v1.0.0
 ///
-/// TOML 1.0 but for what no key takes: strings of several lines, fractions, dates and arrays of tables are refused as
-/// such, and so are keys of more than eight parts.
+/// All of TOML 1.0 except for types that no key uses: multi-line strings, floats, dates and arrays of tables are
+/// errors. So are keys of more than eight parts, and arrays and inline tables that are nested more than eight deep.
 struct Document: Sendable {
     /// A value, or a table.
     indirect enum Value: Equatable, Sendable {
@@ -13,7 +13,7 @@ struct Document: Sendable {
         case array([Value])
         case table([String: Entry])
 
-        /// What kind of value it is, for errors.
+        /// The type of the value, for errors.
         var kind: String {
             switch self {
             case .string: "a string"
@@ -25,7 +25,7 @@ struct Document: Sendable {
         }
     }
 
-    /// What a key stands for, and the line where it is.
+    /// The value of a key, and the line of the key.
     struct Entry: Equatable, Sendable {
         var value: Value
         var line: Int
@@ -34,7 +34,7 @@ struct Document: Sendable {
     /// The document's own keys and tables.
     let root: [String: Entry]
 
-    /// Parses a document; errors call it `path`, and name the line.
+    /// Parses a document; errors call it `path` and give the line.
     init(parsing bytes: [UInt8], path: String) throws(Failure) {
         var parser = DocumentParser(scanner: try Scanner(bytes, path: path))
         self.root = try parser.document()

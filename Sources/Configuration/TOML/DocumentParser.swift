@@ -1,10 +1,10 @@
 import Platform
 
-/// The grammar of TOML, and its rules on what may be defined where.
+/// A parser for TOML's grammar, with its rules on which tables and keys may be defined again.
 struct DocumentParser {
     var scanner: Scanner
 
-    /// How many parts a key may have, and how deep values may lie in each other.
+    /// The limit for the parts of a key, and for the depth of nested values.
     private static let depthLimit = 8
 
     init(scanner: Scanner) { self.scanner = scanner }
@@ -24,7 +24,7 @@ struct DocumentParser {
         }
     }
 
-    /// `[a.b]`: opens a table, which no other header and no dotted key may have defined.
+    /// `[a.b]`: opens a table, which no other header and no dotted key may have defined before.
     private mutating func header(_ root: TableUnderConstruction) throws(Failure) -> TableUnderConstruction {
         let line = scanner.line
         guard !scanner.follows("[[") else { throw scanner.refusal("it opens an array of tables, which no key takes") }
@@ -50,7 +50,7 @@ struct DocumentParser {
         }
     }
 
-    /// `a.b = value`: the tables before the last part are defined by this and its like alone.
+    /// `a.b = value`: the tables before the last part may be defined by dotted keys only.
     private mutating func assignment(in table: TableUnderConstruction, depth: Int) throws(Failure) {
         let line = scanner.line
         let path = try key()
@@ -106,7 +106,9 @@ struct DocumentParser {
         }
     }
 
-    /// `0`, `-1_000`, `0x01807654`: the underscores lie between digits, and no decimal number begins with a needless 0.
+    /// Returns the value of an integer such as `0`, `-1_000` or `0x01807654`; nil if it is malformed.
+    ///
+    /// Underscores must be between digits, and a decimal number must not have leading zeros.
     private func integer(_ word: String) -> Int? {
         let radix = ["0x": 16, "0o": 8, "0b": 2][String(word.prefix(2))]
         let sign = radix == nil && (word.hasPrefix("-") || word.hasPrefix("+"))

@@ -1,19 +1,19 @@
 import Platform
 
-/// The characters of a TOML document, from the first to the last: keys, strings, words, and what separates them.
+/// A scanner that reads a TOML document from start to end: keys, strings, words and separators.
 struct Scanner {
     private let bytes: [UInt8]
     private let path: String
     private var offset = 0
-    /// The line of the next character.
+    /// The line of the next character, from 1 on.
     private(set) var line = 1
 
-    /// Starts at a document's beginning; errors call it `path`.
+    /// Starts at a document's beginning, after a byte order mark; throws if it is not UTF-8. Errors call it `path`.
     init(_ bytes: [UInt8], path: String) throws(Failure) {
         self.bytes = bytes
         self.path = path
         guard String(validating: bytes, as: UTF8.self) != nil else {
-            // Repairing puts other bytes where the first wrong one was.
+            // Decoding replaces invalid bytes, so the first difference is the first invalid byte.
             let good = zip(bytes, String(decoding: bytes, as: UTF8.self).utf8).prefix { $0 == $1 }
             line += good.count { $0.0 == UInt8(ascii: "\n") }
             throw refusal("it is not UTF-8")
@@ -21,17 +21,17 @@ struct Scanner {
         skip("\u{FEFF}")
     }
 
-    /// Whether nothing follows.
+    /// Whether the document ends here.
     var isAtEnd: Bool { offset == bytes.count }
 
     private var next: Unicode.Scalar? { isAtEnd ? nil : Unicode.Scalar(bytes[offset]) }
 
-    /// What is wrong in a line, in this one unless another is given.
+    /// Returns the error about a line; about the current one if none is given.
     func refusal(_ why: String, line: Int? = nil) -> Failure {
         Failure("cannot read \(path)", because: "line \(line ?? self.line): \(why)")
     }
 
-    /// What is wrong with the next character.
+    /// Returns the error that the next character is not the wanted one.
     func unexpected(_ wanted: String) -> Failure {
         let found = String(decoding: bytes[offset...].prefix(4), as: UTF8.self).unicodeScalars.first
         switch found {
@@ -41,12 +41,12 @@ struct Scanner {
         }
     }
 
-    /// Whether this text follows.
+    /// Returns whether this text comes next.
     func follows(_ text: StaticString) -> Bool {
         text.withUTF8Buffer { bytes[offset...].starts(with: $0) }
     }
 
-    /// Goes past this text where it follows, and tells whether it did.
+    /// Skips this text if it comes next; returns whether it did.
     @discardableResult
     mutating func skip(_ text: StaticString) -> Bool {
         guard follows(text) else { return false }
@@ -54,12 +54,12 @@ struct Scanner {
         return true
     }
 
-    /// Goes past blanks and tabs.
+    /// Skips spaces and tabs.
     mutating func skipBlanks() {
         while follows(" ") || follows("\t") { offset += 1 }
     }
 
-    /// Goes past the end of a line, which blanks and a comment may precede; the end of the document is one.
+    /// Skips the end of a line, with blanks and a comment before it; the end of the document counts as one.
     mutating func skipLineEnd() throws(Failure) {
         try skipComment()
         if isAtEnd { return }
@@ -67,7 +67,7 @@ struct Scanner {
         line += 1
     }
 
-    /// Goes past blanks, comments and ends of lines.
+    /// Skips blanks, comments and line ends.
     mutating func skipLines() throws(Failure) {
         while true {
             try skipComment()
@@ -91,7 +91,7 @@ struct Scanner {
         }
     }
 
-    /// A key, of several parts where it is dotted.
+    /// Reads a key; returns its parts, of which a dotted key has several.
     mutating func key() throws(Failure) -> [String] {
         var parts: [String] = []
         repeat {
@@ -108,7 +108,7 @@ struct Scanner {
         return parts
     }
 
-    /// Whether an ASCII character can be part of a key without quotes.
+    /// Returns whether an ASCII character may be part of a key without quotes.
     static func isKeyCharacter(_ character: Unicode.Scalar) -> Bool {
         switch character {
         case "a"..."z", "A"..."Z", "0"..."9", "-", "_": true
@@ -116,14 +116,14 @@ struct Scanner {
         }
     }
 
-    /// The ASCII characters that follow and are part of a word.
+    /// Reads ASCII characters for as long as they are part of a word; returns "" if the first is not.
     mutating func word(_ isPart: (Unicode.Scalar) -> Bool) -> String {
         let start = offset
         while let character = next, character.isASCII, isPart(character) { offset += 1 }
         return String(decoding: bytes[start..<offset], as: UTF8.self)
     }
 
-    /// A string of one line, in either kind of quotes.
+    /// Reads a single-line string, basic or literal.
     mutating func string() throws(Failure) -> String {
         guard !follows("\"\"\""), !follows("'''") else {
             throw refusal("it holds a string of several lines, which no key takes")
@@ -147,7 +147,7 @@ struct Scanner {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// The character that an escape sequence stands for, after its backslash.
+    /// Reads an escape sequence after its backslash; returns the character that it stands for.
     private mutating func escaped() throws(Failure) -> Character {
         let name = next
         if !isAtEnd { offset += 1 }
@@ -169,7 +169,7 @@ struct Scanner {
             guard digits.utf8.count == count, let value = UInt32(digits, radix: 16),
                 let scalar = Unicode.Scalar(value)
             else { throw refusal("a string has an escape sequence that is no character") }
-            // Paths and names end there once they are C strings.
+            // As a C string, a path or name would end there.
             guard value != 0 else { throw refusal("a string holds a zero character") }
             return Character(scalar)
         default: throw refusal("a string has an unknown escape sequence")

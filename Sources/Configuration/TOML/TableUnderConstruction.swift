@@ -1,7 +1,9 @@
-/// A table while the document is read, and what has defined it, which decides who may add to it.
+/// A table while the document is read.
+///
+/// Its origin decides whether later headers and keys may add to it.
 final class TableUnderConstruction {
     enum Origin {
-        /// A header of a table in it.
+        /// Only the header of a table below it has named it.
         case implied
         case header
         case dotted
