@@ -75,7 +75,7 @@ public struct Configuration: Equatable, Sendable {
         /// The key `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
         public var allowsEphemeral = true
 
-        /// What holds where the table is missing.
+        /// Creates the configuration of a missing table.
         public init() {}
     }
 
@@ -84,7 +84,7 @@ public struct Configuration: Equatable, Sendable {
         /// The key `unused-for`: the time without use, in seconds, after which a state is removed; nil for no limit.
         public var unusedFor: UInt64?
 
-        /// What holds where the table is missing.
+        /// Creates the configuration of a missing table.
         public init() {}
     }
 
@@ -109,7 +109,7 @@ public struct Configuration: Equatable, Sendable {
         /// The key `group`: the devices' group, with the mode 0660; nil for the process's group and 0600.
         public var group: Group?
 
-        /// What holds where the table is missing.
+        /// Creates the configuration of a missing table.
         public init() {}
     }
 
@@ -139,7 +139,7 @@ public struct Configuration: Equatable, Sendable {
         /// The key `pcrs`: the PCRs that a sealed key is bound to, in the syntax of `PCRSelection`.
         public var pcrs = "sha256:0-4,6-14"
 
-        /// What holds where the table is missing.
+        /// Creates the configuration of a missing table.
         public init() {}
     }
 
@@ -161,7 +161,7 @@ public struct Configuration: Equatable, Sendable {
         /// The key `nv-index`: the counter's NV index, one of ``ownerIndices``.
         public var nvIndex: UInt32 = 0x0180_7654
 
-        /// What holds where the table is missing.
+        /// Creates the configuration of a missing table.
         public init() {}
     }
 }

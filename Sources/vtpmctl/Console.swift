@@ -6,18 +6,20 @@ import RuntimeControl
 import RuntimeKeys
 import RuntimeState
 
-/// What all commands have in common.
+/// The options that all commands share, and what they lead to.
 struct HostOptions: ParsableArguments {
     @Option(name: .customLong("config"), help: "The configuration file; \(Configuration.standardPath) without it.")
     var configurationPath: String?
 
-    /// Where things are on this host.
+    /// Returns the paths of the host's directories and programs.
     func hostPaths() throws(Failure) -> HostPaths {
-        // The worker is beside this program: what `make install` puts into BINDIR is a link to it.
+        // The worker is in this program's directory. The file that `make install` puts into BINDIR is a link to this
+        // program.
         try .current()
     }
 
-    /// Opens what the host has, while nobody changes its keys; nil if it has never had a state.
+    /// Runs `body` with the host's states and the shared lock of the keys; returns nil if the host has never had a
+    /// state.
     func withRepository<Result>(
         _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
@@ -29,7 +31,7 @@ struct HostOptions: ParsableArguments {
         }
     }
 
-    /// The same; where the host has never had a state, a key and an index are made.
+    /// Runs `body` as ``withRepository(_:)`` does, but creates a key and an index if the host has never had a state.
     func withNewRepository<Result>(
         _ body: (StateRepository, HostPaths) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -39,27 +41,29 @@ struct HostOptions: ParsableArguments {
         }
     }
 
-    /// The host's directories and keys.
+    /// Opens the host's directories and loads its keys.
     func open(_ hostPaths: HostPaths) throws(Failure) -> HostContext {
         try HostContext(hostPaths, configuration(), credentialsDirectory: Self.credentialsDirectory)
     }
 
-    /// What the operator decided.
+    /// Loads the configuration; a file from `--config` must exist.
     func configuration() throws(Failure) -> Configuration {
         guard let configurationPath else { return try .load() }
         return try .load(path: configurationPath, mayBeMissing: false)
     }
 
-    /// systemd's directory of credentials, for a service that runs `vtpmctl`.
+    /// systemd's directory of credentials, for a service that runs `vtpmctl`. systemd.exec(5), "Credentials"
     nonisolated(unsafe) static var credentialsDirectory: String?
 }
 
-/// What a command that takes something away asks for first.
+/// The confirmation that a command asks for before it removes or replaces something.
 struct ConfirmationOptions: ParsableArguments {
     @Flag(help: "Do it without asking.")
     var yes = false
 
-    /// Goes on with `--yes`, or when a person at a terminal types the name of what goes.
+    /// Returns if `--yes` is given, or if a person at a terminal types the word.
+    ///
+    /// - Throws: ``Failure`` if the word is another, or if standard input or standard error is no terminal.
     func require(_ what: String, typing word: String) throws(Failure) {
         if yes { return }
         guard isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 else {
@@ -70,7 +74,7 @@ struct ConfirmationOptions: ParsableArguments {
     }
 }
 
-/// A time in seconds since 1970 as people write it, UTC.
+/// Returns a time in seconds since 1970 as a date and time in UTC.
 func timestamp(_ seconds: UInt64) -> String {
     Timestamp.utc(seconds, "%Y-%m-%d %H:%M:%SZ")
 }

@@ -7,7 +7,7 @@ import RuntimeKeys
 import RuntimeState
 import RuntimeTransfer
 
-/// The host's master keys.
+/// The commands for the host's master keys.
 struct KeyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "key",
@@ -17,7 +17,7 @@ struct KeyCommand: ParsableCommand {
 }
 
 extension HostOptions {
-    /// The host's keys, as the configuration says.
+    /// Returns the provider of the keys that the configuration names.
     fileprivate func keychain() throws(Failure) -> MasterKeyProvider {
         MasterKeyProvider(
             try configuration(),
@@ -66,7 +66,7 @@ struct KeyRotate: ParsableCommand {
             do throws(Failure) {
                 try rotate(&told)
             } catch {
-                // What went wrong counts for more than that nobody reads what went well.
+                // The rotation's error is more important than an error of this output.
                 try? Output.write(lines: told)
                 throw error
             }
@@ -74,11 +74,13 @@ struct KeyRotate: ParsableCommand {
         }
     }
 
-    /// Does it all, and collects what there is to tell: a rotation does not stay half done because nobody listens.
+    /// Rotates the key, and collects the output, which is written only at the end.
+    ///
+    /// A rotation must not stop halfway because standard output cannot be written.
     private func rotate(_ told: inout [String]) throws(Failure) {
         let hostPaths = try host.hostPaths()
         try HostContext.withRotationLock(hostPaths) { () throws(Failure) in
-            // Whoever has loaded the one key alone is done with it when this lock is held; all others know both.
+            // This exclusive lock waits for the processes that have loaded only the old key. All later ones load both.
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
                 guard try HostContext.isUsed(hostPaths) else {
                     throw Failure("cannot change the master key", because: "this host has no states yet")
@@ -222,16 +224,16 @@ struct KeyImport: ParsableCommand {
     }
 }
 
-/// What an export of a master key has in place of a state's ID.
+/// The text that an export of a master key has in place of a state's ID.
 let masterKeyName = "container-vtpm master key"
 
-/// What a new export is protected with.
+/// Returns the protection of a new export; reads the passphrase, or the public key from a PEM file.
 func protection(passphraseFile: String?, recipient: String?) throws(Failure) -> ExportProtection {
     if let passphraseFile { return .passphrase(try readNewPassphrase(passphraseFile)) }
     return .recipient(publicKeyPEM: try readSecret(recipient ?? "", limit: 65536).withBytes { Array($0) })
 }
 
-/// What an export is opened with.
+/// Returns the credential that opens an export; reads the passphrase, or the private key from a PEM file.
 func opener(passphraseFile: String?, identity: String?, for file: String) throws(Failure) -> ExportCredential {
     if let passphraseFile { return .passphrase(try readPassphrase(passphraseFile)) }
     if let identity { return .identity(privateKeyPEM: try readSecret(identity, limit: 65536)) }

@@ -4,7 +4,7 @@ import Platform
 import RuntimeControl
 import RuntimeLease
 
-/// The containers that have a TPM.
+/// `vtpmctl list`: the containers that have a TPM.
 struct List: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Lists the containers that have a TPM.")
 
@@ -18,7 +18,7 @@ struct List: ParsableCommand {
         }
     }
 
-    /// A lease, and how its supervisor says that the TPM is.
+    /// A lease, with the health that its supervisor reports; `lost` if it does not respond.
     private struct Entry: Encodable {
         let lease: Lease
         let health: String
@@ -81,9 +81,10 @@ struct List: ParsableCommand {
         return entries.sorted { $0.lease.containerID < $1.lease.containerID }
     }
 
-    /// Removes what a creation has left whose hook and supervisor were both killed.
+    /// Removes the lease of a creation whose hook and supervisor were both killed.
     ///
-    /// Where it was making a state, the next creation or poststop removes both, since that takes the keys.
+    /// If the creation was making a state, the lease stays for the next creation or poststop. Removing the state needs
+    /// the keys.
     private func removeLeftover(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) {
         do throws(Failure) {
             guard try lease.lock(), !lease.namesMadeState() else { return }
@@ -93,7 +94,7 @@ struct List: ParsableCommand {
         }
     }
 
-    /// Asks the supervisor; nil if it is gone or does not answer.
+    /// Asks the supervisor for its status; returns nil if it is gone or does not respond within 2 s.
     private func status(in directory: borrowing Descriptor) -> VTPMStatus? {
         do throws(Failure) {
             let channel = try ControlSocket.connect(in: directory)

@@ -2,7 +2,7 @@ import ArgumentParser
 import Platform
 import RuntimeAdministration
 
-/// What was logged about a container.
+/// `vtpmctl log`: the log lines about a container.
 struct LogCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "log",

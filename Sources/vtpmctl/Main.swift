@@ -2,7 +2,7 @@ import ArgumentParser
 import Glibc
 import Platform
 
-/// `vtpmctl`: what the operator asks and orders.
+/// `vtpmctl`: the operator's program.
 @main
 struct VTPMControl: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -12,7 +12,8 @@ struct VTPMControl: ParsableCommand {
     )
 
     static func main() {
-        // It holds keys and states: no core dump, no other configuration of libcrypto than the host's.
+        // The process holds keys and states: it must not dump core, or use another configuration of libcrypto than the
+        // host's.
         HostOptions.credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
         do throws(Failure) {
             let notReset = try Inheritance.reset(from: .person)
@@ -29,9 +30,9 @@ struct VTPMControl: ParsableCommand {
         Glibc.exit(run())
     }
 
-    /// Does what the arguments ask for; returns the exit code.
+    /// Runs the command that the arguments name; returns the exit code.
     ///
-    /// ArgumentParser's own `main` prints help with stdio, and ends with 0 where it could not.
+    /// ArgumentParser's own `main` prints help with stdio, and exits with 0 even if that failed.
     private static func run() -> CInt {
         do {
             var command = try parseAsRoot()
@@ -54,7 +55,7 @@ struct VTPMControl: ParsableCommand {
     }
 }
 
-/// The version of this program.
+/// `vtpmctl version`: the version of this program.
 struct Version: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Prints the version.")
 

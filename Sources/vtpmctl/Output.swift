@@ -4,23 +4,23 @@ import FoundationEssentials
 import Glibc
 import Platform
 
-/// Standard output, every write of which is checked: a script must not take half a list for a whole one.
+/// Standard output, of which every write is checked: a script must not take half a list for a whole one.
 ///
-/// Swift's `print` and stdio keep what is written until the end, and tell nobody when it could not be written.
+/// Swift's `print` and stdio buffer the output until the end, and do not report whether it could be written.
 enum Output {
     private static let name = "standard output"
-    /// Whether its reader, `head` for example, has had enough: that is nothing to complain of.
+    /// Whether the reader has closed its end, as `head` does; that is not worth an error message.
     nonisolated(unsafe) private(set) static var isClosed = false
 
-    /// Writes lines, all in one go.
+    /// Writes lines as one buffer, each with a line feed.
     static func write(lines: [String]) throws(Failure) {
         try write(Array(lines.joined(separator: "\n").utf8) + (lines.isEmpty ? [] : [UInt8(ascii: "\n")]))
     }
 
-    /// Writes a line.
+    /// Writes a line with a line feed.
     static func write(line: String) throws(Failure) { try write(lines: [line]) }
 
-    /// Writes a value as JSON, its keys in order.
+    /// Writes a value as JSON, with sorted keys and a line feed at the end.
     static func write(json value: some Encodable) throws(Failure) {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -33,7 +33,7 @@ enum Output {
         try write(Array(encoded) + [UInt8(ascii: "\n")])
     }
 
-    /// Writes rows in columns, the first row being their headings.
+    /// Writes rows in aligned columns; the first row has the headings.
     static func write(table rows: [[String]]) throws(Failure) {
         let cells = rows.map { $0.map(\.onOneLine) }
         let widths = (cells.first ?? []).indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
@@ -49,7 +49,8 @@ enum Output {
         )
     }
 
-    /// Writes bytes that are no text, such as an export: not to a terminal, which would act on some of them.
+    /// Writes binary data, such as an export; throws if standard output is a terminal, which would interpret some
+    /// bytes.
     static func write(_ content: SecretBytes) throws(Failure) {
         guard isatty(STDOUT_FILENO) != 1 else {
             throw Failure("cannot write \(name)", because: "it is a terminal", hint: "name a file, or redirect it")
@@ -57,7 +58,7 @@ enum Output {
         try content.withBytes { (bytes) throws(Failure) in
             try write { (output) throws(Failure) in
                 try output.writeAll(bytes, name)
-                // A file is on stable storage before anybody relies on it; nothing else can be synced.
+                // A file must be on stable storage before anybody relies on it; pipes and devices cannot be synced.
                 if try output.status(name).st_mode & S_IFMT == S_IFREG { try output.synchronize(name) }
             }
         }
@@ -80,7 +81,7 @@ enum Output {
     }
 }
 
-/// Does what a command is for; a failure is one line on standard error and the exit code 1.
+/// Runs a command; writes its error as one line to standard error, and exits with 1.
 func report(_ body: () throws(Failure) -> Void) throws {
     do throws(Failure) {
         try body()
@@ -90,7 +91,7 @@ func report(_ body: () throws(Failure) -> Void) throws {
     }
 }
 
-/// Writes to standard error; where that cannot be written, there is nobody left to tell.
+/// Writes to standard error; an error is ignored, since there is nobody left to report it to.
 func complain(_ text: String, end: String = "\n") {
     let line = Array((text + end).utf8)
     _ = write(STDERR_FILENO, line, line.count)

@@ -3,24 +3,26 @@ import CLinux
 import Glibc
 import Platform
 
-/// What stands for standard input where a file is read, and for standard output where one is made.
+/// The path that stands for standard input when reading, and for standard output when writing.
 private let stream = "-"
 
-/// Standard input can be read once.
+/// Throws if more than one of the paths is standard input, which can be read only once.
 func requireOneReader(of paths: [String?]) throws {
     guard paths.filter({ $0 == stream }).count < 2 else {
         throw ValidationError("Only one file can be standard input.")
     }
 }
 
-/// How long whoever is at the other end of a pipe may take, in milliseconds: perhaps a person who types.
+/// The timeout for reading a file, in milliseconds; the writer of a pipe may be a person who types.
 private let timeout = 300_000
 
 /// Reads a file that may hold a secret; `-` is standard input.
 ///
-/// A pipe, as a shell's `<(...)` is, is waited for, but not without end.
+/// It waits up to 300 s for a pipe, such as a shell's `<(...)`.
+///
+/// - Throws: ``Failure`` if the file is larger than the limit, in bytes, or is not complete in time.
 func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
-    // open(2) itself would wait for a pipe's other end.
+    // Without O_NONBLOCK, open(2) would wait for the writer of a FIFO without a limit.
     let file =
         path == stream
         ? Descriptor(
@@ -31,7 +33,7 @@ func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
         : try Descriptor.open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
     let name = path == stream ? "standard input" : path
     let status = try file.status(name)
-    // No more locked memory than it takes: the limit of some is megabytes. Files of procfs say that they are empty.
+    // Locked memory is scarce: some have a limit of a few megabytes. Files of procfs have a size of 0.
     let hasSize = status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
     let content = try SecretBytes(capacity: hasSize ? min(Int(status.st_size), limit) + 1 : limit + 1)
     let number = file.number
@@ -53,7 +55,7 @@ func readSecret(_ path: String, limit: Int) throws(Failure) -> SecretBytes {
     return content
 }
 
-/// Reads a passphrase: a file's content without the line feed at its end; `-` is standard input.
+/// Reads a passphrase, a file's content without one line feed at its end; `-` is standard input.
 func readPassphrase(_ path: String) throws(Failure) -> SecretBytes {
     let content = try readSecret(path, limit: 4096)
     let passphrase = try SecretBytes(capacity: max(content.count, 1))
@@ -65,9 +67,9 @@ func readPassphrase(_ path: String) throws(Failure) -> SecretBytes {
     return passphrase
 }
 
-/// Reads a passphrase that is going to protect something.
+/// Reads a passphrase for a new export; throws if it ends in a carriage return or line feed.
 ///
-/// A line ending that belongs to it would have to be typed, or kept in a file, wherever it is needed again.
+/// A line ending that belongs to the passphrase would have to be typed, or kept in a file, wherever it is needed again.
 func readNewPassphrase(_ path: String) throws(Failure) -> SecretBytes {
     let passphrase = try readPassphrase(path)
     let last = passphrase.withBytes { $0.last }
@@ -82,7 +84,9 @@ func readNewPassphrase(_ path: String) throws(Failure) -> SecretBytes {
     return passphrase
 }
 
-/// Writes a file that nobody else may read and that must not be there yet, onto stable storage; `-` is standard output.
+/// Creates a file with the mode 0600 and syncs it and its directory; `-` is standard output.
+///
+/// - Throws: ``Failure`` if the file already exists, or cannot be written. An incomplete file is removed.
 func writeNew(_ path: String, _ content: SecretBytes) throws(Failure) {
     if path == stream { return try Output.write(content) }
     let options = OpenOptions(O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)

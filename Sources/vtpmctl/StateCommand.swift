@@ -4,7 +4,7 @@ import Platform
 import RuntimeAdministration
 import RuntimeState
 
-/// The states of the host's TPMs.
+/// The commands for the states of the host's TPMs.
 struct StateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "state",
@@ -166,7 +166,8 @@ struct StateAccept: ParsableCommand {
                 }
                 guard done != nil else { throw noState(stateID) }
             } else {
-                // Also where there is none: the host's TPM may have a counter that stands in the way.
+                // An index is made even if the host has no state: the host's TPM may have a counter that stands in the
+                // way.
                 try host.withNewRepository { (repository, _) throws(Failure) in refused = try repository.acceptAll() }
             }
             for failure in refused { complain("vtpmctl: \(failure)") }
@@ -177,7 +178,7 @@ struct StateAccept: ParsableCommand {
     }
 }
 
-/// What is said of a state that is not there.
+/// Returns the error about a state that does not exist.
 func noState(_ stateID: String) -> Failure {
     Failure("cannot find the state \"\(stateID)\"", because: "there is none", hint: "vtpmctl state list")
 }

@@ -5,14 +5,16 @@ import RuntimeControl
 import RuntimeState
 import RuntimeTransfer
 
-/// How swtpm's files are encrypted.
+/// The options for the key of swtpm's files.
 struct SWTPMKeyOptions: ParsableArguments {
     @Option(help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits; - is standard input.")
     var swtpmKeyFile: String?
     @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2); - is standard input.")
     var swtpmPassphraseFile: String?
 
-    /// An option that is not used is one that somebody relies on.
+    /// Throws if both options are given, or one of them without `--swtpm`.
+    ///
+    /// An option without effect must be an error, since somebody relies on it.
     func validate(_ isUsed: Bool) throws {
         guard isUsed || swtpmKeyFile == nil && swtpmPassphraseFile == nil else {
             throw ValidationError("A key of swtpm's is for --swtpm.")
@@ -24,7 +26,7 @@ struct SWTPMKeyOptions: ParsableArguments {
 
     func key() throws(Failure) -> SWTPMKey? {
         if let swtpmKeyFile { return .keyFile(try readSecret(swtpmKeyFile, limit: 4096)) }
-        // swtpm takes the whole file, a line feed at its end included.
+        // swtpm uses the whole file as the passphrase, including a line feed at its end.
         return try swtpmPassphraseFile.map { (path) throws(Failure) in .passphrase(try readSecret(path, limit: 4096)) }
     }
 }
@@ -125,7 +127,7 @@ struct StateImportCommand: ParsableCommand {
 
     private func read() throws(Failure) -> SecretBytes {
         let content = try readSecret(file, limit: max(StateExport.fileLimit, SWTPMState.fileLimit))
-        // Only what was asked for: an export vouches for itself, a file of swtpm's in its place does not.
+        // The format is not detected: an export is authenticated, and a file of swtpm's in its place would not be.
         if swtpm { return try SWTPMState.decode(content, key: swtpmKey.key(), path: file) }
         let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)
         let opened = try StateExport.open(content.withBytes { Array($0) }, with: opener, path: file)

@@ -60,7 +60,7 @@ struct StatePrune: ParsableCommand {
         var progress = Progress()
         var found: [Pruning.Candidate] = []
         var seen: Set<String> = []
-        // Without a time of the command's it is each state's own, and then the configuration's.
+        // Without --unused-for, each state's own time counts first, and then that of the configuration.
         let times = unusedFor == nil && time != nil ? [nil, time] : [time]
         for criteria in times.map({ Pruning.Criteria(unusedFor: $0, orphansOnly: orphans) }) {
             try pruning.each(criteria, progress: { progress.step("looked at") }) { (candidate) throws(Failure) in
@@ -77,7 +77,7 @@ struct StatePrune: ParsableCommand {
         try remove(found, pruning, repository, forever ? nil : Quarantine(hostPaths.quarantine))
     }
 
-    /// Removes what was found; one that cannot be removed is named, and keeps no other from it.
+    /// Removes the states; one that cannot be removed is reported, and the others are removed all the same.
     private func remove(
         _ found: [Pruning.Candidate],
         _ pruning: Pruning,
@@ -107,10 +107,12 @@ struct StatePrune: ParsableCommand {
         try Output.write(line: line)
     }
 
-    /// The longest list that an engine's client may print, in bytes.
+    /// The longest output of an engine's client that is read, in bytes.
     private static let listLimit = 64 << 20
 
-    /// The lines that an engine's client prints.
+    /// Returns the output lines of an engine's client; nil if the client is not installed or prints too much.
+    ///
+    /// Its timeout is 20 s.
     private func lines(of program: [String]) throws(Failure) -> [String]? {
         guard let path = program.first, access(path, X_OK) == 0 else { return nil }
         let text = try ProgramOutput.read(
@@ -119,13 +121,13 @@ struct StatePrune: ParsableCommand {
             limit: Self.listLimit,
             timeout: 20_000
         )
-        // Half a list would make an orphan of what stands in the other half.
+        // In half a list, the containers of the other half would be missing, and their states would count as orphans.
         guard text.count < Self.listLimit else { return nil }
         return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
     }
 }
 
-/// Says on standard error how far something is that takes longer than a second.
+/// Reports progress on standard error, at most once per second.
 private struct Progress {
     private var count = 0
     private var next = Deadline(milliseconds: 1000)

@@ -50,7 +50,7 @@ struct DocumentParser {
         }
     }
 
-    /// `a.b = value`: the tables before the last part may be defined by dotted keys only.
+    /// `a.b = value`: the tables before the last part must not be inline tables or have headers of their own.
     private mutating func assignment(in table: TableUnderConstruction, depth: Int) throws(Failure) {
         let line = scanner.line
         let path = try key()
