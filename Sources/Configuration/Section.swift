@@ -44,7 +44,9 @@ struct Section {
         if case .integer = entries[key]?.value { true } else { false }
     }
 
-    /// Returns a table below this one; nil if the key is missing. Throws if it has a key that is not known.
+    /// Returns a table below this one; nil if the key is missing.
+    ///
+    /// Throws if the table has a key that is not known.
     func section(_ key: String, known: [String]) throws(Failure) -> Section? {
         guard let entry = entries[key] else { return nil }
         guard case .table(let contents) = entry.value else { throw wrongType(of: key, entry.value, "a table") }
@@ -81,8 +83,9 @@ struct Section {
         return words
     }
 
-    /// Returns an integer; nil if the key is missing. Throws if it is out of the range, which the error shows in the
-    /// radix.
+    /// Returns an integer; nil if the key is missing.
+    ///
+    /// Throws if it is out of the range, which the error shows in the radix.
     func integer(_ key: String, in range: ClosedRange<Int>, radix: Int = 10) throws(Failure) -> Int? {
         guard let value = entries[key]?.value else { return nil }
         guard case .integer(let number) = value else { throw wrongType(of: key, value, "an integer") }

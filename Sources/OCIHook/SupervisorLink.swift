@@ -19,8 +19,9 @@ final class SupervisorLink {
     /// The supervisor's process ID.
     let process: pid_t
 
-    /// The timeout for one step of the supervisor, in milliseconds. The longest step is a TPM manufacture on a busy
-    /// host.
+    /// The timeout for one step of the supervisor, in milliseconds.
+    ///
+    /// The longest step is a TPM manufacture on a busy host.
     private static let timeout = 30_000
 
     /// Ends the supervisor of a container that is not created, and undoes the rest if it was killed.

@@ -8,7 +8,9 @@ struct Scanner {
     /// The line of the next character, from 1 on.
     private(set) var line = 1
 
-    /// Starts at a document's beginning, after a byte order mark; throws if it is not UTF-8. Errors call it `path`.
+    /// Starts at a document's beginning, after a byte order mark; errors call it `path`.
+    ///
+    /// Throws if the document is not UTF-8.
     init(_ bytes: [UInt8], path: String) throws(Failure) {
         self.bytes = bytes
         self.path = path

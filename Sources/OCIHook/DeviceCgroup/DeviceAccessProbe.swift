@@ -29,7 +29,9 @@ public final class DeviceAccessProbe {
     /// The number of cgroups that the child has not yet reported to have entered.
     private var entrances: Int
 
-    /// The child's timeout in milliseconds. It needs a few, but in a frozen cgroup it never answers.
+    /// The child's timeout in milliseconds.
+    ///
+    /// It needs a few, but in a frozen cgroup it never answers.
     private static let timeout = 5000
     private static let what = "cannot ask the device cgroup as the container would"
 
@@ -56,9 +58,7 @@ public final class DeviceAccessProbe {
 
     /// Starts the child, which enters the container's cgroups in the background.
     ///
-    /// - Parameters:
-    ///   - program: The path of the hook's program.
-    ///   - cgroups: The container's cgroups.
+    /// `program` is the path of the hook's program.
     init(program: String, in cgroups: Cgroups) throws(Failure) {
         let legacy = try cgroups.legacyDevices.map(Self.entrance)
         let unified = try cgroups.unified.map(Self.entrance)
@@ -89,9 +89,8 @@ public final class DeviceAccessProbe {
 
     /// Has the child check nodes from within the container's cgroups, and returns one verdict for each.
     ///
-    /// - Parameter nodes: Descriptors that were opened with O_PATH, on a mount without `nodev`.
-    /// - Throws: ``Failure`` if the child could not enter the cgroups, or does not answer in time. The child has been
-    ///   killed then.
+    /// The nodes are descriptors that were opened with O_PATH, on a mount without `nodev`. If the child could not enter
+    /// the cgroups or does not answer in time, it is killed.
     func ask(_ nodes: [CInt]) throws(Failure) -> [Verdict] {
         do throws(Failure) {
             guard let channel else { throw Failure(Self.what, because: "the probe has been ended") }

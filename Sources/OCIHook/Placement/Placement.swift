@@ -6,8 +6,7 @@ import VTPMProxy
 package enum Placement {
     /// Refuses a container whose `/dev` cannot take the nodes, before anything is made for it.
     ///
-    /// - Parameter group: A group's name in the container's `/etc/group`.
-    /// - Returns: The ID of the group in the container; nil if no name is given.
+    /// Returns the ID that the group of this name has in the container's `/etc/group`; nil if no name is given.
     @discardableResult
     package static func examine(
         _ initProcess: borrowing ProcessHandle,
