@@ -29,7 +29,8 @@ public struct Creation {
 
     /// Gives the container its TPM.
     ///
-    /// If this throws, everything that it made has been undone.
+    /// If this throws, everything that it made has been undone. Only a permission that it added to the container's
+    /// cgroups stays, and ends with these.
     public func run() throws(Failure) {
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(hostPaths.leases)

@@ -17,8 +17,8 @@ public enum Hook {
 
     /// Runs a stage with the container's state from standard input.
     ///
-    /// - Parameter arguments: The stage's name, and optionally `--config` and a path.
-    /// - Throws: ``Failure``. Once the log is open, errors about the state and from the stage have been logged.
+    /// The arguments are the stage's name and, optionally, `--config` and a path. Errors about the state and those of
+    /// the stage have been logged when this throws; errors from before are not.
     public static func run(_ arguments: [String]) throws(Failure) {
         var setting = HookSetting()
         let notReset = try Inheritance.reset(from: .engine)

@@ -109,7 +109,7 @@ final class SupervisorLink {
         try channel.send(HookRequest.reserve, descriptors: [device.server.number])
     }
 
-    /// Throws if the supervisor has sent an error or has ended; does not block.
+    /// Throws if the supervisor has sent an error or any other message, or has ended; does not block.
     func check() throws(Failure) {
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: 0)) != 0 else { return }
         _ = try receive()
@@ -123,7 +123,7 @@ final class SupervisorLink {
         isCommitted = true
     }
 
-    /// Closes the connection, on which the supervisor undoes everything, and waits for it; kills it after 5 s.
+    /// Shuts the channel down, on which the supervisor undoes everything, and waits for it; kills it after 5 s.
     private func abandon() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         do throws(Failure) {

@@ -81,7 +81,9 @@ enum Output {
     }
 }
 
-/// Runs a command; writes its error as one line to standard error, and exits with 1.
+/// Runs a command; if it fails, writes the error as one line to standard error, and throws the exit code 1.
+///
+/// Nothing is written if the reader of standard output has closed its end.
 func report(_ body: () throws(Failure) -> Void) throws {
     do throws(Failure) {
         try body()

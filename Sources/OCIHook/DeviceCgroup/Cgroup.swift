@@ -213,9 +213,10 @@ struct Cgroups: Sendable {
     /// A mount, with the cgroups of the process and of the hook relative to it.
     typealias Location = (mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?)
 
-    /// Returns each mount that shows the cgroup of a process; nil if the hierarchy does not exist or is not mounted.
+    /// Returns each mount that shows the cgroup of a process; nil if there is no such hierarchy.
     ///
-    /// - Throws: ``Failure`` if the cgroup is outside of the hook's cgroup namespace, or if no mount shows it.
+    /// An unmounted hierarchy of version 2 counts as none. Throws if the cgroup is outside of the hook's cgroup
+    /// namespace, or if no mount shows it.
     static func location(
         of version: CgroupHierarchy.Version,
         _ memberships: [CgroupMembership],

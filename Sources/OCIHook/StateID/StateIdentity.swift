@@ -65,7 +65,9 @@ public enum StateIdentity: Equatable, Sendable {
         return .persistent(stateID: try checked(scope + ["id", containerID], source), formerly: plain)
     }
 
-    /// Returns the state ID of the escaped parts, joined by slashes; throws if a part is empty.
+    /// Returns the state ID of the escaped parts, joined by slashes.
+    ///
+    /// Throws if a part is empty or holds a zero byte, or if the ID is too long.
     private static func checked(_ parts: [String], _ source: String) throws(Failure) -> String {
         let what = "cannot use \"\((parts.last ?? "").excerpt)\" as a state ID"
         guard parts.allSatisfy({ !$0.utf8.isEmpty }) else { throw Failure(what, because: "\(source) is empty") }
