@@ -2,24 +2,24 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// A secret that only one TPM gives out again, and only while its PCRs are as they were.
+/// A secret that only one TPM can unseal, and only while its PCRs have the same values as when it was sealed.
 ///
-/// Its bytes are no secret, and are what is kept on disk:
+/// The encoded form is not secret. It is kept on disk:
 ///
 ///     magic      8 bytes  "CVTPMSK" and a line feed
 ///     version    16 bits  1
-///     size       32 bits  of the whole, in bytes, the check included
-///     key        32 bits  handle of the storage key that it is a child of, 0x81000001
+///     size       32 bits  of the whole, in bytes, including the check
+///     key        32 bits  handle of its parent, the storage key: 0x81000001
 ///     key name   16 bits  size, then the storage key's name: 00 0b and the SHA-256 of its TPMT_PUBLIC
 ///     PCRs       32 bits  size, then the selection in UTF-8, such as "sha256:0-4,6-14"
 ///     policy     16 bits  size, then the policy digest of TPM2_PolicyPCR for that selection, SHA-256
 ///     public     16 bits  size, then the object's TPMT_PUBLIC: together a TPM2B_PUBLIC
 ///     private    16 bits  size, then the rest of a TPM2B_PRIVATE
-///     check      32 bytes SHA-256 of all before it: shows damage
+///     check      32 bytes SHA-256 of everything before it; detects damage
 ///
-/// Integers are big-endian, as in TPM structures. `public` and `private` go to TPM2_Load as they are.
+/// Integers are big-endian, as in TPM structures. `public` and `private` are passed to TPM2_Load unchanged.
 public struct SealedSecret: Equatable, Sendable {
-    /// Which PCRs it is bound to.
+    /// The PCRs that the secret is bound to.
     public let pcrs: PCRSelection
     let keyHandle: UInt32
     let keyName: [UInt8]
@@ -36,9 +36,9 @@ public struct SealedSecret: Equatable, Sendable {
         self.privateArea = privateArea
     }
 
-    /// Parses ``encoded``.
+    /// Parses ``encoded``; `path` names the file in errors.
     ///
-    /// Each way to be wrong has its own words; `path` is for them.
+    /// The error tells apart another kind of file, a newer version and damage.
     public init(decoding bytes: [UInt8], path: String) throws(Failure) {
         let what = "cannot load the sealed secret \(path)"
         let format = FileFormat.sealedSecret
@@ -61,7 +61,7 @@ public struct SealedSecret: Equatable, Sendable {
         self.privateArea = privateArea
     }
 
-    /// The bytes to be kept.
+    /// The bytes of the file, in the layout above.
     public var encoded: [UInt8] {
         get throws(Failure) {
             var body = ByteWriter()
@@ -75,26 +75,26 @@ public struct SealedSecret: Equatable, Sendable {
         }
     }
 
-    /// What the TPM is asked to make: data that needs the policy, in this TPM and below this key for ever.
+    /// Returns the template of the sealed object: data that needs the policy and cannot leave this TPM or its parent.
     ///
-    /// userWithAuth is clear, or the object's empty authorization value would do as well as the policy.
+    /// userWithAuth is clear. Otherwise the object's empty authorization value would be enough to unseal it.
     static func template(policy: [UInt8]) -> [UInt8] {
         var area = ByteWriter()
         area.write(Algorithm.keyedHash)
         area.write(Algorithm.sha256)
         area.write(([.fixedTPM, .fixedParent, .noDA] as ObjectAttributes).rawValue)
         area.write(sized: policy)
-        // No scheme: data, and no key.
+        // No scheme: the object holds data, not a key.
         area.write(Algorithm.null)
         area.write(sized: [])
         return area.bytes
     }
 
-    /// Whether a public area is that of an object made by ``template(policy:)``.
+    /// Returns whether a public area belongs to an object made from ``template(policy:)``.
     static func isPublicArea(_ area: [UInt8], policy: [UInt8]) -> Bool {
         let fixed = template(policy: policy).dropLast(2)
         guard policy.count == SHA256.digestSize, area.starts(with: fixed) else { return false }
-        // What the TPM fills in is a digest.
+        // The TPM has filled in `unique`, a digest.
         var rest = ByteReader(Array(area[fixed.count...]))
         return rest.readSized()?.count == SHA256.digestSize && rest.remaining == 0
     }

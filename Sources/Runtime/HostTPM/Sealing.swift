@@ -1,14 +1,14 @@
 import Platform
 
 extension HostTPM {
-    /// The most that a TPM seals, in bytes: MAX_SYM_DATA. TPM 2.0 Library, Part 2, 11.1.14
+    /// The largest secret that a TPM seals, in bytes: MAX_SYM_DATA. TPM 2.0 Library, Part 2, 11.1.14
     static let secretSizeLimit = 128
 
-    /// Has the TPM encrypt a secret, so that it gives it out only while these PCRs have the values of now.
+    /// Seals a secret to the current values of the PCRs. TPM2_Create
     ///
-    /// The storage key is made where the TPM has none. On the way to the TPM the secret is encrypted for the TPM that
-    /// the storage key belongs to; which one that is, is believed at this moment and recorded, unless another secret was
-    /// sealed before: then it must be the same.
+    /// Makes the storage key if the TPM has none. The secret is encrypted to that key on its way to the TPM. Without
+    /// `other`, the storage key is trusted on first use, and its name is recorded. With `other`, the storage key must
+    /// be the one that `other` was sealed under.
     public func seal(
         _ secret: SecretBytes,
         pcrs: PCRSelection,
@@ -48,10 +48,9 @@ extension HostTPM {
         }
     }
 
-    /// Has the TPM give out a secret again, encrypted on its way.
+    /// Unseals a secret; the TPM encrypts it on its way. TPM2_Unseal
     ///
-    /// Each reason to refuse has its own words: another TPM or storage key, changed PCRs, a response that is not the
-    /// TPM's.
+    /// The error tells apart another TPM or storage key, changed PCRs, and a response that is not the TPM's.
     public func unseal(_ sealed: SealedSecret) throws(Failure) -> SecretBytes {
         let link = link("cannot unseal the secret with the host's TPM")
         let key = try link.storageKey(at: sealed.keyHandle, named: sealed.keyName)
@@ -60,8 +59,8 @@ extension HostTPM {
             try link.satisfyPolicy(of: sealed, session)
             var load = Command(.load)
             load.handles = [.init(key.handle, name: key.name)]
-            // The key's authorization value is empty, and what is loaded is checked below: its name is part of the
-            // HMAC that TPM2_Unseal is sent with.
+            // The key's authorization value is empty. TPM2_Unseal checks the loaded object: its HMAC covers the
+            // object's name.
             load.authorization = .password
             load.parameters.write(sized: sealed.privateArea)
             load.parameters.write(sized: sealed.publicArea)
@@ -81,11 +80,11 @@ extension HostTPM {
 }
 
 extension TPMConnection {
-    /// Has the TPM look at its PCRs, and tells apart changed PCRs from all else that can go wrong later.
+    /// Runs TPM2_PolicyPCR; throws an error of its own if the PCRs have changed.
     fileprivate func satisfyPolicy(of sealed: SealedSecret, _ session: AuthSession) throws(Failure) {
         var policy = Command(.policyPCR)
         policy.handles = [.init(session.handle)]
-        // No digest is asked for: the TPM takes the PCRs as they are.
+        // An empty digest: the TPM takes the current values of the PCRs.
         policy.parameters.write(sized: [])
         policy.parameters.write(sealed.pcrs.encoded)
         _ = try run(policy)
@@ -95,7 +94,7 @@ extension TPMConnection {
         guard let digest = response.parameters.readSized(), response.parameters.remaining == 0 else {
             throw malformed(.policyGetDigest)
         }
-        // Not authenticated: it decides about words alone, TPM2_Unseal about the secret.
+        // The digest is not authenticated. It only chooses the error; TPM2_Unseal checks the policy.
         guard digest == sealed.policy else {
             throw failure(
                 "the host's PCRs changed: it is sealed under \(sealed.pcrs)",

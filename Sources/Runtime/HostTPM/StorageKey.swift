@@ -1,29 +1,29 @@
 import Crypto
 import Platform
 
-/// The host's storage root key, SRK: what a sealed secret is a child of, and what sessions get their secret by.
+/// The host's storage root key (SRK): the parent of sealed secrets and the key that salts of sessions are encrypted to.
 struct StorageKey: Equatable {
-    /// Its public key.
+    /// The public key.
     enum Point: Equatable {
         case rsa(modulus: [UInt8], exponent: UInt32)
         case p256(x: [UInt8], y: [UInt8])
     }
 
-    /// Why a public area is no storage key that can be used.
+    /// The reasons why a public area cannot be used as storage key.
     enum Problem: Error {
-        /// It is not what a TPM writes.
+        /// It is not a valid TPMT_PUBLIC.
         case malformed
-        /// It is a key, but not such a one.
+        /// It is another kind of key, for this reason.
         case unfit(String)
-        /// Its name could not be computed.
+        /// libcrypto could not compute its name.
         case failed(Failure)
     }
 
-    /// Where it lies.
+    /// The persistent handle.
     let handle: UInt32
-    /// Its name, computed from the public area here: what the TPM or somebody before it says is not believed.
+    /// The name, computed here from the public area; the one in the response is not trusted.
     let name: [UInt8]
-    /// What secrets are encrypted to.
+    /// The public key that salts are encrypted to.
     let point: Point
 
     static let attributes: ObjectAttributes = [
@@ -48,7 +48,8 @@ struct StorageKey: Equatable {
         }
         guard let symmetric = reader.read(UInt16.self) else { throw Problem.malformed }
         guard symmetric != Algorithm.null else { throw Problem.unfit("it is no storage key") }
-        // The symmetric algorithm's key size and mode, and then the scheme: a restricted decryption key has none.
+        // The symmetric algorithm's key size and mode, then the scheme, which a restricted decryption key does not
+        // have.
         guard reader.read(UInt32.self) != nil, let scheme = reader.read(UInt16.self) else { throw Problem.malformed }
         guard scheme == Algorithm.null else { throw Problem.unfit("it is no storage key") }
         let point = try type == Algorithm.rsa ? rsaPoint(&reader) : eccPoint(&reader)
@@ -66,7 +67,7 @@ struct StorageKey: Equatable {
         else { throw Problem.malformed }
         guard bits == modulusSize * 8 else { throw Problem.unfit("it is an RSA key of \(bits) bits, not 2048") }
         guard modulus.count == modulusSize, modulus[0] & 0x80 != 0 else { throw Problem.malformed }
-        // Zero stands for the usual one. Part 2, 12.2.3.5
+        // Zero stands for the default exponent, 2^16 + 1. Part 2, 12.2.3.5
         return .rsa(modulus: modulus, exponent: exponent == 0 ? 65537 : exponent)
     }
 
@@ -82,10 +83,11 @@ struct StorageKey: Equatable {
         return .p256(x: x, y: y)
     }
 
-    /// The usual template: L-2 of TCG EK Credential Profile, as TCG TPM v2.0 Provisioning Guidance, 7.5.1, changes it
-    /// for the SRK.
+    /// The template of the SRK: L-2 of TCG EK Credential Profile with the changes of TCG TPM v2.0 Provisioning
+    /// Guidance, 7.5.1.
     ///
-    /// The same template gives the same key for as long as the owner does not change, so everybody's SRK is this one.
+    /// It gives the same key until the owner hierarchy is cleared. All software that follows the guidance shares this
+    /// SRK.
     static let template: [UInt8] = {
         var area = ByteWriter()
         area.write(Algorithm.ecc)

@@ -1,13 +1,13 @@
 import Platform
 
 extension TPMConnection {
-    /// The storage key at a handle, or nil if there is none.
+    /// Reads the storage key at a handle; returns nil if the handle is free. TPM2_ReadPublic
     private func storageKey(at handle: UInt32) throws(Failure) -> StorageKey? {
         var command = Command(.readPublic)
         command.handles = [.init(handle)]
         var response = try run(command, accepting: [.handle])
         guard response.code == .success else { return nil }
-        // The two names that follow are not believed.
+        // The name and the qualified name are skipped: without a session, anybody on the way could have changed them.
         guard let area = response.parameters.readSized(), response.parameters.readSized() != nil,
             response.parameters.readSized() != nil, response.parameters.remaining == 0
         else { throw malformed(.readPublic) }
@@ -31,7 +31,7 @@ extension TPMConnection {
         }
     }
 
-    /// The storage key that was used before: no other is.
+    /// Reads the storage key at a handle; throws if its name is not `name`.
     func storageKey(at handle: UInt32, named name: [UInt8]) throws(Failure) -> StorageKey {
         let hint = "use the TPM of before; docs/operations.md tells what to do where it is gone"
         guard let key = try storageKey(at: handle) else {
@@ -47,7 +47,7 @@ extension TPMConnection {
         return key
     }
 
-    /// The host's storage key; where there is none, it is made in the usual way.
+    /// Reads the host's storage key; makes one from ``StorageKey/template`` if the TPM has none.
     func storageKeyOrNew() throws(Failure) -> StorageKey {
         if let key = try storageKey(at: Handle.storageKey) { return key }
         try makeStorageKey(from: StorageKey.template)
@@ -57,12 +57,12 @@ extension TPMConnection {
         return key
     }
 
-    /// Makes a primary key of the owner's and keeps it in the TPM. Provisioning Guidance, 7.8
+    /// Creates a primary key in the owner hierarchy and makes it persistent. Provisioning Guidance, 7.8
     func makeStorageKey(from template: [UInt8], at place: UInt32 = Handle.storageKey) throws(Failure) {
         var create = Command(.createPrimary)
         create.handles = [.init(Handle.owner)]
         create.authorization = .password
-        // TPM2B_SENSITIVE_CREATE: an empty authorization value, no data.
+        // TPM2B_SENSITIVE_CREATE: an empty authorization value and no data.
         create.parameters.write(sized: [0, 0, 0, 0])
         create.parameters.write(sized: template)
         create.parameters.write(sized: [])
@@ -77,12 +77,12 @@ extension TPMConnection {
             evict.handles = [.init(Handle.owner), .init(handle)]
             evict.authorization = .password
             evict.parameters.write(place)
-            // Another process of ours can have been faster: the same template gives the same key.
+            // Another process may have been faster. Its key is the same: the template and the seed determine it.
             _ = try runAsOwner(evict, hint: hint, accepting: [.nvDefined])
         }
     }
 
-    /// Runs a command that takes the owner's authorization, which has to be the empty one.
+    /// Runs a command with the owner's authorization; throws with `hint` if it is not empty.
     func runAsOwner(
         _ command: Command,
         hint: String,

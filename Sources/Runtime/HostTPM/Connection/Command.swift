@@ -1,12 +1,12 @@
 import Crypto
 import Platform
 
-/// A command to be sent. TPM 2.0 Library, Part 1, 18
+/// A command, before it is encoded. TPM 2.0 Library, Part 1, 18
 struct Command {
-    /// What a handle of a command stands for.
+    /// An entity in the handle area of a command.
     struct Entity {
         let handle: UInt32
-        /// What the command's HMAC is about: it makes a handle that somebody exchanged useless. Part 1, 16
+        /// The entity's name, which the command's HMAC covers: a handle that was exchanged on the way fails. Part 1, 16
         let name: [UInt8]
 
         init(_ handle: UInt32, name: [UInt8]) {
@@ -14,7 +14,7 @@ struct Command {
             self.name = name
         }
 
-        /// A hierarchy or a session: the handle is the name.
+        /// Creates a hierarchy or a session, whose name is its handle.
         init(_ handle: UInt32) {
             var name = ByteWriter()
             name.write(handle)
@@ -22,10 +22,10 @@ struct Command {
         }
     }
 
-    /// How the first handle's use is authorized.
+    /// The authorization for the first handle.
     enum Authorization {
         case none
-        /// The empty authorization value, with nothing protected.
+        /// The empty authorization value, without an HMAC or encryption.
         case password
         case session(AuthSession, SessionAttributes = [])
     }
@@ -33,18 +33,18 @@ struct Command {
     let code: CommandCode
     var handles: [Entity] = []
     var authorization = Authorization.none
-    /// The contents of the first parameter, where it goes through the session encrypted.
+    /// The contents of the first parameter if it is to be encrypted by the session.
     var secretParameter: SecretBytes?
-    /// The parameters, without the secret one.
+    /// The parameters, except the secret one.
     var parameters = ByteWriter()
-    /// Whether a handle stands in front of the response's parameters.
+    /// Whether the response has a handle before its parameters.
     var returnsHandle = false
 
     init(_ code: CommandCode) {
         self.code = code
     }
 
-    /// The bytes to be sent; with a session, its next nonce is made.
+    /// Encodes the command; also makes the session's next nonce.
     func encoded() throws(Failure) -> [UInt8] {
         var body = ByteWriter()
         for entity in handles { body.write(entity.handle) }
@@ -90,7 +90,7 @@ struct Command {
         return isSecret ? all.union(.decrypt) : all
     }
 
-    /// cpHash. Part 1, 16.7
+    /// Computes the hash of the command's parameters, cpHash. Part 1, 16.7
     private func parameterHash(_ sent: [UInt8]) throws(Failure) -> [UInt8] {
         var data = ByteWriter()
         data.write(code.rawValue)
@@ -100,14 +100,14 @@ struct Command {
     }
 }
 
-/// A TPM's answer to a command, checked.
+/// A response that has been checked.
 struct Response {
-    /// Success, or an error that the caller has asked for.
+    /// Success, or an error that the caller accepts.
     let code: ResponseCode
-    /// The handle that the TPM gave to what the command made.
+    /// The handle of the object or session that the command created; 0 if there is none.
     var handle: UInt32 = 0
-    /// The parameters, without one that was encrypted.
+    /// The parameters, except an encrypted one.
     var parameters = ByteReader([])
-    /// The contents of the first parameter, where it came encrypted.
+    /// The decrypted contents of the first parameter; nil if it was not encrypted.
     var secret: SecretBytes?
 }

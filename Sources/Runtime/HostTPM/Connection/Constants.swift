@@ -1,4 +1,4 @@
-/// The commands that are used. TPM 2.0 Library, Part 2, 6.5.2
+/// TPM_CC: the commands that we use. TPM 2.0 Library, Part 2, 6.5.2
 enum CommandCode: UInt32 {
     case evictControl = 0x120
     case nvUndefineSpace = 0x122
@@ -17,7 +17,7 @@ enum CommandCode: UInt32 {
     case policyPCR = 0x17f
     case policyGetDigest = 0x189
 
-    /// The name that the specification gives it.
+    /// The command's name in the specification, for errors.
     var name: String {
         switch self {
         case .evictControl: "TPM2_EvictControl"
@@ -46,7 +46,7 @@ enum StructureTag {
     static let sessions: UInt16 = 0x8002
 }
 
-/// TPM_HANDLE. Part 2, 7; the storage key's place: TCG TPM v2.0 Provisioning Guidance, 7.8
+/// TPM_HANDLE. Part 2, 7; the storage key's handle: TCG TPM v2.0 Provisioning Guidance, 7.8
 enum Handle {
     static let owner: UInt32 = 0x4000_0001
     static let null: UInt32 = 0x4000_0007
@@ -114,9 +114,9 @@ struct SessionAttributes: OptionSet {
     let rawValue: UInt8
 
     static let continueSession = SessionAttributes(rawValue: 1 << 0)
-    /// The first parameter of the command is encrypted.
+    /// Set if the first parameter of the command is encrypted.
     static let decrypt = SessionAttributes(rawValue: 1 << 5)
-    /// The first parameter of the response is encrypted.
+    /// Set if the first parameter of the response is to be encrypted.
     static let encrypt = SessionAttributes(rawValue: 1 << 6)
     static let audit = SessionAttributes(rawValue: 1 << 7)
 }

@@ -1,24 +1,24 @@
 import Glibc
 import Platform
 
-/// Carries commands to a TPM 2.0 and brings its responses.
+/// A way to send commands to a TPM 2.0 and to receive its responses.
 public protocol TPMTransport: AnyObject {
-    /// Sends one command and returns its response, as the TPM wrote it.
+    /// Sends one command and returns its response, unparsed.
     ///
-    /// A secret is in neither of them but encrypted.
+    /// Secrets in a command or a response are always encrypted.
     func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8]
 }
 
-/// A TPM behind a device of the kernel: one write is a command, one read is its response.
+/// A TPM behind a device of the kernel: one write sends a command, one read returns its response.
 ///
 /// linux: drivers/char/tpm/tpm-dev-common.c
 final class DeviceTransport: TPMTransport {
     private let device: Descriptor
     private let path: String
 
-    /// The kernel's own buffer, in bytes. linux: TPM_BUFSIZE
+    /// The size of the kernel's buffer, in bytes. linux: TPM_BUFSIZE
     private static let responseLimit = 4096
-    /// Milliseconds; the kernel throws a response away that nobody fetches in this time.
+    /// How long to wait for a response, in milliseconds; the kernel also keeps an unread response for this long.
     private static let responseTimeout = 120_000
 
     init(_ device: consuming Descriptor, path: String) {
@@ -29,7 +29,7 @@ final class DeviceTransport: TPMTransport {
     func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
         let what = "cannot use the host's TPM \(path)"
         let number = device.number
-        // A command is one write: the kernel takes the rest of a shorter one for another.
+        // The kernel takes each write for a whole command: the rest must not be sent with a second one.
         let written = try systemCall("write", what) {
             command.withUnsafeBytes { write(number, $0.baseAddress, $0.count) }
         }

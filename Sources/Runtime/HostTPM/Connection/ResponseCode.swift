@@ -1,11 +1,11 @@
-/// What a TPM says about a command. TPM_RC, TPM 2.0 Library, Part 2, 6.6
+/// The response code of a command, TPM_RC. TPM 2.0 Library, Part 2, 6.6
 struct ResponseCode: Equatable, CustomStringConvertible {
-    /// The number as the TPM gave it.
+    /// The number, as received.
     let rawValue: UInt32
 
-    /// The number without what tells the parameter, handle or session: two codes that agree in it are the same error.
+    /// The number without the layer and without the number of the parameter, handle or session.
     var base: UInt32 {
-        // The bits above 12 are the layer's: the kernel's resource manager sets 11 << 16 (linux: TSS2_RESMGR_TPM_RC_LAYER).
+        // Bits 12 and up name the layer: the kernel's resource manager sets 11 << 16 (linux: TSS2_RESMGR_TPM_RC_LAYER).
         let code = rawValue & 0xfff
         return code & Self.formatOne == 0 ? code : code & (Self.formatOne | 0x3f)
     }
@@ -22,23 +22,23 @@ struct ResponseCode: Equatable, CustomStringConvertible {
     static let authFail = ResponseCode(0x08e)
     static let badAuth = ResponseCode(0x0a2)
 
-    /// Whether it is the same error, about whichever parameter, handle or session.
+    /// Returns whether two codes have the same ``base``, whatever the parameter, handle or session.
     func isSame(as other: ResponseCode) -> Bool { base == other.base }
 
-    /// Whether the same command can succeed a moment later: the TPM tests itself, was interrupted, or spares its memory.
+    /// Whether the same command can succeed soon: the TPM tests itself, was interrupted, or limits its NV writes.
     var asksForAnotherTry: Bool {
         // TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY
         [0x908, 0x90a, 0x920, 0x922].contains(base)
     }
 
-    /// Such as `TPM_RC_POLICY_FAIL (0x99d)`.
+    /// The name and the number: `TPM_RC_POLICY_FAIL (0x99d)`.
     var description: String {
         let number = "0x" + String(rawValue, radix: 16)
         guard let name = Self.names[base] else { return "TPM_RC \(number)" }
         return "TPM_RC_\(name) (\(number))"
     }
 
-    /// What helps, where something does.
+    /// A hint for the operator; nil if there is none for this error.
     var hint: String? {
         switch base {
         case 0x100: "the TPM was not started up: boot the host again"

@@ -2,7 +2,7 @@ import Crypto
 import Platform
 
 extension ByteWriter {
-    /// Appends a TPM2B: the size, 16 bits, and the bytes. TPM 2.0 Library, Part 2, 10.4
+    /// Appends a TPM2B: the size in 16 bits, then the bytes. TPM 2.0 Library, Part 2, 10.4
     mutating func write(sized bytes: [UInt8]) {
         write(UInt16(bytes.count))
         write(bytes)
@@ -10,14 +10,14 @@ extension ByteWriter {
 }
 
 extension ByteReader {
-    /// The contents of a TPM2B, or nil if its size goes past the end.
+    /// Reads the contents of a TPM2B; returns nil if its size goes past the end.
     mutating func readSized() -> [UInt8]? {
         guard let count = read(UInt16.self) else { return nil }
         return read(count: Int(count))
     }
 }
 
-/// The name of what has such a public area: the name algorithm, and the hash of the area. Part 1, 16
+/// Computes the name of the entity with this public area: the name algorithm, then the area's hash. Part 1, 16
 func entityName(ofPublicArea area: [UInt8]) throws(Failure) -> [UInt8] {
     var name = ByteWriter()
     name.write(Algorithm.sha256)
@@ -25,7 +25,7 @@ func entityName(ofPublicArea area: [UInt8]) throws(Failure) -> [UInt8] {
     return name.bytes
 }
 
-/// Whether bytes are a name as ``entityName(ofPublicArea:)`` makes it.
+/// Returns whether bytes have the form of a name that ``entityName(ofPublicArea:)`` returns.
 func isEntityName(_ bytes: [UInt8]) -> Bool {
     bytes.count == 2 + SHA256.digestSize
         && bytes.starts(with: [UInt8(Algorithm.sha256 >> 8), UInt8(Algorithm.sha256 & 0xff)])

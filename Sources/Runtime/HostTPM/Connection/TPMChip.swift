@@ -2,30 +2,30 @@ import CLinux
 import Glibc
 import Platform
 
-/// A TPM as sysfs shows it. linux: drivers/char/tpm/tpm-chip.c, tpm-sysfs.c
+/// A TPM, as sysfs describes it. linux: drivers/char/tpm/tpm-chip.c, tpm-sysfs.c
 struct TPMChip {
     /// N in `/dev/tpmN` and `/dev/tpmrmN`.
     let number: Int
-    /// Whether a device stands behind it.
+    /// Whether the TPM has a device of its own.
     ///
-    /// A TPM that the kernel has from the vTPM proxy has none, whoever answers there: our worker for a tenant, swtpm, or
-    /// systemd for a host without a TPM. What such a TPM says of itself, its manufacturer for example, tells nothing: a
-    /// virtual machine's hardware is swtpm as well, and a program can claim to be anything.
+    /// A TPM of the vTPM proxy driver has none. A program answers there: our worker for a tenant, swtpm, or systemd on
+    /// a host without a TPM. The properties that a TPM reports, such as its manufacturer, do not help: the hardware TPM
+    /// of a virtual machine is swtpm as well, and a program can report anything.
     let isHardware: Bool
-    /// Whether it is a TPM 1.2, which has other commands.
+    /// Whether it is a TPM 1.2, whose commands are different.
     let isVersion1: Bool
-    /// The number of `/dev/tpmN`.
+    /// The device number of `/dev/tpmN`.
     let device: DeviceNumber?
-    /// The number of `/dev/tpmrmN`, which has the resource manager before it; a TPM 1.2 has none.
+    /// The device number of `/dev/tpmrmN`, the TPM with the resource manager; nil for a TPM 1.2.
     let resourceManager: DeviceNumber?
 
-    /// The path that devtmpfs gives it.
+    /// The path of the device with the resource manager in devtmpfs.
     var path: String { "/dev/tpmrm\(number)" }
 
     private init(_ number: Int, sys: String) throws(Failure) {
         let base = "\(sys)/class/tpm/tpm\(number)"
         self.number = number
-        // A device without a parent is a virtual one. linux: drivers/base/core.c, get_device_parent
+        // The kernel puts a device without a parent below `virtual`. linux: drivers/base/core.c, get_device_parent
         let isVirtual = try Self.exists("\(sys)/devices/virtual/tpm/tpm\(number)")
         let hasDevice = try Self.exists("\(base)/device")
         self.isHardware = hasDevice && !isVirtual
@@ -34,7 +34,7 @@ struct TPMChip {
         self.resourceManager = try Self.line("\(sys)/class/tpmrm/tpmrm\(number)/dev").flatMap { DeviceNumber($0) }
     }
 
-    /// All of them, by number.
+    /// Returns all TPMs of the kernel, ordered by number.
     static func all(sys: String) throws(Failure) -> [TPMChip] {
         try checkFileSystem(sys)
         let path = "\(sys)/class/tpm"
@@ -52,9 +52,9 @@ struct TPMChip {
         return chips.sorted { $0.number < $1.number }
     }
 
-    /// What only looks like sysfs could name a vTPM hardware.
+    /// Throws if `/sys` is not sysfs: a fake one could present a vTPM as hardware.
     private static func checkFileSystem(_ path: String) throws(Failure) {
-        // Elsewhere it is a test's.
+        // Only tests use another path.
         guard path == "/sys" else { return }
         let root = try Descriptor.open(path, OpenOptions(openPathOnly | O_DIRECTORY))
         guard try root.fileSystemMagic(path) == Int(SYSFS_MAGIC) else {
@@ -62,7 +62,7 @@ struct TPMChip {
         }
     }
 
-    /// Whether there is something of this name; an error if that cannot be found out.
+    /// Returns whether a path exists; throws if access(2) fails for another reason than ENOENT.
     private static func exists(_ path: String) throws(Failure) -> Bool {
         do {
             try systemCall("access", "cannot examine \(path)") { access(path, F_OK) }
@@ -72,7 +72,7 @@ struct TPMChip {
         }
     }
 
-    /// A file's only line, or nil if there is no such file, or the chip has just gone.
+    /// Reads the first line of a file; returns nil if the file or its chip does not exist any more.
     private static func line(_ path: String) throws(Failure) -> String? {
         do {
             let text = String(decoding: try Descriptor.open(path, .read).readAll(limit: 4096, path), as: UTF8.self)
@@ -86,16 +86,16 @@ struct TPMChip {
 extension HostTPM {
     private static let what = "cannot use the host's TPM"
 
-    /// The path of the host's hardware TPM, with the kernel's resource manager.
+    /// Finds the device of the host's hardware TPM, with the kernel's resource manager.
     ///
-    /// Without a configured path there must be exactly one hardware TPM. A configured path must be the device of one: a
-    /// vTPM of ours, which looks the same to whoever opens it, is refused by name.
+    /// Without a configured path there must be exactly one hardware TPM. A configured path must lead to a hardware TPM:
+    /// the device of a vTPM looks the same to its user, so the error says that it is one.
     ///
     /// - Parameters:
-    ///   - configured: The path that the configuration names, if it does.
-    ///   - sys: Where sysfs is mounted.
+    ///   - configured: The path in the configuration, or nil if it has none.
+    ///   - sys: The mount point of sysfs.
     /// - Returns: A path like `/dev/tpmrm0`.
-    /// - Throws: ``Failure`` that tells which TPM there is, and why it is not the one.
+    /// - Throws: ``Failure`` that names the TPMs of the host and the reason why they cannot be used.
     public static func findDevice(configured: String?, sys: String = "/sys") throws(Failure) -> String {
         let chips = try TPMChip.all(sys: sys)
         if let configured {
@@ -123,18 +123,18 @@ extension HostTPM {
         return chip.path
     }
 
-    /// Names those that the kernel has from a program.
+    /// Returns a phrase for errors that names the vTPMs among the chips, at most three of them.
     private static func software(_ chips: [TPMChip]) -> String {
-        // Each container of the host can have one.
+        // Each container of the host can have a vTPM, so the list can be long.
         let names = chips.prefix(3).map { "tpm\($0.number)" }.joined(separator: ", ")
         return names + (chips.count > 3 ? " and others" : "") + (chips.count == 1 ? " is a vTPM" : " are vTPMs")
     }
 
-    /// Opens the host's hardware TPM.
+    /// Opens the host's hardware TPM, as ``findDevice(configured:sys:)`` finds it.
     public static func open(configured: String?) throws(Failure) -> HostTPM {
         let path = try findDevice(configured: configured)
         let device = try Descriptor.open(path, OpenOptions(O_RDWR), as: "the host's TPM \(path)")
-        // What was opened is what counts, whatever the path has become meanwhile.
+        // The path can lead to another device by now: check the descriptor that was opened.
         try check(device.status(path), path, TPMChip.all(sys: "/sys"))
         return HostTPM(transport: DeviceTransport(device, path: path))
     }

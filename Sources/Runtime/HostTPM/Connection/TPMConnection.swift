@@ -1,22 +1,22 @@
 import Crypto
 import Platform
 
-/// The TPM, for one operation of ours, whose name all errors carry.
+/// A connection to the TPM for one operation, which all errors name.
 struct TPMConnection {
     let transport: any TPMTransport
-    /// What is being done: `cannot seal a secret with the host's TPM`.
+    /// The start of every error: `cannot seal a secret with the host's TPM`.
     let what: String
-    /// Waits so many milliseconds.
+    /// Sleeps for this many milliseconds.
     let pause: (Int) -> Void
 
-    /// How often a command is sent: with the pauses between, for about 12 seconds.
+    /// The most times that a command is sent; the pauses add up to about 11 seconds.
     static let tries = 16
 
     func failure(_ why: String, hint: String? = nil) -> Failure {
         Failure(what, because: why, hint: hint)
     }
 
-    /// A response that no TPM gives.
+    /// Returns the error for a response that violates the specification.
     func malformed(_ code: CommandCode) -> Failure {
         failure("\(code.name): the answer is not one of a TPM 2.0")
     }
@@ -25,9 +25,10 @@ struct TPMConnection {
         failure("\(code.name): \(response)", hint: response.hint)
     }
 
-    /// Sends a command and returns the response, once it was found to be whole and, in a session, to be genuine.
+    /// Sends a command and returns its response after checking the size and, in a session, the HMAC.
     ///
-    /// An error of the TPM is thrown, except for those in `accepted`.
+    /// A busy TPM is asked again, up to ``tries`` times. Other errors of the TPM are thrown, except those in
+    /// `accepted`.
     func run(_ command: Command, accepting accepted: [ResponseCode] = []) throws(Failure) -> Response {
         let bytes = try command.encoded()
         var tries = 1
@@ -42,7 +43,7 @@ struct TPMConnection {
             guard code != .success else {
                 return try parse(&reader, tag: tag, to: command)
             }
-            // An error changes no session: the same bytes are good for another try. Part 1, 19.6.4
+            // An error leaves the session's nonces unchanged, so the same bytes can be sent again. Part 1, 19.6.4
             if code.asksForAnotherTry, tries < Self.tries {
                 pause(backoff.next())
                 tries += 1
@@ -53,12 +54,12 @@ struct TPMConnection {
         }
     }
 
-    /// Takes the answer to a command that succeeded apart: Part 1, 18.
+    /// Parses the response to a command that succeeded. Part 1, 18
     private func parse(_ reader: inout ByteReader, tag: UInt16, to command: Command) throws(Failure) -> Response {
         let malformed = malformed(command.code)
         var response = Response(code: .success)
         let hasSessions = if case .none = command.authorization { false } else { true }
-        // The TPM answers a success with the command's own tag; another would leave the check below out.
+        // A successful response has the command's own tag. Without this check, another tag would skip the HMAC below.
         guard tag == (hasSessions ? StructureTag.sessions : StructureTag.noSessions) else { throw malformed }
         if command.returnsHandle {
             guard let handle = reader.read(UInt32.self) else { throw malformed }
@@ -91,7 +92,7 @@ struct TPMConnection {
         return response
     }
 
-    /// The hash of a response's parameters, rpHash. Part 1, 16.8
+    /// Computes the hash of a response's parameters, rpHash. Part 1, 16.8
     private func parameterHash(_ parameters: [UInt8], of command: Command) throws(Failure) -> [UInt8] {
         var data = ByteWriter()
         data.write(ResponseCode.success.rawValue)
@@ -100,17 +101,18 @@ struct TPMConnection {
         return try SHA256.digest(data.bytes)
     }
 
-    /// Removes an object or a session from the TPM's memory.
+    /// Removes an object or a session from the TPM's memory. TPM2_FlushContext
     ///
-    /// A failure is no reason to throw away what was achieved: the kernel's resource manager flushes what is left when the
-    /// device is closed (linux: drivers/char/tpm/tpm2-space.c).
+    /// Ignores errors: when the device is closed, the kernel's resource manager flushes everything that is left (linux:
+    /// drivers/char/tpm/tpm2-space.c).
     func flush(_ handle: UInt32) {
         var command = Command(.flushContext)
         command.parameters.write(handle)
         _ = try? run(command)
     }
 
-    /// Begins a session whose secret only the TPM with this key can learn, and ends it in any case.
+    /// Runs `body` with a session that is salted for the TPM with this key, and always flushes it.
+    /// TPM2_StartAuthSession
     func withSession<Result>(
         _ kind: AuthSession.Kind,
         _ key: StorageKey,
@@ -123,7 +125,7 @@ struct TPMConnection {
         command.parameters.write(sized: nonce)
         command.parameters.write(sized: salt.encrypted)
         command.parameters.write(kind.rawValue)
-        // The symmetric algorithm of the parameter encryption, and the hash.
+        // The symmetric algorithm of the parameter encryption, then the session's hash.
         for value in [Algorithm.aes, 128, Algorithm.cfb, Algorithm.sha256] { command.parameters.write(value) }
         command.returnsHandle = true
         var response = try run(command)
@@ -136,7 +138,7 @@ struct TPMConnection {
         return try body(AuthSession(handle: handle, salt: salt.secret, nonceTPM: nonceTPM, nonceCaller: nonce))
     }
 
-    /// Hands over the handle of an object that a command has made, and removes it from the TPM's memory in any case.
+    /// Runs `body` with the handle of the transient object in a response, and always flushes the object.
     func withObject<Result>(
         _ response: Response,
         madeBy code: CommandCode,

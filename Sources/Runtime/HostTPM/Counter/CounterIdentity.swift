@@ -1,16 +1,18 @@
 import Platform
 
-/// One monotonic counter of one TPM, told apart from any that was or will be defined in its place.
+/// The identity of one monotonic counter in one TPM.
+///
+/// A counter that is defined at the same index before or after it has another identity.
 public struct CounterIdentity: Equatable, Sendable {
     /// The handle of the NV index.
     public let index: UInt32
-    /// The name of the NV index, as it is since it was first written: 00 0b and the SHA-256 of its TPMS_NV_PUBLIC.
+    /// The name of the NV index after its first write: 00 0b and the SHA-256 of its TPMS_NV_PUBLIC.
     ///
-    /// The authorization policy in it is random and belongs to nobody, so that the name is never had twice by chance.
+    /// The authorization policy in it is random, which makes the name unique. Nobody can satisfy that policy.
     public let name: [UInt8]
-    /// The handle of the storage key that tells the TPM apart.
+    /// The handle of the storage key that identifies the TPM.
     public let storageKeyHandle: UInt32
-    /// The name of that key.
+    /// The name of the storage key.
     public let storageKeyName: [UInt8]
 
     init(index: UInt32, name: [UInt8], key: StorageKey) {
@@ -20,7 +22,7 @@ public struct CounterIdentity: Equatable, Sendable {
         self.storageKeyName = key.name
     }
 
-    /// Reads what ``write(to:)`` wrote; nil if it is not that.
+    /// Reads the form that ``write(to:)`` writes; returns nil if it is malformed.
     public init?(_ reader: inout ByteReader) {
         guard let index = reader.read(UInt32.self), Handle.type(of: index) == Handle.nvType,
             let name = reader.readSized(), isEntityName(name),
@@ -34,7 +36,7 @@ public struct CounterIdentity: Equatable, Sendable {
         self.storageKeyName = storageKeyName
     }
 
-    /// Writes the index, 32 bits; its name's size, 16 bits, and name; the storage key's handle, size and name likewise.
+    /// Writes the index in 32 bits, the size of its name in 16 bits and the name; then the same for the storage key.
     public func write(to writer: inout ByteWriter) {
         writer.write(index)
         writer.write(sized: name)

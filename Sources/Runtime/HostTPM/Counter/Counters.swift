@@ -2,10 +2,11 @@ import Crypto
 import Platform
 
 extension HostTPM {
-    /// Defines a counter and increments it once, since one that was never written cannot be read.
+    /// Defines a counter and increments it once, since a counter cannot be read before its first write.
     ///
-    /// A new counter begins above all that the TPM ever had (TPM 2.0 Library, Part 3, TPM2_NV_Increment), so that
-    /// defining one again takes no value back. The index must be free; the owner's authorization must be empty.
+    /// A new counter starts above the highest value that any counter of the TPM has had (TPM 2.0 Library, Part 3,
+    /// TPM2_NV_Increment). Defining it again never lowers its value. Throws if the index is in use or if the owner's
+    /// authorization is not empty.
     public func defineCounter(_ index: UInt32) throws(Failure) -> CounterIdentity {
         let link = link("cannot define the counter \(Handle.text(index))")
         let remove = "remove it if nobody needs it: tpm2_nvundefine -C o \(Handle.text(index))"
@@ -33,13 +34,13 @@ extension HostTPM {
                 return CounterIdentity(index: index, name: name, key: key)
             }
         } catch {
-            // Half-made it would be in the way of the next try, and nobody knows it yet.
+            // The next attempt would find the index in use. Nothing refers to it yet.
             try? link.undefine(index)
             throw error
         }
     }
 
-    /// The counter's value.
+    /// Reads the counter's value. TPM2_NV_Read
     public func readCounter(_ counter: CounterIdentity) throws(Failure) -> UInt64 {
         let link = link("cannot read the counter \(Handle.text(counter.index))")
         return try link.withSession(of: counter) { (session) throws(Failure) in
@@ -47,9 +48,9 @@ extension HostTPM {
         }
     }
 
-    /// Increments the counter and returns its value.
+    /// Increments the counter and returns its value. TPM2_NV_Increment
     ///
-    /// Where another increments it at the same time, the value can be one that both have made.
+    /// If another process increments it at the same time, the returned value may include both increments.
     public func incrementCounter(_ counter: CounterIdentity) throws(Failure) -> UInt64 {
         let link = link("cannot increment the counter \(Handle.text(counter.index))")
         return try link.withSession(of: counter) { (session) throws(Failure) in
@@ -58,7 +59,7 @@ extension HostTPM {
         }
     }
 
-    /// Removes a counter; an NV index that is no counter of ours is left alone.
+    /// Removes a counter; throws if the NV index is not a counter with our attributes. TPM2_NV_UndefineSpace
     public func undefineCounter(_ index: UInt32) throws(Failure) {
         let link = link("cannot remove the counter \(Handle.text(index))")
         guard let area = try link.counterPublic(at: index) else {
@@ -68,7 +69,7 @@ extension HostTPM {
         try link.undefine(index)
     }
 
-    /// Whether the TPM has this NV index, whatever it is.
+    /// Returns whether the TPM has this NV index, of whatever type.
     public func counterExists(_ index: UInt32) throws(Failure) -> Bool {
         try link("cannot look for the counter \(Handle.text(index))").counterPublic(at: index) != nil
     }
@@ -77,9 +78,9 @@ extension HostTPM {
 }
 
 extension TPMConnection {
-    /// What the TPM says about an index, or nil if it has none.
+    /// Reads the public area of an NV index; returns nil if the index is free. TPM2_NV_ReadPublic
     ///
-    /// Not authenticated: a lie about it makes the HMAC of what follows a wrong one.
+    /// The response is not authenticated. If it was changed, the HMAC of the next command fails.
     fileprivate func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {
         guard Handle.type(of: index) == Handle.nvType else {
             throw failure("it is no NV index", hint: "choose one from 0x01800000 to 0x01bfffff, the owner's")
@@ -94,7 +95,7 @@ extension TPMConnection {
         return area
     }
 
-    /// Begins a session with the counter's TPM, once the counter was found to be the one that is meant.
+    /// Runs `body` with a session of the counter's TPM; throws if the TPM or the NV index is another one.
     fileprivate func withSession<Result>(
         of counter: CounterIdentity,
         _ body: (AuthSession) throws(Failure) -> Result
@@ -123,7 +124,7 @@ extension TPMConnection {
         var command = Command(.nvRead)
         command.handles = [.init(index, name: name), .init(index, name: name)]
         command.authorization = .session(session)
-        // All of it, from its start.
+        // The whole counter: the size, then the offset.
         command.parameters.write(NVPublic.counterSize)
         command.parameters.write(UInt16(0))
         var response = try run(command)

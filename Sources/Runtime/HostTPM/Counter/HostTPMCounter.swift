@@ -1,14 +1,14 @@
 import Platform
 import RuntimeState
 
-/// The host TPM's counter, for the host's index.
+/// The counter in the host's TPM that the host's index is bound to.
 ///
-/// The TPM is opened for each use: the next one may be months away.
+/// Opens the TPM for each use, since the next use may be months away.
 public final class HostTPMCounter: MonotonicCounter {
     private let device: String
     private let handle: UInt32
 
-    /// The counter with this handle, in the TPM with this resource manager.
+    /// Creates the counter with this NV handle; `device` is the path of the TPM's resource manager.
     public init(device: String, handle: UInt32) {
         self.device = device
         self.handle = handle

@@ -1,6 +1,6 @@
 import Platform
 
-/// What an NV index is: TPMS_NV_PUBLIC. TPM 2.0 Library, Part 2, 13.5
+/// The public area of an NV index, TPMS_NV_PUBLIC. TPM 2.0 Library, Part 2, 13.5
 struct NVPublic: Equatable {
     let index: UInt32
     let nameAlgorithm: UInt16
@@ -8,14 +8,15 @@ struct NVPublic: Equatable {
     let policy: [UInt8]
     let size: UInt16
 
-    /// Bytes of a counter.
+    /// The size of a counter, in bytes.
     static let counterSize: UInt16 = 8
-    /// What a counter may be used for: anybody who reaches the TPM may read and increment it.
+    /// The attributes of a counter: everybody with access to the TPM may read and increment it.
     ///
-    /// It can only go forward, and is no secret. TPMA_NV_ORDERLY is clear, or it would jump when the power fails.
+    /// Its value is not secret and can only grow. TPMA_NV_ORDERLY is clear: an orderly counter jumps ahead after a
+    /// power failure.
     static let counterAttributes: NVAttributes = [.counter, .authRead, .authWrite, .noDA]
 
-    /// A counter of ours.
+    /// Creates the public area of a counter with ``counterAttributes``.
     init(counter index: UInt32, policy: [UInt8], isWritten: Bool) {
         self.index = index
         self.nameAlgorithm = Algorithm.sha256
@@ -24,7 +25,7 @@ struct NVPublic: Equatable {
         self.size = Self.counterSize
     }
 
-    /// Parses what a TPM says.
+    /// Parses a TPMS_NV_PUBLIC; returns nil if it is malformed.
     init?(decoding bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let index = reader.read(UInt32.self), let nameAlgorithm = reader.read(UInt16.self),
@@ -38,7 +39,7 @@ struct NVPublic: Equatable {
         self.size = size
     }
 
-    /// Whether it is a counter as we define it.
+    /// Whether the index is a counter with ``counterAttributes``.
     var isCounter: Bool {
         attributes.subtracting(.written) == Self.counterAttributes && size == Self.counterSize
             && nameAlgorithm == Algorithm.sha256

@@ -1,10 +1,10 @@
 import Crypto
 import Platform
 
-/// A session with a TPM that knows the secret it was begun with, and so with no other. TPM 2.0 Library, Part 1, 19
+/// A salted session: only the TPM that can decrypt the salt can take part in it. TPM 2.0 Library, Part 1, 19
 ///
-/// What is authorized through it has the empty authorization value, so that the session's key alone is the key of the
-/// HMACs and of the encryption.
+/// Use it only for entities with an empty authorization value. The session key is then the whole key of the HMACs and
+/// of the parameter encryption.
 final class AuthSession {
     /// TPM_SE. Part 2, 6.11
     enum Kind: UInt8 {
@@ -12,18 +12,18 @@ final class AuthSession {
         case policy = 1
     }
 
-    /// Its handle, which is its name as well.
+    /// The session's handle, which is also its name.
     let handle: UInt32
     private let key: SecretBytes
     private var nonceTPM: [UInt8]
     private var nonceCaller: [UInt8]
 
-    /// Bytes of our nonces.
+    /// The size of our nonces, in bytes.
     static let nonceSize = 32
-    /// Bytes that a TPM's nonce may have. Part 1, 19.6.4
+    /// The sizes that a TPM's nonce may have, in bytes. Part 1, 19.6.4
     static let nonceSizes = 16...64
 
-    /// Derives the key of a session that the TPM has begun. Part 1, 19.6.8
+    /// Derives the key of a session that the TPM has started. Part 1, 19.6.8
     init(handle: UInt32, salt: SecretBytes, nonceTPM: [UInt8], nonceCaller: [UInt8]) throws(Failure) {
         self.handle = handle
         self.key = try TPMKeyDerivation.kdfa(key: salt, label: "ATH", contextU: nonceTPM, contextV: nonceCaller)
@@ -31,7 +31,7 @@ final class AuthSession {
         self.nonceCaller = nonceCaller
     }
 
-    /// Makes the nonce of the next command, so that no answer to an older one fits.
+    /// Makes the nonce of the next command; a response to an earlier command is then rejected.
     func rollNonce() throws(Failure) {
         nonceCaller = try Random.bytes(count: Self.nonceSize)
     }
@@ -42,7 +42,9 @@ final class AuthSession {
         return try AES.encryptCFB(parameter, keyAndVector: key)
     }
 
-    /// Decrypts a response's first parameter, once the response was found to be genuine.
+    /// Decrypts a response's first parameter. Part 1, 21.3
+    ///
+    /// Call it only after ``accepts(_:parameterHash:)`` has returned true.
     func decrypt(_ parameter: [UInt8]) throws(Failure) -> SecretBytes {
         let key = try parameterKey(newer: nonceTPM, older: nonceCaller)
         return try AES.decryptCFB(parameter, keyAndVector: key)
@@ -52,7 +54,7 @@ final class AuthSession {
         try TPMKeyDerivation.kdfa(key: key, label: "CFB", contextU: newer, contextV: older)
     }
 
-    /// A command's authorization area for this session: TPMS_AUTH_COMMAND. Part 2, 10.13.2
+    /// Returns a command's authorization area for this session, a TPMS_AUTH_COMMAND. Part 2, 10.13.2
     func authorization(parameterHash: [UInt8], _ attributes: SessionAttributes) throws(Failure) -> [UInt8] {
         var area = ByteWriter()
         area.write(handle)
@@ -67,7 +69,7 @@ final class AuthSession {
         return area.bytes
     }
 
-    /// Whether a response is the TPM's, to the last command. Part 1, 19.6.3.2
+    /// Returns whether a response is the TPM's response to the last command, and records its nonce. Part 1, 19.6.3.2
     func accepts(_ response: ResponseAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
         let expected = try HMACSHA256.tag(
             key: key,
@@ -79,7 +81,7 @@ final class AuthSession {
     }
 }
 
-/// A response's authorization area: TPMS_AUTH_RESPONSE. Part 2, 10.13.3
+/// A response's authorization area, a TPMS_AUTH_RESPONSE. Part 2, 10.13.3
 struct ResponseAuthorization {
     let nonce: [UInt8]
     let attributes: UInt8

@@ -5,11 +5,12 @@ extension TPMConnection {
     private static let digestsPerResponse = 8
     private static let readings = 10
 
-    /// The policy that the PCRs as they are now fulfil.
+    /// Returns the policy digest for the current values of the PCRs.
     ///
-    /// The values come through the session, as an audited command, so that nobody can make us seal to others.
+    /// The values are read in an audit session: its HMAC shows a value that was changed on the way.
     func policyDigest(of selection: PCRSelection, _ session: AuthSession) throws(Failure) -> [UInt8] {
-        // The counter tells whether a PCR changed between two answers (TPM 2.0 Library, Part 3, TPM2_PCR_Read).
+        // The update counter tells whether a PCR changed between two responses (TPM 2.0 Library, Part 3,
+        // TPM2_PCR_Read).
         for _ in 0..<Self.readings {
             var values: [UInt8] = []
             var counters: Set<UInt32> = []
@@ -26,7 +27,7 @@ extension TPMConnection {
         )
     }
 
-    /// The digest that TPM2_PolicyPCR gives a session. Part 3, TPM2_PolicyPCR
+    /// Computes the policy digest of a session after TPM2_PolicyPCR. Part 3, TPM2_PolicyPCR
     static func policyDigest(of selection: PCRSelection, values: [UInt8]) throws(Failure) -> [UInt8] {
         var data = ByteWriter()
         data.write([UInt8](repeating: 0, count: SHA256.digestSize))
@@ -36,7 +37,7 @@ extension TPMConnection {
         return try SHA256.digest(data.bytes)
     }
 
-    /// The values of a bank's PCRs, one after the other.
+    /// Reads the values of a bank's PCRs, concatenated, and adds the update counter of each response to `counters`.
     private func read(
         _ bank: PCRSelection.Bank,
         _ session: AuthSession,
@@ -55,7 +56,7 @@ extension TPMConnection {
                 let given = PCRSelection.readBank(&response.parameters),
                 let count = response.parameters.read(UInt32.self)
             else { throw malformed(.pcrRead) }
-            // A TPM leaves out what it does not have, and may leave the last ones for another time.
+            // A TPM omits PCRs that it does not have, and may return fewer than it was asked for.
             guard given.algorithm == bank.algorithm, given.mask & ~asked.mask == 0, given.pcrs.count == Int(count)
             else { throw malformed(.pcrRead) }
             guard let first = asked.pcrs.first, given.pcrs.first == first else {

@@ -1,26 +1,27 @@
 import Platform
 
-/// Which PCRs a secret is bound to: `sha256:0-4,6-14`, or several banks, `sha1:0+sha256:0-7`.
+/// The PCRs that a secret is bound to: `sha256:0-4,6-14`, or several banks, `sha1:0+sha256:0-7`.
 public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
-    /// One bank's PCRs.
+    /// The selected PCRs of one bank.
     struct Bank: Equatable, Sendable {
-        /// TPM_ALG_ID of its hash.
+        /// The TPM_ALG_ID of the bank's hash.
         let algorithm: UInt16
-        /// A bit for each PCR, the lowest for PCR 0.
+        /// One bit for each PCR; the lowest bit is PCR 0.
         var mask: UInt32
 
         var pcrs: [Int] { (0..<PCRSelection.pcrCount).filter { mask & 1 << $0 != 0 } }
 
         var name: String { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.name ?? "" }
 
-        /// Bytes of the bank's digests.
+        /// The size of the bank's digests, in bytes; 0 if the algorithm is unknown.
         var digestSize: Int { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.size ?? 0 }
     }
 
     let banks: [Bank]
 
-    /// The PCRs of the firmware, the boot loader and the system, without those that change between two good boots: PCR 5
-    /// is the partition table and the boot attempts.
+    /// The PCRs of the firmware, the boot loader and the system, except PCR 5.
+    ///
+    /// PCR 5 holds the partition table and the boot attempts. It can change between two good boots.
     public static let standard = PCRSelection(banks: [Bank(algorithm: Algorithm.sha256, mask: 0x7fdf)])
 
     static let pcrCount = 24
@@ -32,9 +33,9 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
         self.banks = banks
     }
 
-    /// Parses the text form: banks with `+` between, PCRs and ranges of PCRs with `,` between.
+    /// Parses the text form: banks separated by `+`, PCRs and ranges of PCRs separated by `,`.
     ///
-    /// No bank and no PCR may be named twice: such a text was not meant as it stands.
+    /// Throws if a bank or a PCR is named twice, because that is probably a typing error.
     public init(parsing text: String) throws(Failure) {
         func refuse(_ why: String) -> Failure {
             Failure(
@@ -75,7 +76,9 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
         return first...last
     }
 
-    /// Plain digits alone: what `Int` takes goes further, and a second way to write the same is none too few.
+    /// Parses the number of a PCR, in digits without a sign or leading zeros.
+    ///
+    /// `Int` alone would also accept `+1` and `01`. Each selection has only one text form.
     private static func number(_ text: Substring) -> Int? {
         guard text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }), let value = Int(text),
             value < pcrCount, String(value) == text
@@ -83,7 +86,7 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
         return value
     }
 
-    /// The text form, ranges as long as they can be.
+    /// The text form, with ranges as long as possible.
     public var description: String {
         banks.map { bank in
             var ranges: [ClosedRange<Int>] = []
@@ -105,14 +108,16 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
         list.write(UInt32(banks.count))
         for bank in banks {
             list.write(bank.algorithm)
-            // The size of the bit map, and the map itself, the byte of PCR 0 first.
+            // The size of the bit map, then the map; the byte of PCR 0 comes first.
             list.write(UInt8(3))
             list.write([UInt8(bank.mask & 0xff), UInt8(bank.mask >> 8 & 0xff), UInt8(bank.mask >> 16 & 0xff)])
         }
         return list.bytes
     }
 
-    /// Reads a TPML_PCR_SELECTION of one bank, as a TPM answers with it: with any number of bytes in the map.
+    /// Reads a TPML_PCR_SELECTION of one bank from a response; returns nil if it is malformed.
+    ///
+    /// The bit map may have any size up to 4 bytes, since a TPM chooses its own.
     static func readBank(_ reader: inout ByteReader) -> Bank? {
         guard reader.read(UInt32.self) == 1, let algorithm = reader.read(UInt16.self),
             let size = reader.read(UInt8.self), size <= 4, let map = reader.read(count: Int(size))

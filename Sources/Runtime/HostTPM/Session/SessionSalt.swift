@@ -1,17 +1,19 @@
 import Crypto
 import Platform
 
-/// A secret that only the TPM with a certain storage key learns. TPM 2.0 Library, Part 1, 19.6.13; annexes B.10.2, C.6.1
+/// A salt for a session, which only the TPM with a certain storage key can decrypt.
+///
+/// TPM 2.0 Library, Part 1, 19.6.13; annexes B.10.2, C.6.1
 struct SessionSalt {
-    /// The secret.
+    /// The salt in plaintext.
     let secret: SecretBytes
-    /// What the TPM gets instead of it: the contents of a TPM2B_ENCRYPTED_SECRET.
+    /// The encrypted salt, which is sent to the TPM: the contents of a TPM2B_ENCRYPTED_SECRET.
     let encrypted: [UInt8]
 
     private static let label = "SECRET"
     private static let what = "cannot make a secret for the TPM"
 
-    /// Makes a new one.
+    /// Makes a new salt for the TPM with this storage key.
     init(for key: StorageKey) throws(Failure) {
         switch key.point {
         case .rsa(let modulus, let exponent): try self.init(modulus: modulus, exponent: exponent)
@@ -19,7 +21,9 @@ struct SessionSalt {
         }
     }
 
-    /// RSA: the secret is random, and encrypted with OAEP, the label with its final zero as OAEP's `L`.
+    /// RSA: makes a random salt and encrypts it with OAEP.
+    ///
+    /// OAEP's `L` is the label with its terminating zero.
     private init(modulus: [UInt8], exponent: UInt32) throws(Failure) {
         self.secret = try Random.secret(count: SHA256.digestSize)
         self.encrypted = try RSAOAEP.encrypt(
@@ -31,7 +35,7 @@ struct SessionSalt {
         )
     }
 
-    /// ECC: the secret comes from ECDH with a key made for this once, whose point the TPM gets.
+    /// ECC: derives the salt from ECDH with an ephemeral key, whose public point is sent to the TPM.
     private init(_ point: AgreementKey.Point) throws(Failure) {
         let key = try AgreementKey.p256(point, "cannot use the TPM's storage key")
         let own = try key.ephemeral(Self.what)

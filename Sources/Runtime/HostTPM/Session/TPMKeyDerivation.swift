@@ -1,9 +1,9 @@
 import Crypto
 import Platform
 
-/// The key derivations of TPM 2.0, with SHA-256: one block, 256 bits.
+/// The key derivation functions of TPM 2.0 with SHA-256, limited to one block of 256 bits.
 enum TPMKeyDerivation {
-    /// From a key. KDFa: TPM 2.0 Library, Part 1, 11.4.10.2; NIST SP 800-108, counter mode
+    /// Derives a key from another key with KDFa. TPM 2.0 Library, Part 1, 11.4.10.2; NIST SP 800-108, counter mode
     static func kdfa(
         key: SecretBytes,
         label: String,
@@ -20,7 +20,7 @@ enum TPMKeyDerivation {
         return try HMACSHA256.secretTag(key: key, data.bytes)
     }
 
-    /// From an ECDH exchange. KDFe: Part 1, 11.4.10.3; NIST SP 800-56A
+    /// Derives a key from an ECDH shared secret with KDFe. Part 1, 11.4.10.3; NIST SP 800-56A
     static func kdfe(
         shared: SecretBytes,
         label: String,
