@@ -5,9 +5,9 @@ import RuntimeControl
 import RuntimeHostTPM
 import RuntimeState
 
-/// What the hook and `vtpmctl` open first: the directories of the states and the index, and the keys.
+/// The directories of the states and the index, and the master keys, which the hook and `vtpmctl` open first.
 ///
-/// Whoever opens it holds the lock of the keys, shared: nobody changes them meanwhile.
+/// Hold the shared lock of the keys meanwhile (``lockKeys(_:shared:)``), so that nobody changes them.
 public final class HostContext {
     /// The directory of the states.
     public let states: Descriptor
@@ -15,11 +15,11 @@ public final class HostContext {
     public let indexDirectory: Descriptor
     /// The master keys.
     public let keys: KeyRing
-    /// The counter that the index is bound to.
+    /// The counter that the index is bound to; nil if the configuration names none.
     public let counter: PersistentStorage.HostCounter?
     private let hostPaths: HostPaths
 
-    /// Opens it, with the keys that the configuration names; where there has never been anything, a key is made.
+    /// Opens the directories and loads the keys that the configuration names; makes a key if the host has no state yet.
     public init(
         _ hostPaths: HostPaths,
         _ configuration: Configuration,
@@ -29,7 +29,7 @@ public final class HostContext {
         let indexDirectory = try openOwnDirectory(hostPaths.index)
         try states.requireOwn(files: [], hostPaths.states)
         try indexDirectory.requireOwn(files: HostIndex.fileNames(in: indexDirectory), hostPaths.index)
-        // Before a key is made: where it fails, nothing is.
+        // Before the key: if there is no TPM, no key must be made.
         self.counter =
             switch configuration.rollback.counter {
             case .none: nil
@@ -51,7 +51,7 @@ public final class HostContext {
         self.hostPaths = hostPaths
     }
 
-    /// Whether the host has ever had a state.
+    /// Returns whether the host has ever had a state.
     public static func isUsed(_ hostPaths: HostPaths) throws(Failure) -> Bool {
         try !StateRepository.isUnused(
             states: openOwnDirectory(hostPaths.states),
@@ -59,7 +59,7 @@ public final class HostContext {
         )
     }
 
-    /// Throws where the host's index needs another key than this one.
+    /// Throws if the host's index needs another key than this one.
     public static func requireKey(_ key: MasterKey, _ hostPaths: HostPaths) throws(Failure) {
         let index = try HostIndex(
             in: openOwnDirectory(hostPaths.index),
@@ -69,7 +69,7 @@ public final class HostContext {
         _ = try index.keyID()
     }
 
-    /// Everything put together, for a process that works on the states itself.
+    /// Opens the repository, for a process that works on the states itself.
     public func repository() throws(Failure) -> StateRepository {
         let index = try HostIndex(
             in: indexDirectory.duplicate(),
@@ -80,7 +80,7 @@ public final class HostContext {
         return StateRepository(in: try states.duplicate(), path: hostPaths.states, keys: keys, index: index)
     }
 
-    /// Runs `body` with the lock for one rotation at a time; throws if there is another.
+    /// Runs `body` with the rotation lock; throws at once if another rotation holds it.
     public static func withRotationLock(
         _ hostPaths: HostPaths,
         _ body: () throws(Failure) -> Void
@@ -94,7 +94,7 @@ public final class HostContext {
         lock.release()
     }
 
-    /// Runs `body` with the lock of the keys, as ``lockKeys(_:shared:)`` takes it.
+    /// Runs `body` with the lock of the keys, taken as by ``lockKeys(_:shared:)``.
     public static func withKeysLock<Result>(
         _ hostPaths: HostPaths,
         shared: Bool,
@@ -106,7 +106,9 @@ public final class HostContext {
         return result
     }
 
-    /// Takes the lock of the keys: shared while they are used, alone to change them.
+    /// Takes the lock of the keys: shared to use them, exclusive to change them.
+    ///
+    /// Waits up to ``MasterKeyProvider/timeout`` milliseconds.
     public static func lockKeys(_ hostPaths: HostPaths, shared: Bool) throws(Failure) -> FileLock {
         try FileLock(
             directory: openOwnDirectory(hostPaths.leases),

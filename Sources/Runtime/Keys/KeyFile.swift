@@ -4,22 +4,22 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// A file that holds a master key, or what one is sealed in: root's alone, made once and never overwritten.
+/// A file with a master key or a sealed one: only its owner can read it, and an old file is never overwritten in place.
 struct KeyFile {
-    /// Its absolute path.
+    /// The absolute path.
     let path: String
     let disk: any Disk
 
-    /// The largest one that is read, in bytes.
+    /// The largest file that is read, in bytes.
     static let sizeLimit = 64 * 1024
 
     private var what: String { "cannot load the master key \(path)" }
 
-    /// Its contents; nil if there is no such file.
+    /// Reads the contents; returns nil if there is no such file.
     func read() throws(Failure) -> SecretBytes? {
         let file: Descriptor
         do {
-            // Not to be held up by a pipe, should there be one in its place.
+            // O_NONBLOCK: opening a FIFO at this path would wait for a writer. fifo(7)
             file = try .open(path, OpenOptions(O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY), as: path)
         } catch let error where error.code == ENOENT {
             return nil
@@ -41,7 +41,7 @@ struct KeyFile {
         return content
     }
 
-    /// Throws where it is no file, or not the caller's alone, and says which.
+    /// Throws if it is not a regular file, belongs to another user, or has a mode that admits others.
     private func check(_ status: stat) throws(Failure) {
         guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(what, because: "it is a directory") }
         guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(what, because: "it is no regular file") }
@@ -62,10 +62,10 @@ struct KeyFile {
         }
     }
 
-    /// Makes it.
+    /// Creates the file; returns false if it exists already.
     ///
-    /// It is written under another name and then linked, so that it is never seen half-written and never replaces
-    /// another. Returns false if another process was faster: that one's file is the host's.
+    /// Writes a temporary file and links it to the name. Nobody sees a half-written file, and no other is replaced. If
+    /// another process was faster, its file counts.
     func create(_ content: SecretBytes) throws(Failure) -> Bool {
         let directory = try openOwnDirectory(parent)
         let temporary = try write(content, in: directory)
@@ -83,7 +83,7 @@ struct KeyFile {
         return isMade
     }
 
-    /// Makes it in the place of the one that is there, which is put aside.
+    /// Replaces the file; keeps an existing one under another name, as ``putAside()`` does.
     func overwrite(_ content: SecretBytes) throws(Failure) {
         let directory = try openOwnDirectory(parent)
         let temporary = try write(content, in: directory)
@@ -97,7 +97,7 @@ struct KeyFile {
         try disk.synchronize(directory, as: path)
     }
 
-    /// Writes contents under a name that nobody looks for, onto stable storage.
+    /// Writes and syncs a temporary file; returns its name.
     private func write(_ content: SecretBytes, in directory: borrowing Descriptor) throws(Failure) -> String {
         let temporary = "\(name).\(Hexadecimal.encode(try Random.bytes(count: 8)))"
         do {
@@ -111,7 +111,7 @@ struct KeyFile {
         return temporary
     }
 
-    /// Gives it another name, under which nobody looks for it, where it is there.
+    /// Renames the file, if it exists, to a name that is never read: `NAME.replaced-` and 8 hexadecimal digits.
     func putAside() throws(Failure) {
         let directory = try openOwnDirectory(parent)
         try putAside(in: directory)
@@ -124,9 +124,9 @@ struct KeyFile {
         try disk.rename(name, in: directory, to: aside, in: directory, as: path)
     }
 
-    /// Removes what those who were killed while they made it have left: it is the key, under another name.
+    /// Removes temporary files of processes that were killed while they created the file: each holds a key.
     ///
-    /// Only while nobody makes it.
+    /// Call it only while no process creates the file.
     func sweep() throws(Failure) {
         let directory = try openOwnDirectory(parent)
         for entry in try entries(of: directory, parent) where entry.hasPrefix("\(name).") {
@@ -135,18 +135,18 @@ struct KeyFile {
             do throws(Failure) {
                 try disk.removeFile(entry, in: directory, as: "\(parent)/\(entry)")
             } catch let error where error.code == EISDIR || error.code == EPERM {
-                // None of ours, which never is a directory: it is in nobody's way.
+                // A directory is not a temporary file of ours, and does no harm.
                 Log.error("\(error)")
             }
         }
     }
 
-    /// Waits until its name is on stable storage: whoever has made it may not have come to that.
+    /// Syncs the directory: the process that created the file may have been killed before it did so. fsync(2)
     func synchronize() throws(Failure) {
         try disk.synchronize(openOwnDirectory(parent), as: parent)
     }
 
-    /// Puts it in the place of another in the same directory.
+    /// Renames the file over another one in the same directory.
     func replace(_ other: KeyFile) throws(Failure) {
         let directory = try openOwnDirectory(parent)
         try disk.rename(name, in: directory, to: other.name, in: directory, as: other.path)

@@ -3,18 +3,18 @@ import Platform
 import RuntimeFormat
 import RuntimeState
 
-/// The forms that a master key comes in.
+/// The accepted forms of a master key.
 ///
-/// - `CVTPMKEY`: 8 bytes `CVTPMKEY`, 16 bits version (1), the key's id (16 bytes), the key (32 bytes). The id shows a
-///   damaged file as such. It is what this program makes.
-/// - 32 bytes: the key. 32 bytes of text are none: a passphrase can be as long.
-/// - 64 hexadecimal digits, with or without a line feed after them.
+/// - `CVTPMKEY`: 8 bytes `CVTPMKEY`, the version in 16 bits (1), the key's ID (16 bytes), the key (32 bytes). The ID
+///   detects damage. This program writes this form.
+/// - 32 bytes: the key. 32 bytes of text are refused: they could be a passphrase.
+/// - 64 hexadecimal digits, with or without a line feed at the end.
 public enum KeyMaterial {
     static let magic = Array("CVTPMKEY".utf8)
     static let version: UInt16 = 1
     static let size = magic.count + 2 + MasterKey.idSize + MasterKey.size
 
-    /// Recognizes the form and takes the key out; `object` is for errors.
+    /// Recognizes the form and returns the key; `object` names the source in errors.
     public static func parse(_ content: SecretBytes, _ object: String) throws(Failure) -> MasterKey {
         let what = "cannot load \(object)"
         let key = try SecretBytes(capacity: MasterKey.size)
@@ -49,7 +49,7 @@ public enum KeyMaterial {
         return try MasterKey(key)
     }
 
-    /// A key in the form that this program makes.
+    /// Encodes a key in the form `CVTPMKEY`.
     public static func encode(_ key: MasterKey) throws(Failure) -> SecretBytes {
         var header = ByteWriter()
         header.write(magic)
@@ -70,7 +70,9 @@ public enum KeyMaterial {
         }
     }
 
-    /// Whether bytes are UTF-8 without any control character but white space: of random ones, one in 2^40 is.
+    /// Returns whether bytes are UTF-8 without control characters other than white space.
+    ///
+    /// About one in 2^40 random keys looks like this.
     private static func isText(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard String(validating: bytes, as: UTF8.self) != nil else { return false }
         return bytes.allSatisfy { $0 >= 0x20 && $0 != 0x7f || (0x09...0x0d).contains($0) }
@@ -80,11 +82,11 @@ public enum KeyMaterial {
         Failure(what, because: "it is damaged", hint: "restore it from a backup")
     }
 
-    // MARK: - What is no key
+    // MARK: - Errors for other contents
 
     private static let forms = "a master key is 32 bytes, 64 hexadecimal digits, or a file of this program's"
 
-    /// Says what there is in place of a key, and nothing of what could be a secret.
+    /// Returns the error for contents that are not a key; it reveals nothing that could be secret.
     private static func foreign(_ what: String, _ content: UnsafeRawBufferPointer) -> Failure {
         let others: [(start: [UInt8], why: String, hint: String)] = [
             (FileFormat.export.magic, "it is an export of a key or of a state", "vtpmctl key import"),
@@ -106,7 +108,7 @@ public enum KeyMaterial {
         if digits == content.count { return "it has \(digits) hexadecimal digits, not \(size)" }
         let byte = name(of: content[digits])
         if digits == size {
-            // One line feed may follow the digits.
+            // One line feed after the digits is accepted, so the flaw is what follows it.
             let isFed = content[size] == UInt8(ascii: "\n")
             return "after its \(size) digits comes \(isFed ? "more than a line feed" : byte)"
         }

@@ -3,23 +3,23 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// The `command` source of the master key: a program of root's that prints it.
+/// The `command` source of the master key: a trusted program that prints the key.
 ///
-/// It gets a fixed environment and nothing on standard input; what it says on standard error goes nowhere, since that
-/// could be the key too.
+/// It gets a fixed environment and `/dev/null` as its standard input. Its standard error is discarded, because it could
+/// contain the key too.
 struct KeyProgram {
-    /// The program's absolute path, and its arguments.
+    /// The program's absolute path, then its arguments.
     let command: [String]
-    /// How long it may take, in seconds.
+    /// The timeout, in seconds.
     let timeout: Int
 
-    /// All that it finds; what our own programs have besides is for them alone.
+    /// The whole environment of the program, without the variables for our own programs.
     private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
 
-    /// The most that it may print, in bytes.
+    /// The output must be shorter than this, in bytes.
     private static let outputLimit = 4096
 
-    /// Runs it and takes the key from its standard output.
+    /// Runs the program and parses the key in its standard output.
     func load() throws(Failure) -> MasterKey {
         let what = "cannot load the master key from the command \(command[0])"
         try TrustedProgram(path: command[0], what: what).check()
@@ -66,7 +66,9 @@ struct KeyProgram {
         return printed
     }
 
-    /// How an operator sees what it does here: most of what a program misses is in an environment of theirs.
+    /// The end of a hint: the command line that runs the program with the same environment.
+    ///
+    /// A program that works in an operator's shell usually fails here for want of a variable.
     private var byHand: String {
         let arguments = command.count > 1 ? " ..." : ""
         return "as it is run here, without HOME and the like: "
@@ -77,9 +79,9 @@ struct KeyProgram {
         Failure(what, because: "it did not end within \(timeout) s", hint: "raise key.timeout, or run it \(byHand)")
     }
 
-    /// Why the end of its output did not come.
+    /// Returns the error if the output did not end before the timeout.
     ///
-    /// A process that it has left behind, such as an agent, may have its standard output still.
+    /// A process that the program has left behind, such as an agent, may still hold its standard output open.
     private func endless(_ child: borrowing ChildProcess, _ what: String) throws(Failure) -> Failure {
         guard try !child.reference.isAlive() else { return tooSlow(what) }
         return Failure(

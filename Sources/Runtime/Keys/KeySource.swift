@@ -4,20 +4,20 @@ import Platform
 import RuntimeHostTPM
 import RuntimeState
 
-/// Where a master key comes from.
+/// The source of a master key.
 ///
-/// The sources `file` and `host-tpm` keep the key themselves, and make it; `credential` and `command` get it from
-/// elsewhere.
+/// The sources `file` and `host-tpm` make and keep the key in a file. The sources `credential` and `command` get it
+/// from elsewhere.
 struct KeySource {
     let key: Configuration.Key
     let hostTPM: Configuration.HostTPM
-    /// The file in which a key is sealed to the host's TPM.
+    /// The path of the file with the key that is sealed to the host's TPM.
     let sealedPath: String
-    /// systemd's `$CREDENTIALS_DIRECTORY`, where this process was given one.
+    /// systemd's `$CREDENTIALS_DIRECTORY`; nil if it is not set.
     let credentialsDirectory: String?
     let disk: any Disk
 
-    /// The key; nil if it has not been made yet.
+    /// Loads the key; returns nil if it has not been made yet.
     func load() throws(Failure) -> MasterKey? {
         switch key {
         case .file, .hostTPM: return try file.flatMap { (file) throws(Failure) in try load(from: file) }
@@ -26,27 +26,27 @@ struct KeySource {
         }
     }
 
-    /// Makes a new key in a file of its own, unless there is one.
+    /// Makes a new key in `file`, or loads the existing one.
     ///
-    /// Where a key was sealed to the host's TPM before, the new one goes to the same TPM and no other.
+    /// If the source already has a key that is sealed to a TPM, the new key can only be sealed to the same TPM.
     func make(in file: KeyFile) throws(Failure) -> MasterKey {
         let bytes = try SecretBytes(capacity: MasterKey.size)
         try MasterKey.fillRandom(bytes)
         let before = try self.file?.read()
         _ = try file.create(sealed(MasterKey(bytes), like: before))
-        // What is on disk is what counts, whoever has made it.
+        // Another process may have been faster: only the key on disk counts.
         guard let made = try load(from: file) else {
             throw Failure("cannot load the master key \(file.path)", because: "it vanished")
         }
         return made
     }
 
-    /// Puts a key into a file of this source's, whatever is there now.
+    /// Replaces the key in a file of this source; keeps the old file aside.
     func replace(with key: MasterKey, in file: KeyFile) throws(Failure) {
         try file.overwrite(sealed(key))
     }
 
-    /// A key as this source keeps it.
+    /// Encodes a key for this source's file, sealed if the source is the host's TPM.
     private func sealed(_ key: MasterKey, like before: SecretBytes? = nil) throws(Failure) -> SecretBytes {
         guard self.key == .hostTPM else { return try KeyMaterial.encode(key) }
         let other = try before.map { (bytes) throws(Failure) in
@@ -60,7 +60,7 @@ struct KeySource {
         return content
     }
 
-    /// Reads a key that this source keeps itself.
+    /// Loads the key from a file of this source; returns nil if there is no such file.
     func load(from file: KeyFile) throws(Failure) -> MasterKey? {
         guard let content = try file.read() else { return nil }
         guard key == .hostTPM else { return try KeyMaterial.parse(content, "the master key \(file.path)") }
@@ -68,7 +68,7 @@ struct KeySource {
         return try MasterKey(HostTPM.open(configured: hostTPM.device).unseal(sealed))
     }
 
-    /// Where it keeps the key; nil if it gets it from elsewhere.
+    /// The file with the key; nil if the key comes from elsewhere.
     var file: KeyFile? {
         switch key {
         case .file(let path): KeyFile(path: path, disk: disk)
@@ -77,10 +77,10 @@ struct KeySource {
         }
     }
 
-    /// Where it keeps the key that `vtpmctl key rotate` is going to.
+    /// The file with the new key during `vtpmctl key rotate`; nil if the key comes from elsewhere.
     var nextFile: KeyFile? { file.map { KeyFile(path: "\($0.path).next", disk: disk) } }
 
-    /// What it is, for people.
+    /// The source in words, for errors.
     var description: String {
         switch key {
         case .file(let path): "the file \(path)"

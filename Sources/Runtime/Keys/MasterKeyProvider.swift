@@ -3,21 +3,21 @@ import Platform
 import RuntimeControl
 import RuntimeState
 
-/// The master keys of a host, as the configuration says.
+/// The master keys of a host, from the sources in its configuration.
 public struct MasterKeyProvider {
     private let source: KeySource
     private let next: KeySource?
 
-    /// How long to wait for others who use or change the keys, in milliseconds.
+    /// The timeout for the lock of the keys, in milliseconds.
     public static let timeout = 60_000
 
-    /// The keys of a configuration.
+    /// Creates the provider for a configuration.
     ///
     /// - Parameters:
-    ///   - configuration: What the operator decided.
-    ///   - keysPath: The directory of what is sealed to the host's TPM.
-    ///   - credentialsDirectory: systemd's `$CREDENTIALS_DIRECTORY`, where this process was given one.
-    ///   - disk: What files are written with.
+    ///   - configuration: The operator's configuration.
+    ///   - keysPath: The directory of the key that is sealed to the host's TPM.
+    ///   - credentialsDirectory: systemd's `$CREDENTIALS_DIRECTORY`; nil if it is not set.
+    ///   - disk: The disk that files are written to.
     public init(
         _ configuration: Configuration,
         keysPath: String,
@@ -37,16 +37,16 @@ public struct MasterKeyProvider {
         self.next = configuration.nextKey.map(source)
     }
 
-    /// Loads the keys; one that has never existed is made at first use.
+    /// Loads the keys; makes one at first use.
     ///
-    /// A key that is missing although states or an index exist (`isFirstUse` is false) is not made anew: it could open
+    /// Throws if the key is missing although states or an index exist (`isFirstUse` is false): a new key could open
     /// none of them.
     public func load(isFirstUse: Bool) throws(Failure) -> KeyRing {
         let pending = try pendingKey()
-        // What a rotation that was killed has made may be unsynced, and states will need it.
+        // A rotation may have been killed before it synced its key, and states will need that key.
         if pending != nil { try (next?.file ?? source.nextFile)?.synchronize() }
         if let existing = try source.load() {
-            // Whoever has made it may not have synced it yet, and a state will need it.
+            // The process that made the key may not have synced it yet, and a state will need it.
             if isFirstUse { try source.file?.synchronize() }
             return pending.map { KeyRing($0, previous: existing) } ?? KeyRing(existing)
         }
@@ -63,7 +63,7 @@ public struct MasterKeyProvider {
         return KeyRing(try source.make(in: file))
     }
 
-    /// Makes the key that a rotation goes to, where there is none; from then on everybody knows both.
+    /// Makes the new key of a rotation, unless it exists; from then on ``load(isFirstUse:)`` returns both keys.
     public func makeNext() throws(Failure) {
         if try pendingKey() != nil {
             try (next?.file ?? source.nextFile)?.synchronize()
@@ -83,10 +83,10 @@ public struct MasterKeyProvider {
         }
     }
 
-    /// Makes the key that everything has gone to the only one; returns what the operator has to do, where that is theirs.
+    /// Makes the new key the only one; returns the step that is left to the operator, or nil if there is none.
     ///
-    /// Only while nobody else uses the keys. Where another process has ended the same rotation, there is nothing to do;
-    /// one to another key is not ended by this.
+    /// Call it only while nobody else uses the keys. Does nothing if another process has finished the rotation. Throws
+    /// if another rotation, to another key, has begun.
     public func finishRotation(to keyID: [UInt8]) throws(Failure) -> String? {
         guard let pending = try pendingKey() else { return nil }
         guard pending.id == keyID else {
@@ -106,7 +106,7 @@ public struct MasterKeyProvider {
         return nil
     }
 
-    /// Puts a key that was saved elsewhere in the place of one that is missing or cannot be loaded.
+    /// Imports a key in place of one that is missing or cannot be loaded; throws if there is a key that can be loaded.
     public func replace(with key: MasterKey) throws(Failure) {
         let what = "cannot import the master key"
         guard let file = source.file else {
@@ -116,11 +116,11 @@ public struct MasterKeyProvider {
         do {
             existing = try source.load()
         } catch {
-            // That it cannot be loaded is why it is replaced.
+            // A key that cannot be loaded is the one to be replaced.
         }
         guard existing == nil else { throw Failure(what, because: "\(source.description) has one that can be loaded") }
         try source.replace(with: key, in: file)
-        // One that a rotation was going to and that nobody can load any more would still be asked for.
+        // An unfinished rotation may have left a new key that cannot be loaded either: each load would fail.
         if let nextFile = source.nextFile {
             do {
                 _ = try source.load(from: nextFile)
@@ -130,7 +130,7 @@ public struct MasterKeyProvider {
         }
     }
 
-    /// The key that a rotation is going to; nil if there is none.
+    /// Loads the new key of an unfinished rotation; returns nil if there is none.
     private func pendingKey() throws(Failure) -> MasterKey? {
         let unfinished = try source.nextFile.flatMap { (file) throws(Failure) in try source.load(from: file) }
         guard let next else { return unfinished }

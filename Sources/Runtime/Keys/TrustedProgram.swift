@@ -2,20 +2,20 @@ import CLinux
 import Glibc
 import Platform
 
-/// A program that only root, or the caller, can change or exchange: whoever else can, decides what it prints.
+/// A program that only root or the caller can change or exchange: anybody else could decide what it prints.
 ///
-/// All directories on the way to it count, those that a symbolic link leads through as well. In one with the sticky bit
-/// others can make entries, and cannot remove those that are not theirs (inode(7)).
+/// All directories of its path are checked, including those of symbolic links. A directory with the sticky bit may be
+/// writable: others can create entries there, but cannot remove those of other users (inode(7)).
 struct TrustedProgram {
-    /// Its absolute path.
+    /// The absolute path.
     let path: String
-    /// What could not be done, for errors.
+    /// The start of every error.
     let what: String
 
-    /// The most symbolic links that are followed, as many as the kernel follows. path_resolution(7)
+    /// The most symbolic links to follow, the kernel's own limit. path_resolution(7)
     private static let linkLimit = 40
 
-    /// Throws where another user could change the program or exchange it, and says where.
+    /// Throws if another user could change or exchange the program; the error names the place.
     func check() throws(Failure) {
         var directory = try Descriptor.open("/", OpenOptions(openPathOnly | O_DIRECTORY))
         var place = ""
@@ -63,7 +63,7 @@ struct TrustedProgram {
                 hint: "chown root: \(place)"
             )
         }
-        // The mode of a symbolic link means nothing. symlink(7)
+        // The kernel ignores the mode of a symbolic link. symlink(7)
         let kind = status.st_mode & S_IFMT
         let isSticky = kind == S_IFDIR && status.st_mode & S_ISVTX != 0
         guard kind == S_IFLNK || isSticky || status.st_mode & 0o022 == 0 else {
