@@ -80,7 +80,7 @@ struct KeySource {
     /// The file with the new key during `vtpmctl key rotate`; nil if the key comes from elsewhere.
     var nextFile: KeyFile? { file.map { KeyFile(path: "\($0.path).next", disk: disk) } }
 
-    /// The source in words, for errors.
+    /// The source in words, for messages to the operator.
     var description: String {
         switch key {
         case .file(let path): "the file \(path)"

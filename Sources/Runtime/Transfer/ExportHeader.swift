@@ -2,13 +2,13 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The header of an export: all that a reader needs before it has the key.
+/// The header of an export: everything that a reader needs to compute the key.
 ///
-/// ``StateExport`` has the layout.
+/// ``StateExport`` describes the layout.
 struct ExportHeader: Equatable {
     static let fingerprintSize = 32
 
-    /// Where the key comes from.
+    /// The way in which the key is protected.
     enum Protection: Equatable {
         case passphrase(Scrypt, salt: [UInt8])
         case recipient(fingerprint: [UInt8], ephemeral: [UInt8])
@@ -19,10 +19,10 @@ struct ExportHeader: Equatable {
 
     let protection: Protection
     let nonce: [UInt8]
-    /// Bytes of what follows the header, the tag included.
+    /// The size of the payload after the header, including the tag, in bytes.
     let payloadSize: Int
 
-    /// The header as it stands at the start of the file.
+    /// Encodes the header with its magic number, version, size and check.
     func encoded() throws(Failure) -> [UInt8] {
         var fields = ByteWriter()
         switch protection {
@@ -44,21 +44,21 @@ struct ExportHeader: Equatable {
         return try FileFormat.export.encode(fields)
     }
 
-    /// A header to be written.
+    /// Creates the header of a new export, with a random nonce.
     init(_ protection: Protection, payloadSize: Int) throws(Failure) {
         self.protection = protection
         self.nonce = try Random.bytes(count: AES256GCM.nonceSize)
         self.payloadSize = payloadSize
     }
 
-    /// Parses a file and checks all that can be checked without the key.
+    /// Parses the header of a file and checks everything that can be checked without the key.
     ///
-    /// - Returns: The header, and its size: the payload is what follows, neither more nor less.
+    /// - Returns: The header and its size in bytes. The rest of the file is the payload.
     static func parse(_ file: [UInt8], _ what: String) throws(Failure) -> (header: ExportHeader, size: Int) {
         let format = FileFormat.export
         try refuseOther(file, what)
         let header = try FileHeader(format, parsing: file, what)
-        // From here on the header is as somebody wrote it, who need not have been one of us.
+        // The check has no key: from here on the header is undamaged, but anybody can have written it.
         var fields = header.fields
         guard let number = fields.read(UInt16.self) else { throw format.damaged(what) }
         guard number == Protection.passphraseNumber || number == Protection.recipientNumber else {
@@ -76,7 +76,7 @@ struct ExportHeader: Equatable {
         return (ExportHeader(protection, nonce, payloadSize: Int(payloadSize)), header.size)
     }
 
-    /// Throws what it is in place of an export, if that can be seen.
+    /// Throws if the file is not an export; names its kind if it is a known one.
     private static func refuseOther(_ file: [UInt8], _ what: String) throws(Failure) {
         let kinds: [(start: [UInt8], why: String, hint: String)] = [
             (

@@ -2,14 +2,14 @@ import Crypto
 import CryptoTransfer
 import Platform
 
-/// The keys of an export's recipient, as the operator has them in files.
+/// The keys of an export's recipient, read from the operator's files.
 extension AgreementKey {
-    /// SHA-256 of the public key: it says whom a file is for.
+    /// The SHA-256 of the public key, which names the recipient in the header.
     var fingerprint: [UInt8] {
         get throws(Failure) { try SHA256.digest(publicKey) }
     }
 
-    /// A recipient's public key, as `openssl pkey -pubout` writes it.
+    /// Parses a recipient's public key, in the form that `openssl pkey -pubout` writes.
     static func recipient(publicPEM file: [UInt8], _ what: String) throws(Failure) -> AgreementKey {
         let hint = "make it with: openssl pkey -in key.pem -pubout"
         let copy = try SecretBytes(capacity: max(file.count, 1))
@@ -29,7 +29,7 @@ extension AgreementKey {
         }
     }
 
-    /// A recipient's private key, as `openssl genpkey` and `openssl ecparam -genkey` write it.
+    /// Parses a recipient's private key, in a form that `openssl genpkey` or `openssl ecparam -genkey` writes.
     static func identity(privatePEM file: SecretBytes, _ what: String) throws(Failure) -> AgreementKey {
         guard let block = try PEMBlock.first(in: file) else {
             throw Failure(
@@ -64,7 +64,7 @@ extension AgreementKey {
         }
     }
 
-    /// A public key in a file's header; nil if it is none, or has its point in another form than ours.
+    /// Parses the ephemeral public key in a header; returns nil if it is malformed or not encoded as we encode it.
     static func ephemeral(publicKey encoded: [UInt8]) -> AgreementKey? {
         guard let copy = try? SecretBytes(capacity: max(encoded.count, 1)), copy.append(copying: encoded) else {
             return nil

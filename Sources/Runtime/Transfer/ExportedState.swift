@@ -1,9 +1,9 @@
 import Platform
 import RuntimeFormat
 
-/// What an export holds: a TPM's non-volatile state, and whose it is.
+/// The contents of an export: a TPM's non-volatile state and its state ID.
 public struct ExportedState {
-    /// The largest state of a TPM, in bytes; libtpms' are far smaller.
+    /// The largest state of a TPM, in bytes; the states of libtpms are far smaller.
     public static let permanentLimit = 256 << 10
     /// The longest state ID, in bytes of UTF-8.
     public static let stateIDLimit = 4096
@@ -11,18 +11,18 @@ public struct ExportedState {
     private static let stateIDItem: UInt16 = 1
     private static let permanentItem: UInt16 = 2
 
-    /// The ID of the state.
+    /// The state ID, not empty and at most ``stateIDLimit`` bytes long.
     public let stateID: String
-    /// The TPM's whole non-volatile state, libtpms' `permall`.
+    /// The TPM's whole non-volatile state: `permall` of libtpms, at most ``permanentLimit`` bytes.
     public let permanent: SecretBytes
 
-    /// A state to be exported.
+    /// Creates the contents of an export; ``StateExport/seal(_:with:)`` checks the sizes.
     public init(stateID: String, permanent: SecretBytes) {
         self.stateID = stateID
         self.permanent = permanent
     }
 
-    /// Why an export cannot hold it; nil if it can.
+    /// The reason why an export cannot hold the state; nil if it can.
     var misfit: String? {
         if stateID.isEmpty { return "its ID is empty" }
         if stateID.utf8.count > Self.stateIDLimit { return "its ID has more than \(Self.stateIDLimit) bytes" }
@@ -33,7 +33,7 @@ public struct ExportedState {
         return nil
     }
 
-    /// The payload of an export, before it is encrypted.
+    /// Encodes the payload of an export before encryption.
     func encoded() throws(Failure) -> SecretBytes {
         let name = Array(stateID.utf8)
         let plaintext = try SecretBytes(capacity: 2 * Item.headerSize + name.count + permanent.count)
@@ -46,7 +46,7 @@ public struct ExportedState {
         return plaintext
     }
 
-    /// Reads a payload; returns nil if it is not exactly one state with its ID.
+    /// Parses a decrypted payload; returns nil if it is not exactly one state with its ID.
     init?(decoding plaintext: SecretBytes) throws(Failure) {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
         var hasPermanent = false

@@ -1,28 +1,28 @@
 import Crypto
 import Platform
 
-/// How swtpm protects its state: AES-CBC, and HMAC-SHA-256 with the same key over ciphertext and IV.
+/// The encryption of swtpm's state: AES-CBC, and HMAC-SHA-256 with the same key over the ciphertext and the IV.
 struct SWTPMCipher {
-    /// Bytes of the longer of both keys.
+    /// The size of the longer key, in bytes.
     static let longKeySize = 32
 
-    /// 16 or 32 bytes.
+    /// The key, 16 or 32 bytes.
     let key: SecretBytes
 
-    /// HMAC-SHA-256.
+    /// Computes the HMAC-SHA-256 of the ciphertext and then the IV.
     func mac(_ ciphertext: [UInt8], iv: [UInt8]) throws(Failure) -> [UInt8] {
         try HMACSHA256.tag(key: key, ciphertext + iv)
     }
 
-    /// Whether the HMAC is this key's.
+    /// Returns whether an HMAC was made with this key.
     func isGenuine(_ mac: [UInt8], _ ciphertext: [UInt8], iv: [UInt8]) throws(Failure) -> Bool {
         HMACSHA256.areEqual(mac, try self.mac(ciphertext, iv: iv))
     }
 
-    /// Pads and encrypts.
+    /// Pads and encrypts a plaintext; the IV has at least 16 bytes.
     ///
-    /// swtpm pads to a multiple of the key's size, also where that is two blocks, and gives the IV the same size, of
-    /// which the first block is used.
+    /// swtpm pads to a multiple of the key's size, even if that is two blocks. Its IV has the size of the key, and only
+    /// the first block of it is used.
     func encrypt(_ plaintext: SecretBytes, iv: [UInt8]) throws(Failure) -> [UInt8] {
         let padding = key.count - plaintext.count % key.count
         let padded = try SecretBytes(capacity: plaintext.count + padding)
@@ -32,7 +32,7 @@ struct SWTPMCipher {
         return try AES.encryptCBC(padded, key: key, vector: iv)
     }
 
-    /// Decrypts and takes the padding off; returns nil if the padding is wrong.
+    /// Decrypts a ciphertext and removes the padding; returns nil if the size or the padding is wrong.
     func decrypt(_ ciphertext: [UInt8], iv: [UInt8]) throws(Failure) -> SecretBytes? {
         guard !ciphertext.isEmpty, ciphertext.count % AES.blockSize == 0 else { return nil }
         let padded = try AES.decryptCBC(ciphertext, key: key, vector: iv)

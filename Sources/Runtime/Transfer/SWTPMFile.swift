@@ -1,10 +1,10 @@
 import Platform
 import RuntimeFormat
 
-/// The parts of a state file of swtpm's, found but not decrypted.
+/// The parts of a state file of swtpm, located but not decrypted.
 ///
-/// ``SWTPMState`` has the layout. The header is none of ``FileFormat``: it is swtpm's, without a magic number and a check.
-/// The items have the same form as ours.
+/// ``SWTPMState`` describes the layout. The header is not one of ``FileFormat``: it has neither a magic number nor a
+/// check. The items have the same form as ours.
 struct SWTPMFile {
     static let version: UInt8 = 2
     static let minimumVersion: UInt8 = 1
@@ -22,7 +22,7 @@ struct SWTPMFile {
         static let known: Flags = [.encrypted, .longKey, .anyMigration]
     }
 
-    /// What an item is.
+    /// The tag of an item.
     enum Tag: UInt16 {
         case data = 1
         case ciphertext = 2
@@ -31,13 +31,13 @@ struct SWTPMFile {
     }
 
     let flags: Flags
-    /// Where the contents of each item lie.
+    /// The range of each item's contents in the file.
     let items: [Tag: Range<Int>]
 
-    /// Bytes of the key that an encrypted file takes.
+    /// The size of the key of an encrypted file, in bytes.
     var keySize: Int { flags.contains(.longKey) ? SWTPMCipher.longKeySize : 16 }
 
-    /// Finds the parts; `what` is for errors.
+    /// Locates the parts of a file; `what` starts the errors.
     init(_ file: UnsafeRawBufferPointer, _ what: String) throws(Failure) {
         func refuse(_ why: String, hint: String? = nil) -> Failure { Failure(what, because: why, hint: hint) }
         guard !file.starts(with: FileFormat.export.magic) else {
@@ -73,7 +73,7 @@ struct SWTPMFile {
         self.items = items
     }
 
-    /// The items after the header; nil if one goes past the end, is unknown or comes twice.
+    /// Locates the items after the header; returns nil if one goes past the end, is unknown or comes twice.
     private static func items(of file: UnsafeRawBufferPointer) -> [Tag: Range<Int>]? {
         var items: [Tag: Range<Int>] = [:]
         var reader = ItemReader(file, from: headerSize)
@@ -83,7 +83,7 @@ struct SWTPMFile {
         return reader.isAtEnd ? items : nil
     }
 
-    /// The header of a file with items of so many bytes.
+    /// Encodes the header of a file whose items have `itemBytes` bytes in all.
     static func header(_ flags: Flags, itemBytes: Int) -> [UInt8] {
         var header = ByteWriter()
         header.write(version)
@@ -94,6 +94,6 @@ struct SWTPMFile {
         return header.bytes
     }
 
-    /// What stands in front of an item's contents.
+    /// Encodes an item's tag and length.
     static func itemHeader(_ tag: Tag, count: Int) -> [UInt8] { Item.header(tag.rawValue, count: count) }
 }

@@ -2,19 +2,21 @@ import Crypto
 import CryptoTransfer
 import Platform
 
-/// What swtpm encrypts its state with, its option `--key`. swtpm(8)
+/// The key or passphrase that swtpm encrypts its state with, its option `--key`. swtpm(8)
 public enum SWTPMKey {
     /// The key itself, 16 or 32 bytes: `file=` with `mode=aes-128-cbc` or `mode=aes-256-cbc`.
     case key(SecretBytes)
-    /// The contents of `file=`, of which only `format=` says whether they are the key or its digits.
+    /// The contents of `file=` for an unknown `format=`: the key itself or its hexadecimal digits.
     ///
-    /// 32 hexadecimal digits are a key of 128 bits, or 32 bytes of one with 256. A file of swtpm's says how long its key
-    /// is, which leaves one of both; nothing is written with a key that could be either.
+    /// 32 hexadecimal digits are either a key of 128 bits or, as bytes, a key of 256 bits. When a state is read, its
+    /// header gives the size of the key, which leaves only one of the two. To write a state, such a file is refused.
     case keyFile(SecretBytes)
-    /// The contents of `pwdfile=`, all of them: swtpm takes a line feed at the end for a part of the passphrase.
+    /// The whole contents of `pwdfile=`: for swtpm, a line feed at the end is part of the passphrase.
     case passphrase(SecretBytes)
 
-    /// The key in a file of `format=hex`: hexadecimal digits, after `0x` or not; what follows white space is ignored.
+    /// Parses a key file with `format=hex`: hexadecimal digits with or without `0x`.
+    ///
+    /// Everything after the first white space is ignored.
     public static func hexadecimal(_ file: SecretBytes) throws(Failure) -> SWTPMKey {
         guard let key = try digits(in: file) else {
             throw Failure("cannot use a key of swtpm", because: "it has not 32 or 64 hexadecimal digits")
@@ -33,7 +35,7 @@ public enum SWTPMKey {
         return isKey ? key : nil
     }
 
-    /// What it is written with: a key that is certain, or the passphrase.
+    /// Returns the key or passphrase to write a state with; throws if a key file is ambiguous.
     func certain(_ what: String) throws(Failure) -> SWTPMKey {
         switch self {
         case .passphrase: return self
@@ -76,16 +78,16 @@ public enum SWTPMKey {
 
     private static func isText(_ byte: UInt8) -> Bool { isSpace(byte) || (0x20...0x7e).contains(byte) }
 
-    /// Bytes of the key that a file is encrypted with.
+    /// The size of the key that a new state is encrypted with, in bytes; 32 for a passphrase.
     var sizeToWriteWith: Int {
         guard case .key(let key) = self else { return SWTPMCipher.longKeySize }
         return key.count
     }
 
-    /// The keys that it may stand for.
+    /// Returns the keys that could have encrypted a file, all with `size` bytes.
     ///
-    /// A file does not say which key derivation made its key; swtpm's default is the first one, and what is written
-    /// uses it.
+    /// A file does not record the key derivation function of a passphrase. The first key is that of swtpm's default,
+    /// PBKDF2, which is also used to write.
     func candidates(size: Int, _ what: String) throws(Failure) -> [SecretBytes] {
         switch self {
         case .key(let key): return try Self.fitting([key], size: size, what)
@@ -107,12 +109,12 @@ public enum SWTPMKey {
         return found
     }
 
-    /// `kdf=pbkdf2`: PBKDF2 with HMAC-SHA-512, 1000 iterations and the salt "swtpm".
+    /// Derives a key as `kdf=pbkdf2` does: PBKDF2 with HMAC-SHA-512, 1000 iterations and the salt "swtpm".
     private static func pbkdf2(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
         try PassphraseKey.pbkdf2SHA512(passphrase, salt: Array("swtpm".utf8), iterations: 1000, size: size)
     }
 
-    /// `kdf=sha512`: the start of the passphrase's SHA-512.
+    /// Derives a key as `kdf=sha512` does: the first bytes of the passphrase's SHA-512.
     private static func sha512(_ passphrase: SecretBytes, size: Int) throws(Failure) -> SecretBytes {
         let digest = try PassphraseKey.sha512(passphrase)
         let key = try SecretBytes(capacity: size)

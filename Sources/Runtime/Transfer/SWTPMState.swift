@@ -2,34 +2,35 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The state of a TPM as swtpm keeps it, in the file `tpm2-00.permall` of its directory.
+/// The state of a TPM in the format of swtpm, the file `tpm2-00.permall` in its directory.
 ///
 ///     version    8 bits   2
-///     minimum    8 bits   1: what a reader must know at least
+///     minimum    8 bits   1: the lowest version that a reader must support
 ///     header     16 bits  size of the header, 10
 ///     flags      16 bits  1 encrypted, 8 with a key of 256 bits; 2, 4 and 16 are for migrations
 ///     size       32 bits  of the file, in bytes
 ///
-/// Items follow: 16 bits tag, 32 bits length, contents. Integers are big-endian. A plain file has one, tag 1, libtpms'
-/// `permall`. An encrypted file has three: the ciphertext, tag 2; an HMAC, tag 3; an initialisation vector, tag 6.
-/// ``SWTPMCipher`` and ``SWTPMKey`` tell how they are made. The HMAC covers ciphertext and vector, and not the header.
+/// Items follow: 16 bits tag, 32 bits length, contents. Integers are big-endian. A plain file has one item: `permall`
+/// of libtpms, tag 1. An encrypted file has three: the ciphertext, tag 2; an HMAC, tag 3; an initialization vector, tag
+/// 6. ``SWTPMCipher`` and ``SWTPMKey`` describe how they are made. The HMAC covers the ciphertext and the vector, but
+/// not the header.
 ///
-/// swtpm has written this since its first release, 0.1 (src/swtpm/swtpm_nvstore.c). It also reads what is older, which is
-/// refused here. The same lies in a store of its `file://` backend, ``SWTPMStore``.
+/// swtpm has written this format since its first release, 0.1 (src/swtpm/swtpm_nvstore.c). It also reads older formats,
+/// which are refused here. A store of its `file://` backend contains the same file, ``SWTPMStore``.
 public enum SWTPMState {
-    /// The largest file of a directory, in bytes.
+    /// The largest state file, outside or inside a store, in bytes.
     static let stateLimit = ExportedState.permanentLimit + 256
-    /// The largest file that is read, in bytes: Proxmox VE makes stores of 4 MiB.
+    /// The largest file that is read, in bytes: the stores of Proxmox VE have 4 MiB.
     public static let fileLimit = 4 << 20
 
-    /// Writes a state for swtpm.
+    /// Encodes a state for swtpm.
     ///
     /// - Parameters:
-    ///   - permanent: libtpms' `permall`.
-    ///   - key: What swtpm will be given as `--key`; nothing for a file that anybody can read, a secret itself. With a
-    ///     passphrase it needs `mode=aes-256-cbc`.
-    /// - Returns: The whole file.
-    /// - Throws: ``Failure`` where the state is empty or too large, or the key is not one of swtpm's.
+    ///   - permanent: `permall` of libtpms.
+    ///   - key: The `--key` of swtpm; nil for a plain file, which is then a secret itself. With a passphrase, swtpm needs
+    ///     `mode=aes-256-cbc`.
+    /// - Returns: The contents of the whole file.
+    /// - Throws: ``Failure`` if the state is empty or too large, or if swtpm cannot use the key.
     public static func encode(_ permanent: SecretBytes, key: SWTPMKey?) throws(Failure) -> SecretBytes {
         let what = "cannot write a state for swtpm"
         guard (1...ExportedState.permanentLimit).contains(permanent.count) else {
@@ -63,14 +64,14 @@ public enum SWTPMState {
         return file
     }
 
-    /// Reads a state that swtpm wrote.
+    /// Decodes a state that swtpm wrote.
     ///
     /// - Parameters:
-    ///   - file: The whole file.
-    ///   - key: What swtpm was given as `--key`; nothing for a plain file, and for no other.
+    ///   - file: The contents of the whole file, or of a store.
+    ///   - key: The `--key` of swtpm; nil exactly if the file is not encrypted.
     ///   - path: The file's path, for errors.
-    /// - Returns: libtpms' `permall`, of which only the size was looked at.
-    /// - Throws: ``Failure`` with words of its own for each way to be wrong; a wrong key cannot be told from damage.
+    /// - Returns: `permall` of libtpms. Only its size was checked, and that it does not belong to a TPM 1.2.
+    /// - Throws: ``Failure`` that names the cause; a wrong key looks like damage.
     public static func decode(_ file: SecretBytes, key: SWTPMKey?, path: String) throws(Failure) -> SecretBytes {
         let what = "cannot read swtpm's state \(path)"
         let file = try contents(of: file, what)
@@ -103,12 +104,13 @@ public enum SWTPMState {
         return permanent
     }
 
-    /// How libtpms' `permall` of a TPM 1.2 begins: TPM_TAG_NVSTATE_V1, then TPM_TAG_PERMANENT_DATA.
+    /// The start of `permall` of a TPM 1.2: TPM_TAG_NVSTATE_V1, then TPM_TAG_PERMANENT_DATA.
     ///
-    /// That of a TPM 2.0 begins with the version of its format, since 2018 at least 2, and a magic number.
+    /// `permall` of a TPM 2.0 starts with the version of its format, which is at least 2 since 2018, and a magic
+    /// number.
     private static let tpm12Start: [UInt8] = [0, 1, 0, 0x22]
 
-    /// The state's own file, out of a store where it is one.
+    /// Returns the state file, which is extracted if `file` is a store.
     private static func contents(of file: SecretBytes, _ what: String) throws(Failure) -> SecretBytes {
         guard file.count <= fileLimit else { throw Failure(what, because: "it is larger than any of swtpm's") }
         let range = try file.withBytes { (bytes) throws(Failure) in

@@ -2,26 +2,27 @@ import Crypto
 import CryptoTransfer
 import Platform
 
-/// What it costs to try one passphrase. RFC 7914
+/// The parameters of scrypt, which determine the cost of one attempt at a passphrase. RFC 7914
 struct Scrypt: Equatable {
-    /// What a file of ours costs: 128 MiB and about half a second.
+    /// The parameters of our own exports: 128 MiB and about half a second.
     static let ours = Scrypt(logN: 17, r: 8, p: 1)
-    /// Bytes of a salt.
+    /// The size of a salt, in bytes.
     static let saltSize = 32
-    /// The memory that a file may ask for, in bytes.
+    /// The most memory that a file may demand, in bytes.
     static let memoryLimit: UInt64 = 256 << 20
-    /// The work that a file may ask for, as N * r * p: eight times ours.
+    /// The most work that a file may demand, as N * r * p: eight times that of ``ours``.
     static let workLimit: UInt64 = 1 << 23
 
-    /// The logarithm of N to base 2.
+    /// The base-2 logarithm of N.
     let logN: UInt8
     /// The block size.
     let r: UInt32
-    /// The parallelisation.
+    /// The parallelization.
     let p: UInt32
 
-    /// Whether it can be computed at all, and asks for no more than a file may: the file says it, and anybody may have
-    /// written the file.
+    /// Whether the parameters are valid and within ``memoryLimit`` and ``workLimit``.
+    ///
+    /// They come from a file that anybody may have written.
     var isBearable: Bool {
         guard (1...30).contains(logN), (1...0xffff).contains(r), (1...0xffff).contains(p) else { return false }
         let n = UInt64(1) << UInt64(logN)
@@ -29,7 +30,7 @@ struct Scrypt: Equatable {
         return 128 * n * UInt64(r) <= Self.memoryLimit && n * UInt64(r) * UInt64(p) <= Self.workLimit
     }
 
-    /// The key that a passphrase stands for.
+    /// Derives the key of AES-256-GCM from a passphrase.
     func key(of passphrase: SecretBytes, salt: [UInt8]) throws(Failure) -> SecretBytes {
         try PassphraseKey.scrypt(
             passphrase,
@@ -37,7 +38,7 @@ struct Scrypt: Equatable {
             n: UInt64(1) << UInt64(logN),
             r: UInt64(r),
             p: UInt64(p),
-            // libcrypto's own limit is 32 MiB. What is computed also has a few small buffers.
+            // The default limit of libcrypto is 32 MiB. The computation also needs a few small buffers.
             memoryLimit: Self.memoryLimit + (16 << 20),
             size: AES256GCM.keySize
         )

@@ -2,20 +2,21 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// What an export is protected with.
+/// The protection of a new export.
 public enum ExportProtection {
-    /// Whoever knows the passphrase, of at least one byte, opens it.
+    /// A passphrase of at least one byte.
     case passphrase(SecretBytes)
-    /// Whoever has the private key opens it: a PEM file with an X25519, P-256 or P-384 key, as
-    /// `openssl pkey -pubout` writes it.
+    /// The public key of the recipient, who opens the export with the private key.
+    ///
+    /// A PEM file with an X25519, P-256 or P-384 key, in the form that `openssl pkey -pubout` writes.
     case recipient(publicKeyPEM: [UInt8])
 }
 
-/// What an export is opened with.
+/// The credential that opens an export.
 public enum ExportCredential {
-    /// The passphrase that it was made with.
+    /// The passphrase that the export was made with.
     case passphrase(SecretBytes)
-    /// The private key of the recipient that it was made for: a PEM file that is not encrypted.
+    /// The private key of the recipient, in a PEM file that is not encrypted.
     case identity(privateKeyPEM: SecretBytes)
 }
 
@@ -23,13 +24,13 @@ public enum ExportCredential {
 ///
 ///     magic      8 bytes  "CVTPMEX" and a line feed
 ///     version    16 bits  1
-///     size       32 bits  of the header, in bytes, the check included; at most 4096
+///     size       32 bits  of the header, in bytes, including the check; at most 4096
 ///     protection 16 bits  1 passphrase, 2 recipient
 ///     nonce      12 bytes random
 ///
 /// For a passphrase follow:
 ///
-///     logN       8 bits   logarithm of scrypt's N to base 2; ours is 17
+///     logN       8 bits   base-2 logarithm of scrypt's N; ours is 17
 ///     r          32 bits  scrypt's block size; ours is 8
 ///     p          32 bits  scrypt's parallelisation; ours is 1
 ///     salt       32 bytes random
@@ -37,38 +38,40 @@ public enum ExportCredential {
 /// For a recipient follow:
 ///
 ///     recipient  32 bytes SHA-256 of the recipient's public key
-///     ephemeral  32 bits  length, then a public key of the same kind, made for this file alone
+///     ephemeral  32 bits  length, then a public key of the same kind, made only for this file
 ///
 /// And for both:
 ///
-///     payload    32 bits  size of what follows the header, in bytes, the tag included
-///     check      16 bytes start of the SHA-256 of all before it: tells a damaged header from a wrong key
+///     payload    32 bits  size of the payload after the header, in bytes, including the tag
+///     check      16 bytes start of the SHA-256 of everything before it; tells a damaged header from a wrong key
 ///     payload    AES-256-GCM with the nonce, the whole header as associated data; then the tag, 16 bytes
 ///
 /// Integers are big-endian. The decrypted payload is a list of items: 16 bits kind, 32 bits length, contents. Kind 1 is
-/// the state ID in UTF-8, kind 2 libtpms' `permall`; there is exactly one of each, and neither is empty.
+/// the state ID in UTF-8, and kind 2 is `permall` of libtpms. There is exactly one of each, and neither is empty.
 ///
-/// The key of AES-256-GCM is, for a passphrase, the first 32 bytes of scrypt (RFC 7914) of the passphrase and the salt.
+/// For a passphrase, the key of AES-256-GCM is the first 32 bytes of scrypt (RFC 7914) of the passphrase and the salt.
 /// A reader refuses parameters with 128 * N * r above 256 MiB or N * r * p above 2^23.
 ///
-/// For a recipient it is the first 32 bytes of HKDF-SHA-256 (RFC 5869), without a salt. Its input is the secret that the
-/// ephemeral and the recipient's key have in common: the 32 bytes of X25519 (RFC 7748), or the x coordinate of ECDH on
-/// P-256 or P-384, 32 or 48 bytes (SP 800-56A, 5.7.1.2). Its info is the text "container-vtpm export 1", a zero byte, and
-/// then the ephemeral and the recipient's public key, each after its length in 32 bits. Public keys are
-/// SubjectPublicKeyInfo in DER (RFC 5280; RFC 8410 for X25519), points of a curve uncompressed and the curve named.
+/// For a recipient, the key is the first 32 bytes of HKDF-SHA-256 (RFC 5869) without a salt. The input key material is
+/// the shared secret of the ephemeral key and the recipient's key: the 32 bytes of X25519 (RFC 7748), or the x
+/// coordinate of ECDH on P-256 or P-384, 32 or 48 bytes (SP 800-56A, 5.7.1.2). The info is the text
+/// "container-vtpm export 1", a zero byte, the ephemeral public key and the recipient's public key. Each public key
+/// follows its length in 32 bits. Public keys are SubjectPublicKeyInfo in DER (RFC 5280; RFC 8410 for X25519), with a
+/// named curve and an uncompressed point.
 public enum StateExport {
     static let purpose = Array("container-vtpm export 1".utf8)
-    /// The largest export there is, in bytes.
+    /// The largest possible export, in bytes.
     public static let fileLimit =
         FileFormat.export.sizeLimit + 2 * Item.headerSize + ExportedState.stateIDLimit
         + ExportedState.permanentLimit + AES256GCM.tagSize
 
-    /// Encrypts a state; returns the whole file.
+    /// Encrypts a state; returns the contents of the whole file.
     ///
-    /// Two exports of one state have nothing but their size in common.
+    /// Each export has a new nonce and a new salt or ephemeral key, so two exports of the same state have different
+    /// keys.
     ///
-    /// - Throws: ``Failure`` where the state is empty or too large, the passphrase is empty, or the public key is none
-    ///   that can be used.
+    /// - Throws: ``Failure`` if the state or its ID is empty or too large, the passphrase is empty, or the public key
+    ///   cannot be used.
     public static func seal(
         _ state: ExportedState,
         with protection: ExportProtection
@@ -110,13 +113,13 @@ public enum StateExport {
             ))
     }
 
-    /// Decrypts an export.
+    /// Decrypts an export; `path` names the file in errors.
     ///
-    /// Each way to be wrong has its own words; only a wrong passphrase cannot be told from a damaged payload. `path` is
-    /// for the words.
+    /// The error tells apart all causes, except that a wrong passphrase looks like a damaged payload.
     ///
-    /// - Throws: ``Failure`` where the file is no export, truncated, damaged, of a newer version, made with the other
-    ///   kind of protection, for another recipient or with another passphrase; and where the private key is of no use.
+    /// - Throws: ``Failure`` if the file is not an export, truncated, damaged or of a newer version; if it was made with
+    ///   the other kind of protection, for another recipient or with another passphrase; or if the private key cannot be
+    ///   used.
     public static func open(
         _ file: [UInt8],
         with opener: ExportCredential,
@@ -186,7 +189,7 @@ public enum StateExport {
         }
     }
 
-    /// Binds the derived key to both public keys.
+    /// Returns the info of HKDF, which binds the derived key to both public keys.
     private static func info(ephemeral: AgreementKey, recipient: AgreementKey) -> [UInt8] {
         var info = ByteWriter()
         info.write(purpose)
