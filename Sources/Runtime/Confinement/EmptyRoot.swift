@@ -2,21 +2,21 @@ import CLinux
 import Glibc
 import Platform
 
-/// A mount namespace in which there is nothing. mount_namespaces(7), pivot_root(2)
+/// A mount namespace with a single, empty file system. mount_namespaces(7), pivot_root(2)
 enum EmptyRoot {
-    /// Leaves all file systems for an empty one of this process's own, which is read-only.
+    /// Replaces this process's root by an empty read-only tmpfs and detaches all other file systems.
     ///
-    /// Needs CAP_SYS_ADMIN, and one thread.
+    /// Needs CAP_SYS_ADMIN. The process must have only one thread.
     static func enter() throws(Failure) {
         let what = "cannot leave the host's file systems"
         try systemCall("unshare", what) { unshare(clinux_clone_newns) }
-        // Where the host's mounts are shared, ours would appear there as well.
+        // If the host's mounts are shared, our mount would propagate to the host.
         try systemCall("mount MS_PRIVATE", what) { mount(nil, "/", nil, UInt(MS_REC | MS_PRIVATE), nil) }
         let flags = UInt(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        // Any directory that is sure to be there: it is out of sight with all others in a moment.
+        // Any directory that always exists would do: all others are detached below.
         try systemCall("mount", what) { mount("empty", "/proc", "tmpfs", flags, "size=4096,nr_inodes=1,mode=0555") }
         try systemCall("chdir", what) { chdir("/proc") }
-        // Both arguments may be the same directory: the old root then lies over the new one (pivot_root(2), NOTES).
+        // With the same directory twice, the old root is stacked on top of the new one (pivot_root(2), NOTES).
         try systemCall("pivot_root", what) { clinux_pivot_root(".", ".") }
         try systemCall("umount2", what) { umount2(".", CInt(MNT_DETACH)) }
         try systemCall("chdir", what) { chdir("/") }

@@ -2,9 +2,10 @@ import CLinux
 import Glibc
 import Platform
 
-/// Which files this process may reach, whatever its user and capabilities would let it. landlock(7)
+/// A Landlock ruleset: it limits the files that this process can access, whatever its user and capabilities.
+/// landlock(7)
 package struct Landlock: ~Copyable {
-    /// What may be done below a directory or with a file; values of linux/landlock.h.
+    /// Access rights to files and directories, LANDLOCK_ACCESS_FS_* in linux/landlock.h.
     struct Access: OptionSet {
         let rawValue: UInt64
 
@@ -14,19 +15,19 @@ package struct Landlock: ~Copyable {
         static let removeDirectory = Access(rawValue: 1 << 4)
         static let removeFile = Access(rawValue: 1 << 5)
         static let makeFile = Access(rawValue: 1 << 8)
-        /// ABI 3.
+        /// Since ABI 3.
         static let truncate = Access(rawValue: 1 << 14)
 
         static let read: Access = [.readFile, .readDirectory]
-        /// A file is written beside another and put into its place.
+        /// The rights to write a file beside another and to rename it over that one.
         static let replaceFiles: Access = [.readFile, .writeFile, .makeFile, .removeFile, .truncate]
     }
 
-    /// What beside files the kernel may deny, where it can.
+    /// Scopes, LANDLOCK_SCOPE_*, which the kernel enforces since ABI 6.
     package enum Scope: UInt64 {
-        /// Abstract sockets of others.
+        /// Denies connecting to abstract sockets of other processes.
         case abstractSockets = 1
-        /// Also signals to others.
+        /// Also denies signals to other processes.
         case abstractSocketsAndSignals = 3
     }
 
@@ -35,7 +36,9 @@ package struct Landlock: ~Copyable {
     private let ruleset: Descriptor
     private let handled: Access
 
-    /// Denies everything, once it is enforced; nil if the kernel has no Landlock, or was started without it.
+    /// Creates a ruleset that denies everything; returns nil if the kernel does not have Landlock or has disabled it.
+    ///
+    /// It takes effect with ``enforce()``.
     package init?(denying scope: Scope) throws(Failure) {
         let version = clinux_landlock_version()
         guard version >= 1 else {
@@ -48,7 +51,7 @@ package struct Landlock: ~Copyable {
         let handled = Self.handledAccess(version)
         var wanted = clinux_landlock_ruleset()
         wanted.handled_access_fs = handled.rawValue
-        // The kernel refuses what it does not know, also the size of it.
+        // The kernel refuses unknown bits, and a larger structure if its unknown fields are not zero.
         var fields = 1
         if version >= 4 {
             wanted.handled_access_net = Self.bindAndConnectTCP
@@ -67,7 +70,7 @@ package struct Landlock: ~Copyable {
 
     private static let what = "cannot restrict the files that this process may reach"
 
-    /// Every right that a version knows of: it has grown by one bit with versions 2, 3 and 5.
+    /// Returns all access rights of an ABI version: versions 2, 3 and 5 each added one bit.
     private static func handledAccess(_ version: CInt) -> Access {
         let bits: UInt64 =
             switch version {
@@ -79,7 +82,8 @@ package struct Landlock: ~Copyable {
         return Access(rawValue: (1 << bits) - 1)
     }
 
-    /// Allows this to a file, or to a directory and what is below it.
+    /// Allows access to a file, or to a directory and everything below it; ignores rights that the kernel does not
+    /// know.
     borrowing func allow(_ access: Access, below file: borrowing Descriptor) throws(Failure) {
         var rule = landlock_path_beneath_attr()
         rule.allowed_access = access.intersection(handled).rawValue
@@ -88,9 +92,7 @@ package struct Landlock: ~Copyable {
         try systemCall("landlock_add_rule", Self.what) { clinux_landlock_allow(number, &rule) }
     }
 
-    /// Puts it into force, for good.
-    ///
-    /// Needs PR_SET_NO_NEW_PRIVS.
+    /// Restricts this process permanently. Needs PR_SET_NO_NEW_PRIVS. landlock_restrict_self(2)
     package borrowing func enforce() throws(Failure) {
         let number = ruleset.number
         try systemCall("landlock_restrict_self", Self.what) { clinux_landlock_restrict(number) }

@@ -1,11 +1,11 @@
 import Glibc
 import Platform
 
-/// How much of the host a process of ours may use. setrlimit(2)
+/// A resource limit for this process. setrlimit(2)
 struct ResourceLimit {
     private let resource: __rlimit_resource_t
     private let name: String
-    /// The most that the process may use, which it cannot raise again without CAP_SYS_RESOURCE.
+    /// The soft and the hard limit; the process needs CAP_SYS_RESOURCE to raise it again.
     private let value: rlim_t
 
     private init(_ resource: __rlimit_resource, _ name: String, _ value: Int) {
@@ -14,22 +14,22 @@ struct ResourceLimit {
         self.value = rlim_t(value)
     }
 
-    /// Processes and threads of the same user.
+    /// Limits the processes and threads of the same user.
     static func processes(_ count: Int) -> ResourceLimit { .init(__RLIMIT_NPROC, "RLIMIT_NPROC", count) }
-    /// Open descriptors.
+    /// Limits the descriptors: each number must be lower than this.
     static func descriptors(_ count: Int) -> ResourceLimit { .init(RLIMIT_NOFILE, "RLIMIT_NOFILE", count) }
-    /// Bytes of a file that is written.
+    /// Limits the size of a file that is written, in bytes.
     static func fileSize(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_FSIZE, "RLIMIT_FSIZE", bytes) }
-    /// Bytes of private writable memory.
+    /// Limits private writable memory, in bytes.
     static func memory(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_DATA, "RLIMIT_DATA", bytes) }
-    /// Bytes of all that is mapped.
+    /// Limits all mapped memory, in bytes.
     static func addressSpace(_ bytes: Int) -> ResourceLimit { .init(RLIMIT_AS, "RLIMIT_AS", bytes) }
-    /// Bytes of locked memory, counted with what is only mapped where all of it is to be locked.
+    /// Limits locked memory, in bytes; with mlockall(2), all mapped memory counts.
     static func lockedMemory(_ bytes: Int) -> ResourceLimit { .init(__RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", bytes) }
-    /// Bytes in message queues.
+    /// Limits POSIX message queues of the same user, in bytes.
     static func messageQueues(_ bytes: Int) -> ResourceLimit { .init(__RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE", bytes) }
 
-    /// Sets it.
+    /// Sets the soft and the hard limit and reads them back.
     func enforce() throws(Failure) {
         let what = "cannot limit what this process may use"
         var limit = rlimit(rlim_cur: value, rlim_max: value)

@@ -3,32 +3,31 @@ import CLinux
 import Glibc
 import Platform
 
-/// Which system calls a program may make, by their names in the kernel's tables. seccomp(2), seccomp_rule_add(3)
+/// The system calls that a program may make, by their names in the kernel's tables. seccomp(2), seccomp_rule_add(3)
 ///
-/// A call that is not listed fails with ENOSYS, as on a kernel that does not have it: a library that makes it, perhaps a
-/// newer one than any that was tried, then does without. Calls that only an attacker makes are listed too, and kill the
-/// whole process; so does every call of another architecture. A name that the machine's architecture does not have does
-/// nothing there.
+/// A call without a rule fails with ENOSYS, as on a kernel that does not have it. A library, perhaps a newer one than
+/// any that was tested, then falls back. Calls that only an attacker makes kill the whole process, and so does every
+/// call of another architecture. A rule for a call that this architecture does not have has no effect.
 struct SystemCallFilter: Sendable {
-    /// What one argument must be, by its place; the bits of `mask` are compared.
+    /// A condition for one argument: its bits in `mask` must equal `value`.
     struct Argument: Sendable {
         let index: UInt32
         let mask: UInt64
         let value: UInt64
-        /// Whether the bits must be others than those of `value`.
+        /// Whether the condition is inverted: the bits must differ from `value`.
         var differs = false
 
         private static func bits(_ number: CInt) -> UInt64 { UInt64(UInt32(bitPattern: number)) }
 
-        /// The argument must be exactly this.
+        /// The lower 32 bits of the argument must equal `value`.
         static func equals(_ index: UInt32, _ value: CInt) -> Argument {
             Argument(index: index, mask: 0xffff_ffff, value: bits(value))
         }
 
-        /// The argument, all of it, must be zero: a null pointer.
+        /// All 64 bits of the argument must be zero: a null pointer.
         static func isNull(_ index: UInt32) -> Argument { Argument(index: index, mask: .max, value: 0) }
 
-        /// Of these bits exactly those of `value` must be set.
+        /// Of the bits in `bits`, exactly those in `value` must be set.
         static func has(_ index: UInt32, _ value: CInt, of bits: CInt) -> Argument {
             Argument(index: index, mask: Self.bits(bits), value: Self.bits(value))
         }
@@ -39,26 +38,26 @@ struct SystemCallFilter: Sendable {
         /// None of these bits may be set.
         static func lacks(_ index: UInt32, _ bits: CInt) -> Argument { has(index, 0, of: bits) }
 
-        /// What this one does not admit.
+        /// Returns the inverted condition.
         static prefix func ! (other: Argument) -> Argument {
             var argument = other
             argument.differs.toggle()
             return argument
         }
 
-        /// Whether an argument is as it must be.
+        /// Returns whether an argument satisfies the condition.
         func admits(_ argument: UInt64) -> Bool { (argument & mask == value) != differs }
     }
 
-    /// What becomes of a call.
+    /// The action for a call.
     enum Action: Hashable, Sendable {
         case allow
-        /// It fails with this error: a library makes it and can do without.
+        /// Lets the call fail with this error; for calls that a library makes but does not need.
         case refuse(CInt)
-        /// It is the end of the process.
+        /// Kills the whole process.
         case kill
 
-        /// What seccomp.h calls it; SCMP_ACT_ERRNO is a macro with an argument.
+        /// The action's number in seccomp.h; SCMP_ACT_ERRNO is a function-like macro, which the importer skips.
         var number: UInt32 {
             switch self {
             case .allow: SCMP_ACT_ALLOW
@@ -68,53 +67,52 @@ struct SystemCallFilter: Sendable {
         }
     }
 
-    /// One call, where its arguments are like this, and what becomes of it.
+    /// The action for one call if all conditions for its arguments hold.
     struct Rule: Sendable {
         let call: String
         var arguments: [Argument] = []
         var action = Action.allow
     }
 
-    /// What becomes of a call that no rule is for.
+    /// The action for a call without a matching rule.
     static let otherwise = Action.refuse(ENOSYS)
 
     private(set) var rules: [Rule] = []
 
-    /// Allows calls whatever their arguments.
+    /// Allows calls with any arguments.
     mutating func allow(_ calls: String...) {
         rules += calls.map { Rule(call: $0) }
     }
 
-    /// Allows a call where all of these arguments are as they must be.
+    /// Allows a call if all conditions hold.
     mutating func allow(_ call: String, where first: Argument, _ others: Argument...) {
         rules.append(Rule(call: call, arguments: [first] + others))
     }
 
-    /// Has a call fail with this error, where all of these arguments are like this: one that a library makes and can do
-    /// without.
+    /// Lets a call fail with this error if all conditions hold; for calls that a library makes but does not need.
     mutating func refuse(_ call: String, with code: CInt, where first: Argument, _ others: Argument...) {
         rules.append(Rule(call: call, arguments: [first] + others, action: .refuse(code)))
     }
 
-    /// Has calls end the process: those that no library makes.
+    /// Kills the process for calls that no library makes.
     ///
-    /// A call that has a rule already keeps it.
+    /// A call that already has a rule keeps it.
     mutating func kill(_ calls: String...) {
         let known = Set(rules.map { $0.call })
         rules += calls.filter { !known.contains($0) }.map { Rule(call: $0, action: .kill) }
     }
 
-    /// Has a call end the process where all of these arguments are like this.
+    /// Kills the process for a call if all conditions hold.
     mutating func kill(_ call: String, where first: Argument, _ others: Argument...) {
         rules.append(Rule(call: call, arguments: [first] + others, action: .kill))
     }
 
-    /// Allows memory of the process's own: private, never executable and never a file's; no huge pages, which are the
-    /// host's, and nothing that grows by itself.
+    /// Allows private anonymous memory that is not executable.
     ///
-    /// Other kinds of memory would not count for RLIMIT_DATA. Of those, the C library tries two and can do without: huge
-    /// pages (glibc.malloc.hugetlb=2) and, from 2.41 on, memory that the kernel may drop (MAP_DROPPABLE, for
-    /// getrandom(3)). The rest is an attacker's.
+    /// File mappings, huge pages from the host's pool and mappings that grow down are not allowed. Other kinds of
+    /// memory would not count for RLIMIT_DATA. The C library tries two of them and can do without: huge pages
+    /// (glibc.malloc.hugetlb=2) and, from 2.41 on, memory that the kernel may drop (MAP_DROPPABLE, for getrandom(3)).
+    /// Only an attacker asks for the rest.
     mutating func allowMemory() {
         let shared = CInt(MAP_SHARED), anonymous = CInt(MAP_ANONYMOUS), grows = CInt(MAP_GROWSDOWN)
         let kinds = shared | CInt(MAP_PRIVATE) | clinux_map_droppable | anonymous | grows | CInt(MAP_HUGETLB)
@@ -125,23 +123,21 @@ struct SystemCallFilter: Sendable {
         allow("mprotect", where: .lacks(2, PROT_EXEC))
         for call in ["mprotect", "pkey_mprotect"] { kill(call, where: .has(2, PROT_EXEC)) }
         for advice in [MADV_DONTNEED, MADV_DONTDUMP] { allow("madvise", where: .equals(2, CInt(advice))) }
-        // Pages that are shared with others by their content, which others can measure; pages that are broken on purpose.
+        // KSM merges pages with equal contents, which other processes can measure. The others mark pages as broken.
         for advice in [MADV_MERGEABLE, MADV_HWPOISON, clinux_madv_soft_offline] {
             kill("madvise", where: .equals(2, CInt(advice)))
         }
         allow("brk", "munmap", "mremap", "mlock", "munlock")
     }
 
-    /// Puts the filter into force, for good.
-    ///
-    /// Needs CAP_SYS_ADMIN or PR_SET_NO_NEW_PRIVS.
+    /// Compiles the filter and installs it permanently; needs CAP_SYS_ADMIN or PR_SET_NO_NEW_PRIVS. seccomp_load(3)
     func enforce() throws(Failure) {
         let filter = try CompiledFilter(self)
         try filter.load()
     }
 }
 
-/// The program for the kernel that libseccomp makes of a filter.
+/// The BPF program for the kernel that libseccomp makes from a filter.
 final class CompiledFilter {
     private static let what = "cannot restrict system calls"
     private let context: scmp_filter_ctx
@@ -151,9 +147,10 @@ final class CompiledFilter {
             throw Failure(Self.what, because: "libseccomp cannot make a filter")
         }
         self.context = context
-        // Where the kernel cannot kill the process (before 4.14) it would kill one thread, and leave the rest in disorder.
+        // The default kills only the thread that makes a call of another architecture. SCMP_ACT_KILL_PROCESS needs
+        // Linux 4.14.
         try set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
-        // A tree in place of a list: the calls of one TPM command pass a filter of hundreds of instructions each.
+        // A binary tree instead of a list: as a list, each call of a TPM command would run hundreds of instructions.
         try set(SCMP_FLTATR_CTL_OPTIMIZE, 2)
         for rule in filter.rules { try add(rule) }
     }
@@ -166,7 +163,7 @@ final class CompiledFilter {
 
     private func add(_ rule: SystemCallFilter.Rule) throws(Failure) {
         guard let number = Self.number(of: rule.call) else {
-            // One that this library is too old to know fails as if the kernel were, which is safe; but it may be needed.
+            // A call that libseccomp does not know fails with ENOSYS, which is safe unless the call is to be allowed.
             guard rule.action == .allow else { return }
             throw Failure(Self.what, because: "libseccomp knows no system call \(rule.call)")
         }
@@ -178,8 +175,10 @@ final class CompiledFilter {
         }
     }
 
-    /// The rules that libseccomp is given for one of ours: it cannot compare some bits for difference, so that there is
-    /// one for each bit that can differ.
+    /// Returns the alternatives for libseccomp that together match the conditions of one rule.
+    ///
+    /// libseccomp cannot test whether masked bits differ from a value. Such a condition becomes one alternative for
+    /// each bit that can differ.
     private func comparisons(_ arguments: [SystemCallFilter.Argument]) -> [[scmp_arg_cmp]] {
         arguments.reduce([[]]) { alternatives, argument in
             let value = argument.value
@@ -199,7 +198,8 @@ final class CompiledFilter {
         }
     }
 
-    /// The number of a call on this machine, a negative one where it has none; nil if libseccomp does not know it.
+    /// Returns the number of a call; negative if this architecture does not have it, nil if libseccomp does not know
+    /// it.
     static func number(of call: String) -> CInt? {
         let number = seccomp_syscall_resolve_name(call)
         return number == __NR_SCMP_ERROR ? nil : number
@@ -207,12 +207,12 @@ final class CompiledFilter {
 
     func load() throws(Failure) { try check(seccomp_load(context), "seccomp_load") }
 
-    /// Writes the program, an array of `struct sock_filter`. seccomp_export_bpf(3)
+    /// Writes the program to a file, as an array of `struct sock_filter`. seccomp_export_bpf(3)
     func export(to file: borrowing Descriptor) throws(Failure) {
         try check(seccomp_export_bpf(context, file.number), "seccomp_export_bpf")
     }
 
-    /// libseccomp returns the negative error number.
+    /// Throws if `result` is not 0; libseccomp returns the negative error number.
     private func check(_ result: CInt, _ call: String) throws(Failure) {
         guard result == 0 else { throw Failure(Self.what, call: call, code: -result) }
     }
