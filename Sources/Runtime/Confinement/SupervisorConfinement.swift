@@ -2,19 +2,20 @@ import CLinux
 import Glibc
 import Platform
 
-/// What a supervisor gives up once its worker runs and its state is open, before the worker says anything but that it is
-/// confined.
+/// The confinement of a supervisor, once its worker runs and its state is open.
 ///
-/// A supervisor never parses what a tenant sends, but it hears the worker, which a tenant may have taken over, and it
-/// holds a key. docs/threat-model.md has what each step is for.
+/// It is enforced before the worker sends anything except that it is confined. A supervisor never parses messages of a
+/// tenant, but it holds a key and reads messages of the worker, which a tenant may control. docs/threat-model.md gives
+/// the reason for each step.
 public struct SupervisorConfinement: ~Copyable {
     private let landlock: Landlock?
     private var groups: [gid_t] = []
 
-    /// Its worker is another user's; and a key is never in swap, whatever the limit for locked memory.
+    /// CAP_KILL, since the worker runs as another user; CAP_IPC_LOCK, to keep keys out of swap whatever RLIMIT_MEMLOCK
+    /// is.
     private static let capabilities: Set<CInt> = [CAP_KILL, CAP_IPC_LOCK]
 
-    /// Whether files are out of its reach: not where the kernel has no Landlock.
+    /// Whether access to files is restricted; false if the kernel does not have Landlock.
     public var restrictsFiles: Bool {
         switch landlock {
         case .some: true
@@ -22,34 +23,34 @@ public struct SupervisorConfinement: ~Copyable {
         }
     }
 
-    /// Begins with no file at all.
+    /// Creates a confinement that allows no files.
     public init() throws(Failure) {
         landlock = try Landlock(denying: .abstractSockets)
     }
 
-    /// Lets it read its state and replace it.
+    /// Allows reading and replacing the state in this directory.
     public borrowing func allowState(_ directory: borrowing Descriptor) throws(Failure) {
         try landlock?.allow(.replaceFiles, below: directory)
     }
 
-    /// Lets it read the index, change it and look for what is in it.
+    /// Allows reading, changing and listing the index in this directory.
     public borrowing func allowIndex(_ directory: borrowing Descriptor) throws(Failure) {
         try landlock?.allow([.replaceFiles, .readDirectory], below: directory)
     }
 
-    /// Lets it remove what is in its lease.
+    /// Allows listing this lease directory and removing its files.
     public borrowing func allowLease(_ directory: borrowing Descriptor) throws(Failure) {
         try landlock?.allow([.readDirectory, .removeFile], below: directory)
     }
 
-    /// Lets it remove empty directories in this one; to remove what is in them has to be allowed itself.
+    /// Allows removing empty directories in this one, but not the files in them.
     public borrowing func allowRemoval(in directory: borrowing Descriptor) throws(Failure) {
         try landlock?.allow(.removeDirectory, below: directory)
     }
 
-    /// Lets it open the host's TPM, for the counter, and see in sysfs that it is hardware.
+    /// Allows opening the host's TPM for the counter, and reading in sysfs whether it is hardware.
     ///
-    /// udev gives the device to a group (`tss`), which root needs without CAP_DAC_OVERRIDE.
+    /// Joins the group of the device, `tss` by udev's rules: root needs it without CAP_DAC_OVERRIDE.
     public mutating func allowDevice(_ path: String) throws(Failure) {
         let device = try Descriptor.open(path, OpenOptions(openPathOnly))
         try landlock?.allow([.readFile, .writeFile], below: device)
@@ -58,18 +59,19 @@ public struct SupervisorConfinement: ~Copyable {
         try joinGroups()
     }
 
-    /// Leaves all other groups.
+    /// Sets the supplementary groups to those of the devices. setgroups(2)
     ///
-    /// The counter is read before the rest is given up, and AppArmor grants no CAP_DAC_OVERRIDE.
+    /// ``allowDevice(_:)`` needs this at once, since the counter is read before ``enforce()`` and AppArmor does not
+    /// grant CAP_DAC_OVERRIDE.
     private borrowing func joinGroups() throws(Failure) {
         let groups = self.groups
         try systemCall("setgroups", "cannot leave the supervisor's groups") { setgroups(groups.count, groups) }
     }
 
-    /// Gives up the rest, for good.
+    /// Enforces the confinement permanently.
     ///
-    /// The worker must have been started: with PR_SET_NO_NEW_PRIVS, AppArmor refuses a program of a profile of its own
-    /// (security/apparmor/domain.c, `apparmor_bprm_creds_for_exec`).
+    /// Start the worker before: with PR_SET_NO_NEW_PRIVS, AppArmor refuses to execute a program that has its own
+    /// profile (security/apparmor/domain.c, `apparmor_bprm_creds_for_exec`).
     public borrowing func enforce() throws(Failure) {
         try Hardening.forbidNewPrivileges()
         try joinGroups()
@@ -82,25 +84,25 @@ public struct SupervisorConfinement: ~Copyable {
 }
 
 extension SystemCallFilter {
-    /// What a supervisor needs once its vTPM starts up; docs/threat-model.md has the reason for each.
+    /// The filter of a supervisor whose vTPM starts up; docs/threat-model.md gives the reason for each call.
     static let supervisor: SystemCallFilter = {
         var filter = SystemCallFilter()
-        // Messages of the worker, the hook and the control socket; signals.
+        // Messages from the worker, the hook and the control socket; signals.
         filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "accept4", "getsockopt", "close")
-        // The log, which may have to be connected to again.
-        // No stream sockets: behind those are daemons that do for root what it asks, and Landlock does not know them.
+        // The log, which may have to be reconnected. Stream sockets are refused: daemons behind them carry out requests
+        // of root, and Landlock does not restrict sockets with a path.
         let (datagram, stream) = (CInt(SOCK_DGRAM.rawValue), CInt(SOCK_STREAM.rawValue))
         let closeOnExec = CInt(SOCK_CLOEXEC.rawValue)
         filter.allow("socket", where: .equals(0, AF_UNIX), .equals(1, datagram | closeOnExec))
         filter.refuse("socket", with: EACCES, where: .equals(0, AF_UNIX), .equals(1, stream | closeOnExec))
         filter.kill("socket", where: !.equals(0, AF_UNIX))
         filter.allow("connect", "sendto")
-        // State, index, lease, and their locks.
+        // The state, the index and the lease, with their locks.
         filter.allow("openat", "openat2", "fstat", "newfstatat", "fstatfs", "getdents64", "fcntl")
         filter.allow("unlinkat", "renameat", "fsync", "fdatasync", "ftruncate", "flock", "pread64", "pwrite64")
-        // Which TPM is the host's.
+        // Finding the host's TPM in sysfs.
         filter.allow("access", "faccessat")
-        // The worker's end. It has pidfds of its worker and of the init alone, and gets no others.
+        // Ending the worker. The supervisor has pidfds only of its worker and the init, and cannot open others.
         filter.allow("wait4")
         filter.allow("pidfd_send_signal", where: .equals(1, SIGKILL))
         filter.kill("pidfd_send_signal", where: !.equals(1, SIGKILL))

@@ -123,7 +123,7 @@ struct SystemCallFilter: Sendable {
         allow("mprotect", where: .lacks(2, PROT_EXEC))
         for call in ["mprotect", "pkey_mprotect"] { kill(call, where: .has(2, PROT_EXEC)) }
         for advice in [MADV_DONTNEED, MADV_DONTDUMP] { allow("madvise", where: .equals(2, CInt(advice))) }
-        // KSM merges pages with equal contents, which other processes can measure. The others mark pages as broken.
+        // KSM merges pages with equal contents, which other processes can measure. The others take pages out of use.
         for advice in [MADV_MERGEABLE, MADV_HWPOISON, clinux_madv_soft_offline] {
             kill("madvise", where: .equals(2, CInt(advice)))
         }
@@ -147,7 +147,7 @@ final class CompiledFilter {
             throw Failure(Self.what, because: "libseccomp cannot make a filter")
         }
         self.context = context
-        // The default kills only the thread that makes a call of another architecture. SCMP_ACT_KILL_PROCESS needs
+        // The default kills only the calling thread and leaves the others in disorder. SCMP_ACT_KILL_PROCESS needs
         // Linux 4.14.
         try set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
         // A binary tree instead of a list: as a list, each call of a TPM command would run hundreds of instructions.

@@ -2,26 +2,31 @@ import CLinux
 import Glibc
 import Platform
 
-/// What a worker gives up before it sees a byte of a tenant's or of a TPM's state.
+/// The confinement of a worker, before it receives a TPM's state or a byte from a tenant.
 ///
-/// docs/threat-model.md has what each step is for. Each is checked; the first that fails is an error, and the worker is
-/// not used. The supervisor looks at the result from outside before it sends the state (``WorkerInspection``).
+/// docs/threat-model.md gives the reason for each step. The first step that fails throws, and the worker is not used.
+/// The supervisor inspects the result from outside before it sends the state (``WorkerInspection``).
 public enum WorkerConfinement {
-    /// Private writable memory: libtpms, the Swift runtime and buffers take 5 MB, and no command needs more than one.
+    /// The limit of private writable memory, in bytes.
+    ///
+    /// libtpms, the Swift runtime and buffers take 5 MB, and no command needs more than another one.
     private static let memoryLimit = 64 << 20
-    /// All that is mapped counts, also the programs' code.
+    /// The limit of all mapped memory, in bytes, including the program's code.
     private static let addressSpaceLimit = 256 << 20
     private static let lockedMemoryLimit = addressSpaceLimit
-    /// Standard descriptors, the channel, the init's pidfd, the device; one more while one is received.
+    /// The limit of descriptors.
+    ///
+    /// Seven are used: three standard descriptors, the channel, the init's pidfd, the device, and one while it is
+    /// received.
     private static let descriptorLimit = 8
 
-    /// How much locked memory a worker with a new TPM takes at least, in bytes.
+    /// The least locked memory that a worker with a new TPM needs, in bytes.
     private static let leastLockedMemory = 64 << 10
 
-    /// Refuses to start a worker that could not lock even the memory that holds a new TPM's state.
+    /// Throws if a worker could not lock even the memory for a new TPM's state. getrlimit(2), RLIMIT_MEMLOCK
     ///
-    /// Called in the supervisor, from which the worker inherits its limit and the right to raise it; before a state is
-    /// made, which would have to be removed again. getrlimit(2), RLIMIT_MEMLOCK
+    /// The supervisor calls it, because the worker inherits its limit and its right to raise it. It does so before it
+    /// makes a state, which would otherwise have to be removed again.
     public static func requireLockableMemory() throws(Failure) {
         if try Capabilities.has(CAP_SYS_RESOURCE) { return }
         var limit = rlimit()
@@ -37,14 +42,14 @@ public enum WorkerConfinement {
         )
     }
 
-    /// Closes what was inherited after the channel, and makes sure that there is nothing before it but `/dev/null`.
+    /// Closes all descriptors above the channel; throws if one below it is open and not `/dev/null`.
     ///
-    /// The first thing that a worker does.
+    /// A worker calls it before anything else.
     public static func refuseInheritance(but channel: CInt) throws(Failure) {
         try Hardening.closeInheritedDescriptors(from: UInt32(channel) + 1)
         for number in 0..<channel {
             var status = stat()
-            // No such descriptor is as good.
+            // A closed descriptor is harmless as well.
             guard fstat(number, &status) == 0 else { continue }
             guard status.st_mode & S_IFMT == S_IFCHR, status.st_rdev == clinux_makedev(1, 3) else {
                 throw Failure("cannot confine the worker", because: "it inherited descriptor \(number)")
@@ -52,10 +57,10 @@ public enum WorkerConfinement {
         }
     }
 
-    /// Confines this process, which must be root's, have one thread, and be the first of a PID namespace.
+    /// Confines this process, which must run as root with one thread as the first process of a PID namespace.
     ///
-    /// Namespaces, the empty root and the limits need root, so they come before the change of user.
-    /// What needs files, such as the libraries' own set-up, must be done before.
+    /// Namespaces, the empty root and the limits need root, so they come before the change of user. Do everything that
+    /// needs files, such as the initialization of libraries, before the call.
     public static func enforce(as user: WorkerUser) throws(Failure) {
         try Hardening.protectMemory()
         try Hardening.forbidNewPrivileges()
@@ -71,7 +76,7 @@ public enum WorkerConfinement {
         try Capabilities.bound()
         try user.become()
         try Capabilities.keep()
-        // A change of user has set it to what core dumps of set-user-ID programs get (prctl(2)).
+        // The change of user has reset PR_SET_DUMPABLE to the value of /proc/sys/fs/suid_dumpable (prctl(2)).
         try Hardening.protectMemory()
         try Landlock(denying: .abstractSocketsAndSignals)?.enforce()
         forbidExecutableMemory()
@@ -79,7 +84,7 @@ public enum WorkerConfinement {
     }
 
     private static func limitResources() throws(Failure) {
-        // One process: itself.
+        // The worker itself is the only process.
         try ResourceLimit.processes(1).enforce()
         try ResourceLimit.descriptors(descriptorLimit).enforce()
         try ResourceLimit.fileSize(0).enforce()
@@ -88,11 +93,11 @@ public enum WorkerConfinement {
         try ResourceLimit.addressSpace(addressSpaceLimit).enforce()
     }
 
-    /// Keeps the TPM's seeds and keys, which lie in libtpms' memory wherever it puts them, out of swap.
+    /// Keeps the TPM's seeds and keys, which can be anywhere in the memory of libtpms, out of swap. mlockall(2)
     ///
-    /// Pages are locked as they are used, so that code that is not used takes no memory. All that is mapped counts, and
-    /// that is more than the usual limit: where it cannot be raised, for want of CAP_SYS_RESOURCE, only what this
-    /// program itself holds of a state is locked, and the supervisor says so in the log. mlockall(2)
+    /// Pages are locked on their first use, so unused code takes no memory. All mapped memory counts, which is more
+    /// than the usual limit. If the limit cannot be raised without CAP_SYS_RESOURCE, only this program's own buffers
+    /// for the state are locked, and the supervisor logs it.
     private static func lockMemory() throws(Failure) {
         do {
             try ResourceLimit.lockedMemory(lockedMemoryLimit).enforce()
@@ -104,35 +109,35 @@ public enum WorkerConfinement {
         }
     }
 
-    /// Has the kernel refuse memory that is both writable and executable, or becomes executable.
+    /// Makes the kernel refuse memory that is writable and executable, or becomes executable later. PR_SET_MDWE(2const)
     ///
-    /// Linux 6.3 and later; the filter of system calls does the same with every kernel. PR_SET_MDWE of prctl(2)
+    /// Needs Linux 6.3 and ignores errors, since the system call filter does the same on every kernel.
     private static func forbidExecutableMemory() {
         _ = clinux_prctl(clinux_pr_set_mdwe, clinux_pr_mdwe_refuse_exec_gain)
     }
 }
 
 extension SystemCallFilter {
-    /// What a TPM server needs once it is initialized; docs/threat-model.md has the reason for each.
+    /// The filter of an initialized TPM server; docs/threat-model.md gives the reason for each call.
     static let worker: SystemCallFilter = {
         var filter = SystemCallFilter()
-        // Commands and answers; the channel to the supervisor.
+        // Commands and responses; the channel to the supervisor.
         filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "close")
         filter.allowMemory()
-        // Locks of libcrypto and the Swift runtime, which one thread never waits for.
+        // Locks of libcrypto and the Swift runtime; a single thread never waits for them.
         filter.allow("futex")
-        // libcrypto: random numbers, and whether the process is still the one that seeded them.
+        // libcrypto gets random numbers, and compares the process ID with that of the process that seeded them.
         filter.allow("getrandom", "getpid")
-        // The TPM's clock and deadlines, where the machine has no clock that can be read without a call.
+        // The TPM's clock and deadlines, if the vDSO has to fall back on the system call. vdso(7)
         filter.allow("clock_gettime", "gettimeofday", "time")
-        // libtpms prints a line when it goes into failure mode, and dprintf(3) looks at what it prints to.
+        // libtpms prints a line when it enters failure mode, and dprintf(3) examines the descriptor first.
         filter.allow("fstat", "lseek")
         filter.allow("newfstatat", where: .equals(3, clinux_at_empty_path))
         filter.refuseTerminals()
         filter.hideFiles()
         filter.allow("restart_syscall", "exit", "exit_group")
         filter.killAttacks()
-        // It has no socket but the channel, no process to know of, and no file.
+        // A worker has no socket but the channel, no pidfd to send signals to, and no files.
         filter.kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
         filter.kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
         return filter

@@ -2,14 +2,14 @@ import CLinux
 import Glibc
 import Platform
 
-/// A look from outside at whether a worker is confined, by what the kernel says of it. proc(5)
+/// An inspection of a worker's confinement from outside, in procfs. proc(5)
 ///
-/// It is made before the worker is given a TPM's state, and none of this can be undone by the worker.
+/// The supervisor makes it before it sends the TPM's state. The worker cannot undo any of these restrictions.
 public enum WorkerInspection {
-    /// Throws unless the process has given up everything that it has to.
+    /// Throws if the process is not completely confined.
     ///
-    /// Before it serves a device it has five descriptors: the standard ones, the channel, the init's pidfd.
-    /// Needs CAP_SYS_PTRACE.
+    /// Before a worker serves a device, it has five descriptors: three standard descriptors, the channel and the init's
+    /// pidfd. Needs CAP_SYS_PTRACE.
     public static func require(
         _ process: pid_t,
         confinedAs user: WorkerUser,
@@ -29,7 +29,7 @@ public enum WorkerInspection {
                 throw Failure(what, because: "it has the supervisor's \(namespace.rawValue) namespace")
             }
         }
-        // What is in the process's directory belongs to its user, unless it cannot be dumped.
+        // The files in a process's directory belong to its user if it is dumpable, otherwise to root. proc(5)
         guard try procfs.open("\(process)/status").status("/proc/\(process)").st_uid == 0 else {
             throw Failure(what, because: "others of its user could look into it")
         }
@@ -43,7 +43,7 @@ public enum WorkerInspection {
         }
     }
 
-    /// Whether all of its memory is locked, or only the buffers that hold a state on its way.
+    /// Returns whether the process has locked memory: `VmLck` in proc_pid_status(5).
     public static func hasLockedMemory(_ process: pid_t) throws(Failure) -> Bool {
         let status = try Procfs().status(of: process)
         return status["VmLck"]?.first != "0"

@@ -2,11 +2,11 @@ import CLinux
 import Glibc
 import Platform
 
-/// The PID namespace that a worker is the first process of. pid_namespaces(7)
+/// The PID namespace of a worker, which is its first process. pid_namespaces(7)
 public enum WorkerNamespace {
-    /// Starts a program as the first process of a new PID namespace, in which it sees and can signal nobody.
+    /// Starts a program as the first process of a new PID namespace, in which it cannot see or signal other processes.
     ///
-    /// unshare(2) gives one to the next child alone; afterwards children of this process are born into its own again.
+    /// unshare(2) applies to all later children, so setns(2) restores this process's own namespace for the next ones.
     /// Needs CAP_SYS_ADMIN.
     public static func start(_ launch: ProgramLaunch) throws(Failure) -> ChildProcess {
         let what = "cannot start \(launch.path) in a PID namespace of its own"

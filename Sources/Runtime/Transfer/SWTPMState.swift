@@ -27,8 +27,8 @@ public enum SWTPMState {
     ///
     /// - Parameters:
     ///   - permanent: `permall` of libtpms.
-    ///   - key: The `--key` of swtpm; nil for a plain file, which is then a secret itself. With a passphrase, swtpm has to
-    ///     be given `mode=aes-256-cbc`.
+    ///   - key: The `--key` of swtpm; nil for a plain file, which is then a secret itself. With a passphrase, swtpm
+    ///     needs `mode=aes-256-cbc`.
     /// - Returns: The contents of the whole file.
     /// - Throws: ``Failure`` if the state is empty or too large, or if swtpm cannot use the key.
     public static func encode(_ permanent: SecretBytes, key: SWTPMKey?) throws(Failure) -> SecretBytes {

@@ -117,8 +117,8 @@ public enum StateExport {
     ///
     /// The error tells apart all causes, except that a wrong passphrase looks like a damaged payload.
     ///
-    /// - Throws: ``Failure`` if the file is not an export, truncated, damaged or of a newer version, if it was made with
-    ///   the other kind of protection, for another recipient or with another passphrase, or if the private key is
+    /// - Throws: ``Failure`` if the file is not an export, truncated, damaged or of a newer version, if it was made
+    ///   with the other kind of protection, for another recipient or with another passphrase, or if the private key is
     ///   unusable.
     public static func open(
         _ file: [UInt8],
