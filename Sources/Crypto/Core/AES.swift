@@ -1,23 +1,27 @@
 import CLibCrypto
 import Platform
 
-/// AES in modes that do not authenticate: whoever uses them adds an HMAC.
+/// AES in modes without authentication; the caller adds an HMAC.
 public enum AES {
-    /// Bytes of a block, and of an initialization vector.
+    /// The size of a block and of an initialization vector, in bytes.
     public static let blockSize = 16
 
     private nonisolated(unsafe) static let cfb128 = EVP_CIPHER_fetch(nil, "AES-128-CFB", nil)
     private nonisolated(unsafe) static let cbc128 = EVP_CIPHER_fetch(nil, "AES-128-CBC", nil)
     private nonisolated(unsafe) static let cbc256 = EVP_CIPHER_fetch(nil, "AES-256-CBC", nil)
 
-    /// Encrypts with AES-128-CFB; the 16 bytes of the key are followed by the initialization vector. SP 800-38A, 6.3
+    /// Encrypts with AES-128-CFB. SP 800-38A, 6.3
+    ///
+    /// `keyAndVector` is the key of 16 bytes, followed by the initialization vector of 16 bytes.
     public static func encryptCFB(_ plaintext: SecretBytes, keyAndVector: SecretBytes) throws(Failure) -> [UInt8] {
         try encrypt(plaintext) { input, output in
             runCFB(input, into: output, keyAndVector, encrypts: true)
         }
     }
 
-    /// Decrypts with AES-128-CFB; the 16 bytes of the key are followed by the initialization vector.
+    /// Decrypts with AES-128-CFB. SP 800-38A, 6.3
+    ///
+    /// `keyAndVector` is the key of 16 bytes, followed by the initialization vector of 16 bytes.
     public static func decryptCFB(_ ciphertext: [UInt8], keyAndVector: SecretBytes) throws(Failure) -> SecretBytes {
         try decrypt(ciphertext) { input, output in
             runCFB(input, into: output, keyAndVector, encrypts: false)
@@ -26,7 +30,7 @@ public enum AES {
 
     /// Encrypts whole blocks with AES-CBC and a key of 16 or 32 bytes. SP 800-38A, 6.2
     ///
-    /// Of a vector that is longer than a block, the first block is used.
+    /// Only the first 16 bytes of a longer vector are used.
     public static func encryptCBC(
         _ plaintext: SecretBytes,
         key: SecretBytes,
@@ -37,7 +41,9 @@ public enum AES {
         }
     }
 
-    /// Decrypts whole blocks with AES-CBC and a key of 16 or 32 bytes.
+    /// Decrypts whole blocks with AES-CBC and a key of 16 or 32 bytes. SP 800-38A, 6.2
+    ///
+    /// Only the first 16 bytes of a longer vector are used.
     public static func decryptCBC(
         _ ciphertext: [UInt8],
         key: SecretBytes,
@@ -92,7 +98,9 @@ public enum AES {
         return key.withBytes { run(cipher, input, into: output, key: $0.unsigned, vector: vector, encrypts: encrypts) }
     }
 
-    /// The output is as long as the input.
+    /// Runs a cipher without padding; returns false if libcrypto fails. EVP_CipherInit_ex(3)
+    ///
+    /// The output must have the size of the input.
     private static func run(
         _ cipher: OpaquePointer?,
         _ input: UnsafeRawBufferPointer,

@@ -1,50 +1,50 @@
 import CLibCrypto
 import Platform
 
-/// A key for Diffie-Hellman: X25519 (RFC 7748), or ECDH on P-256 or P-384 (NIST SP 800-56A).
+/// A key for Diffie-Hellman: X25519 (RFC 7748) or ECDH on P-256 or P-384 (NIST SP 800-56A).
 public final class AgreementKey {
-    /// Which kind of key it is; both sides need the same.
+    /// The kind of a key, which must be the same for both sides.
     public enum Kind: Equatable {
         case x25519
         case curve(String)
 
-        /// The kinds that there are, for errors.
+        /// The supported kinds, for errors.
         public static let names = "X25519, P-256 and P-384"
     }
 
-    /// A point of P-256, as two coordinates of ``AgreementKey/p256CoordinateSize`` bytes.
+    /// A point of P-256: two coordinates of ``AgreementKey/p256CoordinateSize`` bytes each.
     public struct Point: Equatable {
-        /// The first coordinate, most significant byte first.
+        /// The x coordinate, big-endian.
         public let x: [UInt8]
-        /// The second coordinate, most significant byte first.
+        /// The y coordinate, big-endian.
         public let y: [UInt8]
 
-        /// A point, on the curve or not.
+        /// Creates a point without checking that it is on the curve.
         public init(x: [UInt8], y: [UInt8]) {
             self.x = x
             self.y = y
         }
     }
 
-    /// What bytes were found to be.
+    /// The result of parsing a key.
     public enum Parsed {
         case key(AgreementKey)
-        /// They are no key.
+        /// The bytes are not a key.
         case damaged
-        /// They are a key of another kind.
+        /// The bytes are a key of a kind that is not supported.
         case unsupported
     }
 
-    /// Bytes of a coordinate of P-256.
+    /// The size of a coordinate of P-256, in bytes.
     public static let p256CoordinateSize = 32
 
     /// The public key as a SubjectPublicKeyInfo in DER, with an uncompressed point. RFC 5280, 4.1.2.7
     public let publicKey: [UInt8]
-    /// Which kind of key it is.
+    /// The kind of the key.
     public let kind: Kind
     private let key: OpaquePointer
 
-    /// Takes over libcrypto's key, of that kind, also where it throws.
+    /// Takes ownership of libcrypto's key, even if it throws.
     private init(adopting key: OpaquePointer, _ kind: Kind, _ what: String) throws(Failure) {
         do {
             self.publicKey = try Self.encoded(key, kind, what)
@@ -58,12 +58,12 @@ public final class AgreementKey {
 
     deinit { EVP_PKEY_free(key) }
 
-    /// A public key as a SubjectPublicKeyInfo in DER; nothing may follow it.
+    /// Parses a public key, a SubjectPublicKeyInfo in DER; bytes after it make it damaged.
     public static func parse(publicKey bytes: UnsafeRawBufferPointer, _ what: String) throws(Failure) -> Parsed {
         try parsed(PublicKeyInfo.key(bytes), what)
     }
 
-    /// A private key in DER: PKCS #8, or a form for its kind alone. d2i_AutoPrivateKey(3)
+    /// Parses a private key in DER, in PKCS #8 or the traditional form of its kind. d2i_AutoPrivateKey(3)
     public static func parse(privateKey bytes: UnsafeRawBufferPointer, _ what: String) throws(Failure) -> Parsed {
         var next = bytes.unsigned
         return try parsed(d2i_AutoPrivateKey(nil, &next, bytes.count), what)
@@ -80,9 +80,7 @@ public final class AgreementKey {
         return .key(try AgreementKey(adopting: key, kind, what))
     }
 
-    /// The public key that is a point of P-256.
-    ///
-    /// Throws a ``Failure`` if the point is not on the curve.
+    /// Creates a public key from a point of P-256; throws if the point is not on the curve.
     public static func p256(_ point: Point, _ what: String) throws(Failure) -> AgreementKey {
         guard let key = PublicKeyInfo.p256(point).withUnsafeBytes(PublicKeyInfo.key) else {
             throw LibCrypto.failure(what)
@@ -90,10 +88,10 @@ public final class AgreementKey {
         return try AgreementKey(adopting: key, .curve(SN_X9_62_prime256v1), what)
     }
 
-    /// The point of a P-256 key; nil for other kinds.
+    /// The public point of a P-256 key; nil for other kinds.
     public var point: Point? { PublicKeyInfo.point(of: publicKey) }
 
-    /// A new key of the same kind. EVP_PKEY_keygen(3)
+    /// Generates a new key of the same kind. EVP_PKEY_keygen(3)
     public func ephemeral(_ what: String) throws(Failure) -> AgreementKey {
         let context: OpaquePointer?
         switch kind {
@@ -112,9 +110,9 @@ public final class AgreementKey {
         return try AgreementKey(adopting: key, kind, what)
     }
 
-    /// The secret that both sides have in common. EVP_PKEY_derive(3)
+    /// Computes the shared secret with a peer: 32 or 48 bytes. EVP_PKEY_derive(3)
     ///
-    /// libcrypto refuses a point that is not on the curve, and an X25519 key that makes the secret zero.
+    /// Throws if the kinds differ, and if an X25519 key makes the secret zero.
     public func agree(with peer: AgreementKey, _ what: String) throws(Failure) -> SecretBytes {
         let context = EVP_PKEY_CTX_new_from_pkey(nil, key, nil)
         defer { EVP_PKEY_CTX_free(context) }
@@ -132,7 +130,7 @@ public final class AgreementKey {
         return secret
     }
 
-    /// Returns nil if it is none of the kinds that there are.
+    /// Returns the kind of libcrypto's key; nil if it is not supported.
     private static func kind(of key: OpaquePointer) -> Kind? {
         if EVP_PKEY_get_base_id(key) == EVP_PKEY_X25519 { return .x25519 }
         var name = [CChar](repeating: 0, count: 64)
@@ -142,7 +140,7 @@ public final class AgreementKey {
         let bytes = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         let group = String(decoding: bytes, as: UTF8.self)
         guard group == SN_X9_62_prime256v1 || group == SN_secp384r1 else { return nil }
-        // A curve that is spelt out would be the same key in other bytes, too. RFC 5480, 2.1.1
+        // Explicit curve parameters would encode the same key in other bytes. RFC 5480, 2.1.1
         var isExplicit: CInt = 1
         guard EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &isExplicit) == 1,
             isExplicit == 0
@@ -150,7 +148,7 @@ public final class AgreementKey {
         return .curve(group)
     }
 
-    /// The public key in the one form that is hashed: a compressed point is the same key in other bytes.
+    /// Encodes the public key with an uncompressed point, since a compressed one has another hash.
     private static func encoded(_ key: OpaquePointer, _ kind: Kind, _ what: String) throws(Failure) -> [UInt8] {
         if case .curve = kind {
             let format = OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT

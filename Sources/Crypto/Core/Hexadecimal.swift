@@ -1,21 +1,21 @@
 import Platform
 
-/// Bytes as hexadecimal digits.
+/// Conversions between bytes and hexadecimal digits.
 public enum Hexadecimal {
     private static let digits = Array("0123456789abcdef".utf8)
     private static let capitalDigits = Array("0123456789ABCDEF".utf8)
 
-    /// The lower-case digits of bytes.
+    /// Encodes bytes as lower-case digits.
     public static func encode(_ bytes: some Sequence<UInt8>) -> String {
         String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] }, as: UTF8.self)
     }
 
-    /// The two upper-case digits of a byte, in ASCII.
+    /// Encodes a byte as two upper-case digits in ASCII.
     public static func capitals(_ byte: UInt8) -> (high: UInt8, low: UInt8) {
         (capitalDigits[Int(byte >> 4)], capitalDigits[Int(byte & 0xf)])
     }
 
-    /// What an upper- or lower-case digit in ASCII stands for; nil if it is none.
+    /// Returns the value of an upper- or lower-case digit in ASCII; nil if it is not a digit.
     public static func value(_ digit: UInt8) -> UInt8? {
         switch digit {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
@@ -25,10 +25,10 @@ public enum Hexadecimal {
         }
     }
 
-    /// Appends the bytes that digits in ASCII stand for, two each.
+    /// Decodes pairs of digits in ASCII and appends the bytes to `secret`.
     ///
-    /// Appends nothing and returns false if there is an odd number of them, if one is no digit, or if the bytes do not
-    /// fit.
+    /// Returns false and appends no bytes if the number of digits is odd, if a character is not a digit, or if the
+    /// bytes do not fit.
     public static func decode(_ text: some Collection<UInt8>, into secret: SecretBytes) -> Bool {
         guard text.count.isMultiple(of: 2), secret.capacity - secret.count >= text.count / 2 else { return false }
         let written = secret.append { output in

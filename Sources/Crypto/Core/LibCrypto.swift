@@ -1,9 +1,9 @@
 import CLibCrypto
 import Platform
 
-/// What all uses of libcrypto have in common.
+/// The error handling for all uses of libcrypto.
 package enum LibCrypto {
-    /// An error that says what has failed, and what libcrypto says of it; its queue of errors is emptied.
+    /// Returns an error with the reason from libcrypto's error queue, and clears the queue. ERR_get_error(3)
     package static func failure(_ what: String) -> Failure {
         let code = ERR_get_error()
         ERR_clear_error()

@@ -1,17 +1,18 @@
 import CLibCrypto
 import Platform
 
-/// The primitives of a process that keeps a TPM's state, from libcrypto.
+/// The cryptographic primitives, computed by libcrypto.
 enum LibCryptoPrimitives: PrimitiveLibrary {
-    // Found once: libcrypto looks for an algorithm in its providers at each use of EVP_sha256() and the like, which takes
-    // longer than the use (crypto(7), ALGORITHM FETCHING). A null one makes its first use fail.
+    // Fetched once: with EVP_sha256() and the like, libcrypto searches its providers at each use, which takes longer
+    // than the computation (crypto(7), ALGORITHM FETCHING). If a fetch returns NULL, the first use of the algorithm
+    // fails.
     private nonisolated(unsafe) static let aes256GCM = EVP_CIPHER_fetch(nil, "AES-256-GCM", nil)
     private nonisolated(unsafe) static let digest = EVP_MD_fetch(nil, digestName, nil)
     private nonisolated(unsafe) static let hkdf = EVP_KDF_fetch(nil, "HKDF", nil)
     private nonisolated(unsafe) static let hmac = hmacToCopy()
 
     private static let digestName = "SHA2-256"
-    // Names of parameters have to last as long as what refers to them.
+    // OSSL_PARAM keeps only a pointer to the name, which must stay valid: a StaticString does.
     private static let digestParameter: StaticString = "digest"
     private static let keyParameter: StaticString = "key"
     private static let saltParameter: StaticString = "salt"
@@ -48,9 +49,9 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
             && length == output.count
     }
 
-    /// A context that knows its digest; each copy gets a key of its own.
+    /// Creates a context with its digest, to be copied; each copy then gets its own key.
     ///
-    /// It has a key as well, which means nothing: libcrypto copies no context without one.
+    /// Its key of zeros is never used, but libcrypto cannot copy a context without a key.
     private static func hmacToCopy() -> OpaquePointer? {
         guard let algorithm = EVP_MAC_fetch(nil, "HMAC", nil) else { return nil }
         defer { EVP_MAC_free(algorithm) }
@@ -86,7 +87,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
         }
     }
 
-    /// The parameter that names the digest.
+    /// Runs `body` with the parameter that names the digest, which is valid only during the call.
     private static func withDigest<Result>(_ body: (OSSL_PARAM) -> Result) -> Result {
         var name = digestName.utf8CString
         return name.withUnsafeMutableBufferPointer {
@@ -94,7 +95,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
         }
     }
 
-    /// A parameter that is bytes, which libcrypto only reads.
+    /// Returns a parameter with these bytes; the pointer is mutable, but libcrypto only reads it.
     private static func octets(_ name: StaticString, _ bytes: UnsafeRawBufferPointer) -> OSSL_PARAM {
         OSSL_PARAM_construct_octet_string(text(name), UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count)
     }
@@ -119,7 +120,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
             && parameters.key.withBytes { EVP_EncryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) } == 1
             && EVP_EncryptUpdate(context, nil, &length, data, CInt(data.count)) == 1
             && message.forEachPart { part in
-                // GCM puts out as many bytes as it takes in, each time.
+                // GCM is a stream mode: each update returns as many bytes as it gets.
                 guard EVP_EncryptUpdate(context, target, &length, part.unsigned, CInt(part.count)) == 1,
                     length == CInt(part.count)
                 else { return false }
@@ -145,7 +146,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
         guard context != nil,
             parameters.key.withBytes({ EVP_DecryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) }) == 1,
             EVP_DecryptUpdate(context, nil, &length, data, CInt(data.count)) == 1,
-            // It reads the tag alone.
+            // libcrypto only reads the tag, although the pointer is mutable.
             EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CInt(AES256GCM.tagSize), tag) == 1
         else { return .failed }
         var last: CInt = 0
@@ -167,7 +168,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
 }
 
 extension SecretMessage {
-    /// Hands over each part that is not empty, until one is refused.
+    /// Calls `body` with each part that is not empty; stops and returns false if it returns false.
     fileprivate func forEachPart(_ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
         (prefix.isEmpty || prefix.withUnsafeBytes(body))
             && (secret?.withBytes { $0.isEmpty || body($0) } ?? true)

@@ -1,64 +1,66 @@
 import Platform
 
-/// The library that computes everything in this file.
+/// The library that computes all primitives in this file.
 ///
-/// A process that keeps a TPM's state needs no others, unless its index is bound to a counter in the host's TPM: a session
-/// with that agrees on a key. Another library takes the place of libcrypto for these if it provides what
-/// ``PrimitiveLibrary`` asks for, and is named here.
+/// A process that keeps a TPM's state needs only these, unless its index is bound to a counter in the host's TPM: the
+/// sessions with that TPM need key agreement. To replace libcrypto here, implement ``PrimitiveLibrary`` with another
+/// library and name it here.
 typealias Library = LibCryptoPrimitives
 
-/// What a library has to provide, over memory of the caller.
+/// The primitives that a library has to provide, which write to memory of the caller.
 ///
-/// A function that returns false has failed; ``failure(_:)`` then tells the library's reason. Outputs have the size of
+/// A function returns false if it fails; ``failure(_:)`` then returns the library's reason. Outputs have the size of
 /// the algorithm's result.
 protocol PrimitiveLibrary {
-    /// Fills memory with random bytes, from a generator of its own if they are a secret.
+    /// Fills memory with random bytes; secret bytes come from a separate generator.
     static func fillRandom(_ output: UnsafeMutableRawBufferPointer, isSecret: Bool) -> Bool
-    /// SHA-256 of what a message has in front, its secret and what follows.
+    /// Computes SHA-256 of the prefix, the secret and the suffix of a message.
     static func sha256(_ message: SecretMessage, into output: UnsafeMutableRawBufferPointer) -> Bool
-    /// HMAC-SHA-256.
+    /// Computes HMAC-SHA-256.
     static func hmacSHA256(key: SecretBytes, _ bytes: [UInt8], into output: UnsafeMutableRawBufferPointer) -> Bool
-    /// HKDF-SHA-256, extract and expand.
+    /// Derives a key with HKDF-SHA-256, extract and expand.
     static func hkdfSHA256(
         key: SecretBytes,
         salt: [UInt8],
         info: [UInt8],
         into output: UnsafeMutableRawBufferPointer
     ) -> Bool
-    /// AES-256-GCM; the output is the ciphertext and the tag after it.
+    /// Encrypts with AES-256-GCM; the output is the ciphertext, followed by the tag.
     static func sealAES256GCM(
         _ message: SecretMessage,
         _ parameters: AES256GCM.Parameters,
         into output: UnsafeMutableRawBufferPointer
     ) -> Bool
-    /// AES-256-GCM; the input is the ciphertext and the tag after it, the output as long as the ciphertext.
+    /// Decrypts with AES-256-GCM; the input is the ciphertext, followed by the tag.
+    ///
+    /// The output has the size of the ciphertext.
     static func openAES256GCM(
         _ sealed: UnsafeRawBufferPointer,
         _ parameters: AES256GCM.Parameters,
         into output: UnsafeMutableRawBufferPointer
     ) -> AES256GCM.Opened
-    /// Compares memory of the same size in a time that does not depend on its contents.
+    /// Compares two arrays of the same size in constant time.
     static func isEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool
-    /// An error that says what has failed, and the library's reason, which is forgotten.
+    /// Returns an error with the library's reason, and clears the reason.
     static func failure(_ what: String) -> Failure
 }
 
-/// Bytes that are processed as one: a secret, with what is none in front of it and after it.
+/// A message of three parts: a public prefix, a secret and a public suffix.
 ///
-/// The secret is read where it lies: a copy would be locked memory again.
+/// The secret is not copied, since the copy would need locked memory as well.
 public struct SecretMessage {
     let prefix: [UInt8]
     let secret: SecretBytes?
     let suffix: [UInt8]
 
-    /// A secret, and what stands in front of it and follows it.
+    /// Creates a message; each part may be missing.
     public init(prefix: [UInt8] = [], secret: SecretBytes?, suffix: [UInt8] = []) {
         self.prefix = prefix
         self.secret = secret
         self.suffix = suffix
     }
 
-    /// Bytes of all three.
+    /// The size of all three parts, in bytes.
     public var count: Int { prefix.count + (secret?.count ?? 0) + suffix.count }
 }
 
@@ -66,7 +68,7 @@ public struct SecretMessage {
 public enum Random {
     private static let what = "cannot get random bytes"
 
-    /// Random bytes that are no secret, such as a nonce.
+    /// Returns random bytes that are not secret, such as a nonce. RAND_bytes(3)
     public static func bytes(count: Int) throws(Failure) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
         guard bytes.withUnsafeMutableBytes({ Library.fillRandom($0, isSecret: false) }) else {
@@ -75,14 +77,14 @@ public enum Random {
         return bytes
     }
 
-    /// Fills all of the memory of a secret.
+    /// Fills the whole capacity of a secret with random bytes. RAND_priv_bytes(3)
     public static func fill(_ secret: SecretBytes) throws(Failure) {
         try secret.fill { (output) throws(Failure) in
             guard Library.fillRandom(output, isSecret: true) else { throw Library.failure(what) }
         }
     }
 
-    /// Random bytes that are a secret.
+    /// Returns random bytes that are secret, such as a key. RAND_priv_bytes(3)
     public static func secret(count: Int) throws(Failure) -> SecretBytes {
         let secret = try SecretBytes(capacity: count)
         try fill(secret)
@@ -92,11 +94,11 @@ public enum Random {
 
 /// SHA-256. FIPS 180-4
 public enum SHA256 {
-    /// Bytes of a digest.
+    /// The size of a digest, in bytes.
     public static let digestSize = 32
     private static let what = "cannot compute SHA-256"
 
-    /// The digest of one part and then another.
+    /// Computes the digest of two parts, one after the other.
     public static func digest(_ bytes: [UInt8], _ more: [UInt8] = []) throws(Failure) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: digestSize)
         let message = SecretMessage(prefix: bytes, secret: nil, suffix: more)
@@ -104,7 +106,7 @@ public enum SHA256 {
         return digest
     }
 
-    /// The digest of a secret, which is a secret itself.
+    /// Computes the digest of a message with a secret; the digest is secret too.
     public static func secretDigest(_ message: SecretMessage) throws(Failure) -> SecretBytes {
         let digest = try SecretBytes(capacity: digestSize)
         try digest.fill { (output) throws(Failure) in
@@ -120,7 +122,7 @@ public enum HMACSHA256 {
     public static let tagSize = 32
     private static let what = "cannot compute HMAC-SHA-256"
 
-    /// The tag of a message.
+    /// Computes the tag of a message.
     public static func tag(key: SecretBytes, _ bytes: [UInt8]) throws(Failure) -> [UInt8] {
         var tag = [UInt8](repeating: 0, count: tagSize)
         guard tag.withUnsafeMutableBytes({ Library.hmacSHA256(key: key, bytes, into: $0) }) else {
@@ -129,7 +131,7 @@ public enum HMACSHA256 {
         return tag
     }
 
-    /// A tag that is used as a key.
+    /// Computes a tag that is used as a key.
     public static func secretTag(key: SecretBytes, _ bytes: [UInt8]) throws(Failure) -> SecretBytes {
         let tag = try SecretBytes(capacity: tagSize)
         try tag.fill { (output) throws(Failure) in
@@ -138,7 +140,7 @@ public enum HMACSHA256 {
         return tag
     }
 
-    /// Whether two tags are the same, compared in a time that does not depend on where they differ.
+    /// Compares two tags in constant time; returns false if their sizes differ.
     public static func areEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
         one.count == other.count && Library.isEqual(one, other)
     }
@@ -146,7 +148,7 @@ public enum HMACSHA256 {
 
 /// HKDF with SHA-256. RFC 5869
 public enum HKDF {
-    /// A key of ``AES256GCM/keySize`` bytes from another secret; an empty salt is none.
+    /// Derives a key of ``AES256GCM/keySize`` bytes from another secret; an empty salt means no salt.
     public static func key(from secret: SecretBytes, salt: [UInt8] = [], info: [UInt8]) throws(Failure) -> SecretBytes {
         let key = try SecretBytes(capacity: AES256GCM.keySize)
         try key.fill { (output) throws(Failure) in
@@ -160,14 +162,14 @@ public enum HKDF {
 
 /// AES-256-GCM. NIST SP 800-38D
 public enum AES256GCM {
-    /// Bytes of a key.
+    /// The size of a key, in bytes.
     public static let keySize = 32
-    /// Bytes of a nonce. NIST SP 800-38D, 5.2.1.1
+    /// The size of a nonce, in bytes. NIST SP 800-38D, 5.2.1.1
     public static let nonceSize = 12
     /// Bytes of a tag.
     public static let tagSize = 16
 
-    /// What both sides need beside the text.
+    /// The inputs that encryption and decryption share.
     struct Parameters {
         let key: SecretBytes
         let nonce: [UInt8]
@@ -181,15 +183,15 @@ public enum AES256GCM {
         }
     }
 
-    /// How decryption ended.
+    /// The result of a decryption.
     enum Opened {
         case plaintext
-        /// The tag is another one.
+        /// The tag does not match: the key, the nonce or the associated data is wrong, or a byte was changed.
         case wrongTag
         case failed
     }
 
-    /// Encrypts; returns the ciphertext and, after it, the tag.
+    /// Encrypts a message; returns the ciphertext, followed by the tag.
     public static func seal(
         _ message: SecretMessage,
         key: SecretBytes,
@@ -204,9 +206,10 @@ public enum AES256GCM {
         return sealed
     }
 
-    /// Decrypts what ``seal(_:key:nonce:associatedData:)`` made.
+    /// Decrypts the result of ``seal(_:key:nonce:associatedData:)``.
     ///
-    /// Returns nil if the tag does not fit: it was made with another key, or a byte was changed.
+    /// Returns nil if the tag does not match: the key, the nonce or the associated data is wrong, or a byte was
+    /// changed.
     public static func open(
         _ sealed: ArraySlice<UInt8>,
         key: SecretBytes,
@@ -221,7 +224,7 @@ public enum AES256GCM {
         plaintext.append { output in
             let target = UnsafeMutableRawBufferPointer(rebasing: output.prefix(size))
             opened = sealed.withUnsafeBytes { Library.openAES256GCM($0, parameters, into: target) }
-            // What a failed check decrypted must not be seen by anybody; the memory is wiped with its owner.
+            // Unauthenticated plaintext must not leave this function: -1 appends nothing, and deinit wipes the memory.
             if case .plaintext = opened { return size }
             return -1
         }

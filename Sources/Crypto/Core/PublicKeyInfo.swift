@@ -1,9 +1,9 @@
 import CLibCrypto
 import Platform
 
-/// The encoding that libcrypto takes public keys in: SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
+/// The encoding of public keys for libcrypto, SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
 enum PublicKeyInfo {
-    // rsaEncryption, with the NULL that its parameters are; id-ecPublicKey with secp256r1.
+    // rsaEncryption with its parameters, NULL; then id-ecPublicKey with secp256r1.
     private static let rsaAlgorithm: [UInt8] = [
         0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
     ]
@@ -16,7 +16,7 @@ enum PublicKeyInfo {
     private static let bitString: UInt8 = 0x03
     private static let uncompressed: UInt8 = 0x04
 
-    /// An RSA key.
+    /// Encodes an RSA key; the modulus is big-endian.
     static func rsa(modulus: [UInt8], exponent: UInt32) -> [UInt8] {
         var number = ByteWriter()
         number.write(exponent)
@@ -24,13 +24,13 @@ enum PublicKeyInfo {
         return element(sequence, element(sequence, rsaAlgorithm) + element(bitString, [0] + key))
     }
 
-    /// A point of P-256.
+    /// Encodes a point of P-256, uncompressed.
     static func p256(_ point: AgreementKey.Point) -> [UInt8] {
         let key = [0, uncompressed] + point.x + point.y
         return element(sequence, element(sequence, p256Algorithm) + element(bitString, key))
     }
 
-    /// The point of P-256 in an encoding, where it stands at the end; nil if it is another key's.
+    /// Returns the point at the end of an encoded key; nil if the key is not on P-256.
     static func point(of info: [UInt8]) -> AgreementKey.Point? {
         let size = AgreementKey.p256CoordinateSize
         guard info.count > 2 * size else { return nil }
@@ -38,9 +38,9 @@ enum PublicKeyInfo {
         return p256(point) == info ? point : nil
     }
 
-    /// The key that bytes encode, which the caller frees; nil if they encode none, or if something follows it.
+    /// Decodes a key, which the caller frees; returns nil if it is malformed or other bytes follow it. d2i_PUBKEY(3)
     ///
-    /// libcrypto's reason is left in its queue of errors.
+    /// The reason stays in libcrypto's error queue.
     static func key(_ bytes: UnsafeRawBufferPointer) -> OpaquePointer? {
         var next = bytes.unsigned
         guard let key = d2i_PUBKEY(nil, &next, bytes.count) else { return nil }
@@ -51,7 +51,7 @@ enum PublicKeyInfo {
         return key
     }
 
-    /// A number without a sign: no zeros in front but one where the first bit would read as a sign.
+    /// Encodes an unsigned INTEGER in DER: without leading zeros, but with one if the first bit is set.
     private static func unsigned(_ bytes: [UInt8]) -> [UInt8] {
         let digits = Array(bytes.drop { $0 == 0 })
         return element(integer, (digits.first ?? 0x80) & 0x80 == 0 ? digits : [0] + digits)

@@ -3,9 +3,9 @@ import Platform
 
 /// RSA encryption with OAEP and SHA-256. RFC 8017, 7.1
 public enum RSAOAEP {
-    /// Encrypts for whoever has the private key; returns as many bytes as the modulus has.
+    /// Encrypts a secret with a public key; returns as many bytes as the modulus has.
     ///
-    /// `label` is OAEP's `L`; `what` is what could not be done, for errors.
+    /// `label` is OAEP's `L`; `what` starts the errors.
     public static func encrypt(
         _ secret: SecretBytes,
         modulus: [UInt8],
@@ -22,7 +22,7 @@ public enum RSAOAEP {
             EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_OAEP_PADDING) == 1,
             EVP_PKEY_CTX_set_rsa_oaep_md(context, EVP_sha256()) == 1
         else { throw LibCrypto.failure(what) }
-        // The context takes the label over, and frees it.
+        // On success, the context takes ownership of the label. EVP_PKEY_CTX_set0_rsa_oaep_label(3)
         let copy = CRYPTO_memdup(label, label.count, nil, 0)
         guard copy != nil, EVP_PKEY_CTX_set0_rsa_oaep_label(context, copy, CInt(label.count)) == 1 else {
             CRYPTO_free(copy, nil, 0)

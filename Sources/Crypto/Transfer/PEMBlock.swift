@@ -4,22 +4,21 @@ import Platform
 
 /// One block of a PEM file. RFC 7468
 ///
-/// The block is only taken apart, never decrypted: libcrypto's functions that read a key would ask for a passphrase on
-/// the terminal.
+/// The block is parsed but never decrypted: libcrypto's functions for keys would ask for a passphrase on the terminal.
 public struct PEMBlock {
-    /// The largest file that is read at all, in bytes.
+    /// The largest file that is parsed, in bytes.
     public static let fileLimit = 64 << 10
 
-    /// What it says it is: `PUBLIC KEY`.
+    /// The label, such as `PUBLIC KEY`.
     public let label: String
-    /// Whether it is encrypted as OpenSSL did before PKCS #8. RFC 1421, 4.6.1.1
+    /// Whether the block is encrypted in OpenSSL's traditional form, before PKCS #8. RFC 1421, 4.6.1.1
     public let isEncrypted: Bool
-    /// The DER in it.
+    /// The decoded contents, in DER.
     public let contents: SecretBytes
 
-    /// The first block of a file that is not the parameters of a curve, which `openssl ecparam` writes before the key.
+    /// Returns the first block of a file, except curve parameters, which `openssl ecparam` writes before the key.
     ///
-    /// Returns nil if there is none, or if the file has more than ``fileLimit`` bytes.
+    /// Returns nil if there is no such block, or if the file has more than ``fileLimit`` bytes.
     public static func first(in file: SecretBytes) throws(Failure) -> PEMBlock? {
         guard file.count > 0, file.count <= fileLimit else { return nil }
         return try file.withBytes { (bytes) throws(Failure) in
@@ -40,7 +39,7 @@ public struct PEMBlock {
         var header: UnsafeMutablePointer<CChar>?
         var data: UnsafeMutablePointer<UInt8>?
         var length = 0
-        // PEM_FLAG_SECURE: libcrypto wipes what it read the block into.
+        // PEM_FLAG_SECURE: libcrypto wipes its buffers.
         let flags = CUnsignedInt(PEM_FLAG_SECURE | PEM_FLAG_EAY_COMPATIBLE)
         guard PEM_read_bio_ex(input, &name, &header, &data, &length, flags) == 1 else { return nil }
         defer {

@@ -2,14 +2,13 @@ import CLibCrypto
 import Crypto
 import Platform
 
-/// Keys that are made of a passphrase.
+/// Functions that derive keys from a passphrase.
 public enum PassphraseKey {
     private static let what = "cannot derive a key from the passphrase"
 
-    /// scrypt. RFC 7914; EVP_PBE_scrypt(3)
+    /// Derives a key of `size` bytes with scrypt. RFC 7914; EVP_PBE_scrypt(3)
     ///
-    /// `memoryLimit` is what libcrypto may take, in bytes: it fails if N, r and p ask for more. `size` is the key's, in
-    /// bytes.
+    /// Throws if N, r and p need more than `memoryLimit` bytes.
     public static func scrypt(
         _ passphrase: SecretBytes,
         salt: [UInt8],
@@ -35,7 +34,7 @@ public enum PassphraseKey {
         }
     }
 
-    /// PBKDF2 with HMAC-SHA-512. RFC 8018, 5.2; PKCS5_PBKDF2_HMAC(3)
+    /// Derives a key of `size` bytes with PBKDF2 and HMAC-SHA-512. RFC 8018, 5.2; PKCS5_PBKDF2_HMAC(3)
     public static func pbkdf2SHA512(
         _ passphrase: SecretBytes,
         salt: [UInt8],
@@ -56,7 +55,7 @@ public enum PassphraseKey {
         }
     }
 
-    /// The passphrase's SHA-512, 64 bytes. FIPS 180-4
+    /// Computes the SHA-512 of a passphrase, 64 bytes. FIPS 180-4
     public static func sha512(_ passphrase: SecretBytes) throws(Failure) -> SecretBytes {
         try derive(passphrase, size: 64) { input, output in
             EVP_Digest(input.baseAddress, input.count, output.unsigned, nil, EVP_sha512(), nil)

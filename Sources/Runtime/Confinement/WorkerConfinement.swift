@@ -109,7 +109,7 @@ public enum WorkerConfinement {
         }
     }
 
-    /// Makes the kernel refuse memory that is writable and executable, or becomes executable later. PR_SET_MDWE(2const)
+    /// Makes the kernel refuse memory that is writable and executable, or becomes executable. PR_SET_MDWE of prctl(2)
     ///
     /// Needs Linux 6.3 and ignores errors, since the system call filter does the same on every kernel.
     private static func forbidExecutableMemory() {

@@ -43,7 +43,9 @@ public enum WorkerInspection {
         }
     }
 
-    /// Returns whether the process has locked memory: `VmLck` in proc_pid_status(5).
+    /// Returns whether all memory of the worker is locked: whether `VmLck` in proc_pid_status(5) is not 0.
+    ///
+    /// Otherwise only the buffers that hold a state in transit are locked.
     public static func hasLockedMemory(_ process: pid_t) throws(Failure) -> Bool {
         let status = try Procfs().status(of: process)
         return status["VmLck"]?.first != "0"
