@@ -92,7 +92,7 @@ package struct Landlock: ~Copyable {
         try systemCall("landlock_add_rule", Self.what) { clinux_landlock_allow(number, &rule) }
     }
 
-    /// Restricts this process permanently. Needs PR_SET_NO_NEW_PRIVS. landlock_restrict_self(2)
+    /// Restricts this process permanently; needs PR_SET_NO_NEW_PRIVS. landlock_restrict_self(2)
     package borrowing func enforce() throws(Failure) {
         let number = ruleset.number
         try systemCall("landlock_restrict_self", Self.what) { clinux_landlock_restrict(number) }
