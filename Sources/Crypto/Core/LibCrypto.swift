@@ -15,11 +15,11 @@ package enum LibCrypto {
 }
 
 extension UnsafeRawBufferPointer {
-    /// As libcrypto takes it.
+    /// The start of the buffer, typed as libcrypto expects bytes; nil if the buffer is empty and has no address.
     package var unsigned: UnsafePointer<UInt8>? { bindMemory(to: UInt8.self).baseAddress }
 }
 
 extension UnsafeMutableRawBufferPointer {
-    /// As libcrypto takes it.
+    /// The start of the buffer, typed as libcrypto expects bytes; nil if the buffer is empty and has no address.
     package var unsigned: UnsafeMutablePointer<UInt8>? { bindMemory(to: UInt8.self).baseAddress }
 }

@@ -118,7 +118,7 @@ public enum SHA256 {
 
 /// HMAC with SHA-256. RFC 2104, FIPS 198-1
 public enum HMACSHA256 {
-    /// Bytes of a tag.
+    /// The size of a tag, in bytes.
     public static let tagSize = 32
     private static let what = "cannot compute HMAC-SHA-256"
 
@@ -166,7 +166,7 @@ public enum AES256GCM {
     public static let keySize = 32
     /// The size of a nonce, in bytes. NIST SP 800-38D, 5.2.1.1
     public static let nonceSize = 12
-    /// Bytes of a tag.
+    /// The size of a tag, in bytes.
     public static let tagSize = 16
 
     /// The inputs that encryption and decryption share.

@@ -76,6 +76,6 @@ public enum PassphraseKey {
 }
 
 extension UnsafeRawBufferPointer {
-    /// As libcrypto takes a passphrase.
+    /// The start of the buffer, typed as libcrypto expects a passphrase.
     fileprivate var signed: UnsafePointer<CChar>? { bindMemory(to: CChar.self).baseAddress }
 }

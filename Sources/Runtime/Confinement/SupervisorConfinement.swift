@@ -11,8 +11,7 @@ public struct SupervisorConfinement: ~Copyable {
     private let landlock: Landlock?
     private var groups: [gid_t] = []
 
-    /// CAP_KILL, since the worker runs as another user; CAP_IPC_LOCK, to keep keys out of swap whatever RLIMIT_MEMLOCK
-    /// is.
+    /// CAP_KILL, since the worker runs as another user; CAP_IPC_LOCK, to lock keys in memory beyond RLIMIT_MEMLOCK.
     private static let capabilities: Set<CInt> = [CAP_KILL, CAP_IPC_LOCK]
 
     /// Whether access to files is restricted; false if the kernel does not have Landlock.

@@ -96,8 +96,8 @@ public enum WorkerConfinement {
     /// Keeps the TPM's seeds and keys, which can be anywhere in the memory of libtpms, out of swap. mlockall(2)
     ///
     /// Pages are locked on their first use, so unused code takes no memory. All mapped memory counts, which is more
-    /// than the usual limit. If the limit cannot be raised without CAP_SYS_RESOURCE, only this program's own buffers
-    /// for the state are locked, and the supervisor logs it.
+    /// than the usual limit. If the limit cannot be raised for want of CAP_SYS_RESOURCE, only this program's own
+    /// buffers for the state are locked, and the supervisor logs it.
     private static func lockMemory() throws(Failure) {
         do {
             try ResourceLimit.lockedMemory(lockedMemoryLimit).enforce()

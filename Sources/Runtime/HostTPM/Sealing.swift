@@ -36,7 +36,7 @@ extension HostTPM {
             create.authorization = .session(session)
             create.secretParameter = sensitive
             create.parameters.write(sized: SealedSecret.template(policy: policy))
-            // No outside information, and no PCRs in the creation data.
+            // An empty outsideInfo, and no PCRs in the creation data.
             create.parameters.write(sized: [])
             create.parameters.write(UInt32(0))
             var response = try link.run(create)

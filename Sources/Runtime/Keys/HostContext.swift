@@ -13,7 +13,7 @@ public final class HostContext {
     public let states: Descriptor
     /// The directory of the index.
     public let indexDirectory: Descriptor
-    /// The master keys.
+    /// The master keys, two during a rotation.
     public let keys: KeyRing
     /// The counter that the index is bound to; nil if the configuration names none.
     public let counter: PersistentStorage.HostCounter?

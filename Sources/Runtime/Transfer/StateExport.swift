@@ -32,7 +32,7 @@ public enum ExportCredential {
 ///
 ///     logN       8 bits   base-2 logarithm of scrypt's N; ours is 17
 ///     r          32 bits  scrypt's block size; ours is 8
-///     p          32 bits  scrypt's parallelisation; ours is 1
+///     p          32 bits  scrypt's parallelization; ours is 1
 ///     salt       32 bytes random
 ///
 /// For a recipient follow:
@@ -40,7 +40,7 @@ public enum ExportCredential {
 ///     recipient  32 bytes SHA-256 of the recipient's public key
 ///     ephemeral  32 bits  length, then a public key of the same kind, made only for this file
 ///
-/// And for both:
+/// For both follow:
 ///
 ///     payload    32 bits  size of the payload after the header, in bytes, including the tag
 ///     check      16 bytes start of the SHA-256 of everything before it; tells a damaged header from a wrong key

@@ -52,7 +52,7 @@ struct ResponseCode: Equatable, CustomStringConvertible {
     }
 
     private static let names: [UInt32: String] = [
-        // A TPM 1.2 answers this to all commands of TPM 2.0.
+        // A TPM 1.2 responds to all commands of TPM 2.0 with this.
         0x01e: "BAD_TAG",
         // Format zero, errors.
         0x100: "INITIALIZE", 0x101: "FAILURE", 0x103: "SEQUENCE", 0x10b: "PRIVATE", 0x119: "HMAC", 0x120: "DISABLED",
