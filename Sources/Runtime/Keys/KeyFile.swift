@@ -4,7 +4,7 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// A file with a master key or a sealed one: only its owner can read it, and an old file is never overwritten in place.
+/// A file with a master key or a sealed one, which only its owner can read and which is never overwritten in place.
 struct KeyFile {
     /// The absolute path.
     let path: String

@@ -6,11 +6,11 @@ import Platform
 struct TPMChip {
     /// N in `/dev/tpmN` and `/dev/tpmrmN`.
     let number: Int
-    /// Whether the TPM has a device of its own.
+    /// Whether the TPM is a hardware device.
     ///
-    /// A TPM of the vTPM proxy driver has none. A program answers there: our worker for a tenant, swtpm, or systemd on
-    /// a host without a TPM. The properties that a TPM reports, such as its manufacturer, do not help: the hardware TPM
-    /// of a virtual machine is swtpm as well, and a program can report anything.
+    /// A TPM of the vTPM proxy driver is not. A program sends its responses: our worker for a tenant, swtpm, or systemd
+    /// on a host without a TPM. The properties that a TPM reports, such as its manufacturer, do not help: the hardware
+    /// TPM of a virtual machine is swtpm as well, and a program can report anything.
     let isHardware: Bool
     /// Whether it is a TPM 1.2, whose commands are different.
     let isVersion1: Bool
