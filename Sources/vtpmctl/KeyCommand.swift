@@ -166,10 +166,7 @@ struct KeyExport: ParsableCommand {
                 let ring = try host.keychain().load(isFirstUse: false)
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
                 let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
-                let sealed = try StateExport.seal(content, with: protection)
-                let bytes = try SecretBytes(capacity: sealed.count)
-                _ = bytes.append(copying: sealed)
-                try writeNew(file, bytes)
+                try writeNew(file, sealed(content, with: protection))
             }
         }
     }
@@ -226,6 +223,14 @@ struct KeyImport: ParsableCommand {
 
 /// The text that an export of a master key has in place of a state's ID.
 let masterKeyName = "container-vtpm master key"
+
+/// Seals an export; returns the content of its file.
+func sealed(_ content: ExportedState, with protection: ExportProtection) throws(Failure) -> SecretBytes {
+    let sealed = try StateExport.seal(content, with: protection)
+    let bytes = try SecretBytes(capacity: sealed.count)
+    _ = bytes.append(copying: sealed)
+    return bytes
+}
 
 /// Returns the protection of a new export; reads the passphrase, or the public key from a PEM file.
 func protection(passphraseFile: String?, recipient: String?) throws(Failure) -> ExportProtection {

@@ -71,12 +71,7 @@ struct StateExportCommand: ParsableCommand {
                 content = try SWTPMState.encode(permanent, key: swtpmKey.key())
             } else {
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
-                let sealed = try StateExport.seal(
-                    ExportedState(stateID: stateID, permanent: permanent),
-                    with: protection
-                )
-                content = try SecretBytes(capacity: sealed.count)
-                _ = content.append(copying: sealed)
+                content = try sealed(ExportedState(stateID: stateID, permanent: permanent), with: protection)
             }
             try writeNew(file, content)
         }

@@ -19,7 +19,7 @@ private let rules: [Rule] = [
 // On a kernel, or with privileges, that do not allow this, these tests are reported as skipped and prove nothing.
 @Suite(.enabled(if: Kernel.canFilter, "needs root, bpf(2) and a writable mount of cgroup version 2"))
 struct DeviceAccessTests {
-    private func scratch(_ name: String) throws -> ScratchGroup {
+    func scratch(_ name: String) throws -> ScratchGroup {
         try ScratchGroup(in: #require(Kernel.unified), "vtpm-test-\(getpid())-\(name)")
     }
 
@@ -88,16 +88,14 @@ struct DeviceAccessTests {
         try expectGrant(leaf, process: Inmate(), cgroupsPath: "/vtpm-test-\(getpid())-box")
     }
 
-    private func expectGrant(
-        _ group: borrowing ScratchGroup,
-        process: consuming Inmate,
+    /// The first two of three nodes, all of which are denied before, are allowed then.
+    private func expectAllowed(
+        _ nodes: borrowing ScratchNodes,
+        _ process: borrowing Inmate,
         cgroupsPath: String?
     ) throws {
-        try group.write("\(process.child.process)", to: "cgroup.procs")
-        let nodes = try ScratchNodes([tpm, resourceManager, stranger])
         let cgroups = try Cgroups(of: process.child.process)
         #expect(try nodes.verdicts(in: cgroups) == [.denied, .denied, .denied])
-
         try DeviceAccess.allow(
             [tpm, resourceManager],
             for: process.child.process,
@@ -105,6 +103,16 @@ struct DeviceAccessTests {
             nodes: Array(nodes.descriptors[..<2])
         )
         #expect(try nodes.verdicts(in: cgroups) == [.allowed, .allowed, .denied])
+    }
+
+    private func expectGrant(
+        _ group: borrowing ScratchGroup,
+        process: consuming Inmate,
+        cgroupsPath: String?
+    ) throws {
+        try group.write("\(process.child.process)", to: "cgroup.procs")
+        let nodes = try ScratchNodes([tpm, resourceManager, stranger])
+        try expectAllowed(nodes, process, cgroupsPath: cgroupsPath)
         let made = "\(nodes.directory)/made"
         let script = """
             echo 0 > \(group.path)/cgroup.procs || exit 3
@@ -188,84 +196,6 @@ struct DeviceAccessTests {
         _ = other.child
     }
 
-    @Test func `the probe leaves nothing behind`() throws {
-        let group = try scratch("behind")
-        let process = try group.inmate()
-        let nodes = try ScratchNodes([tpm])
-        try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
-        #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
-    }
-
-    @Test func `a probe that was moved away says nothing`() throws {
-        let group = try scratch("moved")
-        let elsewhere = try scratch("elsewhere")
-        let process = try group.inmate()
-        let nodes = try ScratchNodes([tpm])
-        let deviceAccess = try DeviceAccess(
-            of: ProcessHandle(process.child.process),
-            cgroupsPath: nil,
-            probe: Kernel.probeProgram
-        )
-        defer { deviceAccess.end() }
-        // It comes by itself, in its own time.
-        var members: [Substring] = []
-        let deadline = Deadline(milliseconds: 10_000)
-        while members.count < 2, !deadline.hasPassed {
-            members = try group.read("cgroup.procs").split(separator: "\n")
-        }
-        let probe = try #require(members.first { $0 != "\(process.child.process)" })
-        try elsewhere.write(String(probe), to: "cgroup.procs")
-        let failure = try #require(throws: Failure.self) { try deviceAccess.allow([tpm], nodes: nodes.descriptors) }
-        #expect(failure.why == "process \(probe) is not in it")
-    }
-
-    @Test func `a frozen cgroup is an error, and the probe is gone`() throws {
-        let group = try scratch("frozen")
-        let process = try group.inmate()
-        let nodes = try ScratchNodes([tpm])
-        try group.write("1", to: "cgroup.freeze")
-        let failure = try #require(throws: Failure.self) {
-            try DeviceAccess.allow([tpm], for: process.child.process, cgroupsPath: nil, nodes: nodes.descriptors)
-        }
-        #expect(failure.why.contains("is the container frozen?"))
-        #expect(try group.read("cgroup.procs") == "\(process.child.process)\n")
-    }
-
-    @Test func `a program that is no probe is a failure and no answer`() throws {
-        let group = try scratch("stranger")
-        let process = try Inmate()
-        try group.write("\(process.child.process)", to: "cgroup.procs")
-        let nodes = try ScratchNodes([tpm])
-        let cgroups = try Cgroups(of: process.child.process)
-        for program in ["/bin/true", "/bin/false", "/nonexistent"] {
-            #expect(throws: Failure.self) {
-                let probe = try DeviceAccessProbe(program: program, in: cgroups)
-                defer { probe.end() }
-                _ = try probe.ask(nodes.descriptors)
-            }
-        }
-        // It claims to have entered nothing, and so would speak for the hook's own cgroup.
-        let silent = try silentProbe()
-        defer { unlink(silent) }
-        let failure = try #require(throws: Failure.self) {
-            let probe = try DeviceAccessProbe(program: silent, in: cgroups)
-            defer { probe.end() }
-            _ = try probe.ask(nodes.descriptors)
-        }
-        #expect(failure.why == "the probe did not enter each control group")
-    }
-
-    /// A program that sends "entered", with no result, and then keeps quiet.
-    private func silentProbe() throws -> String {
-        let path = "/tmp/vtpm-silent-probe-\(getpid())"
-        let text = "#!/bin/sh\nprintf '\\1' >&3\nsleep 1\n"
-        try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o700)).writeAll(
-            Array(text.utf8),
-            path
-        )
-        return path
-    }
-
     @Test(.enabled(if: Kernel.canUseLegacy, "needs root and a writable mount of the devices controller"))
     func `both versions at once have to allow it`() throws {
         let name = "vtpm-test-\(getpid())-both"
@@ -298,15 +228,7 @@ struct DeviceAccessTests {
         _ legacy: borrowing ScratchGroup
     ) throws {
         let nodes = try ScratchNodes([tpm, resourceManager, stranger])
-        let cgroups = try Cgroups(of: process.child.process)
-        #expect(try nodes.verdicts(in: cgroups) == [.denied, .denied, .denied])
-        try DeviceAccess.allow(
-            [tpm, resourceManager],
-            for: process.child.process,
-            cgroupsPath: cgroupsPath,
-            nodes: Array(nodes.descriptors[..<2])
-        )
-        #expect(try nodes.verdicts(in: cgroups) == [.allowed, .allowed, .denied])
+        try expectAllowed(nodes, process, cgroupsPath: cgroupsPath)
         let list = try Descriptor.open("\(legacy.path)/devices.list", .read).readAll(limit: 4096, "devices.list")
         #expect(String(decoding: list, as: UTF8.self) == "c 10:224 rw\nc 253:65541 rw\n")
     }
