@@ -12,6 +12,10 @@
 #   ROOTFS     a Debian with tpm2-tools, read only
 #   SELFTESTS  the kernel's tools/testing/selftests/tpm2
 #   SYSLOG     the file to which /dev/log is written
+#   PHASE      `begin`, or what `restart_host` was told
+#
+# The line `# Guests: debian-12 debian-13` has it run on a host with systemd as well, and `# Guests: debian-13` there alone
+# (engines.sh); without it a case runs on the host without.
 #
 # It fails when AppArmor denies something to a program of ours, other than what it has announced in $WORK/denials
 # (apparmor.sh).

@@ -1,4 +1,5 @@
 # The first container on a host needs no set-up: the hook loads the kernel's module when /dev/vtpmx is missing.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 modprobe --remove tpm_vtpm_proxy 2>/dev/null || fail "cannot unload tpm_vtpm_proxy to begin without it"

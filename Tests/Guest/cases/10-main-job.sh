@@ -1,4 +1,5 @@
 # A container finds a working TPM 2.0 of its own at /dev/tpmrm0 and /dev/tpm0.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_start main
