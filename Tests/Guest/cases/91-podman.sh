@@ -1,0 +1,42 @@
+# podman with its defaults: the TPM works, and goes on working whatever systemd and podman do to the container's unit.
+# Guests: debian-13
+. "$GUEST/lib.sh"
+. "$GUEST/engines.sh"
+ENGINE=podman
+
+install_carrier
+engine_import
+host=$(host_snapshot)
+engine_start main
+unit=$(scope_of "$id")
+expect_tpm "at first" main
+key=$(engine_endorsement_key main)
+expect_different "device rules of the unit" '' "$(systemctl show --property=DeviceAllow --value "$unit")"
+
+systemctl daemon-reload
+neighbours_come_and_go machine.slice
+expect_tpm "after daemon-reload and ten neighbours" main
+systemctl daemon-reexec
+neighbours_come_and_go machine.slice
+expect_tpm "after daemon-reexec and ten neighbours" main
+systemctl set-property --runtime "$unit" MemoryMax=1G
+expect_tpm "after a property of its unit was set" main
+
+podman update --memory 512m main >/dev/null
+if [[ $RUNTIME == crun ]] && ! engine_exec main tpm2_getrandom 8 >/dev/null 2>&1; then
+    # crun replaces the program of its own cgroup, from a configuration that knows nothing of the TPM.
+    expect_error "doctor's exit status" 'podman update|vtpmctl grant' vtpmctl doctor
+    vtpmctl grant main 2>/dev/null || vtpmctl grant "$id"
+fi
+expect_tpm "after podman update" main
+
+podman restart --time 0 main >/dev/null
+expect_tpm "after its restart" main
+expect_equal "its endorsement key after the restart" "$key" "$(engine_endorsement_key main)"
+podman stop --time 0 main >/dev/null
+wait_until "the vTPM to end with its container" vtpms_are 0
+podman start main >/dev/null
+expect_equal "its endorsement key after a stop and a start" "$key" "$(engine_endorsement_key main)"
+podman rm --force --time 0 main >/dev/null
+expect_host "$host"
+expect_equal "units of ours" '' "$(units_of_ours)"
