@@ -129,7 +129,6 @@ engine_define_protected() { # NAME
 # operator does, and `hard` what a power failure does.
 restart_host() { # orderly | hard NEXT
     trap - EXIT
-    cp --recursive "$WORK" /var/lib/tests-work 2>/dev/null || true
     echo "$2" >"$RESULTS/phase"
     if [[ $1 == orderly ]]; then
         systemctl reboot

@@ -54,7 +54,7 @@ command_on_systemd_host() { # WORD...
         command+=(-accel "tcg,thread=multi,tb-size=1024" -cpu "max,la57=off")
         append+=' norandmaps mitigations=off tsc=unstable'
     fi
-    [[ -z ${selinux:-} ]] || append+=' lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,selinux,bpf enforcing=1'
+    [[ $suite != *-selinux ]] || append+=' security=selinux enforcing=1'
     mkdir -p "$stage/command"
     printf '%s %s\n' "$cache" "$stage/results" >"$stage/command/folders"
     printf '%q ' "$@" >"$stage/command/command"
