@@ -16,7 +16,7 @@ STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-supervisor vtpm-worker
 PROFILES := $(PROGRAMS) vtpmctl
 
-.PHONY: build install format lint unit guest test soak bench fuzz demo clean dependencies stage
+.PHONY: build install format lint unit guest test newest soak bench fuzz demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -75,6 +75,10 @@ guest: stage
 ## Everything that a change must pass.
 test: stage
 	@Tests/all $(STAGE)
+
+## What hosts will be: the cases for a host with systemd on Debian's sid, and on one with SELinux.
+newest: stage
+	@Tests/newest $(STAGE)
 
 ## Power failures, disk errors, damaged files and kills in great numbers: it takes an hour or so.
 soak: stage

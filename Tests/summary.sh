@@ -1,4 +1,4 @@
-# Runs the kinds of tests there are and counts them; `all` and `soak` source it.
+# Runs the kinds of tests there are and counts them; `all`, `newest` and `soak` source it.
 passed=0 failed=0
 scratch=$(mktemp --directory)
 trap 'rm -rf "$scratch"' EXIT
@@ -55,10 +55,13 @@ unit_tests() {
     fi
 }
 
-# Runs guest cases with these arguments of `Guest/run`, and counts.
+# Runs guest cases with these arguments of `Guest/run`, and counts. With $suite those for the host with systemd, of that
+# suite.
 guest_cases() {
-    local guest=0 sum
-    { Tests/Guest/prepare && Tests/Guest/run "$@" --results "$scratch/guest" | sed --unbuffered '$d'; } || guest=$?
+    local guest=0 sum suite_option=()
+    [[ -z ${suite:-} ]] || suite_option=(--suite "$suite")
+    rm -f "$scratch/guest"
+    { Tests/Guest/prepare "${suite_option[@]}" && Tests/Guest/run "$@" "${suite_option[@]}" --results "$scratch/guest" | sed --unbuffered '$d'; } || guest=$?
     sum=$(tail -n 1 "$scratch/guest" 2>/dev/null)
     if [[ $sum =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"

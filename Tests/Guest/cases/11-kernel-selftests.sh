@@ -1,4 +1,5 @@
 # The kernel's own selftests for TPM 2, smoke and space, pass inside a container.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_bundle selftests

@@ -1,4 +1,5 @@
 # For runtimes that know no createRuntime the same works in the prestart stage.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_bundle old

@@ -1,4 +1,5 @@
 # A runtime's `run` ends with its container, with the container's exit status: nothing that stays behind keeps it.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 status=0

@@ -4,6 +4,7 @@
 #
 # HOSTILE_ACTIONS says how much each of the processes does, HOSTILE_SEED repeats the same choices.
 # Runtimes: runc
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 actions=${HOSTILE_ACTIONS:-$(rounds 150 10000)}

@@ -1,4 +1,5 @@
 # `kill -9` of the runtime while it creates a container, at several moments: nothing is left once the init is gone.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 for moment in hook_runs supervisor_runs lease_begins tpm_exists lease_exists; do

@@ -1,4 +1,5 @@
 # `kill -9` of a container's init: everything of ours goes without anyone's call, and the later poststop succeeds.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_bundle brief

@@ -1,5 +1,6 @@
 # `kill -9` of the supervisor: the TPM can store nothing any more and answers TPM_RC_FAILURE until the container
 # stops; then nothing is left, and the next start finds the same TPM.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_bundle broken

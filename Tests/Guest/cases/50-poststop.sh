@@ -1,4 +1,5 @@
 # Poststop succeeds when there is nothing to do and as often as it is called; it ends its own container's TPM alone.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 stopped() { # ID BUNDLE-ID

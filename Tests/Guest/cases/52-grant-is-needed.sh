@@ -1,5 +1,6 @@
 # Without a rule of ours in its device cgroup a container cannot open a TPM, not even one that it has a node for: so
 # what opens in the other cases does so because of the hook's grant, and for that container alone.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_bundle granted "$with_mknod"

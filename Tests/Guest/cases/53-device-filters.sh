@@ -1,6 +1,7 @@
 # Other filters in the device cgroup than the runtime's one: the container can use its TPM and nothing more than before,
 # or it is refused with the filter's or the setting's name.
 # Runtimes: runc
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 readonly groups=/sys/fs/cgroup/container-vtpm-tests harden=/proc/sys/net/core/bpf_jit_harden

@@ -1,5 +1,6 @@
 # A root filesystem cannot lead the hook astray: with a symbolic link at /dev/tpm0 or /dev/tpmrm0, or without a /dev of
 # its own, the container is refused, and the file on the host to which the link points is untouched.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 echo "the host's own" >"$WORK/victim"

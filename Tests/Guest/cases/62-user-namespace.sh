@@ -1,5 +1,6 @@
 # In a user namespace a container's TPM belongs to the mapped user of its process, or to a group of the operator's
 # choice as well. Both devices open there, although a tmpfs of that namespace opens none.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 opening() { # ID USER:GROUP DEVICE

@@ -1,5 +1,6 @@
 # What a runtime, an image or an earlier hook has put at /dev/tpm0: a plain file or a device on the container's own tmpfs
 # gives way to the vTPM, anything else is refused, and so is a /dev that is the host's.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 # A node by linux.devices, as --device makes it, and a file of the image, with a process that is not root.

@@ -1,6 +1,7 @@
 # Each of the four programs has its AppArmor profile from its first instruction on, and the profiles deny: what takes a
 # program's place gets no further than the program.
 # Runtimes: runc
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 readonly profiles=(vtpm-hook vtpm-supervisor vtpm-worker vtpmctl)

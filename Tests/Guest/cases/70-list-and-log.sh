@@ -1,5 +1,6 @@
 # `vtpmctl list` shows the vTPMs that there are. Each line of ours in the log has its container in a field, by which
 # `vtpmctl log` finds those of one.
+# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 expect_equal "the list on a clean host" '[]' "$(vtpmctl list --json | jq --compact-output .)"
