@@ -58,6 +58,7 @@ let package = Package(
     products: [
         .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
         .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
+        .executable(name: "vtpm-systemd", targets: ["vtpm-systemd"]),
         .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
         .executable(name: "vtpmctl", targets: ["vtpmctl"]),
     ],
@@ -137,17 +138,22 @@ let package = Package(
             ]
         ),
 
+        // The host's systemd. The second loads libsystemd, in a program of its own.
+        library("Systemd", path: "Systemd/Client", ["Platform", "RuntimeControl", "CLinux"]),
+        library("SystemdBus", path: "Systemd/Bus", ["Platform", "RuntimeControl", "Systemd", "CLinux"]),
+
         // The container's side.
         library(
             "OCIHook",
             [
                 "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "CLinux",
+                "RuntimeState", "Systemd", "CLinux",
             ]
         ),
 
         program("vtpm-hook", ["OCIHook", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
+        program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
         program("vtpm-worker", ["RuntimeWorker", "Platform"]),
         program(
             "vtpmctl",
@@ -205,9 +211,14 @@ let package = Package(
             name: "OCIHookTests",
             dependencies: [
                 "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "CLinux", "ProbeProgram", "PlacementProgram",
+                "RuntimeState", "Systemd", "CLinux", "ProbeProgram", "PlacementProgram",
             ],
             exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "SystemdTests",
+            dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],
             swiftSettings: strict
         ),
         // `make bench`: the same program measures this project and what it is compared with.

@@ -155,6 +155,13 @@ struct clinux_ucred {
     gid_t gid;
 };
 
+// systemd/sd-bus-protocol.h, which need not be there: libsystemd is loaded while the program runs.
+struct clinux_sd_bus_error {
+    const char *name;
+    const char *message;
+    int need_free;
+};
+
 // cmsg(3): function-like macros.
 static inline size_t clinux_cmsg_space(size_t length) { return CMSG_SPACE(length); }
 static inline size_t clinux_cmsg_len(size_t length) { return CMSG_LEN(length); }

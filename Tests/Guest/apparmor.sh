@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The AppArmor profiles of the four programs: put into force for the whole run, and what the kernel has denied them.
+# The AppArmor profiles of the five programs: put into force for the whole run, and what the kernel has denied them.
 # A case in which something is denied that the case does not expect has failed.
 
-readonly OUR_PROFILES=(vtpm-hook vtpm-supervisor vtpm-worker vtpmctl)
+readonly OUR_PROFILES=(vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
 readonly LOADED_PROFILES=/sys/kernel/security/apparmor/profiles
 apparmor_is_on='' apparmor_replaced='' kernel_mark=''
 
@@ -17,7 +17,7 @@ apparmor_begin() { # PROGRAMS
         return
     fi
     mountpoint --quiet /sys/kernel/security || mount -t securityfs securityfs /sys/kernel/security
-    ! grep --quiet --extended-regexp '^vtpm(-hook|-supervisor|-worker|ctl) ' "$LOADED_PROFILES" || apparmor_replaced=yes
+    ! grep --quiet --extended-regexp '^vtpm(-hook|-supervisor|-systemd|-worker|ctl) ' "$LOADED_PROFILES" || apparmor_replaced=yes
     cp --recursive "$1/etc/apparmor.d" /etc/
     # Folders and names of the tests' own, as an operator would add his.
     mkdir -p /etc/apparmor.d/local
@@ -73,6 +73,6 @@ apparmor_denials() {
         return
     fi
     awk -v mark="$kernel_mark" 'found; index($0, mark) { found = 1 }' <<<"$log" |
-        grep --extended-regexp 'apparmor="(DENIED|ALLOWED)".* profile="vtpm(-hook|-supervisor|-worker|ctl)["/]' |
+        grep --extended-regexp 'apparmor="(DENIED|ALLOWED)".* profile="vtpm(-hook|-supervisor|-systemd|-worker|ctl)["/]' |
         grep --invert-match " pid=$canary " | grep --extended-regexp --invert-match --file="$expected"
 }

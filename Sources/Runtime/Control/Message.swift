@@ -28,7 +28,7 @@ extension ChannelMessage {
 
 extension Failure {
     /// Writes the contents of a message: the first ``relayedLimit`` bytes of the description.
-    func encode(into writer: inout ByteWriter) {
+    package func encode(into writer: inout ByteWriter) {
         writer.write(description.cut(toBytes: Self.relayedLimit).utf8)
     }
 }

@@ -1,10 +1,10 @@
-# Each of the four programs has its AppArmor profile from its first instruction on, and the profiles deny: what takes a
+# Each of the five programs has its AppArmor profile from its first instruction on, and the profiles deny: what takes a
 # program's place gets no further than the program.
 # Runtimes: runc
 # Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
-readonly profiles=(vtpm-hook vtpm-supervisor vtpm-worker vtpmctl)
+readonly profiles=(vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
 readonly worker=/usr/libexec/container-vtpm/vtpm-worker supervisor=/usr/libexec/container-vtpm/vtpm-supervisor
 
 label() { # PID
@@ -77,4 +77,4 @@ expect_denied "$worker" ": <$state"
 kill "$victim"
 
 # These are meant. What is denied to the programs themselves fails every other case.
-echo ' comm="(vtpm-worker|vtpm-supervisor|vtpm-hook|vtpmctl)" ' >"$WORK/denials"
+echo ' comm="(vtpm-worker|vtpm-supervisor|vtpm-systemd|vtpm-hook|vtpmctl)" ' >"$WORK/denials"

@@ -1,0 +1,213 @@
+import Platform
+import RuntimeControl
+import Systemd
+
+/// Systemd's manager, as far as the requests need it. org.freedesktop.systemd1(5)
+struct UnitManager {
+    private let connection: ManagerConnection
+
+    private static let managerInterface = "org.freedesktop.systemd1.Manager"
+    private static let unitInterface = "org.freedesktop.systemd1.Unit"
+
+    /// The timeout for a unit to start or stop, in milliseconds.
+    private static let jobTimeout = 15_000
+
+    init(_ connection: ManagerConnection) {
+        self.connection = connection
+    }
+
+    /// Answers a request.
+    func respond(to request: SystemdRequest) -> SystemdResponse {
+        do throws(Failure) {
+            switch request {
+            case .unit(let name):
+                return try unit(name)
+            case .allow(let devices, let name):
+                try allow(devices, in: name)
+                return try unit(name)
+            case .startScope(let name, let properties):
+                try startScope(name, properties)
+                return try unit(name)
+            case .stop(let name):
+                return try stop(name)
+            case .version:
+                return .version(try property("Version", of: Self.managerInterface))
+            }
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    // MARK: - What a unit is
+
+    /// Returns the path of a unit's object; nil if systemd has no such unit, which this does not load.
+    private func object(of name: String) throws(Failure) -> String? {
+        let call = try connection.methodCall("GetUnit", of: Self.managerInterface)
+        try call.append(name)
+        return try connection.send(call, orError: "org.freedesktop.systemd1.NoSuchUnit")?.readPath()
+    }
+
+    private func unit(_ name: String) throws(Failure) -> SystemdResponse {
+        guard let object = try object(of: name) else { return .noUnit }
+        // What only some types of units have is in an interface of the type's own.
+        let kind = name.split(separator: ".").last.map(String.init) ?? ""
+        let kindInterface = "org.freedesktop.systemd1." + kind.prefix(1).uppercased() + kind.dropFirst()
+        return .unit(
+            UnitProperties(
+                name: try property("Id", of: Self.unitInterface, at: object),
+                loadState: try property("LoadState", of: Self.unitInterface, at: object),
+                activeState: try property("ActiveState", of: Self.unitInterface, at: object),
+                controlGroup: try property("ControlGroup", of: kindInterface, at: object),
+                devicePolicy: try property("DevicePolicy", of: kindInterface, at: object),
+                deviceAllow: try pairs("DeviceAllow", of: kindInterface, at: object)
+                    .map { DeviceRule(device: $0.first, access: $0.second) },
+                programs: try pairs("BPFProgram", of: kindInterface, at: object, isOptional: true)
+                    .map { PinnedProgram(type: $0.first, path: $0.second) }
+            )
+        )
+    }
+
+    private func property(
+        _ name: String,
+        of interface: String,
+        at object: String = "/org/freedesktop/systemd1"
+    ) throws(Failure) -> String {
+        let answer = try read(name, of: interface, at: object)
+        return try answer.readVariant(of: "s") { () throws(Failure) in try answer.readText() }
+    }
+
+    private func pairs(
+        _ name: String,
+        of interface: String,
+        at object: String,
+        isOptional: Bool = false
+    ) throws(Failure) -> [(first: String, second: String)] {
+        let call = try getter(name, of: interface, at: object)
+        let unknown = isOptional ? "org.freedesktop.DBus.Error.UnknownProperty" : ""
+        guard let answer = try connection.send(call, orError: unknown) else { return [] }
+        return try answer.readVariant(of: "a(ss)") { () throws(Failure) in try answer.readPairs() }
+    }
+
+    private func read(_ name: String, of interface: String, at object: String) throws(Failure) -> BusMessage {
+        try connection.send(try getter(name, of: interface, at: object))
+    }
+
+    private func getter(_ name: String, of interface: String, at object: String) throws(Failure) -> BusMessage {
+        let call = try connection.methodCall("Get", of: "org.freedesktop.DBus.Properties", at: object)
+        try call.append(interface)
+        try call.append(name)
+        return call
+    }
+
+    // MARK: - What is done to it
+
+    private func allow(_ devices: [DeviceNumber], in name: String) throws(Failure) {
+        let call = try connection.methodCall("SetUnitProperties", of: Self.managerInterface)
+        try call.append(name)
+        // Only until the next boot.
+        try call.append(true)
+        try call.appendArray(of: "(sv)") { () throws(Failure) in
+            try call.appendStructure(of: "sv") { () throws(Failure) in
+                try call.append("DeviceAllow")
+                try call.appendVariant(of: "a(ss)") { () throws(Failure) in
+                    try call.appendArray(of: "(ss)") { () throws(Failure) in
+                        for rule in devices.map(DeviceRule.init) {
+                            try call.appendStructure(of: "ss") { () throws(Failure) in
+                                try call.append(rule.device)
+                                try call.append(rule.access)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        _ = try connection.send(call)
+    }
+
+    private func startScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) {
+        let call = try connection.methodCall("StartTransientUnit", of: Self.managerInterface)
+        try call.append(name)
+        // A job that is there already is not replaced.
+        try call.append("fail")
+        try call.appendArray(of: "(sv)") { () throws(Failure) in
+            for property in properties {
+                try call.appendStructure(of: "sv") { () throws(Failure) in
+                    try call.append(property.name)
+                    try append(property.value, to: call)
+                }
+            }
+        }
+        // Other units that it needs.
+        try call.appendArray(of: "(sa(sv))") {}
+        _ = try connection.send(call)
+        try awaitState(of: name, "it does not become active") { (state, hasJob) in state == "active" || !hasJob }
+    }
+
+    private func append(_ value: UnitProperty.Value, to call: BusMessage) throws(Failure) {
+        switch value {
+        case .text(let text):
+            try call.appendVariant(of: "s") { () throws(Failure) in try call.append(text) }
+        case .flag(let flag):
+            try call.appendVariant(of: "b") { () throws(Failure) in try call.append(flag) }
+        case .number(let number):
+            try call.appendVariant(of: "t") { () throws(Failure) in try call.append(number) }
+        case .texts(let texts):
+            try call.appendVariant(of: "as") { () throws(Failure) in
+                try call.appendArray(of: "s") { () throws(Failure) in
+                    for text in texts { try call.append(text) }
+                }
+            }
+        case .processes(let processes):
+            try call.appendVariant(of: "au") { () throws(Failure) in
+                try call.appendArray(of: "u") { () throws(Failure) in
+                    for process in processes { try call.append(UInt32(bitPattern: process)) }
+                }
+            }
+        }
+    }
+
+    private func stop(_ name: String) throws(Failure) -> SystemdResponse {
+        guard try object(of: name) != nil else { return .noUnit }
+        let call = try connection.methodCall("StopUnit", of: Self.managerInterface)
+        try call.append(name)
+        try call.append("replace")
+        _ = try connection.send(call)
+        try awaitState(of: name, "it does not stop") { (state, hasJob) in
+            !hasJob && (state == "inactive" || state == "failed")
+        }
+        guard try object(of: name) != nil else { return .stopped }
+        // A unit that failed stays until this.
+        let reset = try connection.methodCall("ResetFailedUnit", of: Self.managerInterface)
+        try reset.append(name)
+        _ = try? connection.send(reset)
+        return .stopped
+    }
+
+    /// Waits until a unit's state is as wanted, or the unit is gone.
+    private func awaitState(
+        of name: String,
+        _ reason: String,
+        _ condition: (_ state: String, _ hasJob: Bool) -> Bool
+    ) throws(Failure) {
+        let deadline = Deadline(milliseconds: Self.jobTimeout)
+        let isDone = try deadline.wait { () throws(Failure) in
+            guard let object = try object(of: name) else { return true }
+            do throws(Failure) {
+                let job = try read("Job", of: Self.unitInterface, at: object)
+                let number = try job.readVariant(of: "(uo)") { () throws(Failure) in
+                    try job.readStructure(of: "uo") { () throws(Failure) in
+                        let number = try job.readNumber()
+                        _ = try job.readPath()
+                        return number
+                    }
+                }
+                return condition(try property("ActiveState", of: Self.unitInterface, at: object), number != 0)
+            } catch {
+                // It may have gone between the two calls.
+                if try self.object(of: name) == nil { return true }
+                throw error
+            }
+        }
+        guard isDone else { throw Failure("cannot wait for \(name)", because: reason) }
+    }
+}

@@ -1,0 +1,155 @@
+import Glibc
+import Platform
+import RuntimeControl
+
+/// The host's systemd, which is asked by the program `vtpm-systemd`.
+///
+/// That program is a child that ends with ``end()``. It loads libsystemd, which takes long and could start threads, and
+/// a process with threads cannot enter a mount namespace (setns(2)). ``end()`` must be called when the client is no
+/// longer needed.
+///
+/// After a failure of the child's, all later requests fail as well.
+public final class SystemdClient {
+    /// The child; nil once it has been reaped.
+    private var child: ChildProcess?
+    private var channel: Channel?
+    private let buffer = Channel.makeBuffer()
+
+    /// The timeout for a request in milliseconds.
+    ///
+    /// systemd answers in some, but not while it reloads its units (`systemctl daemon-reload`), which takes seconds on
+    /// a host with thousands. It is longer than the child's own, so that the child can say what took too long.
+    private static let timeout = 25_000
+    /// The timeout for the child's end in milliseconds.
+    private static let endTimeout = 1000
+
+    /// Returns whether systemd manages this host. sd_booted(3)
+    public static func isRunning() -> Bool {
+        var status = stat()
+        return lstat("/run/systemd/system", &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// Starts the child, which connects to systemd in the background; call it early.
+    ///
+    /// `program` is the path of `vtpm-systemd`. An error of the connection is thrown by the first request.
+    public init(program: String) throws(Failure) {
+        let pair = try Channel.pair(near: "client", far: "vtpm-systemd")
+        var launch = ProgramLaunch(program, ["vtpm-systemd"])
+        launch.passed = [pair.far.descriptor.number]
+        child = try launch.start()
+        channel = pair.near
+    }
+
+    /// Closes the channel, on which the child ends, and waits for it; kills it at the timeout.
+    public func end() {
+        channel = nil
+        switch child.take() {
+        case .none: break
+        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.endTimeout))
+        }
+    }
+
+    /// Returns the properties of a unit; nil if systemd has none of this name.
+    public func unit(_ name: String) throws(Failure) -> UnitProperties? {
+        let what = "cannot read the properties of systemd's unit \(name)"
+        switch try ask(.unit(name), what) {
+        case .unit(let unit) where unit.name == name: return unit
+        case .noUnit: return nil
+        case .failure(let failure): throw Failure(what, because: failure.why, hint: Self.hint(for: name))
+        default: throw Failure(what, because: "the answer is about something else")
+        }
+    }
+
+    /// Lets a unit read and write character devices, and checks that its properties say so.
+    ///
+    /// Only a unit that restricts devices may be given one (``UnitProperties/restrictsDevices``): the first rule would
+    /// make systemd deny all other devices. The rules end with the unit.
+    ///
+    /// - Returns: The unit's properties afterwards.
+    /// - Throws: ``Failure`` if systemd refuses, or if a device is not among those that it allows afterwards.
+    @discardableResult
+    public func allow(_ devices: [DeviceNumber], in name: String) throws(Failure) -> UnitProperties {
+        let names = devices.map(\.description).joined(separator: ", ")
+        let what = "cannot add \(names) to the devices of systemd's unit \(name)"
+        switch try ask(.allow(devices, unit: name), what) {
+        case .unit(let unit) where unit.name == name:
+            guard devices.allSatisfy(unit.allows) else {
+                throw Failure(what, because: "it does not list them afterwards", hint: Self.hint(for: name))
+            }
+            return unit
+        case .noUnit: throw Failure(what, because: "there is no such unit")
+        case .failure(let failure): throw Failure(what, because: failure.why, hint: Self.hint(for: name))
+        default: throw Failure(what, because: "the answer is about something else")
+        }
+    }
+
+    /// Starts a scope, a unit that holds processes which exist already, and waits until it is active.
+    ///
+    /// The property `PIDs` names the processes. systemd moves them into the scope's cgroup; the caller has to check
+    /// that they are there. A unit of this name must not exist. systemd.scope(5)
+    ///
+    /// - Returns: The scope's properties when it is active.
+    /// - Throws: ``Failure`` if systemd refuses, or if the scope does not become active.
+    @discardableResult
+    public func startScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) -> UnitProperties {
+        let what = "cannot start systemd's unit \(name)"
+        let hint = "systemctl status \(name), and journalctl -u \(name), may say more"
+        switch try ask(.startScope(name, properties), what) {
+        case .unit(let unit) where unit.name == name && unit.activeState == "active": return unit
+        case .unit(let unit) where unit.name == name:
+            throw Failure(what, because: "it is \(unit.activeState.excerpt)", hint: hint)
+        case .noUnit: throw Failure(what, because: "it ended at once", hint: hint)
+        case .failure(let failure): throw Failure(what, because: failure.why, hint: hint)
+        default: throw Failure(what, because: "the answer is about something else")
+        }
+    }
+
+    /// Stops a unit and waits until it is gone; a unit that does not exist is no error.
+    public func stop(_ name: String) throws(Failure) {
+        let what = "cannot stop systemd's unit \(name)"
+        switch try ask(.stop(name), what) {
+        case .stopped, .noUnit: return
+        case .failure(let failure): throw Failure(what, because: failure.why, hint: "systemctl stop \(name)")
+        default: throw Failure(what, because: "the answer is about something else")
+        }
+    }
+
+    /// Returns systemd's version, such as `257.13-1~deb13u1`.
+    public func version() throws(Failure) -> String {
+        let what = "cannot read systemd's version"
+        switch try ask(.version, what) {
+        case .version(let version): return version
+        case .failure(let failure): throw Failure(what, because: failure.why)
+        default: throw Failure(what, because: "the answer is about something else")
+        }
+    }
+
+    private static func hint(for unit: String) -> String {
+        "systemctl show -p LoadState,ActiveState,DevicePolicy,DeviceAllow \(unit) shows what systemd has"
+    }
+
+    private func ask(_ request: SystemdRequest, _ what: String) throws(Failure) -> SystemdResponse {
+        do throws(Failure) {
+            guard let channel else { throw Failure(what, because: "vtpm-systemd has been ended") }
+            try channel.send(request)
+            guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+                throw Failure(what, because: "vtpm-systemd did not answer within \(Self.timeout / 1000) seconds")
+            }
+            guard let received = try channel.receive(into: buffer) else {
+                throw Failure(what, because: "vtpm-systemd ended", hint: "journalctl -k may say what has killed it")
+            }
+            guard let response = SystemdResponse(received) else {
+                throw Failure(what, because: "vtpm-systemd gave an answer that is none")
+            }
+            return response
+        } catch {
+            // A late answer must not be taken for that to the next request.
+            channel = nil
+            switch child {
+            case .none: break
+            case .some(let child): child.kill()
+            }
+            throw Failure(what, because: error.why, code: error.code, hint: error.hint)
+        }
+    }
+}

@@ -1,0 +1,29 @@
+import Glibc
+
+/// A property that a new unit gets, such as `MemoryMax`. org.freedesktop.systemd1(5)
+public struct UnitProperty: Equatable, Sendable {
+    /// The value, in one of the types that the properties of scopes have.
+    public enum Value: Equatable, Sendable {
+        /// A text: `Description`, `Slice`, `CollectMode`.
+        case text(String)
+        /// A yes or no: `SendSIGKILL`, `MemoryAccounting`.
+        case flag(Bool)
+        /// A number, times in microseconds: `MemoryMax`, `TasksMax`, `TimeoutStopUSec`.
+        case number(UInt64)
+        /// A list of texts: `Before`, `RequiresMountsFor`.
+        case texts([String])
+        /// A list of process IDs: `PIDs`.
+        case processes([pid_t])
+    }
+
+    /// The property's name.
+    public var name: String
+    /// Its value.
+    public var value: Value
+
+    /// Creates a property.
+    public init(_ name: String, _ value: Value) {
+        self.name = name
+        self.value = value
+    }
+}
