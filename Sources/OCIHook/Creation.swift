@@ -5,6 +5,7 @@ import RuntimeControl
 import RuntimeKeys
 import RuntimeLease
 import RuntimeState
+import Systemd
 import VTPMProxy
 
 /// The `createRuntime` and `prestart` stages, which give a container its TPM.
@@ -48,6 +49,8 @@ public struct Creation {
         let supervisor = try startSupervisor()
         let leftovers = Leftovers(on: hostPaths, setting)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
+        let systemd = try connectToSystemd()
+        defer { systemd?.end() }
         leftovers.removeAll(in: runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
@@ -59,6 +62,7 @@ public struct Creation {
         let deviceAccess = try DeviceAccess(
             of: container.process,
             cgroupsPath: request.config.linux?.cgroupsPath,
+            systemd: systemd,
             probe: hostPaths.program("vtpm-hook")
         )
         defer { deviceAccess.end() }
@@ -161,6 +165,11 @@ extension Creation {
             program: hostPaths.program("vtpm-supervisor"),
             worker: hostPaths.program("vtpm-worker")
         )
+    }
+
+    /// Connects to the host's systemd in the background; returns nil if the host has none.
+    private func connectToSystemd() throws(Failure) -> SystemdClient? {
+        SystemdClient.isRunning() ? try SystemdClient(program: hostPaths.program("vtpm-systemd")) : nil
     }
 
     /// Sends the start request, with keys and directories if the state is persistent.

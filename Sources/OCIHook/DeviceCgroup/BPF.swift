@@ -16,6 +16,12 @@ protocol BPF {
     func query(_ cgroup: CInt) throws(Failure) -> AttachedPrograms
     /// Opens the program with this ID.
     func open(_ program: UInt32) throws(Failure) -> Descriptor
+    /// Opens the device program that is pinned at a path of a BPF file system.
+    func open(pinnedAt path: String) throws(Failure) -> Descriptor
+    /// Pins a program at a path of a BPF file system, at which there must be nothing.
+    func pin(_ program: borrowing Descriptor, at path: String) throws(Failure)
+    /// Returns the ID of a program.
+    func identifier(of program: borrowing Descriptor) throws(Failure) -> UInt32
     /// Returns the instructions of a program; the array is empty if the kernel hides them.
     func dump(_ program: borrowing Descriptor) throws(Failure) -> [BPFInstruction]
     /// Loads a program, which the kernel's verifier checks.
@@ -50,6 +56,38 @@ struct KernelBPF: BPF {
         return Descriptor(
             owning: try Self.call(BPF_PROG_GET_FD_BY_ID, "bpf BPF_PROG_GET_FD_BY_ID", what, &attributes)
         )
+    }
+
+    /// BPF_OBJ_GET.
+    func open(pinnedAt path: String) throws(Failure) -> Descriptor {
+        let what = "cannot open the device filter \(path)"
+        let program = Descriptor(
+            owning: try path.utf8CString.withUnsafeBufferPointer { (name) throws(Failure) in
+                var attributes = bpf_attr()
+                attributes.pathname = Self.address(name.baseAddress)
+                return try Self.call(BPF_OBJ_GET, "bpf BPF_OBJ_GET", what, &attributes)
+            }
+        )
+        guard try information(program, into: nil).type == BPF_PROG_TYPE_CGROUP_DEVICE.rawValue else {
+            throw Failure(what, because: "it is none")
+        }
+        return program
+    }
+
+    /// BPF_OBJ_PIN.
+    func pin(_ program: borrowing Descriptor, at path: String) throws(Failure) {
+        let number = program.number
+        try path.utf8CString.withUnsafeBufferPointer { (name) throws(Failure) in
+            var attributes = bpf_attr()
+            attributes.pathname = Self.address(name.baseAddress)
+            attributes.bpf_fd = UInt32(bitPattern: number)
+            _ = try Self.call(BPF_OBJ_PIN, "bpf BPF_OBJ_PIN", "cannot pin a device filter at \(path)", &attributes)
+        }
+    }
+
+    /// BPF_OBJ_GET_INFO_BY_FD.
+    func identifier(of program: borrowing Descriptor) throws(Failure) -> UInt32 {
+        try information(program, into: nil).id
     }
 
     /// BPF_OBJ_GET_INFO_BY_FD, called once for the length and once for the instructions.

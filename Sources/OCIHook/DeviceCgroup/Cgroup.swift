@@ -41,6 +41,11 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
         return CgroupPath(names: names.dropFirst(other.names.count))
     }
 
+    /// Returns the path of an entry of the cgroup's directory.
+    func appending(_ name: String) -> CgroupPath {
+        CgroupPath(names: names + [Array(name.utf8)])
+    }
+
     /// Returns whether the path's last components are those of another.
     func ends(with other: CgroupPath) -> Bool {
         names.reversed().starts(with: other.names.reversed())
@@ -131,9 +136,37 @@ final class CgroupHierarchy: Sendable {
         }
     }
 
-    private func members() throws(Failure) -> [ArraySlice<UInt8>] {
-        let file = try open("cgroup.procs", of: leaf, .beneath(O_RDONLY))
-        return try file.readAll(limit: 1 << 22, "\(name(of: leaf))/cgroup.procs").split(separator: UInt8(ascii: "\n"))
+    /// Throws if a cgroup, or any below it, has any process but this one and the probe.
+    func check(process: pid_t, isAloneBut probe: pid_t, in top: CgroupPath) throws(Failure) {
+        var pending = [top]
+        var count = 0
+        while let cgroup = pending.popLast() {
+            count += 1
+            guard count <= Self.subtreeLimit else {
+                throw Failure("cannot use \(name(of: top))", because: "it has too many control groups")
+            }
+            let others = try members(of: cgroup).contains {
+                !$0.elementsEqual("\(process)".utf8) && !$0.elementsEqual("\(probe)".utf8)
+            }
+            guard !others else {
+                throw Failure("cannot use \(name(of: cgroup))", because: "others than the container's init are in it")
+            }
+            let directory = try open(cgroup)
+            for entry in try entries(of: directory, name(of: cgroup)) {
+                let status = try directory.status(of: entry, name(of: cgroup))
+                if let status, status.st_mode & S_IFMT == S_IFDIR { pending.append(cgroup.appending(entry)) }
+            }
+        }
+    }
+
+    /// The largest number of cgroups that a container has when it is created.
+    private static let subtreeLimit = 64
+
+    private func members(of cgroup: CgroupPath? = nil) throws(Failure) -> [ArraySlice<UInt8>] {
+        let cgroup = cgroup ?? leaf
+        let file = try open("cgroup.procs", of: cgroup, .beneath(O_RDONLY))
+        let text = try file.readAll(limit: 1 << 22, "\(name(of: cgroup))/cgroup.procs")
+        return text.split(separator: UInt8(ascii: "\n"))
     }
 
     /// Returns the absolute path of a cgroup, for errors.

@@ -253,9 +253,29 @@ struct DeviceProgramPatcher<Kernel: BPF> {
         let dumped = try kernel.dump(old)
         guard !allowsAll(dumped) else { return }
         let new = try kernel.load(DeviceProgram(dumped: dumped).allowing(devices))
+        try attach(new, to: cgroup, flags, replacing: old)
+    }
+
+    private func attach(
+        _ new: borrowing Descriptor,
+        to cgroup: CInt,
+        _ flags: UInt32,
+        replacing old: borrowing Descriptor
+    ) throws(Failure) {
         // Without BPF_F_ALLOW_MULTI a cgroup has one program, which attaching a new one replaces.
         let replaced = flags & BPF_F_ALLOW_MULTI == 0 ? nil : old.number
         try kernel.attach(new.number, to: cgroup, flags: flags, replacing: replaced)
+    }
+
+    /// Replaces a program of the cgroup by another; does nothing if it is not attached.
+    func replace(
+        _ old: borrowing Descriptor,
+        by new: borrowing Descriptor,
+        of cgroup: CInt
+    ) throws(Failure) {
+        let attached = try kernel.query(cgroup)
+        guard attached.programs.contains(try kernel.identifier(of: old)) else { return }
+        try attach(new, to: cgroup, attached.flags, replacing: old)
     }
 
     /// Returns whether a program certainly allows all the devices.

@@ -135,6 +135,7 @@ extension DeviceAccess {
         let access = try DeviceAccess(
             of: ProcessHandle(process),
             cgroupsPath: cgroupsPath,
+            systemd: nil,
             probe: Kernel.probeProgram
         )
         defer { access.end() }
