@@ -219,6 +219,7 @@ let package = Package(
         .testTarget(
             name: "SystemdTests",
             dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],
+            exclude: ["Fixtures"],
             swiftSettings: strict
         ),
         // `make bench`: the same program measures this project and what it is compared with.

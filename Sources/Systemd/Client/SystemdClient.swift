@@ -32,12 +32,17 @@ public final class SystemdClient {
     /// Starts the child, which connects to systemd in the background; call it early.
     ///
     /// `program` is the path of `vtpm-systemd`. An error of the connection is thrown by the first request.
-    public init(program: String) throws(Failure) {
+    public convenience init(program: String) throws(Failure) {
         let pair = try Channel.pair(near: "client", far: "vtpm-systemd")
         var launch = ProgramLaunch(program, ["vtpm-systemd"])
         launch.passed = [pair.far.descriptor.number]
-        child = try launch.start()
-        channel = pair.near
+        self.init(to: try launch.start(), over: pair.near)
+    }
+
+    /// Takes over a running child and the channel to it.
+    init(to child: consuming ChildProcess, over channel: Channel) {
+        self.child = consume child
+        self.channel = channel
     }
 
     /// Closes the channel, on which the child ends, and waits for it; kills it at the timeout.
