@@ -205,6 +205,9 @@ struct Cgroups: Sendable {
     /// The hierarchy of version 2; nil if it is not mounted.
     let unified: CgroupHierarchy?
 
+    /// The hierarchies that there are.
+    var all: [CgroupHierarchy] { [legacyDevices, unified].compactMap(\.self) }
+
     /// Finds the cgroups of a process, from procfs.
     init(of process: pid_t) throws(Failure) {
         let procfs = try Procfs()
@@ -217,8 +220,7 @@ struct Cgroups: Sendable {
 
     /// Throws unless all of these processes are in the cgroups of both hierarchies.
     func check(processes: [pid_t]) throws(Failure) {
-        try legacyDevices?.check(processes: processes)
-        try unified?.check(processes: processes)
+        for hierarchy in all { try hierarchy.check(processes: processes) }
     }
 
     private static func hierarchy(

@@ -1,3 +1,4 @@
+import Glibc
 import Platform
 import Systemd
 
@@ -12,10 +13,10 @@ struct ContainerUnit {
     /// - Parameters:
     ///   - name: The unit's name, from the container's configuration.
     ///   - properties: Its properties; nil if systemd has no such unit.
-    ///   - leaf: The cgroup of the container's process, in the hierarchy that decides about devices.
+    ///   - leaves: The cgroups of the container's process, one for each hierarchy that decides about devices.
     /// - Throws: ``Failure`` if the container's process is not in the unit, or the unit is not one that holds a single
     ///   container.
-    init(_ name: String, _ properties: UnitProperties?, leaf: CgroupPath) throws(Failure) {
+    init(_ name: String, _ properties: UnitProperties?, leaves: [CgroupPath]) throws(Failure) {
         let what = Self.what(name)
         guard name.hasSuffix(".scope") else {
             throw Failure(what, because: "it is no scope, so that others can be in it", hint: Self.pathHint)
@@ -28,11 +29,12 @@ struct ContainerUnit {
             throw Failure(what, because: "it is \(load) and \(state)", hint: "systemctl status \(name) may say why")
         }
         guard let controlGroup = CgroupPath(properties.controlGroup.utf8), controlGroup != .root,
-            controlGroup.contains(leaf)
+            leaves.contains(where: controlGroup.contains)
         else {
+            let places = leaves.map(\.description).joined(separator: " and ")
             throw Failure(
                 what,
-                because: "the container is in \(leaf), and the unit is \(properties.controlGroup.excerpt)",
+                because: "the container is in \(places), and the unit is \(properties.controlGroup.excerpt)",
                 hint: Self.driverHint
             )
         }
@@ -58,10 +60,7 @@ extension DeviceAccess {
             let what = ContainerUnit.what(name)
             throw Failure(what, because: "this host does not run systemd", hint: ContainerUnit.driverHint)
         }
-        guard let deciding = cgroups.legacyDevices ?? cgroups.unified else {
-            throw Failure(ContainerUnit.what(name), because: "no mount shows its control group")
-        }
-        return try ContainerUnit(name, try systemd.unit(name), leaf: deciding.leaf)
+        return try ContainerUnit(name, try systemd.unit(name), leaves: cgroups.all.map(\.leaf))
     }
 
     /// Has systemd allow devices in the container's unit, if it denies any there.
@@ -71,9 +70,12 @@ extension DeviceAccess {
     ///
     /// - Returns: The container's own cgroups, in which the programs of others can still deny the devices.
     func allow(_ devices: [DeviceNumber], in unit: ContainerUnit) throws(Failure) -> ContainerSubtree {
-        for hierarchy in [cgroups.legacyDevices, cgroups.unified].compactMap(\.self)
-        where unit.controlGroup.contains(hierarchy.leaf) {
-            try hierarchy.check(process: process, isAloneBut: probe.process, in: unit.controlGroup)
+        for hierarchy in cgroups.all {
+            do {
+                try hierarchy.check(process: process, isAloneBut: probe.process, in: unit.controlGroup)
+            } catch let error where error.code == ENOENT && !unit.controlGroup.contains(hierarchy.leaf) {
+                // The unit has no cgroup in this hierarchy.
+            }
         }
         // Where systemd denies nothing, a first rule would have it deny all other devices.
         if unit.properties.restrictsDevices { try systemd?.allow(devices, in: unit.properties.name) }

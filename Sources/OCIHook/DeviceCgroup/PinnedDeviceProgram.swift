@@ -12,6 +12,8 @@ struct PinnedDeviceProgram {
     /// The name in the directory.
     private let name: String
     private let what: String
+    /// The magic number of the file system that it has to be on.
+    private let fileSystem: Int
 
     /// The ending of the new program's name until it takes the old one's place; names there must have no dot.
     private static let unfinished = "_vtpm"
@@ -19,7 +21,8 @@ struct PinnedDeviceProgram {
     /// Takes the path of a pinned program.
     ///
     /// - Throws: ``Failure`` if it is no path of a file.
-    init(path: String) throws(Failure) {
+    init(path: String, on fileSystem: Int = Int(BPF_FS_MAGIC)) throws(Failure) {
+        self.fileSystem = fileSystem
         what = "cannot change the device filter that is pinned at \(path.excerpt)"
         guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), path.utf8.first == UInt8(ascii: "/") else {
             throw Failure(what, because: "it is no absolute path")
@@ -70,7 +73,7 @@ struct PinnedDeviceProgram {
         let root = try Descriptor.open("/", .directory)
         let path = String(directoryPath.dropFirst())
         let directory = try Descriptor.open(path, .beneath(O_RDONLY | O_DIRECTORY), at: root.number, as: directoryPath)
-        guard try directory.fileSystemMagic(directoryPath) == Int(BPF_FS_MAGIC) else {
+        guard try directory.fileSystemMagic(directoryPath) == fileSystem else {
             throw Failure(what, because: "it is not on a BPF file system")
         }
         let status = try directory.status(directoryPath)

@@ -98,4 +98,10 @@ private final class InMemoryBPF: BPF {
     }
 
     func attach(_ program: CInt, to cgroup: CInt, flags: UInt32, replacing old: CInt?) { replacement = loaded }
+
+    func open(pinnedAt path: String) throws(Failure) -> Descriptor { try open(1) }
+
+    func pin(_ program: borrowing Descriptor, at path: String) {}
+
+    func identifier(of program: borrowing Descriptor) -> UInt32 { 1 }
 }

@@ -28,6 +28,7 @@ extension DeviceAccessTests {
         let deviceAccess = try DeviceAccess(
             of: ProcessHandle(process.child.process),
             cgroupsPath: nil,
+            systemd: nil,
             probe: Kernel.probeProgram
         )
         defer { deviceAccess.end() }

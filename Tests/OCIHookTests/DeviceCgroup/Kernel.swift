@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import Systemd
 import Testing
 import VTPMProxy
 
@@ -130,12 +131,13 @@ extension DeviceAccess {
         _ devices: [DeviceNumber],
         for process: pid_t,
         cgroupsPath: String?,
+        systemd: SystemdClient? = nil,
         nodes: [CInt]
     ) throws(Failure) {
         let access = try DeviceAccess(
             of: ProcessHandle(process),
             cgroupsPath: cgroupsPath,
-            systemd: nil,
+            systemd: systemd,
             probe: Kernel.probeProgram
         )
         defer { access.end() }
