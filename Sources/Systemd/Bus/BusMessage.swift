@@ -4,7 +4,7 @@ import Platform
 /// A message of D-Bus, which is written or read from its first argument to its last. sd_bus_message_append(3)
 final class BusMessage {
     let message: SystemdLibrary.Message
-    private let library: SystemdLibrary
+    fileprivate let library: SystemdLibrary
     /// What cannot be done with it, for errors.
     let what: String
 
@@ -22,7 +22,7 @@ final class BusMessage {
     }
 
     /// The types of arguments. D-Bus specification, "Type System"
-    private enum Kind: UInt8 {
+    fileprivate enum Kind: UInt8 {
         case text = 0x73  // s
         case path = 0x6f  // o
         case flag = 0x62  // b
@@ -34,23 +34,30 @@ final class BusMessage {
 
         var character: CChar { CChar(rawValue) }
     }
+}
 
+// Writing: each call appends one argument, or one element of what is open.
+extension BusMessage {
+    /// Appends a text.
     func append(_ text: String) throws(Failure) {
         try check(text.withCString { library.appendBasic(message, Kind.text.character, $0) })
     }
 
+    /// Appends a yes or no.
     func append(_ flag: Bool) throws(Failure) {
         _ = try withUnsafePointer(to: CInt(flag ? 1 : 0)) { (value) throws(Failure) in
             try check(library.appendBasic(message, Kind.flag.character, value))
         }
     }
 
+    /// Appends a number of 32 bits.
     func append(_ number: UInt32) throws(Failure) {
         _ = try withUnsafePointer(to: number) { (value) throws(Failure) in
             try check(library.appendBasic(message, Kind.number32.character, value))
         }
     }
 
+    /// Appends a number of 64 bits.
     func append(_ number: UInt64) throws(Failure) {
         _ = try withUnsafePointer(to: number) { (value) throws(Failure) in
             try check(library.appendBasic(message, Kind.number64.character, value))
@@ -77,7 +84,10 @@ final class BusMessage {
         try body()
         try check(library.closeContainer(message))
     }
+}
 
+// Reading: each call takes the next argument, or the next element of what is entered.
+extension BusMessage {
     /// Reads a text.
     func readText() throws(Failure) -> String { try readText(.text) }
 

@@ -62,14 +62,14 @@ final class ManagerConnection {
 
     /// Sends a call and returns its answer.
     func send(_ call: BusMessage) throws(Failure) -> BusMessage {
-        guard let answer = try send(call, orError: "") else { throw Failure(call.what, because: "no reason") }
+        guard let answer = try send(call, orError: nil) else { throw Failure(call.what, because: "there is no answer") }
         return answer
     }
 
     /// Sends a call and returns its answer; returns nil if that is the error of this name.
     ///
     /// The names of errors are D-Bus's, such as `org.freedesktop.systemd1.NoSuchUnit`.
-    func send(_ call: BusMessage, orError name: String) throws(Failure) -> BusMessage? {
+    func send(_ call: BusMessage, orError expected: String?) throws(Failure) -> BusMessage? {
         var error = clinux_sd_bus_error()
         defer { library.freeError(&error) }
         var answer: SystemdLibrary.Message?
@@ -77,7 +77,7 @@ final class ManagerConnection {
         guard result < 0 else {
             return answer.map { BusMessage(owning: $0, in: library, what: "cannot read systemd's answer") }
         }
-        if let found = error.name, String(cString: found) == name { return nil }
+        if let name = error.name, String(cString: name) == expected { return nil }
         let message = error.message.map { String(cString: $0) } ?? String(cString: strerror(-result))
         throw Failure(call.what, because: message.cut(toBytes: Failure.relayedLimit / 2), code: -result)
     }

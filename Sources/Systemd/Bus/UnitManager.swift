@@ -38,8 +38,6 @@ struct UnitManager {
         }
     }
 
-    // MARK: - What a unit is
-
     /// Returns the path of a unit's object; nil if systemd has no such unit, which this does not load.
     private func object(of name: String) throws(Failure) -> String? {
         let call = try connection.methodCall("GetUnit", of: Self.managerInterface)
@@ -83,7 +81,7 @@ struct UnitManager {
         isOptional: Bool = false
     ) throws(Failure) -> [(first: String, second: String)] {
         let call = try getter(name, of: interface, at: object)
-        let unknown = isOptional ? "org.freedesktop.DBus.Error.UnknownProperty" : ""
+        let unknown = isOptional ? "org.freedesktop.DBus.Error.UnknownProperty" : nil
         guard let answer = try connection.send(call, orError: unknown) else { return [] }
         return try answer.readVariant(of: "a(ss)") { () throws(Failure) in try answer.readPairs() }
     }
@@ -99,8 +97,10 @@ struct UnitManager {
         return call
     }
 
-    // MARK: - What is done to it
+}
 
+// What changes units.
+extension UnitManager {
     private func allow(_ devices: [DeviceNumber], in name: String) throws(Failure) {
         let call = try connection.methodCall("SetUnitProperties", of: Self.managerInterface)
         try call.append(name)
