@@ -176,7 +176,7 @@ let package = Package(
                 "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
                 "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState",
                 "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary",
-                "vtpm-hook", "vtpm-supervisor", "vtpm-worker", "vtpmctl",
+                "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",

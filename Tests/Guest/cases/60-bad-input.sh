@@ -54,10 +54,16 @@ expect_creation_refused plain 'org\.container-vtpm\.nonsense'
 expect_host "$host"
 expect_states "$states"
 
-# A control group that systemd owns, unless the container may use its TPM without a change. Found out before a state is
-# made: the undo of one would show in the index.
+# A unit of systemd's that does not exist, that others are in, or that is a slice, unless the container may use its TPM
+# without a change. Found out before a state is made: the undo of one would show in the index.
+readonly no_systemd='this host does not run systemd'
 container_edit plain 'del(.annotations) | .linux.cgroupsPath = "system.slice:engine:" + $id'
-expect_creation_refused plain "use [0-9:]+, [0-9:]+: its control group is systemd's unit engine-plain\.scope"
+expect_creation_refused plain "systemd's unit engine-plain\.scope: ($no_systemd|systemd has no such unit)"
+container_edit plain '.linux.cgroupsPath = "system.slice::init"'
+expect_creation_refused plain "systemd's unit init\.scope: ($no_systemd|the container is in .*, and the unit is /init\.scope)"
+container_edit plain '.linux.cgroupsPath = "system.slice:engine:system.slice"'
+expect_creation_refused plain "systemd's unit system\.slice: ($no_systemd|it is no scope)"
+container_edit plain '.linux.cgroupsPath = "system.slice:engine:" + $id'
 expect_host "$host"
 expect_states "$states"
 container_edit plain '.linux.resources.devices += [{allow: true, access: "rwm"}]'
