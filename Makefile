@@ -7,6 +7,10 @@ LIBEXECDIR ?= $(PREFIX)/libexec/container-vtpm
 BINDIR     ?= $(PREFIX)/bin
 DATADIR    ?= $(PREFIX)/share/container-vtpm
 APPARMORDIR ?= /etc/apparmor.d
+# Where engines and the host look; an empty one leaves its file out.
+OCIHOOKSDIR ?= $(PREFIX)/share/containers/oci/hooks.d
+CDIDIR      ?= /etc/cdi
+MODULESDIR  ?= $(PREFIX)/lib/modules-load.d
 DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
@@ -26,8 +30,10 @@ build:
 	swift build $(RELEASE)
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.
-## Without DESTDIR the profiles are put into force as well, where the host has AppArmor. vtpmctl starts the worker that is
-## beside it, and what is in BINDIR is a link to it: whatever LIBEXECDIR is, it is found.
+## The hooks of podman and CRI-O, and the CDI device, also go where engines look for them: they are for containers that ask
+## for a TPM, by an annotation or by the device's name, and for no others. Without DESTDIR the profiles are put into force as
+## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR is a link to it:
+## whatever LIBEXECDIR is, it is found.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
 	for program in $(PROGRAMS) vtpmctl; do \
@@ -38,6 +44,9 @@ install:
 	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$file | \
 	        install -D -m 0644 /dev/stdin $(DESTDIR)$(DATADIR)/$$file || exit 1; done
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
+	$(if $(OCIHOOKSDIR),install -D -m 0644 -t $(DESTDIR)$(OCIHOOKSDIR) $(DESTDIR)$(DATADIR)/hooks/hooks.d/*.json)
+	$(if $(CDIDIR),install -D -m 0644 -t $(DESTDIR)$(CDIDIR) $(DESTDIR)$(DATADIR)/hooks/cdi/*.json)
+	$(if $(MODULESDIR),echo tpm_vtpm_proxy | install -D -m 0644 /dev/stdin $(DESTDIR)$(MODULESDIR)/container-vtpm.conf)
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/

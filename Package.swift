@@ -151,6 +151,15 @@ let package = Package(
             ]
         ),
 
+        // What the host needs, for `vtpmctl` alone.
+        library(
+            "Doctor",
+            [
+                "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeAdministration", "RuntimeControl",
+                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "VTPMProxy", "CLinux",
+            ]
+        ),
+
         program("vtpm-hook", ["OCIHook", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
         program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
@@ -158,8 +167,8 @@ let package = Package(
         program(
             "vtpmctl",
             [
-                "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl",
-                "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+                "CLinux", "Configuration", "Crypto", "Doctor", "Platform", "RuntimeAdministration",
+                "RuntimeControl", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
@@ -206,6 +215,15 @@ let package = Package(
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
         ),
         .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
+        .testTarget(
+            name: "DoctorTests",
+            dependencies: [
+                "Doctor", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState",
+                "VTPMProxy",
+            ],
+            exclude: ["refusals.txt"],
+            swiftSettings: strict
+        ),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "OCIHookTests",

@@ -49,7 +49,7 @@ public struct Creation {
         let supervisor = try startSupervisor()
         let leftovers = Leftovers(on: hostPaths, setting)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
-        let systemd = try connectToSystemd()
+        let systemd = try SystemdClient.ofHost(hostPaths)
         defer { systemd?.end() }
         leftovers.removeAll(in: runDirectory)
 
@@ -73,6 +73,7 @@ public struct Creation {
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number
+        keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
         // The lease reserves the number until the container's init is dead, even if hook and supervisor are killed. So
         // it must be written before the container has a node.
         try writeLease(of: registered, request, container, supervisor, worker, library)
@@ -165,11 +166,6 @@ extension Creation {
             program: hostPaths.program("vtpm-supervisor"),
             worker: hostPaths.program("vtpm-worker")
         )
-    }
-
-    /// Connects to the host's systemd in the background; returns nil if the host has none.
-    private func connectToSystemd() throws(Failure) -> SystemdClient? {
-        SystemdClient.isRunning() ? try SystemdClient(program: hostPaths.program("vtpm-systemd")) : nil
     }
 
     /// Sends the start request, with keys and directories if the state is persistent.

@@ -15,19 +15,20 @@ public enum Hook {
         case poststop
     }
 
-    /// Runs a stage with the container's state from standard input.
+    /// Runs a stage with the container's state from standard input, or a ``GrantVerb``.
     ///
-    /// The arguments are the stage's name and, optionally, `--config` and a path. Errors about the state and those of
-    /// the stage have been logged when this throws; errors from before are not.
+    /// The arguments are the stage's name and, optionally, `--config` and a path; or the verb and the names of leases.
+    /// Errors about the state and those of the stage have been logged when this throws; errors from before are not.
     public static func run(_ arguments: [String]) throws(Failure) {
         var setting = HookSetting()
         let notReset = try Inheritance.reset(from: .engine)
         try Hardening.closeInheritedDescriptors(from: 3)
         try Hardening.clearEnvironment()
+        if let verb = arguments.first.flatMap(GrantVerb.init) { return try run(verb, arguments.dropFirst()) }
         let stage = try parse(arguments, &setting)
         Log.open("vtpm-hook", reconnects: false)
         try Hardening.protectMemory()
-        guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
+        try requireRoot()
         let input = Descriptor(owning: STDIN_FILENO)
         let state: ContainerState
         let failed = stage == .poststop ? LogEvent.error : .refused
@@ -51,6 +52,17 @@ public enum Hook {
             Log.error("container \"\(state.id)\": \(error)", failed)
             throw error
         }
+    }
+
+    private static func run(_ verb: GrantVerb, _ leases: some Sequence<String>) throws(Failure) {
+        Log.open("vtpm-hook", reconnects: false)
+        try Hardening.protectMemory()
+        try requireRoot()
+        try verb.run(leases, on: .current())
+    }
+
+    private static func requireRoot() throws(Failure) {
+        guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
     }
 
     /// Returns the stage, and stores the path that follows `--config` in the setting.

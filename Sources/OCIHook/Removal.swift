@@ -35,6 +35,12 @@ public struct Removal {
         } catch let error where error.code == ENOENT {
             return
         }
+        try remove(in: runDirectory)
+        // The kernel has chosen anew if this vTPM was the source of its random numbers.
+        keepRandomnessFromVTPMs(in: runDirectory)
+    }
+
+    private func remove(in runDirectory: borrowing Descriptor) throws(Failure) {
         let name = try Lease.name(containerID: state.id, bundle: state.bundle)
         guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
         try awaitSupervisor(in: opened.directory)

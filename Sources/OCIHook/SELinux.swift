@@ -3,7 +3,7 @@ import Glibc
 import Platform
 
 /// The SELinux policy of the running kernel, limited to character devices. selinuxfs, security/selinux/selinuxfs.c
-struct SELinuxPolicy: Sendable {
+package struct SELinuxPolicy: Sendable {
     /// The mount point of selinuxfs.
     let path: String
     /// Writes a request to the file `access`, and returns the response.
@@ -15,7 +15,7 @@ struct SELinuxPolicy: Sendable {
     /// Returns the policy in force; nil if SELinux is off or no policy has been loaded.
     ///
     /// Until a policy is loaded, each process has the label `kernel`. selinux(8), is_selinux_enabled(3)
-    static func current(
+    package static func current(
         _ procfs: borrowing Procfs,
         at path: String = "/sys/fs/selinux"
     ) throws(Failure) -> SELinuxPolicy? {
@@ -41,7 +41,7 @@ struct SELinuxPolicy: Sendable {
     }
 
     /// Returns whether the kernel enforces the policy or only logs violations. `enforce`
-    func isEnforcing() throws(Failure) -> Bool {
+    package func isEnforcing() throws(Failure) -> Bool {
         try read("enforce") != "0"
     }
 
@@ -49,7 +49,7 @@ struct SELinuxPolicy: Sendable {
     /// labels.
     ///
     /// The result is empty if the process's domain is permissive, since the kernel then allows every access.
-    func lacking(_ permissions: [String], process: String, device: String) throws(Failure) -> [String] {
+    package func lacking(_ permissions: [String], process: String, device: String) throws(Failure) -> [String] {
         let what = "cannot ask what SELinux lets \(process.excerpt) do"
         for label in [process, device] where label.isEmpty || label.utf8.contains(where: { $0 <= 0x20 || $0 == 0x7f }) {
             throw Failure(what, because: "\"\(label.excerpt)\" is no label")
@@ -111,7 +111,7 @@ struct AccessVector: Equatable, Sendable {
 ///
 /// The hook runs in another domain than the container, and its tmpfs has another label than the container's `/dev`. So
 /// neither the hook's own access nor the default label of its nodes says anything about the container.
-struct SELinuxAccess: Sendable {
+package struct SELinuxAccess: Sendable {
     /// The label of the container's process; nil if only the policy decides about it.
     let process: String?
     /// The label of all that the runtime mounts for the container, and of the nodes; nil to leave the policy's.
@@ -119,7 +119,7 @@ struct SELinuxAccess: Sendable {
     private let policy: SELinuxPolicy
 
     /// The permissions that a process needs to use a TPM.
-    private static let permissions = ["getattr", "open", "read", "write"]
+    package static let permissions = ["getattr", "open", "read", "write"]
 
     /// Takes the labels from the configuration; returns nil if there is no policy or the configuration has no labels.
     init?(of config: BundleConfig, _ policy: SELinuxPolicy?) {

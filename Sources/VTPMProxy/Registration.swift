@@ -88,7 +88,12 @@ public enum Registration {
     ///
     /// The kernel takes the lowest free number. Another TPM may get it first.
     public static func next(sysfs: String = "/sys") throws(Failure) -> RegisteredTPM? {
-        guard let major = try majorNumber(inDevices: Procfs().read("devices")) else { return nil }
+        try next(devices: Procfs().read("devices"), sysfs: sysfs)
+    }
+
+    /// Returns the numbers of the next vTPM, from the text of `/proc/devices`.
+    package static func next(devices: [UInt8], sysfs: String) throws(Failure) -> RegisteredTPM? {
+        guard let major = majorNumber(inDevices: devices) else { return nil }
         let taken = try names(below: .open(sysfs, .directory))
         let number = (0...UInt32(taken.count)).first { !taken.contains("tpm\($0)") } ?? 0
         return RegisteredTPM(

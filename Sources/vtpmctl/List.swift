@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Platform
+import RuntimeAdministration
 import RuntimeControl
 import RuntimeLease
 
@@ -67,7 +68,7 @@ struct List: ParsableCommand {
         var entries: [Entry] = []
         let problems = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
             guard let lease else { return removeLeftover(opened, in: runDirectory) }
-            let status = status(in: opened.directory)
+            let status = VTPMStatus.ask(in: opened.directory)
             entries.append(
                 Entry(
                     lease: lease,
@@ -91,22 +92,6 @@ struct List: ParsableCommand {
             try lease.remove(from: runDirectory)
         } catch {
             complain("vtpmctl: \(error)")
-        }
-    }
-
-    /// Asks the supervisor for its status; returns nil if it is gone or does not respond within 2 s.
-    private func status(in directory: borrowing Descriptor) -> VTPMStatus? {
-        do throws(Failure) {
-            let channel = try ControlSocket.connect(in: directory)
-            let buffer = Channel.makeBuffer()
-            let deadline = Deadline(milliseconds: 2000)
-            try channel.send(ControlRequest.status, until: deadline)
-            guard try wait(for: channel.descriptor.number, until: deadline) != 0,
-                let message = try channel.receive(into: buffer), case .status(let status)? = ControlReply(message)
-            else { return nil }
-            return status
-        } catch {
-            return nil
         }
     }
 

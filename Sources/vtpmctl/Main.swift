@@ -8,7 +8,10 @@ struct VTPMControl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vtpmctl",
         abstract: "Shows and manages the TPMs that containers have.",
-        subcommands: [List.self, LogCommand.self, StateCommand.self, KeyCommand.self, Version.self]
+        subcommands: [
+            List.self, DoctorCommand.self, GrantCommand.self, LogCommand.self, StateCommand.self, KeyCommand.self,
+            Version.self,
+        ]
     )
 
     static func main() {

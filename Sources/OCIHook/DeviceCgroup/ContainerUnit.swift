@@ -70,7 +70,7 @@ extension DeviceAccess {
     ///
     /// - Returns: The container's own cgroups, in which the programs of others can still deny the devices.
     func allow(_ devices: [DeviceNumber], in unit: ContainerUnit) throws(Failure) -> ContainerSubtree {
-        for hierarchy in cgroups.all {
+        for hierarchy in cgroups.all where stage == .creation {
             do {
                 try hierarchy.check(process: process, isAloneBut: probe.process, in: unit.controlGroup)
             } catch let error where error.code == ENOENT && !unit.controlGroup.contains(hierarchy.leaf) {

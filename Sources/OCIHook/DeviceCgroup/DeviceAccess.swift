@@ -8,11 +8,21 @@ import VTPMProxy
 ///
 /// ``end()`` must be called when it is no longer needed.
 struct DeviceAccess {
+    /// What a container is doing, and so who may be in its cgroups.
+    enum Stage: Sendable {
+        /// It is being created: its cgroups have its init and nobody else.
+        case creation
+        /// It is running: its cgroups have its processes. That they were its own was found out when it was created; a
+        /// process of another container that the host has put there since could use the TPM ever since.
+        case running
+    }
+
     let process: pid_t
     let cgroups: Cgroups
     private let subtree: ContainerSubtree
     let systemd: SystemdClient?
     let probe: DeviceAccessProbe
+    let stage: Stage
 
     /// Finds a container's cgroups, and starts the probe that enters them.
     ///
@@ -24,13 +34,16 @@ struct DeviceAccess {
     ///   - cgroupsPath: `linux.cgroupsPath` of the container's configuration.
     ///   - systemd: The host's systemd; nil if it has none.
     ///   - program: The path of the hook's program.
+    ///   - stage: What the container is doing.
     /// - Throws: ``Failure`` if the cgroups cannot be found.
     init(
         of initProcess: borrowing ProcessHandle,
         cgroupsPath: String?,
         systemd: SystemdClient?,
-        probe program: String
+        probe program: String,
+        stage: Stage = .creation
     ) throws(Failure) {
+        self.stage = stage
         process = initProcess.process
         subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
         cgroups = try Cgroups(of: process)
@@ -97,6 +110,13 @@ struct DeviceAccess {
         throw try denial(of: devices, what)
     }
 
+    /// Returns whether the container can use character devices, and changes nothing; the parameters are as in
+    /// ``allow(_:nodes:)``.
+    func allows(_ devices: [DeviceNumber], nodes: [CInt]) throws(Failure) -> Bool {
+        defer { probe.leave() }
+        return try isAllowed(nodes, Self.what(devices))
+    }
+
     private static func what(_ devices: [DeviceNumber]) -> String {
         "cannot allow the container to use \(devices.map(\.description).joined(separator: ", "))"
     }
@@ -109,13 +129,14 @@ struct DeviceAccess {
         return verdicts.allSatisfy { $0 == .allowed }
     }
 
-    /// Returns the container's own cgroups in a hierarchy from the bottom up; throws if they have other processes.
+    /// Returns the container's own cgroups in a hierarchy from the bottom up; throws during a creation if they have
+    /// other processes.
     private func ownCgroups(
         in hierarchy: CgroupHierarchy,
         _ subtree: ContainerSubtree
     ) throws(Failure) -> [CgroupPath] {
         let levels = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook)
-        if !levels.isEmpty { try hierarchy.check(process: process, isAloneBut: probe.process) }
+        if !levels.isEmpty, stage == .creation { try hierarchy.check(process: process, isAloneBut: probe.process) }
         return levels
     }
 

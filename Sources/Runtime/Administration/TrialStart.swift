@@ -3,9 +3,9 @@ import Platform
 import RuntimeControl
 import RuntimeSupervisor
 
-/// Starts a TPM from a state that comes from elsewhere, and shuts it down again, in a worker of its own.
+/// Starts a TPM and shuts it down again, in a worker of its own.
 ///
-/// The state may be malicious, so only the worker parses it, which is confined for that.
+/// A state that comes from elsewhere may be malicious, so only the worker parses it, which is confined for that.
 public struct TrialStart {
     /// The path of the worker's program.
     public let worker: String
@@ -20,16 +20,23 @@ public struct TrialStart {
 
     /// Runs the trial; returns the state that the TPM stored last, or throws a ``Failure`` if no TPM starts from it.
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
-        let itself = try ProcessHandle(getpid())
         do {
-            let link = try WorkerLink.start(program: worker)
-            defer { link.close() }
-            try link.confine(for: itself.descriptor)
-            try link.initialize(state)
-            return try converse(link)
+            return try start(state).stored
         } catch {
             throw Failure("cannot use the state that is to be imported", because: "no TPM starts from it: \(error)")
         }
+    }
+
+    /// Manufactures a TPM and throws it away; returns the version of the library that did it.
+    public func manufacture() throws(Failure) -> LibraryVersion? { try start(nil).library }
+
+    private func start(_ state: SecretBytes?) throws(Failure) -> (stored: SecretBytes, library: LibraryVersion?) {
+        let itself = try ProcessHandle(getpid())
+        let link = try WorkerLink.start(program: worker)
+        defer { link.close() }
+        try link.confine(for: itself.descriptor)
+        try link.initialize(state)
+        return (try converse(link), link.libraryVersion)
     }
 
     private func converse(_ link: WorkerLink) throws(Failure) -> SecretBytes {

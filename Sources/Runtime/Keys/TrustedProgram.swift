@@ -6,7 +6,7 @@ import Platform
 ///
 /// All directories of its path are checked, including those of symbolic links. A directory with the sticky bit may be
 /// writable: others can create entries there, but cannot remove those of other users (inode(7)).
-struct TrustedProgram {
+package struct TrustedProgram {
     /// The absolute path.
     let path: String
     /// The start of every error.
@@ -15,8 +15,14 @@ struct TrustedProgram {
     /// The most symbolic links to follow, the kernel's own limit. path_resolution(7)
     private static let linkLimit = 40
 
+    /// Creates the check of the program with this path; each error begins with `what`.
+    package init(path: String, what: String) {
+        self.path = path
+        self.what = what
+    }
+
     /// Throws if another user could change or exchange the program; the error names the place.
-    func check() throws(Failure) {
+    package func check() throws(Failure) {
         var directory = try Descriptor.open("/", OpenOptions(openPathOnly | O_DIRECTORY))
         var place = ""
         try require(directory.status("/"), "/")

@@ -11,6 +11,8 @@ END
 container_start web
 key=$(endorsement_key web)
 container_stop web
+expect_match "what vtpmctl doctor finds about the host's TPM" 'ok +host-tpm +/dev/tpmrm[0-9]+ answers, and has our counter' \
+    "$(vtpmctl doctor)"
 expect_equal "the files with keys" master.sealed "$(ls /var/lib/container-vtpm/keys)"
 container_start web
 expect_equal "the endorsement key" "$key" "$(endorsement_key web)"

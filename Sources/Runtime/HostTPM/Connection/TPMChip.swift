@@ -3,15 +3,15 @@ import Glibc
 import Platform
 
 /// A TPM, as sysfs describes it. linux: drivers/char/tpm/tpm-chip.c, tpm-sysfs.c
-struct TPMChip {
+package struct TPMChip {
     /// N in `/dev/tpmN` and `/dev/tpmrmN`.
-    let number: Int
+    package let number: Int
     /// Whether the TPM is a hardware device.
     ///
     /// A TPM of the vTPM proxy driver is not. A program sends its responses: our worker for a tenant, swtpm, or systemd
     /// on a host without a TPM. The properties that a TPM reports, such as its manufacturer, do not help: the hardware
     /// TPM of a virtual machine is swtpm as well, and a program can report anything.
-    let isHardware: Bool
+    package let isHardware: Bool
     /// Whether it is a TPM 1.2, whose commands are different.
     let isVersion1: Bool
     /// The device number of `/dev/tpmN`.
@@ -20,7 +20,7 @@ struct TPMChip {
     let resourceManager: DeviceNumber?
 
     /// The path of the device with the resource manager in devtmpfs.
-    var path: String { "/dev/tpmrm\(number)" }
+    package var path: String { "/dev/tpmrm\(number)" }
 
     private init(_ number: Int, sys: String) throws(Failure) {
         let base = "\(sys)/class/tpm/tpm\(number)"
@@ -35,7 +35,7 @@ struct TPMChip {
     }
 
     /// Returns all TPMs of the kernel, ordered by number.
-    static func all(sys: String) throws(Failure) -> [TPMChip] {
+    package static func all(sys: String) throws(Failure) -> [TPMChip] {
         try checkFileSystem(sys)
         let path = "\(sys)/class/tpm"
         let names: [String]

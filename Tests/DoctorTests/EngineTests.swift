@@ -1,0 +1,166 @@
+import Testing
+
+@testable import Doctor
+
+@Suite struct EngineTests {
+    let fixture: FixtureHost
+    private static let standard = "/usr/share/containers/oci/hooks.d"
+
+    init() throws { fixture = try FixtureHost() }
+
+    private func install(_ program: String, printing version: String? = nil) throws {
+        try fixture.write("/usr/bin/\(program)", "", mode: 0o755)
+        if let version { fixture.printed["/usr/bin/\(program) --version"] = version }
+    }
+
+    private func writeHook(_ directory: String, _ stage: String, told: String? = nil, path: String? = nil) throws {
+        let path = path ?? "/usr/libexec/container-vtpm/vtpm-hook"
+        let arguments = "[\"vtpm-hook\", \"\(told ?? stage)\"]"
+        let hook = "{\"path\": \"\(path)\", \"args\": \(arguments), \"env\": [\"PATH=/bin\"], \"timeout\": 60}"
+        let condition = "{\"annotations\": {\"^org\": \".*\"}}"
+        try fixture.write(
+            "\(directory)/vtpm-\(stage).json",
+            "{\"version\": \"1.0.0\", \"hook\": \(hook), \"when\": \(condition), \"stages\": [\"\(stage)\"]}"
+        )
+    }
+
+    private func writeDevice(_ stages: String..., name: String = "auto") throws {
+        let hooks = stages.map { stage in
+            """
+            {"hookName": "\(stage)", "path": "/usr/libexec/container-vtpm/vtpm-hook", "args": ["vtpm-hook", "\(stage)"]}
+            """
+        }
+        try fixture.write(
+            "/etc/cdi/container-vtpm.json",
+            """
+            {"cdiVersion": "0.6.0", "kind": "container-vtpm.org/tpm", "devices": [
+            {"name": "\(name)", "containerEdits": {"hooks": [\(hooks.joined(separator: ","))]}}]}
+            """
+        )
+    }
+
+    @Test func anEngineThatIsNotInstalledIsNoProblem() throws {
+        for id in ["podman", "docker", "containerd", "cri-o", "nerdctl"] {
+            #expect(try fixture.report(id).found == "not installed")
+        }
+    }
+
+    @Test func podmanWithBothHooksIsWell() throws {
+        try install("podman")
+        #expect(try fixture.report("podman").found == "nothing tells it to call the hook")
+        try writeHook(Self.standard, "createRuntime")
+        try writeHook(Self.standard, "poststop")
+        #expect(try fixture.report("podman").result == .ok)
+    }
+
+    @Test func aHookThatPodmanDoesNotReadIsAProblem() throws {
+        try install("podman")
+        try writeHook("/etc/containers/oci/hooks.d", "createRuntime")
+        let report = try fixture.report("podman")
+        #expect(report.result == .problem)
+        #expect(report.remedy == "mv /etc/containers/oci/hooks.d/vtpm-createRuntime.json \(Self.standard)/")
+        // Only what the operator has named is read then.
+        try fixture.write(
+            "/etc/containers/containers.conf",
+            "[engine]\nhooks_dir = [\n  \"/etc/containers/oci/hooks.d\",\n]\n"
+        )
+        #expect(try fixture.report("podman").found.contains("it has no hook for poststop"))
+        try writeHook("/etc/containers/oci/hooks.d", "poststop")
+        #expect(try fixture.report("podman").result == .ok)
+    }
+
+    @Test func aHookThatIsNotThereIsAProblemSincePodmanPassesItOver() throws {
+        try install("podman")
+        try writeHook(Self.standard, "createRuntime", path: "/opt/vtpm-hook")
+        try writeHook(Self.standard, "poststop", path: "/opt/vtpm-hook")
+        #expect(try fixture.report("podman").found.contains("its hook /opt/vtpm-hook is not there"))
+    }
+
+    @Test func aHookThatIsToldAnotherStageIsAProblem() throws {
+        try install("podman")
+        try writeHook(Self.standard, "createRuntime", told: "poststop")
+        #expect(try fixture.report("podman").found.contains("is told poststop"))
+    }
+
+    @Test func hooksForBothCreatingStagesAreAProblem() throws {
+        try install("podman")
+        for stage in ["createRuntime", "prestart", "poststop"] { try writeHook(Self.standard, stage) }
+        #expect(try fixture.report("podman").found.contains("both creating stages"))
+    }
+
+    @Test func othersHooksAreTheirs() throws {
+        try install("podman")
+        try fixture.write("\(Self.standard)/oci-nvidia-hook.json", "{\"version\": ")
+        try writeHook(Self.standard, "prestart", path: "/usr/bin/nvidia-container-toolkit")
+        #expect(try fixture.report("podman").found == "nothing tells it to call the hook")
+    }
+
+    @Test func aDeviceNeedsBothHooks() throws {
+        try writeDevice("createRuntime")
+        #expect(try fixture.report("cdi").found.contains("it has no hook for poststop"))
+        try writeDevice("createRuntime", "poststop")
+        #expect(try fixture.report("cdi").found.contains("--device container-vtpm.org/tpm=auto"))
+    }
+
+    @Test(
+        arguments: [
+            ("24.0.7", nil, "does not know CDI", Finding.Result.note),
+            ("26.1.5+dfsg1", nil, "does not look for CDI devices", .problem),
+            ("26.1.5+dfsg1", true, "--restart=always", .note),
+            ("28.1.1", true, "--restart=always", .note),
+            ("28.5.2", nil, "looks for CDI devices", .ok),
+            ("28.5.2", false, "does not look for CDI devices", .problem),
+        ] as [(String, Bool?, String, Finding.Result)]
+    )
+    func dockersVersionDecidesAboutDevices(version: String, isOn: Bool?, found: String, result: Finding.Result) throws {
+        try install("dockerd")
+        try install("docker", printing: "Docker version \(version), build a72d7cd\n")
+        try writeDevice("createRuntime", "poststop")
+        if let isOn {
+            try fixture.write(
+                "/etc/docker/daemon.json",
+                "{\"features\": {\"cdi\": \(isOn), \"x\": 1}, \"log-level\": \"info\"}"
+            )
+        }
+        let report = try fixture.report("docker")
+        #expect(report.found.contains(found), "\(report)")
+        #expect(report.result == result)
+    }
+
+    @Test func dockerWithoutOurDeviceIsToldHowToGetIt() throws {
+        try install("dockerd")
+        try install("docker", printing: "Docker version 28.5.2, build x\n")
+        #expect(try fixture.report("docker").remedy == CDI.install)
+    }
+
+    @Test func containerdsSpecificationIsLookedInto() throws {
+        let hook = "{\"path\": \"/usr/libexec/container-vtpm/vtpm-hook\", \"args\": [\"vtpm-hook\", \"createRuntime\"]}"
+        try fixture.write(
+            "/etc/containerd/config.toml",
+            "version = 2\n[plugins.x.runtimes.vtpm]\n  base_runtime_spec = \"/etc/containerd/vtpm.json\" # ours\n"
+        )
+        #expect(try fixture.report("containerd").found.contains("which is not there"))
+        try fixture.write(
+            "/etc/containerd/vtpm.json",
+            "{\"ociVersion\": \"1.1.0\", \"hooks\": {\"createRuntime\": [\(hook)]}}"
+        )
+        #expect(try fixture.report("containerd").found.contains("it has no hook for poststop"))
+    }
+
+    @Test func containerdsSwitchForDevicesDependsOnItsVersion() throws {
+        try writeDevice("createRuntime", "poststop")
+        try fixture.write("/etc/containerd/config.toml", "version = 2\n")
+        #expect(try fixture.report("containerd").remedy?.contains("enable_cdi = true") ?? false)
+        try fixture.write("/etc/containerd/config.toml", "version = 3\n")
+        #expect(try fixture.report("containerd").result == .ok)
+    }
+
+    @Test(arguments: [("1.21", true), ("1.8.1", false), ("1.23", false)])
+    func aCrunThatLosesGrantsIsNamed(version: String, isNamed: Bool) throws {
+        try install("crun", printing: "crun version \(version)\ncommit: x\n")
+        try install("runc", printing: "runc version 1.1.15+ds1\n")
+        let report = try fixture.report("runtimes")
+        #expect((report.result == .note) == isNamed)
+        #expect(report.found.hasPrefix("runc 1.1.15, crun \(version)"))
+    }
+}
