@@ -90,7 +90,11 @@ let package = Package(
 
         // The vTPM's life. One target per folder, so that a program links no more than it runs.
         library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
-        library("RuntimeConfinement", path: "Runtime/Confinement", ["Platform", "CLibSeccomp", "CLinux"]),
+        library(
+            "RuntimeConfinement",
+            path: "Runtime/Confinement",
+            ["Platform", "RuntimeControl", "CLibSeccomp", "CLinux"]
+        ),
         library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
         library(
             "RuntimeLease",

@@ -133,7 +133,7 @@ final class OurTPM: RunningTPM {
             return reply
         }
         let outOfTurn = Failure("cannot start a vTPM", because: "its supervisor's reply makes no sense")
-        guard case .ready(let worker, _)? = try reply() else { throw outOfTurn }
+        guard case .started(let worker)? = try reply(), case .ready? = try reply() else { throw outOfTurn }
         self.worker = worker
         let ends = try Device.pair()
         try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])

@@ -10,6 +10,7 @@
 #include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <linux/sched.h>
 #include <linux/stat.h>
 #include <linux/vtpm_proxy.h>
 #include <signal.h>
@@ -114,6 +115,13 @@ static inline int clinux_ioprio(pid_t process) { return (int)syscall(SYS_ioprio_
 static inline int clinux_reset_ioprio(void) { return (int)syscall(SYS_ioprio_set, 1, 0, 0); }
 static inline int clinux_pivot_root(const char *new_root, const char *put_old) {
     return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
+
+// fork(2) into a cgroup of version 2, with a pidfd of the child: glibc's wrapper of clone3 is its own.
+static inline pid_t clinux_fork_into_cgroup(int cgroup, int *pidfd) {
+    struct clone_args arguments = {.flags = CLONE_PIDFD | CLONE_INTO_CGROUP, .pidfd = (unsigned long)pidfd,
+                                   .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroup};
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
 // capabilities(7): glibc has no wrapper, and the macro for the version is a cast to the importer.

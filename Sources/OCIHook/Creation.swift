@@ -45,13 +45,15 @@ public struct Creation {
         // written.
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
 
-        // The supervisor's programs load in the background while the hook reads the rest.
-        let supervisor = try startSupervisor()
-        let leftovers = Leftovers(on: hostPaths, setting)
-        defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
+        // The programs load in the background while the hook reads the rest.
         let systemd = try SystemdClient.ofHost(hostPaths)
         defer { systemd?.end() }
+        let place = try VTPMPlace.choose(systemd, leaseName: leaseName, container.procfs)
+        let supervisor = try startSupervisor(in: place)
+        let leftovers = Leftovers(on: hostPaths, setting)
+        defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
+        place.removeLeftovers(runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
         let request = try readRequest(bundle, of: container)
@@ -69,14 +71,23 @@ public struct Creation {
         try deviceAccess.examine(mountingOn: hostPaths.leases)
 
         try begin(supervisor, request, leaseName, container, runDirectory)
-        let (worker, library) = try supervisor.awaitReady()
+        let worker = try supervisor.awaitWorker(container.procfs)
+        let scope = try place.beginScope(
+            for: state.id,
+            container,
+            supervisor: supervisor.process,
+            worker: worker,
+            using: [hostPaths.states, hostPaths.leases]
+        )
+        let library = try supervisor.awaitReady()
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number
         keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
+        let livingPlace = try place.finish(scope, worker: worker, container.procfs)
         // The lease reserves the number until the container's init is dead, even if hook and supervisor are killed. So
         // it must be written before the container has a node.
-        try writeLease(of: registered, request, container, supervisor, worker, library)
+        try writeLease(of: registered, request, container, supervisor, worker.process, library, livingPlace)
         try Placement.place(
             registered,
             owner: owner,
@@ -161,10 +172,11 @@ extension Creation {
 
 // The steps that make something, in their order.
 extension Creation {
-    private func startSupervisor() throws(Failure) -> SupervisorLink {
+    private func startSupervisor(in place: VTPMPlace) throws(Failure) -> SupervisorLink {
         try SupervisorLink(
             program: hostPaths.program("vtpm-supervisor"),
-            worker: hostPaths.program("vtpm-worker")
+            worker: hostPaths.program("vtpm-worker"),
+            in: place
         )
     }
 
@@ -262,7 +274,8 @@ extension Creation {
         _ container: borrowing ContainerInit,
         _ supervisor: SupervisorLink,
         _ worker: pid_t,
-        _ library: LibraryVersion
+        _ library: LibraryVersion,
+        _ place: Lease.Place
     ) throws(Failure) {
         try supervisor.write(
             Lease(
@@ -275,7 +288,8 @@ extension Creation {
                 library: library,
                 tpmNumber: registered.number,
                 tpm: "\(registered.tpm)",
-                tpmrm: "\(registered.tpmrm)"
+                tpmrm: "\(registered.tpmrm)",
+                place: place
             )
         )
     }

@@ -17,10 +17,13 @@ enum GrantVerb: String, CaseIterable {
     /// The time for all containers in milliseconds; those that are left then are not asked.
     private static let timeout = 15_000
 
-    /// Writes a line to standard output for each lease.
-    func run(_ leases: some Sequence<String>, on hostPaths: HostPaths) throws(Failure) {
+    /// Calls `write` with an answer for each lease.
+    func run(
+        _ leases: some Sequence<String>,
+        on hostPaths: HostPaths,
+        write: (GrantAnswer) throws(Failure) -> Void
+    ) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
-        let output = Descriptor(owning: STDOUT_FILENO)
         for name in leases {
             var verdict = GrantAnswer.Verdict.failed("there was no time left for it")
             if !deadline.hasPassed {
@@ -30,7 +33,7 @@ enum GrantVerb: String, CaseIterable {
                     verdict = .failed("\(error)")
                 }
             }
-            try output.writeAll(Array("\(GrantAnswer(lease: name, verdict).line)\n".utf8), "standard output")
+            try write(GrantAnswer(lease: name, verdict))
         }
     }
 

@@ -58,7 +58,10 @@ public enum Hook {
         Log.open("vtpm-hook", reconnects: false)
         try Hardening.protectMemory()
         try requireRoot()
-        try verb.run(leases, on: .current())
+        let output = Descriptor(owning: STDOUT_FILENO)
+        try verb.run(leases, on: .current()) { (answer) throws(Failure) in
+            try output.writeAll(Array("\(answer.line)\n".utf8), "standard output")
+        }
     }
 
     private static func requireRoot() throws(Failure) {

@@ -66,6 +66,7 @@ struct Leftovers {
     func undo(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) throws(Failure) {
         if let made = try lease.madeState() { try discard(made) }
         try lease.remove(from: runDirectory)
+        try VTPMCgroups.open(Procfs())?.remove(lease.name)
     }
 
     private func discard(_ made: MadeState) throws(Failure) {

@@ -43,12 +43,12 @@ final class SupervisorLink {
     }
 
     /// Starts a supervisor in a session of its own; it starts its worker in the background.
-    convenience init(program: String, worker: String) throws(Failure) {
+    convenience init(program: String, worker: String, in place: VTPMPlace) throws(Failure) {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         var launch = ProgramLaunch(program, ["vtpm-supervisor", worker])
         launch.passed = [pair.far.descriptor.number]
         launch.ownSession = true
-        self.init(to: try launch.start(), over: pair.near)
+        self.init(to: try place.start(launch), over: pair.near)
     }
 
     /// Takes over a running supervisor and the channel to it.
@@ -80,14 +80,29 @@ final class SupervisorLink {
         }
     }
 
-    /// Waits until the TPM has started up; returns the worker's process ID and the version of its libtpms.
-    func awaitReady() throws(Failure) -> (worker: pid_t, library: LibraryVersion) {
+    /// Waits until the supervisor has started its worker, and opens that process.
+    ///
+    /// Call it after ``begin(_:keys:runDirectory:initProcess:directories:)``.
+    func awaitWorker(_ procfs: borrowing Procfs) throws(Failure) -> ProcessHandle {
+        guard case .started(let process)? = HookReply(try nextMessage()) else { throw confused }
+        do {
+            let worker = try ProcessHandle(process)
+            // The process ID could be another's by now, but not that of another child of the supervisor's.
+            if try procfs.status(of: process)["PPid"] == "\(self.process)", try worker.isAlive() { return worker }
+        } catch let error where error.code == ESRCH || error.code == ENOENT || error.code == EINVAL {}
+        // The supervisor knows how it ended.
+        _ = try nextMessage()
+        throw confused
+    }
+
+    /// Waits until the TPM has started up; returns the version of its libtpms.
+    func awaitReady() throws(Failure) -> LibraryVersion {
         var message = try nextMessage()
-        guard case .ready(let worker, let library)? = HookReply(message), let leaseName,
+        guard case .ready(let library)? = HookReply(message), let leaseName,
             let directory = message.descriptors.take()
         else { throw confused }
         lease = OpenLease(leaseName, directory)
-        return (worker, library)
+        return library
     }
 
     /// Writes the lease into the directory that the supervisor has made, even if the name leads to another by now.

@@ -3,9 +3,10 @@ import Platform
 import RuntimeControl
 import RuntimeSupervisor
 
-/// `vtpm-supervisor WORKER`: the process that keeps a container's vTPM running.
+/// `vtpm-supervisor WORKER [CGROUP]`: the process that keeps a container's vTPM running.
 ///
-/// Only `vtpm-hook` starts it, with a channel as descriptor 3 and the path of the worker's program as the argument.
+/// Only `vtpm-hook` starts it, with a channel as descriptor 3 and the path of the worker's program as the argument. On a
+/// host without systemd the name of its cgroup follows, and descriptors 4 and 5 are what ``OwnCgroup`` takes.
 @main
 struct Main {
     static func main() {
@@ -18,14 +19,17 @@ struct Main {
             Log.error("\(error)")
             exit(1)
         }
-        guard CommandLine.arguments.count == 2 else {
+        let arguments = CommandLine.arguments
+        guard arguments.count == 2 || arguments.count == 3 else {
             Log.error("cannot start the supervisor: the hook names no worker's program")
             exit(64)
         }
         do throws(Failure) {
             try Supervisor.run(
                 hook: Channel(owning: Descriptor(owning: 3), peer: "hook"),
-                worker: CommandLine.arguments[1]
+                worker: arguments[1],
+                in: arguments.count == 3
+                    ? OwnCgroup(arguments[2], in: Descriptor(owning: 4), exit: Descriptor(owning: 5)) : nil
             )
         } catch {
             exit(1)

@@ -29,7 +29,7 @@ struct List: ParsableCommand {
         enum Keys: String, CodingKey {
             case containerID, bundle, stateID
             case initPID, initStartTime, supervisorPID, supervisorStartTime, workerPID, workerStartTime
-            case libtpms, tpmNumber, tpm, tpmrm
+            case libtpms, tpmNumber, tpm, tpmrm, unit, cgroup
             case health, generation, reason
         }
 
@@ -48,6 +48,11 @@ struct List: ParsableCommand {
             try container.encode(lease.tpmNumber, forKey: .tpmNumber)
             try container.encode(lease.tpm, forKey: .tpm)
             try container.encode(lease.tpmrm, forKey: .tpmrm)
+            switch lease.place {
+            case .inherited: break
+            case .cgroup(let path): try container.encode(path, forKey: .cgroup)
+            case .unit(let name): try container.encode(name, forKey: .unit)
+            }
             try container.encode(health, forKey: .health)
             try container.encodeIfPresent(generation, forKey: .generation)
             try container.encodeIfPresent(reason, forKey: .reason)

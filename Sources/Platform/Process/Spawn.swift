@@ -18,6 +18,10 @@ public struct ProgramLaunch {
     public var standardOutput: CInt?
     /// Whether it gets a session of its own. setsid(2)
     public var ownSession = false
+    /// The directory of the cgroup of version 2 that it is started in, if that is not this process's own.
+    ///
+    /// Only a process with one thread may set it (``startInCgroup(_:)``).
+    public var cgroup: CInt?
 
     /// Creates the launch of a program; the first argument is its name.
     public init(_ path: String, _ arguments: [String], environment: [String] = ProgramLaunch.plainEnvironment) {
@@ -39,6 +43,7 @@ public struct ProgramLaunch {
 
     /// Starts the program, as a child that the caller has to reap.
     public func start() throws(Failure) -> ChildProcess {
+        if let cgroup { return try startInCgroup(cgroup) }
         let what = "cannot start \(path)"
         // dup2 onto 3, 4 … would overwrite a source that has one of these numbers itself: move all out of the way.
         var moved: [CInt] = []
@@ -121,7 +126,7 @@ public struct ProgramLaunch {
 }
 
 /// C strings with a null pointer after the last, for execve(2).
-private final class CStrings {
+final class CStrings {
     let pointers: [UnsafeMutablePointer<CChar>?]
 
     init(_ texts: [String]) {

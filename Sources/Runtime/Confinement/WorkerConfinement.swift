@@ -1,19 +1,13 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeControl
 
 /// The confinement of a worker, before it receives a TPM's state or a byte from a tenant.
 ///
 /// docs/threat-model.md gives the reason for each step. The first step that fails throws, and the worker is not used.
 /// The supervisor inspects the result from outside before it sends the state (``WorkerInspection``).
 public enum WorkerConfinement {
-    /// The limit of private writable memory, in bytes.
-    ///
-    /// libtpms, the Swift runtime and buffers take 5 MB, and no command needs more than another one.
-    private static let memoryLimit = 64 << 20
-    /// The limit of all mapped memory, in bytes, including the program's code.
-    private static let addressSpaceLimit = 256 << 20
-    private static let lockedMemoryLimit = addressSpaceLimit
     /// The limit of descriptors.
     ///
     /// Seven are used: three standard descriptors, the channel, the init's pidfd, the device, and one while it is
@@ -89,8 +83,8 @@ public enum WorkerConfinement {
         try ResourceLimit.descriptors(descriptorLimit).enforce()
         try ResourceLimit.fileSize(0).enforce()
         try ResourceLimit.messageQueues(0).enforce()
-        try ResourceLimit.memory(memoryLimit).enforce()
-        try ResourceLimit.addressSpace(addressSpaceLimit).enforce()
+        try ResourceLimit.memory(VTPMLimits.workerMemory).enforce()
+        try ResourceLimit.addressSpace(VTPMLimits.workerAddressSpace).enforce()
     }
 
     /// Keeps the TPM's seeds and keys, which can be anywhere in the memory of libtpms, out of swap. mlockall(2)
@@ -100,7 +94,7 @@ public enum WorkerConfinement {
     /// buffers for the state are locked, and the supervisor logs it.
     private static func lockMemory() throws(Failure) {
         do {
-            try ResourceLimit.lockedMemory(lockedMemoryLimit).enforce()
+            try ResourceLimit.lockedMemory(VTPMLimits.workerAddressSpace).enforce()
         } catch let error where error.code == EPERM {
             return
         }

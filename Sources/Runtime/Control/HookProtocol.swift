@@ -3,7 +3,7 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor: `serving` — hook: `commit` —
+/// supervisor: `started` — hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor: `serving` — hook: `commit` —
 /// supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and end. If the hook ends before
 /// `commit`, the supervisor undoes everything.
 public enum HookRequest: ChannelMessage {
@@ -80,10 +80,14 @@ public enum HookRequest: ChannelMessage {
 
 /// A reply of a supervisor to its hook.
 public enum HookReply: ChannelMessage {
-    /// The TPM has started up in this worker, with this version of libtpms, and waits for its device.
+    /// The process of the worker has been started, the supervisor's child.
+    ///
+    /// It comes before the hook's request.
+    case started(worker: pid_t)
+    /// The TPM has started up with this version of libtpms, and waits for its device.
     ///
     /// Descriptor: the directory of the lease, the very one that the supervisor has made.
-    case ready(worker: pid_t, library: LibraryVersion)
+    case ready(LibraryVersion)
     /// The worker reads from the device.
     case serving
     /// The supervisor has taken over.
@@ -97,12 +101,14 @@ public enum HookReply: ChannelMessage {
         case failure = 4
         case serving = 6
         case committed = 9
+        case started = 10
     }
 
     public static let maximumSize = Failure.relayedLimit
 
     public var kind: Kind {
         switch self {
+        case .started: .started
         case .ready: .ready
         case .serving: .serving
         case .committed: .committed
@@ -112,9 +118,8 @@ public enum HookReply: ChannelMessage {
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .ready(let worker, let library):
-            writer.write(UInt32(bitPattern: worker))
-            writer.write(library.number)
+        case .started(let worker): writer.write(UInt32(bitPattern: worker))
+        case .ready(let library): writer.write(library.number)
         case .serving, .committed: break
         case .failure(let failure): failure.encode(into: &writer)
         }
@@ -122,11 +127,14 @@ public enum HookReply: ChannelMessage {
 
     public init?(_ kind: Kind, _ contents: borrowing Message) {
         switch kind {
+        case .started:
+            var reader = ByteReader(contents.body)
+            guard let worker = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .started(worker: pid_t(bitPattern: worker))
         case .ready:
             var reader = ByteReader(contents.body)
-            guard let worker = reader.read(UInt32.self), let library = reader.read(UInt32.self), reader.remaining == 0
-            else { return nil }
-            self = .ready(worker: pid_t(bitPattern: worker), library: LibraryVersion(number: library))
+            guard let library = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .ready(LibraryVersion(number: library))
         case .serving: self = .serving
         case .committed: self = .committed
         case .failure: self = .failure(contents.failure)

@@ -7,6 +7,16 @@ import RuntimeState
 
 /// The record of a container's vTPM, which the hook writes and which lasts as long as the container.
 public struct Lease: Equatable, Sendable {
+    /// Where supervisor and worker live.
+    public enum Place: Equatable, Sendable {
+        /// In the cgroup that the hook was in.
+        case inherited
+        /// In a cgroup of version 2 of their own, with this absolute path.
+        case cgroup(String)
+        /// In this unit of systemd's.
+        case unit(String)
+    }
+
     /// The container's ID, unique per runtime and engine only.
     public var containerID: String
     /// The container's bundle, which tells apart containers of the same ID.
@@ -27,6 +37,8 @@ public struct Lease: Equatable, Sendable {
     public var tpm: String
     /// The device number of `/dev/tpmrm0` in the container, `major:minor`.
     public var tpmrm: String
+    /// Where supervisor and worker live; ``Place/inherited`` in a lease of a release that did not record it.
+    public var place: Place
 
     /// Creates a lease.
     public init(
@@ -39,7 +51,8 @@ public struct Lease: Equatable, Sendable {
         library: LibraryVersion?,
         tpmNumber: UInt32,
         tpm: String,
-        tpmrm: String
+        tpmrm: String,
+        place: Place = .inherited
     ) {
         self.containerID = containerID
         self.bundle = bundle
@@ -51,6 +64,7 @@ public struct Lease: Equatable, Sendable {
         self.tpmNumber = tpmNumber
         self.tpm = tpm
         self.tpmrm = tpmrm
+        self.place = place
     }
 
     /// Returns the name of the lease's directory, 32 hexadecimal digits.
@@ -78,6 +92,7 @@ extension Lease {
         fields.write(library?.number ?? 0)
         fields.write(tpmNumber)
         for text in [tpm, tpmrm] { fields.write(text: text) }
+        place.write(to: &fields)
         let file = try FileFormat.lease.encode(fields)
         guard file.count <= FileFormat.lease.sizeLimit else {
             throw Failure(
@@ -90,12 +105,13 @@ extension Lease {
 
     /// Decodes ``encoded()``; the name is for errors.
     init(decoding file: [UInt8], _ name: String) throws(Failure) {
-        var reader = try FileHeader(.lease, parsing: file, Self.reading(name)).fields
+        let header = try FileHeader(.lease, parsing: file, Self.reading(name))
+        var reader = header.fields
         guard let containerID = reader.readText(), let bundle = reader.readText(), let stateID = reader.readText(),
             let initProcess = reader.readProcess(), let supervisor = reader.readProcess(),
             let worker = reader.readProcess(), let library = reader.read(UInt32.self),
             let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText(),
-            reader.remaining == 0
+            let place = header.version < 2 ? .inherited : Place(&reader), reader.remaining == 0
         else { throw FileFormat.lease.damaged(Self.reading(name)) }
         self.init(
             containerID: containerID,
@@ -107,12 +123,37 @@ extension Lease {
             library: library == 0 ? nil : LibraryVersion(number: library),
             tpmNumber: tpmNumber,
             tpm: tpm,
-            tpmrm: tpmrm
+            tpmrm: tpmrm,
+            place: place
         )
     }
 
     /// What could not be done with the lease of this name, for errors.
     static func reading(_ name: String) -> String { "cannot read the lease \(name)" }
+}
+
+extension Lease.Place {
+    fileprivate func write(to writer: inout ByteWriter) {
+        let (kind, name): (UInt8, String) =
+            switch self {
+            case .inherited: (0, "")
+            case .cgroup(let path): (1, path)
+            case .unit(let name): (2, name)
+            }
+        writer.write(kind)
+        writer.write(text: name)
+    }
+
+    /// Reads a place; returns nil if it is malformed.
+    fileprivate init?(_ reader: inout ByteReader) {
+        guard let kind = reader.read(UInt8.self), let name = reader.readText() else { return nil }
+        switch kind {
+        case 0 where name.isEmpty: self = .inherited
+        case 1: self = .cgroup(name)
+        case 2: self = .unit(name)
+        default: return nil
+        }
+    }
 }
 
 extension ByteReader {

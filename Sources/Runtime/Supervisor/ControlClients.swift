@@ -58,7 +58,7 @@ extension Supervisor {
         let health: VTPMStatus.Health
         switch lifecycle.phase {
         case .committed(.failed): health = .failed
-        case .committed(.shuttingDown), .stopping, .ended: health = .stopping
+        case .stopping, .ended: health = .stopping
         case .starting, .ready, .connecting, .serving, .committed: health = .serving
         }
         let reason = lifecycle.failure?.description ?? ""

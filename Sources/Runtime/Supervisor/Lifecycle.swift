@@ -29,10 +29,6 @@ struct Lifecycle {
     enum Health: Equatable {
         /// The TPM.
         case healthy
-        /// The TPM, until the time that a SIGTERM leaves the init is over.
-        case terminating
-        /// The TPM, which is being shut down although the init lives.
-        case shuttingDown(Shutdown)
         /// TPM_RC_FAILURE, for this reason.
         case failed(Failure)
     }
@@ -104,6 +100,8 @@ struct Lifecycle {
         case killWorker
         /// End the worker, answer every command with TPM_RC_FAILURE, and log why.
         case answerFailure(Failure)
+        /// Log that a SIGTERM ends nothing.
+        case logTermination
         /// Log how the TPM stopped; the status is that of its worker.
         case logStop(isShutDown: Bool, status: String)
         /// Undo what was done for a container whose creation has failed, and fail with this error.
@@ -118,11 +116,6 @@ struct Lifecycle {
     static let shutdownTimeout = 10_000
     /// How long a worker may take to be gone after SIGKILL, in milliseconds.
     static let killTimeout = 5000
-    /// How long after SIGTERM the init may live on, in milliseconds.
-    ///
-    /// An engine's service may be stopped with all its processes at once, and the container still uses its TPM while it
-    /// stops.
-    static let terminationTimeout = 30_000
 
     /// The phase of the vTPM.
     private(set) var phase = Phase.starting
@@ -208,32 +201,22 @@ struct Lifecycle {
     /// A container that is complete may use its TPM for as long as its init lives, and so the device's number.
     ///
     /// A new worker would be a TPM with other PCRs, which is what measured boot is meant to notice: so none is started.
+    /// A SIGTERM ends nothing: at a shutdown of the host all processes may get it at once, and the container still uses
+    /// its TPM while it stops.
     private mutating func live(_ event: Event, _ health: Health) -> [Action] {
         switch (event, health) {
+        case (.terminationRequested, _):
+            return [.logTermination]
         case (.initEnded, .failed):
             phase = .ended
             return [.clearTimeout]
         case (_, .failed):
             return []
-        case (.initEnded, .shuttingDown(let shutdown)):
-            phase = .stopping(shutdown)
-            return []
-        case (.initEnded, _):
+        case (.initEnded, .healthy):
             phase = .stopping(.requested)
             return [.requestShutdown, .setTimeout(Self.shutdownTimeout)]
-        case (.terminationRequested, .healthy):
-            phase = .committed(.terminating)
-            return [.setTimeout(Self.terminationTimeout)]
-        case (.terminationRequested, _):
-            return []
-        case (.timedOut, .terminating):
-            // In order, so that the next start counts no failed authorization; the number stays taken.
-            phase = .committed(.shuttingDown(.requested))
-            return [.requestShutdown, .setTimeout(Self.shutdownTimeout)]
-        case (.workerHungUp, _):
+        case (.workerHungUp, .healthy):
             return [.killWorker]
-        case (_, .shuttingDown(let shutdown)):
-            return goOn(event, shutdown) { .committed(.shuttingDown($0)) }
         default:
             return fail(event)
         }
@@ -262,27 +245,26 @@ struct Lifecycle {
         case .workerHungUp, .terminationRequested, .initEnded:
             return []
         default:
-            let actions = goOn(event, shutdown) { .stopping($0) }
-            if failure != nil { phase = .ended }
-            return actions
+            return goOn(event, shutdown)
         }
     }
 
-    /// What a shutdown does in either phase; `next` is the phase that a step of it leads to.
-    private mutating func goOn(_ event: Event, _ shutdown: Shutdown, next: (Shutdown) -> Phase) -> [Action] {
+    private mutating func goOn(_ event: Event, _ shutdown: Shutdown) -> [Action] {
         switch (event, shutdown) {
         case (.workerShutDown, .requested):
-            phase = next(.executed)
+            phase = .stopping(.executed)
             return []
         case (.workerShutDown, .killed(isExecuted: false)):
             // It came before the signal did.
-            phase = next(.killed(isExecuted: true))
+            phase = .stopping(.killed(isExecuted: true))
             return []
         case (.timedOut, .requested), (.timedOut, .executed):
-            phase = next(.killed(isExecuted: shutdown.isExecuted))
+            phase = .stopping(.killed(isExecuted: shutdown.isExecuted))
             return [.killWorker, .setTimeout(Self.killTimeout)]
         default:
-            return fail(event)
+            let actions = fail(event)
+            phase = .ended
+            return actions
         }
     }
 }

@@ -46,11 +46,12 @@ public final class Supervisor {
     /// Runs a vTPM, from before the hook's first message to the end of the container.
     ///
     /// The worker's program is started while the hook still reads the container's configuration. If this throws, the
-    /// error has been sent to the hook and written to the log.
-    public static func run(hook: Channel, worker program: String) throws(Failure) {
+    /// error has been sent to the hook and written to the log. A cgroup is removed in any case.
+    public static func run(hook: Channel, worker program: String, in cgroup: OwnCgroup? = nil) throws(Failure) {
         var container = "an unknown container"
+        defer { cgroup?.remove() }
         do {
-            guard let supervisor = try start(hook, worker: program, naming: &container) else { return }
+            guard let supervisor = try start(hook, worker: program, in: cgroup, naming: &container) else { return }
             defer { supervisor.close() }
             try supervisor.live()
         } catch {

@@ -21,6 +21,7 @@ extension Supervisor {
         case .requestShutdown: requestShutdown()
         case .killWorker: worker?.kill()
         case .answerFailure(let reason): answerFailure(reason)
+        case .logTermination: Log.notice("\(name) goes on after SIGTERM: its container lives", .kept)
         case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)", .stopped)
         case .logStop(false, let status):
             Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)", .stopped)
@@ -44,7 +45,7 @@ extension Supervisor {
         switch lease {
         case .none: break
         case .some(let lease):
-            let reply = HookReply.ready(worker: worker.process, library: library)
+            let reply = HookReply.ready(library)
             try hook?.send(reply, descriptors: [lease.directory.number])
         }
     }

@@ -12,18 +12,21 @@ extension Supervisor {
     static func start(
         _ hook: Channel,
         worker program: String,
+        in cgroup: OwnCgroup?,
         naming container: inout String
     ) throws(Failure) -> Supervisor? {
         let signals = try prepareProcess()
         let worker = try WorkerLink.start(program: program)
         do {
+            // That the hook has ended is noticed when its request does not come.
+            try? hook.send(HookReply.started(worker: worker.process))
             guard let start = try ReceivedStart(from: hook, unless: signals) else {
                 worker.close()
                 return nil
             }
             container = "container \"\(start.request.containerID)\""
             Log.subject = start.request.logSubject
-            return try begin(start, hook, signals, worker)
+            return try begin(start, hook, signals, worker, cgroup)
         } catch {
             worker.close()
             throw error
@@ -53,7 +56,8 @@ extension Supervisor {
         _ start: consuming ReceivedStart,
         _ hook: Channel,
         _ signals: consuming Descriptor,
-        _ worker: WorkerLink
+        _ worker: WorkerLink,
+        _ cgroup: OwnCgroup?
     ) throws(Failure) -> Supervisor {
         let request = start.request
         try worker.confine(for: start.initProcess.descriptor)
@@ -63,7 +67,7 @@ extension Supervisor {
         let buffer = try Channel.makeSecretBuffer()
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
         do throws(Failure) {
-            let (store, uncommitted, manufactures) = try prepare(&start, hook, worker, lease)
+            let (store, uncommitted, manufactures) = try prepare(&start, hook, worker, lease, cgroup)
             return Supervisor(
                 request: request,
                 hook: hook,
@@ -88,9 +92,11 @@ extension Supervisor {
         _ start: inout ReceivedStart,
         _ hook: Channel,
         _ worker: WorkerLink,
-        _ lease: borrowing LeaseDirectory
+        _ lease: borrowing LeaseDirectory,
+        _ cgroup: OwnCgroup?
     ) throws(Failure) -> (store: any StateSink, uncommitted: UncommittedState?, manufactures: Bool) {
         var confinement = try SupervisorConfinement()
+        if let cgroup { try confinement.allowRemoval(in: cgroup.parent) }
         let states = try start.allowFiles(in: &confinement)
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {

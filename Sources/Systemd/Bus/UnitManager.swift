@@ -17,7 +17,9 @@ struct UnitManager {
     }
 
     /// Answers a request.
-    func respond(to request: SystemdRequest) -> SystemdResponse {
+    ///
+    /// If it is repeated, systemd may have carried it out already, and its answer was lost.
+    func respond(to request: SystemdRequest, isRepeated: Bool = false) -> SystemdResponse {
         do throws(Failure) {
             switch request {
             case .unit(let name):
@@ -26,7 +28,10 @@ struct UnitManager {
                 try allow(devices, in: name)
                 return try unit(name)
             case .startScope(let name, let properties):
-                try startScope(name, properties)
+                // The names of scopes are not used twice.
+                let isStarted = isRepeated ? try object(of: name) != nil : false
+                if !isStarted { try startScope(name, properties) }
+                try awaitState(of: name, "it does not become active") { $0 == "active" || !$1 }
                 return try unit(name)
             case .stop(let name):
                 return try stop(name)
@@ -124,13 +129,21 @@ extension UnitManager {
         _ = try connection.send(call)
     }
 
+    /// Returns the number at the beginning of the version, or 0 if there is none.
+    private func versionNumber() throws(Failure) -> UInt16 {
+        let digits = try property("Version", of: Self.managerInterface).utf8.prefix { (0x30...0x39).contains($0) }
+        return UInt16(String(decoding: digits, as: UTF8.self)) ?? 0
+    }
+
+    /// systemd refuses a whole unit for one property that it does not know.
     private func startScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) {
+        let version = properties.contains { $0.since > 0 } ? try versionNumber() : 0
         let call = try connection.methodCall("StartTransientUnit", of: Self.managerInterface)
         try call.append(name)
         // A job that is there already is not replaced.
         try call.append("fail")
         try call.appendArray(of: "(sv)") { () throws(Failure) in
-            for property in properties {
+            for property in properties where property.since <= version {
                 try call.appendStructure(of: "sv") { () throws(Failure) in
                     try call.append(property.name)
                     try append(property.value, to: call)
@@ -140,7 +153,6 @@ extension UnitManager {
         // Other units that it needs.
         try call.appendArray(of: "(sa(sv))") {}
         _ = try connection.send(call)
-        try awaitState(of: name, "it does not become active") { (state, hasJob) in state == "active" || !hasJob }
     }
 
     private func append(_ value: UnitProperty.Value, to call: BusMessage) throws(Failure) {

@@ -97,9 +97,22 @@ public final class SystemdClient {
     /// - Throws: ``Failure`` if systemd refuses, or if the scope does not become active.
     @discardableResult
     public func startScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) -> UnitProperties {
-        let what = "cannot start systemd's unit \(name)"
+        try beginScope(name, properties)
+        return try awaitScope(name)
+    }
+
+    /// Begins to start a scope as ``startScope(_:_:)`` does, while the caller goes on.
+    ///
+    /// ``awaitScope(_:)`` must come before the next request.
+    public func beginScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) {
+        try send(.startScope(name, properties), Self.starting(name))
+    }
+
+    /// Waits until the scope is active that ``beginScope(_:_:)`` has asked for.
+    public func awaitScope(_ name: String) throws(Failure) -> UnitProperties {
+        let what = Self.starting(name)
         let hint = "systemctl status \(name), and journalctl -u \(name), may say more"
-        switch try ask(.startScope(name, properties), what) {
+        switch try receive(what) {
         case .unit(let unit) where unit.name == name && unit.activeState == "active": return unit
         case .unit(let unit) where unit.name == name:
             throw Failure(what, because: "it is \(unit.activeState.excerpt)", hint: hint)
@@ -133,10 +146,19 @@ public final class SystemdClient {
         "systemctl show -p LoadState,ActiveState,DevicePolicy,DeviceAllow \(unit) shows what systemd has"
     }
 
+    private static func starting(_ unit: String) -> String { "cannot start systemd's unit \(unit)" }
+
     private func ask(_ request: SystemdRequest, _ what: String) throws(Failure) -> SystemdResponse {
-        do throws(Failure) {
-            guard let channel else { throw Failure(what, because: "vtpm-systemd has been ended") }
-            try channel.send(request)
+        try send(request, what)
+        return try receive(what)
+    }
+
+    private func send(_ request: SystemdRequest, _ what: String) throws(Failure) {
+        try endingOnFailure(what) { (channel) throws(Failure) in try channel.send(request) }
+    }
+
+    private func receive(_ what: String) throws(Failure) -> SystemdResponse {
+        try endingOnFailure(what) { (channel) throws(Failure) in
             guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
                 throw Failure(what, because: "vtpm-systemd did not answer within \(Self.timeout / 1000) seconds")
             }
@@ -147,6 +169,16 @@ public final class SystemdClient {
                 throw Failure(what, because: "vtpm-systemd gave an answer that is none")
             }
             return response
+        }
+    }
+
+    private func endingOnFailure<Result>(
+        _ what: String,
+        _ body: (Channel) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        do throws(Failure) {
+            guard let channel else { throw Failure(what, because: "vtpm-systemd has been ended") }
+            return try body(channel)
         } catch {
             // A late answer must not be taken for that to the next request.
             channel = nil

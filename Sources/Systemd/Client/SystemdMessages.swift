@@ -186,6 +186,7 @@ extension UnitProperty {
 
     func encode(into writer: inout ByteWriter) {
         writer.write(text: name)
+        writer.write(since)
         switch value {
         case .text(let text):
             writer.write(Kind.text.rawValue)
@@ -208,10 +209,11 @@ extension UnitProperty {
     }
 
     init?(from reader: inout ByteReader) {
-        guard let name = reader.readName(), let kind = reader.read(UInt8.self).flatMap(Kind.init(rawValue:)) else {
-            return nil
-        }
+        guard let name = reader.readName(), let since = reader.read(UInt16.self),
+            let kind = reader.read(UInt8.self).flatMap(Kind.init(rawValue:))
+        else { return nil }
         self.name = name
+        self.since = since
         switch kind {
         case .text:
             guard let text = reader.readName() else { return nil }

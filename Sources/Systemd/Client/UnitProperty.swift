@@ -20,10 +20,13 @@ public struct UnitProperty: Equatable, Sendable {
     public var name: String
     /// Its value.
     public var value: Value
+    /// The first version of systemd that knows it; an older one is not told.
+    public var since: UInt16
 
-    /// Creates a property.
-    public init(_ name: String, _ value: Value) {
+    /// Creates a property, which all versions of systemd know unless another is named.
+    public init(_ name: String, _ value: Value, since: UInt16 = 0) {
         self.name = name
         self.value = value
+        self.since = since
     }
 }

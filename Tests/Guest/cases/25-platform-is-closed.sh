@@ -2,7 +2,6 @@
 # with tpm2-tools and not with raw commands, through either device. TPM2_Clear, which is the tenant's right, leaves the
 # endorsement key. No certificates are put into NV yet; `PlatformHierarchyTests` has an index of the platform's.
 # Runtimes: runc
-# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 container_start closed

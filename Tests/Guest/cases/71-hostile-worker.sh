@@ -2,7 +2,6 @@
 # container sees TPM_RC_FAILURE, the log names the vTPM and why, and a neighbour and the host notice nothing. All of the
 # fixture's attacks are tried in a soak, and always by HostileWorkerTests.
 # Runtimes: runc
-# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 readonly worker=/usr/libexec/container-vtpm/vtpm-worker

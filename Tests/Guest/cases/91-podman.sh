@@ -11,7 +11,8 @@ engine_start main
 unit=$(scope_of "$id")
 expect_tpm "at first" main
 key=$(engine_endorsement_key main)
-expect_different "device rules of the unit" '' "$(systemctl show --property=DeviceAllow --value "$unit")"
+expect_match "device rules of the unit" "/dev/char/$(lease_field "$id" tpm) rw" \
+    "$(systemctl show --property=DeviceAllow --value "$unit")"
 
 systemctl daemon-reload
 neighbours_come_and_go machine.slice

@@ -78,7 +78,7 @@ import Testing
         for message: HookRequest in [
             .start(Self.request), .start(Self.ephemeral), .key, .device(number: 7), .reserve, .commit,
         ] { try check(message) }
-        for message: HookReply in [.ready(worker: 77, library: library), .serving, .committed] { try check(message) }
+        for message: HookReply in [.started(worker: 77), .ready(library), .serving, .committed] { try check(message) }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
             .confine(user: 7), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,

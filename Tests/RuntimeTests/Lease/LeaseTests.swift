@@ -1,6 +1,8 @@
+import Crypto
 import Foundation
 import Platform
 import RuntimeControl
+import RuntimeFormat
 import Testing
 
 @testable import RuntimeLease
@@ -39,11 +41,28 @@ import Testing
         #expect(try opened.read() == Self.lease)
         // A shorter one leaves nothing of the room that the supervisor reserved.
         var other = Self.lease
-        (other.stateID, other.library) = (nil, nil)
+        (other.stateID, other.library, other.place) = (nil, nil, .cgroup("/sys/fs/cgroup/container-vtpm/l"))
         try temporary.write("l/\(LeaseFiles.unfinishedLease)", [UInt8](repeating: 0, count: 4096))
         try opened.write(other)
         #expect(try opened.read() == other)
+        other.place = .unit("vtpm-web-4243.scope")
+        try opened.write(other)
+        #expect(try opened.read() == other)
         #expect(try entries(of: opened.directory, "") == [LeaseFiles.lease])
+    }
+
+    /// The first version recorded no place, which is the last field.
+    @Test func `a lease of the first version is read`() throws {
+        let file = try Self.lease.encoded()
+        let place = 1 + 4
+        let fields = file[14..<file.count - FileFormat.lease.checkSize - place]
+        var first = ByteWriter()
+        first.write(FileFormat.lease.magic)
+        first.write(UInt16(1))
+        first.write(UInt32(file.count - place))
+        first.write(fields)
+        first.write(try SHA256.digest(first.bytes).prefix(FileFormat.lease.checkSize))
+        #expect(try Lease(decoding: first.bytes, "l") == Self.lease)
     }
 
     @Test func `a lease that was changed or cut is refused`() throws {
@@ -56,9 +75,9 @@ import Testing
         }
         #expect(throws: Failure.self) { try Lease(decoding: file + [0], "l") }
         var newer = file
-        newer[9] = 2
+        newer[9] = 3
         let failure = try #require(throws: Failure.self) { try Lease(decoding: newer, "l") }
-        #expect(failure.description.hasSuffix("lease l: it has format 2, newer than this version's 1 (upgrade)"))
+        #expect(failure.description.hasSuffix("lease l: it has format 3, newer than this version's 2 (upgrade)"))
     }
 
     @Test func `a lease that is too large is not written`() throws {

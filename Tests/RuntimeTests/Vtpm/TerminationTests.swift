@@ -12,10 +12,8 @@ import Testing
         temporary = try TemporaryDirectory()
     }
 
-    /// The TPM serves for as long as the container may still stop by itself, and then fails in order.
-    ///
-    /// It is shut down, every command gets TPM_RC_FAILURE, and the number stays taken until the init is dead.
-    @Test func aLivingContainerKeepsItsNumber() throws {
+    /// The TPM serves for as long as the container lives, and is then shut down in order.
+    @Test func aLivingContainerKeepsItsTPM() throws {
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
         let key = try tpm.endorsementKey()
@@ -25,22 +23,11 @@ import Testing
                 + " && tpm2_flushcontext -Q -t && tpm2_load -Q -C p.ctx -u k.pub -r k.priv -c k.ctx"
                 + " && echo x >m && tpm2_sign -Q -c k.ctx -p secret -o s m"
         )
-        kill(tpm.supervisor.process, SIGTERM)
-        // A second one changes nothing.
-        kill(tpm.supervisor.process, SIGTERM)
-        #expect(try tpm.status().health == .serving)
-        #expect(try tpm.transmit(getRandom).count == 20)
-
-        let end = Deadline(milliseconds: 300_000)
-        while try tpm.status().health == .serving {
-            try #require(!end.hasPassed)
-            poll(nil, 0, 200)
+        for _ in 0..<3 {
+            kill(tpm.supervisor.process, SIGTERM)
+            #expect(try tpm.status().health == .serving)
+            #expect(try tpm.transmit(getRandom).count == 20)
         }
-        #expect(try tpm.status().health == .failed)
-        for _ in 0..<3 { #expect(try tpm.transmit(getRandom) == failureResponse) }
-        #expect(try ProcessHandle(tpm.supervisor.process).isAlive())
-        // Nobody has hung up.
-        #expect(try wait(for: tpm.device, 0, until: Deadline(milliseconds: 0)) == 0)
         #expect(temporary.exists("run/lease-web"))
 
         #expect(try tpm.stop() == .exited(0))
@@ -52,8 +39,8 @@ import Testing
         try again.stop()
     }
 
-    /// The ordinary way: the container stops as well, and the supervisor with it.
-    @Test func aContainerThatStopsInTimeIsAnOrdinaryStop() throws {
+    /// The container stops as well, and the supervisor with it.
+    @Test func aContainerThatStopsIsAnOrdinaryStop() throws {
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
         let worker = try ProcessHandle(tpm.worker)

@@ -94,13 +94,18 @@ final class VTPMUnderTest {
         return URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent(name).path
     }
 
-    /// The supervisor's next message: its kind, and its body.
+    /// The supervisor's next message but `started`: its kind, and its body.
     func hear() throws -> (kind: HookReply.Kind?, body: [UInt8]) {
         try #require(try wait(for: hook.descriptor.number, until: Deadline(milliseconds: 60_000)) != 0)
         let received = try hook.receive(into: buffer)
         switch consume received {
         case .none: return (nil, [])
-        case .some(let message): return (HookReply.Kind(rawValue: message.kind), message.body)
+        case .some(let message):
+            if case .started(let process)? = HookReply(message) {
+                worker = process
+                return try hear()
+            }
+            return (HookReply.Kind(rawValue: message.kind), message.body)
         }
     }
 
@@ -109,7 +114,6 @@ final class VTPMUnderTest {
         let ready = try hear()
         try #require(ready.kind == .ready, "\(String(decoding: ready.body, as: UTF8.self))")
         var body = ByteReader(ready.body)
-        worker = pid_t(bitPattern: body.read(UInt32.self) ?? 0)
         library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
         try #require(worker > 0 && library != nil && body.remaining == 0)
         try serve()
