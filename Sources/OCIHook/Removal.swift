@@ -26,7 +26,7 @@ public struct Removal {
 
     /// Waits until the container's vTPM is gone, and removes the leftovers of a supervisor that was killed.
     ///
-    /// Returns at once if the container has no lease. If its init is still alive, the vTPM stays, and the log has the
+    /// Returns at once if the container has no lease, and its vTPM no cgroup. If its init is still alive, the vTPM stays, and the log has the
     /// reason.
     public func run() throws(Failure) {
         let runDirectory: Descriptor
@@ -42,7 +42,12 @@ public struct Removal {
 
     private func remove(in runDirectory: borrowing Descriptor) throws(Failure) {
         let name = try Lease.name(containerID: state.id, bundle: state.bundle)
-        guard let opened = try OpenLease.open(name, in: runDirectory) else { return }
+        guard let opened = try OpenLease.open(name, in: runDirectory) else {
+            // If a creation failed because its supervisor was killed, the worker lived on until the init was dead, and kept
+            // their cgroup.
+            try VTPMCgroups.open(Procfs())?.remove(name)
+            return
+        }
         try awaitSupervisor(in: opened.directory)
 
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
