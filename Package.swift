@@ -32,7 +32,7 @@ let fuzzTargets: [Target] =
     ? [
         .testTarget(
             name: "FuzzTests",
-            dependencies: fuzzed,
+            dependencies: fuzzed + ["TestSupport"],
             path: "Tests/Fuzz",
             exclude: fuzzData + ["Driver", "CFuzzer"],
             sources: ["Entries", "Replay"],
@@ -177,6 +177,7 @@ let package = Package(
             ]
         ),
 
+        .target(name: "TestSupport", path: "Tests/Support", swiftSettings: strict),
         .testTarget(
             name: "CryptoTests",
             dependencies: ["Crypto", "CryptoTransfer", "Platform"],
@@ -189,7 +190,7 @@ let package = Package(
                 "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
                 "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState",
                 "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary",
-                "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl",
+                "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
@@ -228,12 +229,16 @@ let package = Package(
             exclude: ["refusals.txt"],
             swiftSettings: strict
         ),
-        .testTarget(name: "ConfigurationTests", dependencies: ["Configuration", "Platform"], swiftSettings: strict),
+        .testTarget(
+            name: "ConfigurationTests",
+            dependencies: ["Configuration", "Platform", "TestSupport"],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "OCIHookTests",
             dependencies: [
                 "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "Systemd", "CLinux", "ProbeProgram", "PlacementProgram",
+                "RuntimeState", "Systemd", "CLinux", "ProbeProgram", "PlacementProgram", "TestSupport",
             ],
             exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
             swiftSettings: strict
@@ -263,7 +268,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "PlacementProgram",
-            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux"],
+            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "TestSupport"],
             path: "Tests/OCIHookTests/Placement/PlacementProgram",
             swiftSettings: strict
         ),

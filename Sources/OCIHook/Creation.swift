@@ -113,7 +113,10 @@ extension Creation {
         throw Failure(
             "cannot start the vTPM",
             because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
-            hint: "configure the hook for createRuntime or for prestart, and not for both"
+            hint: """
+                configure the hook for createRuntime or for prestart, and not for both; ask by a CDI device or by an \
+                annotation, and not by both
+                """
         )
     }
 

@@ -1,6 +1,7 @@
 import Configuration
 import Platform
 import RuntimeState
+import TestSupport
 import Testing
 
 @testable import OCIHook
@@ -179,7 +180,7 @@ import Testing
 
     /// No two containers, and no two names of any scopes and namespaces, come to the same state ID.
     @Test func noTwoComeToTheSame() throws {
-        var generator = SeededGenerator(state: 4)
+        var generator = SeededGenerator(seed: 4)
         let scopes: [Configuration.State.Scope] = [.containerd, .crio, .nerdctl]
         var seen: [[UInt8]: [[UInt8]]] = [:]
         for _ in 0..<30_000 {

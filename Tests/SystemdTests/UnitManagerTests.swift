@@ -30,7 +30,6 @@ struct UnitManagerTests {
         let peer = try Peer("plain")
         let manager = try peer.manager()
         #expect(manager.respond(to: .unit("other.scope")) == .noUnit)
-        #expect(manager.respond(to: .stop("other.scope")) == .noUnit)
         #expect(manager.respond(to: .version) == .version("257.13-1~deb13u1"))
     }
 
@@ -92,8 +91,6 @@ struct UnitManagerTests {
             return
         }
         #expect(unit.activeState == "active")
-        #expect(manager.respond(to: .stop("box.scope")) == .stopped)
-        #expect(manager.respond(to: .unit("box.scope")) == .noUnit)
     }
 
     @Test func `a scope that fails is told from one that is active`() throws {

@@ -9,7 +9,7 @@ struct UnitManager {
     private static let managerInterface = "org.freedesktop.systemd1.Manager"
     private static let unitInterface = "org.freedesktop.systemd1.Unit"
 
-    /// The timeout for a unit to start or stop, in milliseconds.
+    /// The timeout for a unit to start, in milliseconds.
     private static let jobTimeout = 15_000
 
     init(_ connection: ManagerConnection) {
@@ -31,10 +31,8 @@ struct UnitManager {
                 // The names of scopes are not used twice.
                 let isStarted = isRepeated ? try object(of: name) != nil : false
                 if !isStarted { try startScope(name, properties) }
-                try awaitState(of: name, "it does not become active") { $0 == "active" || !$1 }
+                try awaitStart(of: name)
                 return try unit(name)
-            case .stop(let name):
-                return try stop(name)
             case .version:
                 return .version(try property("Version", of: Self.managerInterface))
             }
@@ -101,7 +99,6 @@ struct UnitManager {
         try call.append(name)
         return call
     }
-
 }
 
 // What changes units.
@@ -178,29 +175,8 @@ extension UnitManager {
         }
     }
 
-    private func stop(_ name: String) throws(Failure) -> SystemdResponse {
-        guard try object(of: name) != nil else { return .noUnit }
-        let call = try connection.methodCall("StopUnit", of: Self.managerInterface)
-        try call.append(name)
-        try call.append("replace")
-        _ = try connection.send(call)
-        try awaitState(of: name, "it does not stop") { (state, hasJob) in
-            !hasJob && (state == "inactive" || state == "failed")
-        }
-        guard try object(of: name) != nil else { return .stopped }
-        // A unit that failed stays until this.
-        let reset = try connection.methodCall("ResetFailedUnit", of: Self.managerInterface)
-        try reset.append(name)
-        _ = try? connection.send(reset)
-        return .stopped
-    }
-
-    /// Waits until a unit's state is as wanted, or the unit is gone.
-    private func awaitState(
-        of name: String,
-        _ reason: String,
-        _ condition: (_ state: String, _ hasJob: Bool) -> Bool
-    ) throws(Failure) {
+    /// Waits until a unit is active, has no job any more, or is gone.
+    private func awaitStart(of name: String) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.jobTimeout)
         let isDone = try deadline.wait { () throws(Failure) in
             guard let object = try object(of: name) else { return true }
@@ -213,13 +189,14 @@ extension UnitManager {
                         return number
                     }
                 }
-                return condition(try property("ActiveState", of: Self.unitInterface, at: object), number != 0)
+                guard number != 0 else { return true }
+                return try property("ActiveState", of: Self.unitInterface, at: object) == "active"
             } catch {
                 // It may have gone between the two calls.
                 if try self.object(of: name) == nil { return true }
                 throw error
             }
         }
-        guard isDone else { throw Failure("cannot wait for \(name)", because: reason) }
+        guard isDone else { throw Failure("cannot wait for \(name)", because: "it does not become active") }
     }
 }

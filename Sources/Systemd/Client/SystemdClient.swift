@@ -88,27 +88,20 @@ public final class SystemdClient {
         }
     }
 
-    /// Starts a scope, a unit that holds processes which exist already, and waits until it is active.
+    /// Begins to start a scope, a unit that holds processes which exist already, while the caller goes on.
     ///
-    /// The property `PIDs` names the processes. systemd moves them into the scope's cgroup; the caller has to check
-    /// that they are there. A unit of this name must not exist. systemd.scope(5)
-    ///
-    /// - Returns: The scope's properties when it is active.
-    /// - Throws: ``Failure`` if systemd refuses, or if the scope does not become active.
-    @discardableResult
-    public func startScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) -> UnitProperties {
-        try beginScope(name, properties)
-        return try awaitScope(name)
-    }
-
-    /// Begins to start a scope as ``startScope(_:_:)`` does, while the caller goes on.
-    ///
-    /// ``awaitScope(_:)`` must come before the next request.
+    /// The property `PIDs` names the processes. A unit of this name must not exist. ``awaitScope(_:)`` must come before
+    /// the next request. systemd.scope(5)
     public func beginScope(_ name: String, _ properties: [UnitProperty]) throws(Failure) {
         try send(.startScope(name, properties), Self.starting(name))
     }
 
     /// Waits until the scope is active that ``beginScope(_:_:)`` has asked for.
+    ///
+    /// systemd has moved the processes into the scope's cgroup then; the caller has to check that they are there.
+    ///
+    /// - Returns: The scope's properties when it is active.
+    /// - Throws: ``Failure`` if systemd refuses, or if the scope does not become active.
     public func awaitScope(_ name: String) throws(Failure) -> UnitProperties {
         let what = Self.starting(name)
         let hint = "systemctl status \(name), and journalctl -u \(name), may say more"
@@ -118,16 +111,6 @@ public final class SystemdClient {
             throw Failure(what, because: "it is \(unit.activeState.excerpt)", hint: hint)
         case .noUnit: throw Failure(what, because: "it ended at once", hint: hint)
         case .failure(let failure): throw Failure(what, because: failure.why, hint: hint)
-        default: throw Failure(what, because: "the answer is about something else")
-        }
-    }
-
-    /// Stops a unit and waits until it is gone; a unit that does not exist is no error.
-    public func stop(_ name: String) throws(Failure) {
-        let what = "cannot stop systemd's unit \(name)"
-        switch try ask(.stop(name), what) {
-        case .stopped, .noUnit: return
-        case .failure(let failure): throw Failure(what, because: failure.why, hint: "systemctl stop \(name)")
         default: throw Failure(what, because: "the answer is about something else")
         }
     }

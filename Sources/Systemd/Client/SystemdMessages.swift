@@ -10,8 +10,6 @@ public enum SystemdRequest: ChannelMessage, Equatable {
     case allow([DeviceNumber], unit: String)
     /// Asks to start a scope with these properties; its properties when it is active are the response.
     case startScope(String, [UnitProperty])
-    /// Asks to stop a unit, and to wait until it is gone.
-    case stop(String)
     /// Asks for systemd's version.
     case version
 
@@ -20,8 +18,7 @@ public enum SystemdRequest: ChannelMessage, Equatable {
         case unit = 1
         case allow = 2
         case startScope = 3
-        case stop = 4
-        case version = 5
+        case version = 4
     }
 
     public static let maximumSize = 16 * 1024
@@ -31,14 +28,13 @@ public enum SystemdRequest: ChannelMessage, Equatable {
         case .unit: .unit
         case .allow: .allow
         case .startScope: .startScope
-        case .stop: .stop
         case .version: .version
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .unit(let name), .stop(let name): writer.write(text: name)
+        case .unit(let name): writer.write(text: name)
         case .allow(let devices, let name):
             writer.write(text: name)
             for device in devices {
@@ -74,9 +70,6 @@ public enum SystemdRequest: ChannelMessage, Equatable {
                 properties.append(property)
             }
             self = .startScope(name, properties)
-        case .stop:
-            guard let name = reader.readName() else { return nil }
-            self = .stop(name)
         case .version: self = .version
         }
         guard reader.remaining == 0 else { return nil }
@@ -89,8 +82,6 @@ public enum SystemdResponse: ChannelMessage, Equatable {
     case unit(UnitProperties)
     /// systemd has no such unit.
     case noUnit
-    /// The unit is stopped.
-    case stopped
     /// The version of systemd.
     case version(String)
     /// The request failed.
@@ -100,9 +91,8 @@ public enum SystemdResponse: ChannelMessage, Equatable {
     public enum Kind: UInt8, Sendable {
         case unit = 1
         case noUnit = 2
-        case stopped = 3
-        case version = 4
-        case failure = 5
+        case version = 3
+        case failure = 4
     }
 
     public static let maximumSize = 30 * 1024
@@ -111,7 +101,6 @@ public enum SystemdResponse: ChannelMessage, Equatable {
         switch self {
         case .unit: .unit
         case .noUnit: .noUnit
-        case .stopped: .stopped
         case .version: .version
         case .failure: .failure
         }
@@ -122,7 +111,7 @@ public enum SystemdResponse: ChannelMessage, Equatable {
         case .unit(let unit): unit.encode(into: &writer)
         case .version(let version): writer.write(text: version)
         case .failure(let failure): failure.encode(into: &writer)
-        case .noUnit, .stopped: break
+        case .noUnit: break
         }
     }
 
@@ -133,7 +122,6 @@ public enum SystemdResponse: ChannelMessage, Equatable {
             guard let unit = UnitProperties(from: &reader), reader.remaining == 0 else { return nil }
             self = .unit(unit)
         case .noUnit: self = .noUnit
-        case .stopped: self = .stopped
         case .version:
             guard let version = reader.readName(), reader.remaining == 0 else { return nil }
             self = .version(version)

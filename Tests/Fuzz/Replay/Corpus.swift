@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 
 /// The committed inputs of a target, in the order of their names.
 struct Corpus {
@@ -23,7 +24,7 @@ struct Mutator {
     private let corpus: [[UInt8]]
 
     init(seed: UInt64, _ corpus: Corpus) {
-        random = SeededGenerator(state: seed)
+        random = SeededGenerator(seed: seed)
         self.corpus = corpus.inputs.map(\.bytes)
     }
 
@@ -53,18 +54,5 @@ struct Mutator {
             bytes.replaceSubrange(place..., with: other.dropFirst(Int.random(in: 0...other.count, using: &random)))
         default: bytes.removeLast(bytes.count - place)
         }
-    }
-}
-
-/// Numbers in a fixed order, so that a failure can be repeated. (SplitMix64)
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
     }
 }

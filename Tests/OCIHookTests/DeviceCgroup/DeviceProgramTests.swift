@@ -1,5 +1,6 @@
 import CLinux
 import Platform
+import TestSupport
 import Testing
 import VTPMProxy
 
@@ -45,7 +46,7 @@ private func isGranted(_ request: DeviceRequest, _ devices: [DeviceNumber]) -> B
 
     @Test(arguments: 0..<60 as Range<UInt64>)
     func `whatever the rules, only the devices are added`(seed: UInt64) throws {
-        var random = SeededGenerator(state: seed)
+        var random = SeededGenerator(seed: seed)
         let majors: [UInt32] = [0, 1, 10, 253, 4095]
         let minors: [UInt32] = [0, 224, 255, 256, 65535, 65536, 65541, 1_048_575]
         func number() -> DeviceNumber {
@@ -148,7 +149,7 @@ private func isGranted(_ request: DeviceRequest, _ devices: [DeviceNumber]) -> B
     }
 
     @Test func `random instructions neither trap nor loop`() {
-        var random = SeededGenerator(state: 1)
+        var random = SeededGenerator(seed: 1)
         for _ in 0..<20_000 {
             let program = (0..<Int.random(in: 1..<12, using: &random)).map { _ in
                 BPFInstruction(

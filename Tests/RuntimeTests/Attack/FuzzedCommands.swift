@@ -1,4 +1,5 @@
 import Platform
+import TestSupport
 import Testing
 
 /// Random and mutated TPM commands, the same for the same seed and the same TPM.

@@ -1,6 +1,7 @@
 import Crypto
 import Platform
 import RuntimeFormat
+import TestSupport
 
 @testable import RuntimeState
 

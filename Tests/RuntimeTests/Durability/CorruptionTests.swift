@@ -1,6 +1,7 @@
 import Glibc
 import Platform
 import RuntimeControl
+import TestSupport
 import Testing
 
 @testable import RuntimeState

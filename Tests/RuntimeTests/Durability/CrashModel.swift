@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 
 /// Where in a recording the power fails, and what the disk makes of what it was not asked to keep.
 struct CrashPoint: CustomStringConvertible {

@@ -1,4 +1,5 @@
 import Platform
+import TestSupport
 import Testing
 
 /// After a power failure at any place each state is as it was acknowledged last, or as it was about to be.

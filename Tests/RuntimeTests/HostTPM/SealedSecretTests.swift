@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import TestSupport
 import Testing
 
 @testable import RuntimeHostTPM

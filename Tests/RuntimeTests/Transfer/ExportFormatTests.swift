@@ -2,6 +2,7 @@ import Crypto
 import Foundation
 import Platform
 import RuntimeFormat
+import TestSupport
 import Testing
 
 @testable import RuntimeTransfer

@@ -4,6 +4,7 @@ import Platform
 import RuntimeControl
 import RuntimeLease
 import RuntimeState
+import TestSupport
 import Testing
 
 /// What a vTPM promises, without the kernel's part: supervisor, worker, libtpms and tpm2-tools are real.

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import OCIHook
 import Platform
+import TestSupport
 import VTPMProxy
 
 /// Has the hook place nodes again and again while racers change the tree under it.
@@ -13,7 +14,7 @@ struct Race: ~Copyable {
     private let container: ProcessHandle
     private let privateMountPoint: String
     private let victim: String
-    private var generator: Generator
+    private var generator: SeededGenerator
     private let racers: [RacerProcess]
     private var outcomes: [String: Int] = [:]
 
@@ -35,7 +36,7 @@ struct Race: ~Copyable {
         self.container = process
         self.privateMountPoint = privateMountPoint
         self.victim = victim
-        self.generator = Generator(state: seed)
+        self.generator = SeededGenerator(seed: seed)
         self.racers = racers
     }
 

@@ -1,19 +1,7 @@
 import CLinux
 import Glibc
 import Platform
-
-/// SplitMix64, so that a seed gives the same attempts again, as far as two processes can.
-struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
-}
+import TestSupport
 
 /// A process that changes a tree under the hook.
 protocol Racing {
@@ -25,7 +13,7 @@ protocol Racing {
 /// answers on descriptor 4, as it does when it is ready.
 enum Racer {
     /// The directory that is raced for is opened before any racer starts: later its path may lead elsewhere.
-    static func run<Racing: PlacementProgram.Racing>(in path: String, _ make: (CInt, Generator) -> Racing) {
+    static func run<Racing: PlacementProgram.Racing>(in path: String, _ make: (CInt, SeededGenerator) -> Racing) {
         let directory = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard directory >= 0 else { exit(65) }
         var ready = UInt8(ascii: "r")
@@ -33,7 +21,7 @@ enum Racer {
         while let order = read(), order == UInt8(ascii: "g") {
             var seed: UInt64 = 0
             for _ in 0..<8 { seed = seed << 8 | UInt64(read() ?? 0) }
-            var racing = make(directory, Generator(state: seed))
+            var racing = make(directory, SeededGenerator(seed: seed))
             while !hasOrder() { racing.attempt() }
             guard read() == UInt8(ascii: "s") else { break }
             var answer = UInt8(ascii: "a")
@@ -52,9 +40,10 @@ enum Racer {
     }
 
     /// Spends some time, from nothing to a few thousand loops: a call's length or several.
-    static func linger(_ generator: inout Generator) {
+    static func linger(_ generator: inout SeededGenerator) {
+        let factor = generator.next()
         var sum: UInt64 = 0
-        for turn in 0..<UInt64.random(in: 0...4000, using: &generator) { sum &+= turn &* generator.state }
+        for turn in 0..<UInt64.random(in: 0...4000, using: &generator) { sum &+= turn &* factor }
         if sum == 1 { sched_yield() }
     }
 }
@@ -62,13 +51,13 @@ enum Racer {
 /// On the host, for whom the root filesystem and `/dev` in it are directories like others: exchanges them with traps.
 struct DevRacer: Racing {
     private let directory: CInt
-    private var generator: Generator
+    private var generator: SeededGenerator
     private let exchanges = [
         ("rootfs/dev", "rootfs/trap-link"), ("rootfs/dev", "rootfs/trap-magic"),
         ("rootfs/dev", "rootfs/trap-directory"), ("rootfs/dev", "rootfs/trap-pipe"), ("rootfs", "trap-root"),
     ]
 
-    init(directory: CInt, _ generator: Generator) {
+    init(directory: CInt, _ generator: SeededGenerator) {
         self.directory = directory
         self.generator = generator
     }
@@ -87,9 +76,9 @@ struct DevRacer: Racing {
 struct NodeRacer: Racing {
     private let directory: CInt
     private let victim: String
-    private var generator: Generator
+    private var generator: SeededGenerator
 
-    init(directory: CInt, victim: String, _ generator: Generator) {
+    init(directory: CInt, victim: String, _ generator: SeededGenerator) {
         self.directory = directory
         self.victim = victim
         self.generator = generator
