@@ -171,6 +171,7 @@ extension Creation {
         _ container: borrowing ContainerInit,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) {
+        let watch = ContainerWatch(initProcess: try container.process.descriptor.duplicate(), cgroupEvents: nil)
         var start = StartRequest(
             storage: .ephemeral,
             containerID: state.id,
@@ -183,7 +184,7 @@ extension Creation {
                 start,
                 keys: [],
                 runDirectory: runDirectory,
-                initProcess: container.process,
+                container: watch,
                 directories: []
             )
         }
@@ -207,7 +208,7 @@ extension Creation {
             start,
             keys: host.keys.all,
             runDirectory: runDirectory,
-            initProcess: container.process,
+            container: watch,
             directories: [host.states.number, host.indexDirectory.number]
         )
     }

@@ -24,7 +24,7 @@ public struct TrialStart {
         do {
             let link = try WorkerLink.start(program: worker)
             defer { link.close() }
-            try link.confine(for: itself.descriptor)
+            try link.confine(for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil))
             try link.initialize(state)
             return try converse(link)
         } catch {

@@ -200,7 +200,7 @@ extension FileFormat {
     public static let lease = FileFormat(
         magic: Array("CVTPMLS\n".utf8),
         name: "a lease",
-        version: 1,
+        version: 2,
         extent: .file,
         check: .digest(size: 16),
         sizeLimit: 1 << 16,

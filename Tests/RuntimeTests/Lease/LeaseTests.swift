@@ -1,6 +1,8 @@
+import Crypto
 import Foundation
 import Platform
 import RuntimeControl
+import RuntimeFormat
 import Testing
 
 @testable import RuntimeLease
@@ -43,7 +45,36 @@ import Testing
         try temporary.write("l/\(LeaseFiles.unfinishedLease)", [UInt8](repeating: 0, count: 4096))
         try opened.write(other)
         #expect(try opened.read() == other)
+        other.cgroup = CgroupIdentity(mountPoint: "/sys/fs/cgroup", mountRoot: 1, path: "a", inode: 1 << 40)
+        try opened.write(other)
+        #expect(try opened.read() == other)
         #expect(try entries(of: opened.directory, "") == [LeaseFiles.lease])
+    }
+
+    /// The first version, which has no field for a cgroup.
+    @Test func `a lease of the first version is read`() throws {
+        var fields = ByteWriter()
+        for text in [Self.lease.containerID, Self.lease.bundle, Self.lease.stateID ?? ""] { fields.write(text: text) }
+        for process in [Self.lease.initProcess, Self.lease.supervisor, Self.lease.worker] {
+            fields.write(UInt32(bitPattern: process.process))
+            fields.write(process.startTime)
+        }
+        fields.write(try #require(Self.lease.library).number)
+        fields.write(Self.lease.tpmNumber)
+        for text in [Self.lease.tpm, Self.lease.tpmrm] { fields.write(text: text) }
+        #expect(try Lease(decoding: first(fields), "l") == Self.lease)
+        fields.write(UInt8(0))
+        #expect(throws: Failure.self) { try Lease(decoding: first(fields), "l") }
+    }
+
+    /// A whole file of the first version.
+    private func first(_ fields: ByteWriter) throws -> [UInt8] {
+        var file = ByteWriter()
+        file.write(Array("CVTPMLS\n".utf8))
+        file.write(UInt16(1))
+        file.write(UInt32(FileFormat.prefixSize + fields.bytes.count + 16))
+        file.write(fields.bytes)
+        return try file.bytes + SHA256.digest(file.bytes).prefix(16)
     }
 
     @Test func `a lease that was changed or cut is refused`() throws {
@@ -56,9 +87,9 @@ import Testing
         }
         #expect(throws: Failure.self) { try Lease(decoding: file + [0], "l") }
         var newer = file
-        newer[9] = 2
+        newer[9] = 3
         let failure = try #require(throws: Failure.self) { try Lease(decoding: newer, "l") }
-        #expect(failure.description.hasSuffix("lease l: it has format 2, newer than this version's 1 (upgrade)"))
+        #expect(failure.description.hasSuffix("lease l: it has format 3, newer than this version's 2 (upgrade)"))
     }
 
     @Test func `a lease that is too large is not written`() throws {
