@@ -49,6 +49,7 @@ public struct Creation {
         let leftovers = Leftovers(on: hostPaths, setting)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
+        HeldNumbers.release(in: runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
         let request = try readRequest(bundle, of: container)
@@ -56,6 +57,7 @@ public struct Creation {
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
         let owner = try examineDev(request, of: container)
+        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request)
         let deviceAccess = try DeviceAccess(
             of: container.process,
             cgroupsPath: request.config.linux?.cgroupsPath,
@@ -64,14 +66,14 @@ public struct Creation {
         defer { deviceAccess.end() }
         try deviceAccess.examine(mountingOn: hostPaths.leases)
 
-        try begin(supervisor, request, leaseName, container, runDirectory)
+        try begin(supervisor, request, leaseName, container, cgroup, runDirectory)
         let (worker, library) = try supervisor.awaitReady()
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number
-        // The lease reserves the number until the container's init is dead, even if hook and supervisor are killed. So
+        // The lease reserves the number for as long as the container lives, even if hook and supervisor are killed. So
         // it must be written before the container has a node.
-        try writeLease(of: registered, request, container, supervisor, worker, library)
+        let lease = try writeLease(of: registered, request, container, cgroup, supervisor, worker, library)
         try Placement.place(
             registered,
             owner: owner,
@@ -82,7 +84,9 @@ public struct Creation {
         ) { (tpm, tpmrm) throws(Failure) in
             try selinux?.check([tpm.number, tpmrm.number])
             try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
-            try supervisor.commit()
+            try HeldNumbers.hold(lease, named: leaseName, in: runDirectory) { () throws(Failure) in
+                try supervisor.commit()
+            }
         }
     }
 }
@@ -92,7 +96,7 @@ extension Creation {
     /// Refuses a second call for a container that is alive and has a lease, since it would get a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
         guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
-            try lease.initProcess.isAlive()
+            try lease.container.isAlive()
         else { return }
         throw Failure(
             "cannot start the vTPM",
@@ -169,15 +173,17 @@ extension Creation {
         _ request: CreationRequest,
         _ leaseName: String,
         _ container: borrowing ContainerInit,
+        _ cgroup: ContainerCgroup?,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) {
-        let watch = ContainerWatch(initProcess: try container.process.descriptor.duplicate(), cgroupEvents: nil)
+        let watch = try container.watch(cgroup)
         var start = StartRequest(
             storage: .ephemeral,
             containerID: state.id,
             bundle: state.bundle,
             leaseName: leaseName,
-            initProcess: container.identity
+            initProcess: container.identity,
+            cgroup: cgroup?.identity
         )
         guard case .persistent(let stateID, let formerID) = request.stateIdentity else {
             return try supervisor.begin(
@@ -217,7 +223,7 @@ extension Creation {
     ///
     /// The kernel hands out the lowest free number. If a living container's lease has that number, it is free only
     /// because the supervisor was killed. That container still has the node and the permission, so the number must not
-    /// go to another.
+    /// go to another. Neither must one that a cgroup holds.
     private func registerDevice(
         from control: borrowing Descriptor,
         _ supervisor: SupervisorLink,
@@ -242,11 +248,11 @@ extension Creation {
         }
     }
 
-    /// Returns whether a living container's lease has this number; an unreadable lease reserves none.
+    /// Returns whether a cgroup or a living container's lease has this number; an unreadable lease reserves none.
     private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
-        var isReserved = false
+        var isReserved = try HeldNumbers.contain(number, in: runDirectory)
         _ = try Leases.each(in: runDirectory) { (_, lease) throws(Failure) in
-            guard let lease, lease.tpmNumber == number, try lease.initProcess.isAlive() else { return }
+            guard let lease, lease.tpmNumber == number, try lease.container.isAlive() else { return }
             isReserved = true
         }
         return isReserved
@@ -256,23 +262,25 @@ extension Creation {
         of registered: RegisteredTPM,
         _ request: CreationRequest,
         _ container: borrowing ContainerInit,
+        _ cgroup: ContainerCgroup?,
         _ supervisor: SupervisorLink,
         _ worker: pid_t,
         _ library: LibraryVersion
-    ) throws(Failure) {
-        try supervisor.write(
-            Lease(
-                containerID: state.id,
-                bundle: state.bundle,
-                stateID: request.stateIdentity.stateID,
-                initProcess: container.identity,
-                supervisor: ProcessID(of: supervisor.process),
-                worker: ProcessID(of: worker),
-                library: library,
-                tpmNumber: registered.number,
-                tpm: "\(registered.tpm)",
-                tpmrm: "\(registered.tpmrm)"
-            )
+    ) throws(Failure) -> Lease {
+        let lease = Lease(
+            containerID: state.id,
+            bundle: state.bundle,
+            stateID: request.stateIdentity.stateID,
+            initProcess: container.identity,
+            cgroup: cgroup?.identity,
+            supervisor: try ProcessID(of: supervisor.process),
+            worker: try ProcessID(of: worker),
+            library: library,
+            tpmNumber: registered.number,
+            tpm: "\(registered.tpm)",
+            tpmrm: "\(registered.tpmrm)"
         )
+        try supervisor.write(lease)
+        return lease
     }
 }

@@ -21,13 +21,15 @@ struct List: ParsableCommand {
     /// A lease, with the health that its supervisor reports; `lost` if it does not respond.
     private struct Entry: Encodable {
         let lease: Lease
+        let isInitAlive: Bool
         let health: String
         let generation: UInt64?
         let reason: String?
 
         enum Keys: String, CodingKey {
             case containerID, bundle, stateID
-            case initPID, initStartTime, supervisorPID, supervisorStartTime, workerPID, workerStartTime
+            case initPID, initStartTime, initHasEnded, cgroup
+            case supervisorPID, supervisorStartTime, workerPID, workerStartTime
             case libtpms, tpmNumber, tpm, tpmrm
             case health, generation, reason
         }
@@ -39,6 +41,10 @@ struct List: ParsableCommand {
             try container.encodeIfPresent(lease.stateID, forKey: .stateID)
             try container.encode(lease.initProcess.process, forKey: .initPID)
             try container.encode(lease.initProcess.startTime, forKey: .initStartTime)
+            if let cgroup = lease.cgroup {
+                try container.encode(!isInitAlive, forKey: .initHasEnded)
+                try container.encode(cgroup.directory, forKey: .cgroup)
+            }
             try container.encode(lease.supervisor.process, forKey: .supervisorPID)
             try container.encode(lease.supervisor.startTime, forKey: .supervisorStartTime)
             try container.encode(lease.worker.process, forKey: .workerPID)
@@ -71,6 +77,7 @@ struct List: ParsableCommand {
             entries.append(
                 Entry(
                     lease: lease,
+                    isInitAlive: try lease.initProcess.isAlive(),
                     health: status.map { "\($0.health)" } ?? "lost",
                     generation: status?.generation,
                     reason: status.flatMap { $0.reason.isEmpty ? nil : $0.reason }
@@ -117,7 +124,8 @@ struct List: ParsableCommand {
                     let lease = entry.lease
                     return [
                         lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)",
-                        "\(lease.initProcess.process)", "\(lease.supervisor.process)",
+                        entry.isInitAlive ? "\(lease.initProcess.process)" : "ended",
+                        "\(lease.supervisor.process)",
                         lease.library.map { "\($0)" } ?? "-", entry.health,
                     ]
                 }
