@@ -11,9 +11,9 @@ import VTPMProxy
 ///
 /// If a step fails, the container is refused and nothing is left behind.
 public struct Creation {
-    private let state: ContainerState
+    let state: ContainerState
     private let hostPaths: HostPaths
-    private let setting: HookSetting
+    let setting: HookSetting
 
     /// The timeout for the kernel to register the device, in milliseconds.
     private static let registrationTimeout = 10_000
@@ -27,11 +27,12 @@ public struct Creation {
         self.setting = setting
     }
 
-    /// Gives the container its TPM.
+    /// Gives the container its TPM; does nothing if the container gets none.
     ///
     /// If this throws, everything that it made has been undone. Only a permission that it added to the container's
     /// cgroups stays, and ends with these.
     public func run() throws(Failure) {
+        guard case .tpm(let bundle) = try select() else { return }
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try runDirectory.requireOwn(files: [], hostPaths.leases)
@@ -39,7 +40,7 @@ public struct Creation {
         // The nodes of an earlier call would be in the way of every step below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
-        let bundle = try acquireSlot(on: control, for: container)
+        let file = try acquireSlot(on: control, for: container, bundle)
         // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is
         // written.
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
@@ -52,7 +53,7 @@ public struct Creation {
         HeldNumbers.release(in: runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
-        let request = try readRequest(bundle, of: container)
+        let request = try readRequest(file, of: container)
         Log.subject.state = request.stateIdentity.stateID
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
@@ -105,18 +106,20 @@ extension Creation {
         )
     }
 
-    /// Acquires a slot, after a wait if none is free.
+    /// Acquires a slot, after a wait if none is free; takes the bundle's configuration if it was read already.
     ///
     /// Only a wait needs the hook's timeout from `config.json`. Most containers need not wait, and their `config.json`
     /// is read while the supervisor's programs load.
     ///
-    /// - Returns: The bundle's configuration if it was read for the timeout; nil otherwise.
+    /// - Returns: The bundle's configuration if it was read for the timeout, or before; nil otherwise.
     private func acquireSlot(
         on control: borrowing Descriptor,
-        for container: borrowing ContainerInit
+        for container: borrowing ContainerInit,
+        _ bundle: BundleFile?
     ) throws(Failure) -> BundleFile? {
-        if try CreationSlot.tryAcquire(on: control) { return nil }
-        let file = try BundleConfig.load(bundle: state.bundle)
+        if try CreationSlot.tryAcquire(on: control) { return bundle }
+        let file: BundleFile
+        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
         let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
         try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
             // If the runtime is killed, its container dies with it, but the hook lives on.
