@@ -62,6 +62,7 @@ static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcn
 static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
 static const int clinux_f_ofd_setlk = 37;                  // F_OFD_SETLK, fcntl.h
 static const int clinux_clone_newns = 0x00020000;          // CLONE_NEWNS, sched.h
+static const int clinux_clone_newcgroup = 0x02000000;      // CLONE_NEWCGROUP
 static const int clinux_clone_newuts = 0x04000000;         // CLONE_NEWUTS
 static const int clinux_clone_newipc = 0x08000000;         // CLONE_NEWIPC
 static const int clinux_clone_newpid = 0x20000000;         // CLONE_NEWPID

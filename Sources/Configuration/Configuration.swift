@@ -6,6 +6,8 @@ public struct Configuration: Equatable, Sendable {
     /// The path of the file unless an argument gives another.
     public static let standardPath = "/etc/container-vtpm/config.toml"
 
+    /// The table `[container]`: which containers get a TPM.
+    public var container = Container()
     /// The table `[state]`: which state a container gets.
     public var state = State()
     /// The table `[retention]`: which unused states are removed.
@@ -23,6 +25,26 @@ public struct Configuration: Equatable, Sendable {
 
     /// Creates the configuration of a missing file.
     public init() {}
+
+    /// Which of the containers that the hook is called for get a TPM.
+    public struct Container: Equatable, Sendable {
+        /// The containers that get a TPM.
+        public enum Selection: String, CaseIterable, Sendable {
+            /// All of them.
+            case all
+            /// Those with the annotation `org.container-vtpm.enable = "true"`.
+            case annotated
+        }
+
+        /// The key `tpm`: the containers that get a TPM.
+        public var selection = Selection.all
+        /// The key `opt-out`: whether a container may do without, by `org.container-vtpm.enable = "false"`; only used
+        /// with ``Selection/all``.
+        public var allowsOptOut = false
+
+        /// Creates the configuration of a missing table.
+        public init() {}
+    }
 
     /// Which state a container gets.
     public struct State: Equatable, Sendable {

@@ -7,9 +7,16 @@ extension Configuration {
         let root = try Section(
             of: Document(parsing: contents, path: path),
             file: path,
-            known: ["state", "retention", "device", "key", "host-tpm", "rollback"]
+            known: ["container", "state", "retention", "device", "key", "host-tpm", "rollback"]
         )
         self.init()
+        if let section = try root.section("container", known: ["tpm", "opt-out"]) {
+            container.selection = try section.choice("tpm") ?? container.selection
+            container.allowsOptOut = try section.boolean("opt-out") ?? container.allowsOptOut
+            guard container.selection == .all || !section.gives("opt-out") else {
+                throw section.refusal(of: "opt-out", "is not used with tpm = \"annotated\"")
+            }
+        }
         if let section = try root.section("state", known: ["id", "scope", "ephemeral", "random-ids"]) {
             state.source = try section.choice("id") ?? state.source
             state.scope = try section.choice("scope") ?? state.scope

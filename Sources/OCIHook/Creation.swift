@@ -12,9 +12,9 @@ import VTPMProxy
 ///
 /// If a step fails, the container is refused and nothing is left behind.
 public struct Creation {
-    private let state: ContainerState
+    let state: ContainerState
     private let hostPaths: HostPaths
-    private let setting: HookSetting
+    let setting: HookSetting
 
     /// The timeout for the kernel to register the device, in milliseconds.
     private static let registrationTimeout = 10_000
@@ -28,11 +28,12 @@ public struct Creation {
         self.setting = setting
     }
 
-    /// Gives the container its TPM.
+    /// Gives the container its TPM; does nothing if the container gets none.
     ///
     /// If this throws, everything that it made has been undone. Only a permission that it added to the container's
     /// cgroups stays, and ends with these.
     public func run() throws(Failure) {
+        guard case .tpm(let bundle) = try select() else { return }
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try runDirectory.requireOwn(files: [], hostPaths.leases)
@@ -40,7 +41,7 @@ public struct Creation {
         // The nodes of an earlier call would be in the way of every step below.
         try refuseSecond(leaseName, in: runDirectory)
         let control = try openProxyControl()
-        let bundle = try acquireSlot(on: control, for: container)
+        let file = try acquireSlot(on: control, for: container, bundle)
         // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is
         // written.
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
@@ -54,13 +55,15 @@ public struct Creation {
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, leftovers) }
         leftovers.removeAll(in: runDirectory)
         place.removeLeftovers(runDirectory)
+        HeldNumbers.release(in: runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
-        let request = try readRequest(bundle, of: container)
+        let request = try readRequest(file, of: container)
         Log.subject.state = request.stateIdentity.stateID
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
         let owner = try examineDev(request, of: container)
+        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request)
         let deviceAccess = try DeviceAccess(
             of: container.process,
             cgroupsPath: request.config.linux?.cgroupsPath,
@@ -70,7 +73,7 @@ public struct Creation {
         defer { deviceAccess.end() }
         try deviceAccess.examine(mountingOn: hostPaths.leases)
 
-        try begin(supervisor, request, leaseName, container, runDirectory)
+        try begin(supervisor, request, leaseName, container, cgroup, runDirectory)
         let worker = try supervisor.awaitWorker(container.procfs)
         let scope = try place.beginScope(
             for: state.id,
@@ -85,9 +88,18 @@ public struct Creation {
         Log.subject.tpm = registered.number
         keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
         let livingPlace = try place.finish(scope, worker: worker, container.procfs)
-        // The lease reserves the number until the container's init is dead, even if hook and supervisor are killed. So
+        // The lease reserves the number for as long as the container lives, even if hook and supervisor are killed. So
         // it must be written before the container has a node.
-        try writeLease(of: registered, request, container, supervisor, worker.process, library, livingPlace)
+        let lease = try writeLease(
+            of: registered,
+            request,
+            container,
+            cgroup,
+            supervisor,
+            worker.process,
+            library,
+            livingPlace
+        )
         try Placement.place(
             registered,
             owner: owner,
@@ -98,7 +110,9 @@ public struct Creation {
         ) { (tpm, tpmrm) throws(Failure) in
             try selinux?.check([tpm.number, tpmrm.number])
             try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
-            try supervisor.commit()
+            try HeldNumbers.hold(lease, named: leaseName, in: runDirectory) { () throws(Failure) in
+                try supervisor.commit()
+            }
         }
     }
 }
@@ -108,7 +122,7 @@ extension Creation {
     /// Refuses a second call for a container that is alive and has a lease, since it would get a second TPM.
     private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
         guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
-            try lease.initProcess.isAlive()
+            try lease.container.isAlive()
         else { return }
         throw Failure(
             "cannot start the vTPM",
@@ -120,18 +134,20 @@ extension Creation {
         )
     }
 
-    /// Acquires a slot, after a wait if none is free.
+    /// Acquires a slot, after a wait if none is free; takes the bundle's configuration if it was read already.
     ///
     /// Only a wait needs the hook's timeout from `config.json`. Most containers need not wait, and their `config.json`
     /// is read while the supervisor's programs load.
     ///
-    /// - Returns: The bundle's configuration if it was read for the timeout; nil otherwise.
+    /// - Returns: The bundle's configuration if it was read for the timeout, or before; nil otherwise.
     private func acquireSlot(
         on control: borrowing Descriptor,
-        for container: borrowing ContainerInit
+        for container: borrowing ContainerInit,
+        _ bundle: BundleFile?
     ) throws(Failure) -> BundleFile? {
-        if try CreationSlot.tryAcquire(on: control) { return nil }
-        let file = try BundleConfig.load(bundle: state.bundle)
+        if try CreationSlot.tryAcquire(on: control) { return bundle }
+        let file: BundleFile
+        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
         let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
         try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
             // If the runtime is killed, its container dies with it, but the hook lives on.
@@ -189,21 +205,24 @@ extension Creation {
         _ request: CreationRequest,
         _ leaseName: String,
         _ container: borrowing ContainerInit,
+        _ cgroup: ContainerCgroup?,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) {
+        let watch = try container.watch(cgroup)
         var start = StartRequest(
             storage: .ephemeral,
             containerID: state.id,
             bundle: state.bundle,
             leaseName: leaseName,
-            initProcess: container.identity
+            initProcess: container.identity,
+            cgroup: cgroup?.identity
         )
         guard case .persistent(let stateID, let formerID) = request.stateIdentity else {
             return try supervisor.begin(
                 start,
                 keys: [],
                 runDirectory: runDirectory,
-                initProcess: container.process,
+                container: watch,
                 directories: []
             )
         }
@@ -227,7 +246,7 @@ extension Creation {
             start,
             keys: host.keys.all,
             runDirectory: runDirectory,
-            initProcess: container.process,
+            container: watch,
             directories: [host.states.number, host.indexDirectory.number]
         )
     }
@@ -236,7 +255,7 @@ extension Creation {
     ///
     /// The kernel hands out the lowest free number. If a living container's lease has that number, it is free only
     /// because the supervisor was killed. That container still has the node and the permission, so the number must not
-    /// go to another.
+    /// go to another. Neither must one that a cgroup holds.
     private func registerDevice(
         from control: borrowing Descriptor,
         _ supervisor: SupervisorLink,
@@ -261,11 +280,11 @@ extension Creation {
         }
     }
 
-    /// Returns whether a living container's lease has this number; an unreadable lease reserves none.
+    /// Returns whether a cgroup or a living container's lease has this number; an unreadable lease reserves none.
     private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
-        var isReserved = false
+        var isReserved = try HeldNumbers.contain(number, in: runDirectory)
         _ = try Leases.each(in: runDirectory) { (_, lease) throws(Failure) in
-            guard let lease, lease.tpmNumber == number, try lease.initProcess.isAlive() else { return }
+            guard let lease, lease.tpmNumber == number, try lease.container.isAlive() else { return }
             isReserved = true
         }
         return isReserved
@@ -275,25 +294,27 @@ extension Creation {
         of registered: RegisteredTPM,
         _ request: CreationRequest,
         _ container: borrowing ContainerInit,
+        _ cgroup: ContainerCgroup?,
         _ supervisor: SupervisorLink,
         _ worker: pid_t,
         _ library: LibraryVersion,
         _ place: Lease.Place
-    ) throws(Failure) {
-        try supervisor.write(
-            Lease(
-                containerID: state.id,
-                bundle: state.bundle,
-                stateID: request.stateIdentity.stateID,
-                initProcess: container.identity,
-                supervisor: ProcessID(of: supervisor.process),
-                worker: ProcessID(of: worker),
-                library: library,
-                tpmNumber: registered.number,
-                tpm: "\(registered.tpm)",
-                tpmrm: "\(registered.tpmrm)",
-                place: place
-            )
+    ) throws(Failure) -> Lease {
+        let lease = Lease(
+            containerID: state.id,
+            bundle: state.bundle,
+            stateID: request.stateIdentity.stateID,
+            initProcess: container.identity,
+            cgroup: cgroup?.identity,
+            supervisor: try ProcessID(of: supervisor.process),
+            worker: try ProcessID(of: worker),
+            library: library,
+            tpmNumber: registered.number,
+            tpm: "\(registered.tpm)",
+            tpmrm: "\(registered.tpmrm)",
+            place: place
         )
+        try supervisor.write(lease)
+        return lease
     }
 }

@@ -51,12 +51,12 @@ struct Leftovers {
     ) throws(Failure) {
         // The number of a living container stays reserved, even if its supervisor was killed.
         if let lease {
-            guard try !lease.initProcess.isAlive(), try !lease.supervisor.isAlive() else { return }
+            guard try !lease.container.isAlive(), try !lease.supervisor.isAlive() else { return }
         }
         // The lock is held during the removal, so that no other process removes it too.
         guard try opened.lock() else { return }
-        // The made state goes only once the init is dead: while it is alive, its creation may still be under way.
-        if let made = try opened.madeState(), try made.user.initProcess.isAlive() { return }
+        // The made state goes only once the container is dead: while it is alive, its creation may still be under way.
+        if let made = try opened.madeState(), try made.user.container.isAlive() { return }
         try undo(opened, in: runDirectory)
     }
 

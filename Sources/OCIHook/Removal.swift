@@ -5,7 +5,7 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-/// The `poststop` stage, a fast path for the clean-up that the supervisor does by itself once the init is dead.
+/// The `poststop` stage, a fast path for the clean-up that the supervisor does by itself once the container has ended.
 ///
 /// Engines call it on every stop, some of them twice, and also for containers that never had a TPM. The only state that
 /// it removes is one that was made for a container which was never created.
@@ -26,8 +26,8 @@ public struct Removal {
 
     /// Waits until the container's vTPM is gone, and removes the leftovers of a supervisor that was killed.
     ///
-    /// Returns at once if the container has no lease, and its vTPM no cgroup. If its init is still alive, the vTPM stays, and the log has the
-    /// reason.
+    /// Returns at once if the container has no lease, and its vTPM no cgroup. If the container is still alive, the vTPM
+    /// stays, and the log has the reason.
     public func run() throws(Failure) {
         let runDirectory: Descriptor
         do {
@@ -41,6 +41,7 @@ public struct Removal {
     }
 
     private func remove(in runDirectory: borrowing Descriptor) throws(Failure) {
+        HeldNumbers.release(in: runDirectory)
         let name = try Lease.name(containerID: state.id, bundle: state.bundle)
         guard let opened = try OpenLease.open(name, in: runDirectory) else {
             // If a creation failed because its supervisor was killed, the worker lived on until the init was dead, and kept
@@ -57,11 +58,12 @@ public struct Removal {
             // The hook was killed, or has not written the lease yet.
             return try leftovers.remove(name, in: runDirectory)
         }
-        guard try !lease.initProcess.isAlive() else {
+        guard try !lease.container.isAlive() else {
             // The number must stay reserved for as long as the container could use its node.
             Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             let pid = lease.initProcess.process
-            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: its init \(pid) is alive", .kept)
+            let living = try lease.initProcess.isAlive() ? "its init \(pid) is" : "processes of its control group are"
+            Log.error("poststop of container \"\(state.id)\" leaves its vTPM: \(living) alive", .kept)
             return
         }
         try lease.supervisor.killAndWait()

@@ -65,10 +65,10 @@ final class SupervisorLink {
         _ request: StartRequest,
         keys: [MasterKey],
         runDirectory: borrowing Descriptor,
-        initProcess: borrowing ProcessHandle,
+        container: borrowing ContainerWatch,
         directories: [CInt]
     ) throws(Failure) {
-        let descriptors = [runDirectory.number, initProcess.descriptor.number] + directories
+        let descriptors = [runDirectory.number] + container.descriptors + directories
         do {
             try channel.send(HookRequest.start(request), descriptors: descriptors)
             leaseName = request.leaseName

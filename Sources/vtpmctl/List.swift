@@ -22,14 +22,16 @@ struct List: ParsableCommand {
     /// A lease, with the health that its supervisor reports; `lost` if it does not respond.
     private struct Entry: Encodable {
         let lease: Lease
+        let isInitAlive: Bool
         let health: String
         let generation: UInt64?
         let reason: String?
 
         enum Keys: String, CodingKey {
             case containerID, bundle, stateID
-            case initPID, initStartTime, supervisorPID, supervisorStartTime, workerPID, workerStartTime
-            case libtpms, tpmNumber, tpm, tpmrm, unit, cgroup
+            case initPID, initStartTime, initHasEnded
+            case supervisorPID, supervisorStartTime, workerPID, workerStartTime
+            case libtpms, tpmNumber, tpm, tpmrm, unit, cgroup, containerCgroup
             case health, generation, reason
         }
 
@@ -40,6 +42,10 @@ struct List: ParsableCommand {
             try container.encodeIfPresent(lease.stateID, forKey: .stateID)
             try container.encode(lease.initProcess.process, forKey: .initPID)
             try container.encode(lease.initProcess.startTime, forKey: .initStartTime)
+            if let cgroup = lease.cgroup {
+                try container.encode(!isInitAlive, forKey: .initHasEnded)
+                try container.encode(cgroup.directory, forKey: .containerCgroup)
+            }
             try container.encode(lease.supervisor.process, forKey: .supervisorPID)
             try container.encode(lease.supervisor.startTime, forKey: .supervisorStartTime)
             try container.encode(lease.worker.process, forKey: .workerPID)
@@ -77,6 +83,7 @@ struct List: ParsableCommand {
             entries.append(
                 Entry(
                     lease: lease,
+                    isInitAlive: try lease.initProcess.isAlive(),
                     health: status.map { "\($0.health)" } ?? "lost",
                     generation: status?.generation,
                     reason: status.flatMap { $0.reason.isEmpty ? nil : $0.reason }
@@ -107,7 +114,8 @@ struct List: ParsableCommand {
                     let lease = entry.lease
                     return [
                         lease.containerID, lease.stateID ?? "(ephemeral)", "tpm\(lease.tpmNumber)",
-                        "\(lease.initProcess.process)", "\(lease.supervisor.process)",
+                        entry.isInitAlive ? "\(lease.initProcess.process)" : "ended",
+                        "\(lease.supervisor.process)",
                         lease.library.map { "\($0)" } ?? "-", entry.health,
                     ]
                 }

@@ -11,7 +11,7 @@ struct StatePrune: ParsableCommand {
         commandName: "prune",
         abstract: "Removes the states that nobody will need again.",
         discussion: """
-            A state in use is never removed, and neither is one whose container's init lives. A state goes to the \
+            A state in use is never removed, and neither is one whose container lives. A state goes to the \
             quarantine unless --forever is given. Without --unused-for, it is the states whose own time has run out \
             (state.random-ids) and, if the configuration has one, those that were not used for retention.unused-for. \
             --orphans leaves those whose container an engine of this host knows, or may know: a bundle or an entry of its \

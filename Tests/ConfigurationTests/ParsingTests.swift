@@ -23,6 +23,8 @@ func refusal(_ text: String) throws -> String {
 
     @Test func theDefaultsAreThose() {
         let configuration = Configuration()
+        #expect(configuration.container.selection == .all)
+        #expect(!configuration.container.allowsOptOut)
         #expect(configuration.state.source == .container)
         #expect(configuration.state.scope == .none)
         #expect(configuration.state.allowsEphemeral)
@@ -60,6 +62,10 @@ func refusal(_ text: String) throws -> String {
     @Test func everyKeyHasItsEffect() throws {
         let configuration = try parse(
             """
+            [container]
+            tpm = "all"
+            opt-out = true
+
             [state]
             id = "annotation"
             scope = "cri-o"
@@ -87,6 +93,7 @@ func refusal(_ text: String) throws -> String {
             nv-index = 0x01bf_ffff
             """
         )
+        #expect(configuration.container.allowsOptOut)
         #expect(configuration.device.group == .id(59))
         #expect(configuration.state.source == .annotation)
         #expect(configuration.state.scope == .crio)
@@ -99,6 +106,18 @@ func refusal(_ text: String) throws -> String {
         #expect(configuration.hostTPM.pcrs == "sha1:0+sha512:23")
         #expect(configuration.rollback.counter == .hostTPM)
         #expect(configuration.rollback.nvIndex == 0x01bf_ffff)
+    }
+
+    @Test func theContainersThatGetATPMAreChosen() throws {
+        #expect(try parse("[container]\ntpm = \"annotated\"").container.selection == .annotated)
+        #expect(
+            try refusal("[container]\ntpm = \"annotated\"\nopt-out = true")
+                == "line 3: \"opt-out\" is not used with tpm = \"annotated\""
+        )
+        #expect(
+            try refusal("[container]\ntpm = \"none\"")
+                == "line 2: \"tpm\" cannot be \"none\" (known: \"all\", \"annotated\")"
+        )
     }
 
     @Test(arguments: [
@@ -145,11 +164,11 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[colour]",
-            "line 1: \"colour\" is not known (known tables: state, retention, device, key, host-tpm, rollback)"
+            "line 1: \"colour\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback)"
         ),
         (
             "\n\nid = 7\n",
-            "line 3: \"id\" is not known (known tables: state, retention, device, key, host-tpm, rollback)"
+            "line 3: \"id\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback)"
         ),
         (
             "[state]\nname = 1",

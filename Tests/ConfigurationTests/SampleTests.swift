@@ -66,8 +66,8 @@ import Testing
     @Test func itShowsEveryKey() throws {
         let known =
             [
-                "id", "scope", "ephemeral", "random-ids", "unused-for", "group", "device", "pcrs", "counter",
-                "nv-index",
+                "tpm", "opt-out", "id", "scope", "ephemeral", "random-ids", "unused-for", "group", "device", "pcrs",
+                "counter", "nv-index",
             ] + Configuration.Key.names
         let end = try #require(sample.firstIndex(of: "#[key.next]"))
         let resume = try #require(sample.firstIndex(of: "[host-tpm]"))

@@ -171,6 +171,11 @@ in_user_namespace='.linux.namespaces += [{type: "user"}]
     | .linux.gidMappings = [{containerID: 0, hostID: 200000, size: 65536}]'
 readonly without_hooks with_mknod in_user_namespace
 
+# For `container_bundle`: the PID namespace of the process.
+sharing_pids_of() { # PID
+    echo ".linux.namespaces |= map(if .type == \"pid\" then .path = \"/proc/$1/ns/pid\" else . end)"
+}
+
 # Puts a fixture between runtime and hook that records, for each stage, the hook's standard input, its standard error
 # and its exit status in BUNDLE/hook.<stage>.{state,error,status}.
 container_wrap_hooks() { # ID
@@ -242,6 +247,22 @@ container_start() { # ID [COMMAND...]
 
 container_exec() { # ID COMMAND...
     runtime exec "$@" </dev/null
+}
+
+# A process that stays, of which its starter knows nothing more; prints its PID.
+container_exec_in_background() { # ID COMMAND...
+    runtime exec --detach --pid-file "$BUNDLES/$1/pid" "$@" </dev/null >/dev/null 2>&1
+    cat "$BUNDLES/$1/pid"
+}
+
+container_group() { # ID
+    echo "/sys/fs/cgroup/container-vtpm-tests/$1"
+}
+
+# As a runtime's `exec` would start it that had found the container before it ended: in its cgroup and its mount
+# namespace, which is a descriptor of this shell's.
+exec_late() { # ID DESCRIPTOR COMMAND...
+    bash -c 'echo $$ >"$1/cgroup.procs"; exec nsenter --mount="/proc/self/fd/$2" "${@:3}"' - "$(container_group "$1")" "${@:2}"
 }
 
 container_shell() { # ID SCRIPT

@@ -70,7 +70,7 @@ import Testing
             request,
             keys: [MasterKey(key)],
             runDirectory: runDirectory,
-            initProcess: ProcessHandle(getpid()),
+            container: ContainerWatch(initProcess: .open("/proc/self", .directory), cgroupEvents: nil),
             directories: []
         )
     }

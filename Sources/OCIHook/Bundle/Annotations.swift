@@ -4,6 +4,8 @@ import Platform
 public struct Annotations: Sendable {
     /// The annotations that this hook understands.
     public enum Key: String, CaseIterable, Sendable {
+        /// Whether the container gets a TPM: `true` or `false`.
+        case enable = "org.container-vtpm.enable"
         /// Whether the state outlives the container: `persistent` or `ephemeral`.
         case state = "org.container-vtpm.state"
         /// The name of the state, of which its ID is made.

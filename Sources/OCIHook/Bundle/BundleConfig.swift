@@ -32,7 +32,24 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
 
     struct Process: Decodable, Equatable {
         let user: User?
+        let capabilities: Capabilities?
+        let noNewPrivileges: Bool?
+        let apparmorProfile: String?
         let selinuxLabel: String?
+    }
+
+    struct Capabilities: Decodable, Equatable {
+        let bounding: [String]?
+        let effective: [String]?
+        let inheritable: [String]?
+        let permitted: [String]?
+        let ambient: [String]?
+
+        /// The names in any of the sets, in upper case and without `CAP_`; some runtimes take others too.
+        var all: Set<String> {
+            let names = [bounding, effective, inheritable, permitted, ambient].compactMap { $0 }.joined()
+            return Set(names.map { $0.uppercased() }.map { $0.hasPrefix("CAP_") ? String($0.dropFirst(4)) : $0 })
+        }
     }
 
     struct Hook: Decodable, Equatable {

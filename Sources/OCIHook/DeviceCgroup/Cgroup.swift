@@ -16,6 +16,9 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
         self.names = Array(names)
     }
 
+    /// Returns the path with another one, relative to it, at its end.
+    func appending(_ other: CgroupPath) -> CgroupPath { CgroupPath(names: names + other.names) }
+
     /// Splits a path at its slashes; returns nil if a component is `.` or `..`, or holds a zero byte.
     init?(_ text: some Sequence<UInt8>) {
         let names = Array(text).split(separator: UInt8(ascii: "/")).map(Array.init)
@@ -44,6 +47,12 @@ struct CgroupPath: Hashable, Sendable, CustomStringConvertible {
     /// Returns the path of an entry of the cgroup's directory.
     func appending(_ name: String) -> CgroupPath {
         CgroupPath(names: names + [Array(name.utf8)])
+    }
+
+    /// Returns the path without the components of another one at its end; nil if it does not end with that one.
+    func removing(_ other: CgroupPath) -> CgroupPath? {
+        guard ends(with: other) else { return nil }
+        return CgroupPath(names: names.dropLast(other.names.count))
     }
 
     /// Returns whether the path's last components are those of another.
@@ -103,6 +112,8 @@ final class CgroupHierarchy: Sendable {
     /// The directory of the mount point.
     private let directory: Descriptor
     private let mountPoint: String
+    /// The part of the hierarchy that the mount shows.
+    private let root: CgroupPath
     /// The cgroup of the process, below the mount.
     let leaf: CgroupPath
     /// The hook's own cgroup, below the mount; nil if the mount does not show it.
@@ -112,6 +123,7 @@ final class CgroupHierarchy: Sendable {
     init(_ version: Version, _ mount: CgroupMount, leaf: CgroupPath, hook: CgroupPath?) throws(Failure) {
         directory = try Descriptor.open(mount.mountPoint, .directory)
         mountPoint = mount.mountPoint
+        root = mount.root ?? .root
         self.version = version
         self.leaf = leaf
         self.hook = hook
@@ -172,6 +184,14 @@ final class CgroupHierarchy: Sendable {
     /// Returns the absolute path of a cgroup, for errors.
     func name(of cgroup: CgroupPath) -> String {
         cgroup == .root ? mountPoint : "\(mountPoint)\(cgroup)"
+    }
+
+    /// Returns the path of a cgroup from the root of the hook's cgroup namespace, as procfs shows it.
+    func path(of cgroup: CgroupPath) -> CgroupPath { root.appending(cgroup) }
+
+    /// Returns the identity of a cgroup of version 2, for a file.
+    func identity(of cgroup: CgroupPath) throws(Failure) -> CgroupIdentity {
+        try CgroupIdentity(of: cgroup.relativeText, in: directory, mountPoint: mountPoint)
     }
 
     /// Opens the directory of a cgroup, and checks the file system's type.

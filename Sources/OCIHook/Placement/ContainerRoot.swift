@@ -23,6 +23,11 @@ struct ContainerRoot: ~Copyable {
     /// Opens its path again, which may lead to another directory by now.
     func openAgain() throws(Failure) -> ContainerRoot { try ContainerRoot(path) }
 
+    /// Returns the ID of the mount that it is on.
+    func mount() throws(Failure) -> UInt64 {
+        try MountIdentity(of: directory, "the container's root filesystem \(path)").mount
+    }
+
     /// Opens a path below it, without following any link. openat2(2)
     func open(_ path: String, _ flags: CInt) throws(Failure) -> Descriptor {
         try .open(path, .beneath(flags), at: directory.number, as: "the container's /\(path)")

@@ -35,6 +35,12 @@ public struct MountInfo: Sendable {
         self.separator = separator
     }
 
+    /// The mount's ID, as statx(2) gives it with STATX_MNT_ID; nil if the field is malformed.
+    public var id: UInt64? { UInt64(String(decoding: fields[0], as: UTF8.self)) }
+
+    /// The ID of the mount that it is mounted on; nil if the field is malformed.
+    public var parent: UInt64? { UInt64(String(decoding: fields[1], as: UTF8.self)) }
+
     /// The directory of the file system that is mounted; nil if the field is malformed.
     public var root: [UInt8]? { Self.unescape(fields[3]) }
 

@@ -87,6 +87,7 @@ extension Procfs {
         case ipc
         case uts
         case pid
+        case cgroup
     }
 
     /// Opens one of a process's namespaces.

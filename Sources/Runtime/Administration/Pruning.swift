@@ -5,7 +5,7 @@ import RuntimeState
 
 /// The removal of states that are no longer needed.
 ///
-/// A state is removed only if nobody uses it, if its container's init is dead, and if it has not been used for some
+/// A state is removed only if nobody uses it, if its container is dead, and if it has not been used for some
 /// time. A state is kept if its age is unknown or its last use is in the future.
 public struct Pruning {
     /// The conditions under which states are removed.
@@ -140,12 +140,12 @@ extension StateRepository {
         try directory.status(of: name, path(of: name)).map { UInt64(clamping: $0.st_mtim.tv_sec) }
     }
 
-    /// Returns whether a state has a user, or its last user's init lives; also true if it cannot be examined.
+    /// Returns whether a state has a user, or its last user's container lives; also true if it cannot be examined.
     fileprivate func isInUse(_ name: String) throws(Failure) -> Bool {
         do throws(Failure) {
             guard let directory = try open(name) else { return false }
             if try StateLock.user(in: directory) != nil { return true }
-            return try StateLock.lastUser(in: directory)?.initProcess.isAlive() ?? false
+            return try StateLock.lastUser(in: directory)?.container.isAlive() ?? false
         } catch {
             return true
         }

@@ -34,7 +34,7 @@ public struct TrialStart {
         let itself = try ProcessHandle(getpid())
         let link = try WorkerLink.start(program: worker)
         defer { link.close() }
-        try link.confine(for: itself.descriptor)
+        try link.confine(for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil))
         try link.initialize(state)
         return (try converse(link), link.libraryVersion)
     }

@@ -10,8 +10,8 @@ import RuntimeControl
 public enum WorkerConfinement {
     /// The limit of descriptors.
     ///
-    /// Seven are used: three standard descriptors, the channel, the init's pidfd, the device, and one while it is
-    /// received.
+    /// All are used: three standard descriptors, the channel, two by which it watches its container, the device, and one
+    /// more while it reads or receives.
     private static let descriptorLimit = 8
 
     /// The least locked memory that a worker with a new TPM needs, in bytes.
@@ -117,6 +117,8 @@ extension SystemCallFilter {
         var filter = SystemCallFilter()
         // Commands and responses; the channel to the supervisor.
         filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "close")
+        // Whether the container's cgroup has processes, once the supervisor is gone.
+        filter.allow("pread64")
         filter.allowMemory()
         // Locks of libcrypto and the Swift runtime; a single thread never waits for them.
         filter.allow("futex")

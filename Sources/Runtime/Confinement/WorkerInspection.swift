@@ -8,12 +8,13 @@ import Platform
 public enum WorkerInspection {
     /// Throws if the process is not completely confined.
     ///
-    /// Before a worker serves a device, it has five descriptors: three standard descriptors, the channel and the init's
-    /// pidfd. Needs CAP_SYS_PTRACE.
+    /// A worker has three standard descriptors, the channel, those by which it watches its container, and, once it
+    /// serves, its device. Needs CAP_SYS_PTRACE.
     public static func require(
         _ process: pid_t,
         confinedAs user: WorkerUser,
-        descriptors limit: Int = 5
+        watchingWith watchCount: Int = 1,
+        isServing: Bool = false
     ) throws(Failure) {
         let what = "cannot trust the worker"
         let procfs = try Procfs()
@@ -34,7 +35,7 @@ public enum WorkerInspection {
             throw Failure(what, because: "others of its user could look into it")
         }
         let descriptors = try entries(of: procfs.open("\(process)/fd", O_RDONLY | O_DIRECTORY), "/proc/\(process)/fd")
-        guard descriptors.count <= limit else {
+        guard descriptors.count <= 4 + watchCount + (isServing ? 1 : 0) else {
             throw Failure(what, because: "it has \(descriptors.count) descriptors")
         }
         let mounts = try procfs.mountInfo(of: process)

@@ -17,7 +17,7 @@ public final class Channel: Sendable {
     /// message in few pieces, and a TPM's write must not fail because memory is fragmented.
     public static let messageLimit = 32 * 1024
     /// The largest number of descriptors in one message.
-    public static let descriptorLimit = 4
+    public static let descriptorLimit = 5
 
     /// Takes ownership of a connected socket.
     public init(owning descriptor: consuming Descriptor, peer: String) {

@@ -6,7 +6,7 @@ public enum ControlRequest: ChannelMessage {
     ///
     /// The answer is ``ControlReply/status(_:)``.
     case status
-    /// Waits until the vTPM has stopped, which it does by itself once the container's init is gone.
+    /// Waits until the vTPM has stopped, which it does by itself once the container has ended.
     ///
     /// There is no answer: the connection closes when everything is cleaned up.
     case stop

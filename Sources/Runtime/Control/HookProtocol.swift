@@ -9,8 +9,8 @@ import Platform
 public enum HookRequest: ChannelMessage {
     /// Asks for a vTPM.
     ///
-    /// Descriptors: the run directory, the pidfd of the init; for a persistent state also the directories of the states
-    /// and of the index.
+    /// Descriptors: the run directory; the pidfd of the init and, if the request names a cgroup, that one's
+    /// ``CgroupEvents/name``; for a persistent state also the directories of the states and of the index.
     case start(StartRequest)
     /// Hands over a master key, which follows in the same message, a secret of 32 bytes.
     ///
@@ -38,7 +38,7 @@ public enum HookRequest: ChannelMessage {
         case commit = 8
     }
 
-    /// A start request names eight texts, the longest of which are paths.
+    /// A start request names ten texts, the longest of which are paths.
     public static let maximumSize = Channel.messageLimit - 1
 
     public var kind: Kind {

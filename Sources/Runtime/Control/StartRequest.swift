@@ -21,6 +21,8 @@ public struct StartRequest: Equatable, Sendable {
     public var leaseName: String
     /// The container's init.
     public var initProcess: ProcessID
+    /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
+    public var cgroup: CgroupIdentity?
 
     /// Creates a request.
     public init(
@@ -28,13 +30,15 @@ public struct StartRequest: Equatable, Sendable {
         containerID: String,
         bundle: String,
         leaseName: String,
-        initProcess: ProcessID
+        initProcess: ProcessID,
+        cgroup: CgroupIdentity? = nil
     ) {
         self.storage = storage
         self.containerID = containerID
         self.bundle = bundle
         self.leaseName = leaseName
         self.initProcess = initProcess
+        self.cgroup = cgroup
     }
 
     /// The subject of the supervisor's lines in the log.
@@ -58,6 +62,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(text: leaseName)
         writer.write(UInt32(bitPattern: initProcess.process))
         writer.write(initProcess.startTime)
+        CgroupIdentity.write(cgroup, to: &writer)
     }
 
     /// Reads the contents of a message; returns nil if they are malformed.
@@ -73,12 +78,15 @@ public struct StartRequest: Equatable, Sendable {
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
             let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self)
         else { return nil }
+        var cgroup: CgroupIdentity?
+        guard CgroupIdentity.read(&cgroup, from: &reader) else { return nil }
         self.init(
             storage: storage,
             containerID: containerID,
             bundle: bundle,
             leaseName: leaseName,
-            initProcess: ProcessID(process: pid_t(bitPattern: process), startTime: startTime)
+            initProcess: ProcessID(process: pid_t(bitPattern: process), startTime: startTime),
+            cgroup: cgroup
         )
     }
 }

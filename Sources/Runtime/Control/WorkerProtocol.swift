@@ -8,7 +8,7 @@ import Platform
 public enum WorkerRequest: ChannelMessage {
     /// Asks to give up all privileges and become this user.
     ///
-    /// Descriptor: the pidfd of the container's init.
+    /// Descriptors: those of the container's ``ContainerWatch``.
     case confine(user: UInt32)
     /// Asks to start the TPM, from the state that follows or by manufacturing one.
     case initialize(hasState: Bool)

@@ -25,13 +25,15 @@ public struct Lease: Equatable, Sendable {
     public var stateID: String?
     /// The container's init.
     public var initProcess: ProcessID
+    /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
+    public var cgroup: CgroupIdentity?
     /// The supervisor.
     public var supervisor: ProcessID
     /// The worker.
     public var worker: ProcessID
     /// The version of libtpms that serves the vTPM; nil in a lease of a release that did not record it.
     public var library: LibraryVersion?
-    /// N of the host's `/dev/tpmN`, which no other container gets while the init lives.
+    /// N of the host's `/dev/tpmN`, which no other container gets while this one lives.
     public var tpmNumber: UInt32
     /// The device number of `/dev/tpm0` in the container, `major:minor`.
     public var tpm: String
@@ -46,6 +48,7 @@ public struct Lease: Equatable, Sendable {
         bundle: String,
         stateID: String?,
         initProcess: ProcessID,
+        cgroup: CgroupIdentity? = nil,
         supervisor: ProcessID,
         worker: ProcessID,
         library: LibraryVersion?,
@@ -58,6 +61,7 @@ public struct Lease: Equatable, Sendable {
         self.bundle = bundle
         self.stateID = stateID
         self.initProcess = initProcess
+        self.cgroup = cgroup
         self.supervisor = supervisor
         self.worker = worker
         self.library = library
@@ -66,6 +70,9 @@ public struct Lease: Equatable, Sendable {
         self.tpmrm = tpmrm
         self.place = place
     }
+
+    /// The container, whose number is reserved for as long as it is alive.
+    public var container: ContainerIdentity { ContainerIdentity(initProcess: initProcess, cgroup: cgroup) }
 
     /// Returns the name of the lease's directory, 32 hexadecimal digits.
     ///
@@ -79,7 +86,7 @@ public struct Lease: Equatable, Sendable {
 // MARK: - The file
 
 extension Lease {
-    /// The content of the file ``LeaseFiles/lease``: the fields in their order.
+    /// The content of the file ``LeaseFiles/lease``: the fields in their order; version 1 has no cgroup.
     ///
     /// An ephemeral state has the ID "", which no state has.
     func encoded() throws(Failure) -> [UInt8] {
@@ -92,6 +99,7 @@ extension Lease {
         fields.write(library?.number ?? 0)
         fields.write(tpmNumber)
         for text in [tpm, tpmrm] { fields.write(text: text) }
+        CgroupIdentity.write(cgroup, to: &fields)
         place.write(to: &fields)
         let file = try FileFormat.lease.encode(fields)
         guard file.count <= FileFormat.lease.sizeLimit else {
@@ -107,10 +115,12 @@ extension Lease {
     init(decoding file: [UInt8], _ name: String) throws(Failure) {
         let header = try FileHeader(.lease, parsing: file, Self.reading(name))
         var reader = header.fields
+        var cgroup: CgroupIdentity?
         guard let containerID = reader.readText(), let bundle = reader.readText(), let stateID = reader.readText(),
             let initProcess = reader.readProcess(), let supervisor = reader.readProcess(),
             let worker = reader.readProcess(), let library = reader.read(UInt32.self),
             let tpmNumber = reader.read(UInt32.self), let tpm = reader.readText(), let tpmrm = reader.readText(),
+            header.version == 1 || CgroupIdentity.read(&cgroup, from: &reader),
             let place = header.version < 2 ? .inherited : Place(&reader), reader.remaining == 0
         else { throw FileFormat.lease.damaged(Self.reading(name)) }
         self.init(
@@ -118,6 +128,7 @@ extension Lease {
             bundle: bundle,
             stateID: stateID.isEmpty ? nil : stateID,
             initProcess: initProcess,
+            cgroup: cgroup,
             supervisor: supervisor,
             worker: worker,
             library: library == 0 ? nil : LibraryVersion(number: library),

@@ -5,27 +5,36 @@ import Platform
 public struct StateUser: Equatable, Sendable {
     /// The container's ID.
     public var containerID: String
-    /// The container's init; the state is in use for as long as that process lives.
+    /// The container's init.
     public var initProcess: ProcessID
+    /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
+    public var cgroup: CgroupIdentity?
     /// The supervisor's process ID.
     public var supervisor: pid_t
 
     /// Creates the record of a user.
-    public init(containerID: String, initProcess: ProcessID, supervisor: pid_t) {
+    public init(containerID: String, initProcess: ProcessID, cgroup: CgroupIdentity? = nil, supervisor: pid_t) {
         self.containerID = containerID
         self.initProcess = initProcess
+        self.cgroup = cgroup
         self.supervisor = supervisor
     }
 
+    /// The user's container; the state is in use for as long as it is alive.
+    public var container: ContainerIdentity { ContainerIdentity(initProcess: initProcess, cgroup: cgroup) }
+
+    /// The record of the user; earlier versions read it up to the cgroup.
     var encoded: [UInt8] {
         var writer = ByteWriter()
         writer.write(UInt32(bitPattern: initProcess.process))
         writer.write(initProcess.startTime)
         writer.write(UInt32(bitPattern: supervisor))
         writer.write(text: containerID)
+        CgroupIdentity.write(cgroup, to: &writer)
         return writer.bytes
     }
 
+    /// Reads ``encoded``, also from earlier versions, which wrote no cgroup; returns nil if the bytes are anything else.
     init?(_ bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self),
@@ -34,6 +43,7 @@ public struct StateUser: Equatable, Sendable {
         self.containerID = containerID
         self.initProcess = ProcessID(process: pid_t(bitPattern: process), startTime: startTime)
         self.supervisor = pid_t(bitPattern: supervisor)
+        guard reader.remaining == 0 || CgroupIdentity.read(&cgroup, from: &reader) else { return nil }
     }
 }
 
@@ -71,8 +81,8 @@ package struct StateLock: ~Copyable {
 
     /// Takes the lock for an operator.
     ///
-    /// Throws a ``Failure`` also if the supervisor was killed but its container's init lives: the state is in use until
-    /// the init ends.
+    /// Throws a ``Failure`` also if the supervisor was killed but its container lives: the state is in use until the
+    /// container ends.
     package static func forOperator(
         in directory: borrowing Descriptor,
         of stateID: String
@@ -105,9 +115,9 @@ package struct StateLock: ~Copyable {
         return try read(file)
     }
 
-    /// Returns the last user, or nil if its container's init is dead.
+    /// Returns the last user, or nil if its container is dead.
     private static func livingUser(in directory: borrowing Descriptor) throws(Failure) -> StateUser? {
-        guard let user = try lastUser(in: directory), try user.initProcess.isAlive() else { return nil }
+        guard let user = try lastUser(in: directory), try user.container.isAlive() else { return nil }
         return user
     }
 

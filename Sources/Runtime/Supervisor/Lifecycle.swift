@@ -19,7 +19,7 @@ struct Lifecycle {
         case serving
         /// The container has its TPM, and the hook is gone.
         case committed(Health)
-        /// The container's init is dead, and the TPM is being shut down.
+        /// The container has ended, and the TPM is being shut down.
         case stopping(Shutdown)
         /// Nothing is left to do but to release everything.
         case ended
@@ -72,7 +72,7 @@ struct Lifecycle {
         case commitAcknowledged
         /// The hook has ended.
         case hookHungUp
-        /// The container's init has ended.
+        /// The container has ended; until it is complete, its init's end counts as such.
         case initEnded
         /// SIGTERM.
         case terminationRequested
@@ -120,7 +120,7 @@ struct Lifecycle {
     /// The phase of the vTPM.
     private(set) var phase = Phase.starting
 
-    /// Whether the container's init is known to be dead.
+    /// Whether the container is known to have ended.
     var isStopping: Bool {
         switch phase {
         case .stopping, .ended: true
@@ -198,7 +198,7 @@ struct Lifecycle {
 
     // MARK: - Use
 
-    /// A container that is complete may use its TPM for as long as its init lives, and so the device's number.
+    /// A container that is complete may use its TPM for as long as it lives, and so the device's number.
     ///
     /// A new worker would be a TPM with other PCRs, which is what measured boot is meant to notice: so none is started.
     /// A SIGTERM ends nothing: at a shutdown of the host all processes may get it at once, and the container still uses

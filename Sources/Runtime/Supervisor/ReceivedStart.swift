@@ -9,7 +9,7 @@ import RuntimeState
 struct ReceivedStart: ~Copyable {
     let request: StartRequest
     let runDirectory: Descriptor
-    let initProcess: ProcessHandle
+    let container: ContainerWatch
     private let keys: [MasterKey]
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
@@ -30,9 +30,16 @@ struct ReceivedStart: ~Copyable {
         }
         guard var message = try hook.receive(into: buffer) else { return nil }
         guard case .start(let request)? = HookRequest(message), let runDirectory = message.descriptors.take(),
-            let initDescriptor = message.descriptors.take()
+            let initProcess = message.descriptors.take()
         else {
             throw Failure("cannot start the supervisor", because: "the hook sent no request")
+        }
+        var cgroupEvents: Descriptor?
+        if request.cgroup != nil {
+            guard let events = message.descriptors.take() else {
+                throw Failure("cannot start the supervisor", because: "the hook sent no control group")
+            }
+            cgroupEvents = consume events
         }
         let deadline = Deadline(milliseconds: Self.timeout)
         var keys: [MasterKey] = []
@@ -47,7 +54,7 @@ struct ReceivedStart: ~Copyable {
         self.keys = keys
         self.request = request
         self.runDirectory = runDirectory
-        self.initProcess = ProcessHandle(owning: initDescriptor, process: request.initProcess.process)
+        self.container = ContainerWatch(initProcess: initProcess, cgroupEvents: cgroupEvents)
     }
 
     /// Opens the states with the keys and directories; returns nil for an ephemeral state.
@@ -91,7 +98,7 @@ struct ReceivedStart: ~Copyable {
     ///
     /// It is called while the supervisor waits for a lock, when nothing else notices that.
     borrowing func checkCancellation(_ hook: Channel) throws(Failure) {
-        guard try initProcess.isAlive() else {
+        guard try container.isInitAlive() else {
             throw Failure("cannot start the vTPM", because: "the container's init ended")
         }
         let events = try wait(for: hook.descriptor.number, 0, until: Deadline(milliseconds: 0))

@@ -6,12 +6,12 @@ import RuntimeControl
 import RuntimeLease
 import RuntimeState
 
-/// The process that keeps one vTPM for as long as its container's init lives.
+/// The process that keeps one vTPM for as long as its container lives.
 ///
 /// It holds the keys and the state, and never looks at what the tenant sends. It has one thread and one poll set.
 public final class Supervisor {
     let request: StartRequest
-    let initProcess: ProcessHandle
+    var container: ContainerWatch
     let signals: Descriptor
     /// The lease; nil once it is removed.
     var lease: LeaseDirectory?
@@ -64,7 +64,7 @@ public final class Supervisor {
     init(
         request: StartRequest,
         hook: Channel,
-        initProcess: consuming ProcessHandle,
+        container: consuming ContainerWatch,
         signals: consuming Descriptor,
         lease: consuming LeaseDirectory,
         store: any StateSink,
@@ -75,7 +75,7 @@ public final class Supervisor {
     ) {
         self.request = request
         self.hook = hook
-        self.initProcess = initProcess
+        self.container = container
         self.signals = signals
         self.lease = consume lease
         self.store = store

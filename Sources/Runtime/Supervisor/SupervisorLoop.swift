@@ -52,15 +52,15 @@ extension Supervisor {
     private func pollOnce() throws(Failure) {
         var set = PollSet()
         let signalIndex = set.add(signals.number)
-        // Once the init is dead its pidfd stays readable.
-        let initIndex = lifecycle.isStopping ? nil : set.add(initProcess.descriptor.number)
+        // Once the container has ended, its descriptors stay ready.
+        let containerIndex = lifecycle.isStopping ? nil : container.watch(in: &set)
         let hookIndex = hook.map { set.add($0.descriptor.number) }
         let workerIndex = worker.flatMap { $0.hasHungUp ? nil : set.add($0.channel.descriptor.number) }
         let exitIndex = worker.map { set.add($0.exit) }
         let listenerIndex = set.add(listener)
         let clientIndices = clients.map { set.add($0.descriptor.number) }
         let watched = responder.watch(in: &set)
-        try set.wait(until: deadline)
+        try set.wait(until: nextDeadline)
 
         if let workerIndex, set.isReady(workerIndex) { try handleWorkerMessage() }
         // A worker that has ended may have left messages, which are heard first.
@@ -68,7 +68,7 @@ extension Supervisor {
             if let status = try worker.take()?.end() { handle(.workerEnded("\(status)")) }
         }
         if let hookIndex, set.isReady(hookIndex) { try handleHookMessage() }
-        if let initIndex, set.isReady(initIndex) { handle(.initEnded) }
+        if let containerIndex, try hasContainerEnded(set.isReady(containerIndex)) { handle(.initEnded) }
         if set.isReady(signalIndex) { try handleSignal() }
         // If the creation was undone, no client is answered any more.
         if abandonment != nil { return }
@@ -79,6 +79,22 @@ extension Supervisor {
             self.deadline = nil
             handle(.timedOut)
         }
+    }
+
+    /// When ``pollOnce()`` has something to do, even if nothing happens; nil if it has not.
+    private var nextDeadline: Deadline? {
+        guard !lifecycle.isStopping, let look = container.nextLook else { return deadline }
+        guard let deadline else { return look }
+        return min(deadline, look)
+    }
+
+    /// Returns whether the container has ended.
+    ///
+    /// Until the container is complete, its init's end is enough: the hook's own probe may still be in its cgroup.
+    private func hasContainerEnded(_ isReady: Bool) throws(Failure) -> Bool {
+        guard isReady || container.isInitDead else { return false }
+        let hasEnded = try container.hasEnded()
+        return hasEnded || hook != nil && container.isInitDead
     }
 
     private func handleWorkerMessage() throws(Failure) {

@@ -60,10 +60,10 @@ extension Supervisor {
         _ cgroup: OwnCgroup?
     ) throws(Failure) -> Supervisor {
         let request = start.request
-        try worker.confine(for: start.initProcess.descriptor)
+        try worker.confine(for: start.container)
         // Before a state is made: if this fails, there is no container for it.
         try WorkerConfinement.requireLockableMemory()
-        let initDescriptor = try start.initProcess.descriptor.duplicate()
+        let container = try start.container.duplicate()
         let buffer = try Channel.makeSecretBuffer()
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
         do throws(Failure) {
@@ -71,7 +71,7 @@ extension Supervisor {
             return Supervisor(
                 request: request,
                 hook: hook,
-                initProcess: ProcessHandle(owning: initDescriptor, process: request.initProcess.process),
+                container: container,
                 signals: signals,
                 lease: lease,
                 store: store,
@@ -128,7 +128,12 @@ extension Supervisor {
     ) throws(Failure) -> (store: any StateSink, uncommitted: UncommittedState?, state: SecretBytes?) {
         let request = start.request
         guard let (repository, storage) = try start.takeRepository() else { return (InMemoryStore(), nil, nil) }
-        let user = StateUser(containerID: request.containerID, initProcess: request.initProcess, supervisor: getpid())
+        let user = StateUser(
+            containerID: request.containerID,
+            initProcess: request.initProcess,
+            cgroup: request.cgroup,
+            supervisor: getpid()
+        )
         let (store, payload) = try StateStore.open(
             storage.stateID,
             formerly: storage.formerStateID,

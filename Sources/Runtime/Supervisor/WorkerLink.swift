@@ -14,6 +14,8 @@ package final class WorkerLink {
     /// The process, until it is reaped.
     private var child: ChildProcess?
     private let user: WorkerUser
+    /// The number of descriptors by which it watches its container.
+    private var watchCount = 1
     /// The version of its libtpms; nil until the worker has said that it is confined.
     ///
     /// From then on the process runs the worker's program, with that program's AppArmor profile.
@@ -66,12 +68,14 @@ package final class WorkerLink {
 
     /// Asks the worker to give up its privileges, which it does while the caller goes on.
     ///
-    /// The pidfd is that of the container's init. A worker whose supervisor is gone ends when the init does.
-    package func confine(for initProcess: borrowing Descriptor) throws(Failure) {
+    /// A worker whose supervisor is gone ends when the container does.
+    package func confine(for container: borrowing ContainerWatch) throws(Failure) {
         let request = WorkerRequest.confine(user: user.number)
         let deadline = Deadline(milliseconds: Self.timeout)
         do {
-            try channel.send(request, descriptors: [initProcess.number], until: deadline)
+            let descriptors = container.descriptors
+            watchCount = descriptors.count
+            try channel.send(request, descriptors: descriptors, until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended already. A message that it had sent before, or its exit status, says why.
             try awaitConfinement()
@@ -82,7 +86,7 @@ package final class WorkerLink {
     /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
     package func initialize(_ state: SecretBytes?) throws(Failure) {
         try awaitConfinement()
-        try WorkerInspection.require(process, confinedAs: user)
+        try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
         if try !WorkerInspection.hasLockedMemory(process) {
             Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
         }

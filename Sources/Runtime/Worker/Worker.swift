@@ -8,8 +8,8 @@ import VTPMProxy
 ///
 /// Every byte that it reads from the proxy comes from the tenant. The TPM's state goes to the supervisor over a
 /// channel, and a command is answered only after the supervisor has acknowledged the store. Once the supervisor is
-/// gone, nothing can be stored any more. Then the worker answers TPM_RC_FAILURE until the container's init is dead, so
-/// that the device's number stays taken.
+/// gone, nothing can be stored any more. Then the worker answers TPM_RC_FAILURE until the container has ended, so that
+/// the device's number stays taken.
 public final class Worker {
     private let channel: Channel
     private let buffer: ScratchBuffer
@@ -31,12 +31,12 @@ public final class Worker {
         }
     }
 
-    /// Confines this process, starts the TPM, and serves it until its shutdown or the init's end.
+    /// Confines this process, starts the TPM, and serves it until its shutdown or the container's end.
     ///
     /// If this throws, the error has been sent to the supervisor.
     public func run() throws(Failure) {
         do {
-            let initProcess = try confine()
+            let container = try confine()
             var state = try receiveState()
             let engine = try TPMEngine(state: state) { [self] (state) throws(Failure) in try store(state) }
             state = nil
@@ -44,7 +44,7 @@ public final class Worker {
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
             Hardening.releaseStartupPages()
-            try serve(engine, server, initProcess)
+            try serve(engine, server, container)
         } catch {
             Self.report(error, to: channel)
             throw error
@@ -59,8 +59,8 @@ public final class Worker {
 
     /// Gives up what a TPM does not need, before it reads anything of the tenant's or of a state.
     ///
-    /// Returns the pidfd of the container's init.
-    private func confine() throws(Failure) -> Descriptor {
+    /// Returns what shows the container's end.
+    private func confine() throws(Failure) -> ContainerWatch {
         let what = "cannot confine the worker"
         try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
         TPMEngine.prepareLibraries()
@@ -74,7 +74,7 @@ public final class Worker {
         }
         try WorkerConfinement.enforce(as: user)
         try channel.send(WorkerReply.confined(TPMLibrary.version))
-        return initProcess
+        return ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
 
     /// Receives the state of an existing TPM; returns nil if one is to be manufactured.
@@ -119,7 +119,7 @@ public final class Worker {
     private func serve(
         _ engine: TPMEngine,
         _ server: borrowing Descriptor,
-        _ initProcess: borrowing Descriptor
+        _ container: consuming ContainerWatch
     ) throws(Failure) {
         var isOrphan = false
         var set = PollSet()
@@ -127,10 +127,11 @@ public final class Worker {
             if mustShutDown { return try shutDown(engine) }
             set.removeAll()
             let device = set.add(server.number)
-            let other = set.add(isOrphan ? initProcess.number : channel.descriptor.number)
-            try set.wait()
-            if set.isReady(other) {
-                if isOrphan { return }
+            let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
+            try set.wait(until: isOrphan ? container.nextLook : nil)
+            if isOrphan {
+                if try container.hasEnded() { return }
+            } else if set.isReady(other) {
                 guard let message = try channel.receive(into: buffer) else {
                     isOrphan = true
                     continue

@@ -14,6 +14,7 @@ done
 
 container_bundle granted "$with_mknod"
 container_bundle bare "$with_mknod" "$without_hooks"
+container_bundle sharing
 before=$(host_snapshot)
 container_start granted
 container_start bare
@@ -25,6 +26,13 @@ for class in tpm tpmrm; do
     grep --quiet "^c $number rw$" /sys/fs/cgroup/devices/container-vtpm-tests/granted/devices.list ||
         fail "devices.list has no rule for $number"
 done
+
+# Nothing tells there when the last process of a container has ended that shares its PID namespace.
+container_edit sharing "$(sharing_pids_of "$(container_pid bare)")"
+container_wrap_hooks sharing
+held=$(host_snapshot)
+expect_creation_refused sharing 'it shares a PID namespace, and control groups of version 1 do not tell'
+expect_host "$held"
 container_stop granted
 container_stop bare
 expect_host "$before"

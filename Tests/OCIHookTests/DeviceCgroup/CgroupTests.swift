@@ -25,6 +25,15 @@ private func mounts(_ text: String) throws(Failure) -> [CgroupMount] {
         #expect(try path("/a/\u{301}b\r").names.map { String(decoding: $0, as: UTF8.self) } == ["a", "\u{301}b\r"])
     }
 
+    @Test func `the root of a namespace is what a path in it lacks`() throws {
+        #expect(try path("/pod/box/a").removing(path("/a")) == path("/pod/box"))
+        #expect(try path("/pod/box").removing(.root) == path("/pod/box"))
+        #expect(try path("/pod/box").removing(path("/pod/box")) == .root)
+        #expect(try path("/pod/box").removing(path("/pod")) == nil)
+        #expect(try path("/box").removing(path("/pod/box")) == nil)
+        #expect(try path("/pod").appending(path("/box")) == path("/pod/box"))
+    }
+
     @Test func `mounts of control groups among others`() throws {
         let text = """
             31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

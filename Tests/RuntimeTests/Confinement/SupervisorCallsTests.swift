@@ -38,6 +38,7 @@ import Testing
         ],
         "worker": [
             "fstat": "where libtpms goes into failure mode, and says so", "newfstatat": "the same", "lseek": "the same",
+            "pread64": "where a container that shares a PID namespace has lost its supervisor",
         ],
     ]
 

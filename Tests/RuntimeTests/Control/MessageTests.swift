@@ -31,6 +31,11 @@ import Testing
         leaseName: "l",
         initProcess: ProcessID(process: 77, startTime: 1 << 40)
     )
+    static var sharing: StartRequest {
+        var sharing = request
+        sharing.cgroup = CgroupIdentity(mountPoint: "/sys/fs/cgroup", mountRoot: 1, path: "a/ü", inode: 1 << 40)
+        return sharing
+    }
     static var ephemeral: StartRequest {
         var ephemeral = request
         ephemeral.storage = .ephemeral
@@ -76,7 +81,8 @@ import Testing
     @Test func everyMessageComesBackAsItWas() throws {
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
-            .start(Self.request), .start(Self.ephemeral), .key, .device(number: 7), .reserve, .commit,
+            .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .key, .device(number: 7), .reserve,
+            .commit,
         ] { try check(message) }
         for message: HookReply in [.started(worker: 77), .ready(library), .serving, .committed] { try check(message) }
         try check(HookReply.failure(Self.failure), isText: true)
@@ -93,7 +99,7 @@ import Testing
     }
 
     @Test func aRequestComesBackWithAllThatItSays() throws {
-        for request in [Self.request, Self.ephemeral] {
+        for request in [Self.request, Self.ephemeral, Self.sharing] {
             try near.send(HookRequest.start(request))
             guard let message = try far.receive(into: buffer), case .start(let received)? = HookRequest(message) else {
                 throw Failure("no", because: "request")

@@ -46,23 +46,36 @@ import Testing
         try opened.write(other)
         #expect(try opened.read() == other)
         other.place = .unit("vtpm-web-4243.scope")
+        other.cgroup = CgroupIdentity(mountPoint: "/sys/fs/cgroup", mountRoot: 1, path: "a", inode: 1 << 40)
         try opened.write(other)
         #expect(try opened.read() == other)
         #expect(try entries(of: opened.directory, "") == [LeaseFiles.lease])
     }
 
-    /// The first version recorded no place, which is the last field.
+    /// The first version, which has no field for a cgroup.
     @Test func `a lease of the first version is read`() throws {
-        let file = try Self.lease.encoded()
-        let place = 1 + 4
-        let fields = file[14..<file.count - FileFormat.lease.checkSize - place]
-        var first = ByteWriter()
-        first.write(FileFormat.lease.magic)
-        first.write(UInt16(1))
-        first.write(UInt32(file.count - place))
-        first.write(fields)
-        first.write(try SHA256.digest(first.bytes).prefix(FileFormat.lease.checkSize))
-        #expect(try Lease(decoding: first.bytes, "l") == Self.lease)
+        var fields = ByteWriter()
+        for text in [Self.lease.containerID, Self.lease.bundle, Self.lease.stateID ?? ""] { fields.write(text: text) }
+        for process in [Self.lease.initProcess, Self.lease.supervisor, Self.lease.worker] {
+            fields.write(UInt32(bitPattern: process.process))
+            fields.write(process.startTime)
+        }
+        fields.write(try #require(Self.lease.library).number)
+        fields.write(Self.lease.tpmNumber)
+        for text in [Self.lease.tpm, Self.lease.tpmrm] { fields.write(text: text) }
+        #expect(try Lease(decoding: first(fields), "l") == Self.lease)
+        fields.write(UInt8(0))
+        #expect(throws: Failure.self) { try Lease(decoding: first(fields), "l") }
+    }
+
+    /// A whole file of the first version.
+    private func first(_ fields: ByteWriter) throws -> [UInt8] {
+        var file = ByteWriter()
+        file.write(Array("CVTPMLS\n".utf8))
+        file.write(UInt16(1))
+        file.write(UInt32(FileFormat.prefixSize + fields.bytes.count + 16))
+        file.write(fields.bytes)
+        return try file.bytes + SHA256.digest(file.bytes).prefix(16)
     }
 
     @Test func `a lease that was changed or cut is refused`() throws {

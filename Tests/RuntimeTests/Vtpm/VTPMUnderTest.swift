@@ -25,7 +25,8 @@ final class VTPMUnderTest {
     ///
     /// With keys [2, 1], 2 is the current one and 1 the one before it. An ephemeral vTPM gets no directories but the run
     /// directory. With a trace, strace(1) writes into that file what supervisor and worker ask of the kernel, from the
-    /// start to the end. A starter is a program with arguments that starts the supervisor in its own place.
+    /// start to the end. A starter is a program with arguments that starts the supervisor in its own place. With a
+    /// cgroup, the container is in that, has a second process, and no PID namespace of its own.
     init(
         in temporary: TemporaryDirectory,
         stateID: String = "web",
@@ -36,13 +37,22 @@ final class VTPMUnderTest {
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
         environment: [String] = ProgramLaunch.plainEnvironment,
-        starter: [String] = []
+        starter: [String] = [],
+        cgroup: TestCgroup? = nil
     ) throws {
         self.temporary = temporary
         leaseName = try "lease-\(StateDirectoryName.encoded(stateID))"
         let runDirectory = try temporary.directory("run")
-        initProcess = try RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
+        initProcess =
+            try cgroup?.start("sleep infinity & exec sleep infinity")
+            ?? RunningProgram(ProgramLaunch("/bin/sleep", ["sleep", "infinity"]))
         let reference = try ProcessHandle(initProcess.process)
+        var cgroupEvents: Descriptor?
+        if let cgroup { cgroupEvents = try cgroup.openEvents() }
+        let container = ContainerWatch(
+            initProcess: try reference.descriptor.duplicate(),
+            cgroupEvents: cgroupEvents.take()
+        )
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         let program = Self.program("vtpm-supervisor")
         let arguments = [worker ?? Self.program("vtpm-worker")]
@@ -65,9 +75,10 @@ final class VTPMUnderTest {
             containerID: "container-\(stateID)",
             bundle: temporary.path,
             leaseName: leaseName,
-            initProcess: try ProcessID(of: initProcess.process)
+            initProcess: try ProcessID(of: initProcess.process),
+            cgroup: try cgroup?.identity()
         )
-        let given = [runDirectory.number, reference.descriptor.number]
+        let given = [runDirectory.number] + container.descriptors
         if isEphemeral {
             try hook.send(HookRequest.start(request), descriptors: given)
             return

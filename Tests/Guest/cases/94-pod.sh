@@ -1,0 +1,43 @@
+# Three containers of a podman pod that share a PID namespace have a TPM each. One whose init is killed keeps its own for
+# as long as a process of it lives, and what starts meanwhile meets another.
+# Guests: debian-13
+. "$GUEST/lib.sh"
+. "$GUEST/engines.sh"
+ENGINE=podman
+
+install_carrier
+engine_import
+host=$(host_snapshot)
+podman pod create --name pod --share pid --infra-command '/bin/sleep 100000' --infra-image "$IMAGE" >/dev/null
+for name in first second third; do
+    engine_start "$name" --pod pod
+    ids+=("$id")
+    keys+=("$(engine_endorsement_key "$name")")
+done
+expect_different "the keys of the first two" "${keys[0]}" "${keys[1]}"
+expect_different "the keys of the last two" "${keys[1]}" "${keys[2]}"
+
+# A process that uses the TPM from a file, for as long as its container's control group has any.
+engine_exec first sh -c 'cat >/witness <<"END"
+#!/bin/sh
+while true; do
+    rm -f /tmp/*
+    tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub >/dev/null 2>&1 && tpm2_flushcontext -t 2>/dev/null
+    busybox sha256sum </tmp/ek.pub 2>/dev/null | busybox cut -d " " -f 1 >>/keys
+done
+END
+chmod +x /witness'
+podman exec --detach first setsid /witness
+root=/proc/$(engine_pid second)/root
+mounted=$(podman mount first)
+wait_until "the witness" test -s "$mounted/keys"
+kill -KILL "$(engine_pid first)"
+for i in 1 2; do
+    engine_start "new$i" --pod pod
+    expect_different "the keys of the first and of a new container" "${keys[0]}" "$(engine_endorsement_key "new$i")"
+done
+expect_equal "all keys that the first's child has seen" "${keys[0]}" "$(grep . "$mounted/keys" | sort --unique)"
+expect_equal "the second's key" "${keys[1]}" "$(engine_endorsement_key second)"
+podman pod rm --force --time 0 pod >/dev/null
+expect_host "$host"
+expect_equal "units of ours" '' "$(units_of_ours)"
