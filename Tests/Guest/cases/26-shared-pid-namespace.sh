@@ -29,7 +29,7 @@ for id in first second third; do
     container_start "$id"
     keys[$id]=$(endorsement_key "$id")
     expect_equal "$id: its init has ended" false "$(lease_field "$id" initHasEnded)"
-    expect_equal "$id: its control group" "$(container_group "$id")" "$(lease_field "$id" cgroup)"
+    expect_equal "$id: its control group" "$(container_group "$id")" "$(lease_field "$id" containerCgroup)"
 done
 expect_different "the keys of the first two" "${keys[first]}" "${keys[second]}"
 expect_different "the keys of the last two" "${keys[second]}" "${keys[third]}"

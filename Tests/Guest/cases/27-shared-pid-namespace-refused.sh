@@ -128,6 +128,6 @@ done
 # A control group that the runtime has named after the container is the container's.
 container_bundle nameless "$sharing" 'del(.linux.cgroupsPath)'
 container_start nameless
-expect_match "the control group" '/nameless$' "$(lease_field nameless cgroup)"
+expect_match "the control group" '/nameless$' "$(lease_field nameless containerCgroup)"
 container_stop nameless
 container_stop pause
