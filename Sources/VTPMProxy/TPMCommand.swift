@@ -12,6 +12,8 @@ public enum TPMCommand {
 
     /// TPM_RC_FAILURE: the TPM is in failure mode.
     public static let failure: UInt32 = 0x101
+    /// TPM_RC_RETRY: the command was not executed, and should be sent again.
+    public static let retry: UInt32 = 0x922
     /// TPM_RC_SUCCESS.
     public static let success: UInt32 = 0
 

@@ -4,7 +4,7 @@ import Platform
 ///
 /// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
-/// at the end supervisor: `shutdown`, worker: `stopped`.
+/// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
 public enum WorkerRequest: ChannelMessage {
     /// Asks to give up all privileges and become this user.
     ///
@@ -25,6 +25,9 @@ public enum WorkerRequest: ChannelMessage {
     case serve
     /// Asks to execute TPM2_Shutdown(CLEAR) and to end.
     case shutdown
+    /// Says that the end may come without notice, as at a shutdown of the host: the TPM goes on, and TPM2_Shutdown(CLEAR)
+    /// is executed at once and after each command that changes the state.
+    case expectEnd
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -35,6 +38,7 @@ public enum WorkerRequest: ChannelMessage {
         case serve = 8
         case shutdown = 10
         case confine = 12
+        case expectEnd = 14
     }
 
     public static let maximumSize = 4
@@ -48,6 +52,7 @@ public enum WorkerRequest: ChannelMessage {
         case .refused: .refused
         case .serve: .serve
         case .shutdown: .shutdown
+        case .expectEnd: .expectEnd
         }
     }
 
@@ -55,7 +60,7 @@ public enum WorkerRequest: ChannelMessage {
         switch self {
         case .confine(let user): writer.write(user)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
-        case .state, .stored, .refused, .serve, .shutdown: break
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd: break
         }
     }
 
@@ -76,6 +81,7 @@ public enum WorkerRequest: ChannelMessage {
         case .refused: self = .refused
         case .serve: self = .serve
         case .shutdown: self = .shutdown
+        case .expectEnd: self = .expectEnd
         }
     }
 }

@@ -102,6 +102,8 @@ struct Lifecycle {
         case answerFailure(Failure)
         /// Log that a SIGTERM ends nothing.
         case logTermination
+        /// Have the worker keep the TPM shut down in order while it is used on.
+        case expectEnd
         /// Log how the TPM stopped; the status is that of its worker.
         case logStop(isShutDown: Bool, status: String)
         /// Undo what was done for a container whose creation has failed, and fail with this error.
@@ -119,6 +121,8 @@ struct Lifecycle {
 
     /// The phase of the vTPM.
     private(set) var phase = Phase.starting
+    /// Whether the worker was told that the end may come without notice.
+    private var expectsEnd = false
 
     /// Whether the container is known to have ended.
     var isStopping: Bool {
@@ -202,11 +206,15 @@ struct Lifecycle {
     ///
     /// A new worker would be a TPM with other PCRs, which is what measured boot is meant to notice: so none is started.
     /// A SIGTERM ends nothing: at a shutdown of the host all processes may get it at once, and the container still uses
-    /// its TPM while it stops.
+    /// its TPM while it stops. But a SIGKILL may follow for container, supervisor and worker at once.
     private mutating func live(_ event: Event, _ health: Health) -> [Action] {
         switch (event, health) {
-        case (.terminationRequested, _):
+        case (.terminationRequested, .failed):
             return [.logTermination]
+        case (.terminationRequested, .healthy):
+            // One message is enough, and a worker in the midst of a command would not read many.
+            defer { expectsEnd = true }
+            return expectsEnd ? [.logTermination] : [.logTermination, .expectEnd]
         case (.initEnded, .failed):
             phase = .ended
             return [.clearTimeout]

@@ -22,6 +22,7 @@ extension Supervisor {
         case .killWorker: worker?.kill()
         case .answerFailure(let reason): answerFailure(reason)
         case .logTermination: Log.notice("\(name) goes on after SIGTERM: its container lives", .kept)
+        case .expectEnd: try worker?.send(.expectEnd)
         case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)", .stopped)
         case .logStop(false, let status):
             Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)", .stopped)

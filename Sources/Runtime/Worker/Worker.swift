@@ -17,6 +17,18 @@ public final class Worker {
     private let failureResponse = TPMCommand.response(code: TPMCommand.failure)
     /// Whether the request to shut down came while a command waited for its state to be stored.
     private var mustShutDown = false
+    /// Whether the end may come without notice (``WorkerRequest/expectEnd``).
+    private var expectsEnd = false
+    /// Whether a state was stored since the last TPM2_Shutdown.
+    ///
+    /// Otherwise the next start counts no failed authorization: libtpms stores that one is used before it looks at it
+    /// (SessionProcess.c, `CheckLockedOut`).
+    private var isDirty = true
+    /// Whether the last response was TPM_RC_RETRY, so that the same command comes again.
+    ///
+    /// libtpms 0.9 answers so when the first command after a TPM2_Shutdown uses an authorization. It would do so again and
+    /// again if TPM2_Shutdown came in between.
+    private var isRetried = false
 
     /// Creates a worker with the channel that the supervisor has passed.
     ///
@@ -125,6 +137,7 @@ public final class Worker {
         var set = PollSet()
         while true {
             if mustShutDown { return try shutDown(engine) }
+            if expectsEnd, !isOrphan { shutDownAndGoOn(engine) }
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
@@ -136,7 +149,13 @@ public final class Worker {
                     isOrphan = true
                     continue
                 }
-                if case .shutdown? = WorkerRequest(message) { return try shutDown(engine) }
+                switch WorkerRequest(message) {
+                case .shutdown: return try shutDown(engine)
+                case .expectEnd:
+                    expectsEnd = true
+                    continue
+                default: break
+                }
             }
             if set.events(at: device) & CInt(POLLIN) != 0 {
                 guard try serveOne(engine, server, failing: isOrphan) else { return }
@@ -151,6 +170,15 @@ public final class Worker {
             throw Failure("cannot shut the TPM down", because: "it has failed")
         }
         try channel.send(WorkerReply.stopped)
+    }
+
+    /// Executes TPM2_Shutdown for a TPM that is used on, if anything has happened since the last time.
+    ///
+    /// What is executed after TPM2_Shutdown takes its effect away (Part 3, 9.4). A TPM that has failed answers so itself.
+    private func shutDownAndGoOn(_ engine: TPMEngine) {
+        guard isDirty, !isRetried else { return }
+        _ = engine.shutDown()
+        isDirty = false
     }
 
     /// Reads, executes and answers one command; returns false if the device is gone.
@@ -168,7 +196,9 @@ public final class Worker {
             if TPMCommand.requestedLocality(in: UnsafeRawBufferPointer(request)) != nil {
                 return try ProxyTransport.send(TPMCommand.response(code: TPMCommand.success), to: server)
             }
-            return try ProxyTransport.send(engine.process(request), to: server)
+            let response = engine.process(request)
+            isRetried = TPMCommand.responseCode(of: response) == TPMCommand.retry
+            return try ProxyTransport.send(response, to: server)
         }
         return sent != .gone
     }
@@ -187,6 +217,7 @@ public final class Worker {
         guard state.count <= WorkerReply.stateLimit else {
             throw Failure(what, because: "it has \(state.count) bytes, and \(WorkerReply.stateLimit) is the most")
         }
+        isDirty = true
         let deadline = Deadline(milliseconds: Self.storeTimeout)
         try channel.sendChunks(WorkerReply.state, of: state, until: deadline)
         while true {
@@ -197,6 +228,7 @@ public final class Worker {
             switch WorkerRequest(response) {
             case .stored: return
             case .shutdown: mustShutDown = true
+            case .expectEnd: expectsEnd = true
             case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }

@@ -88,7 +88,7 @@ import Testing
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
             .confine(user: 7), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
-            .serve, .shutdown,
+            .serve, .shutdown, .expectEnd,
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
         try check(WorkerReply.failure(Self.failure), isText: true)

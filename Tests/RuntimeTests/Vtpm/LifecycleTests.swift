@@ -132,9 +132,9 @@ import Testing
         row([.failed(broken)], .initEnded, [.clearTimeout], .ended),
     ]
 
-    /// SIGTERM ends nothing while the init lives, however often it comes.
+    /// SIGTERM ends nothing while the init lives, however often it comes, and the worker hears of it once.
     static let theSupervisorIsTerminated: [Step] = [
-        row([], .terminationRequested, [.logTermination], .committed(.healthy)),
+        row([], .terminationRequested, [.logTermination, .expectEnd], .committed(.healthy)),
         row([.terminationRequested], .terminationRequested, [.logTermination], .committed(.healthy)),
         row([.terminationRequested], .initEnded, shutdown, .stopping(.requested)),
         row([.terminationRequested], .failed(broken), failing(broken), .committed(.failed(broken))),
