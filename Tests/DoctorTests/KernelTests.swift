@@ -117,6 +117,13 @@ import Testing
         #expect(try fixture.report("cgroups").found == expected)
     }
 
+    @Test func aMissingBarrierIsTold() throws {
+        try fixture.write("/proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+        let report = try fixture.report("cgroups")
+        #expect(report.result == .note)
+        #expect(report.found.contains("without nsdelegate"))
+    }
+
     @Test(arguments: [
         ("0::/../x\n", "outside of its own control group namespace"),
         ("5:devices:/x\n0::/\n", "version 1 is in use, and not mounted"),

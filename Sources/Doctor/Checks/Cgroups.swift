@@ -8,6 +8,8 @@ enum CgroupChecks {
         var devices: String?
         /// The mount point of version 2; nil if it is not mounted.
         var unified: String?
+        /// Whether the kernel keeps processes to the cgroups of their namespace. cgroups(7), "nsdelegate"
+        var isDelegated = false
         /// This process's place in each.
         var memberships: [CgroupMembership]
 
@@ -18,7 +20,10 @@ enum CgroupChecks {
             }
             memberships = try CgroupMembership.parse(read("/proc/self/cgroup"), path: "/proc/self/cgroup")
             for mount in try MountInfo.parse(read("/proc/self/mountinfo"), path: "/proc/self/mountinfo") {
-                if mount.type == "cgroup2" { unified = unified ?? mount.mountPoint }
+                if mount.type == "cgroup2" {
+                    unified = unified ?? mount.mountPoint
+                    isDelegated = isDelegated || mount.options.contains("nsdelegate")
+                }
                 if mount.type == "cgroup", mount.options.contains("devices") { devices = devices ?? mount.mountPoint }
             }
         }
@@ -54,7 +59,10 @@ enum CgroupChecks {
                 remedy: "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
             )
         case (let devices?, nil): return .ok("version 1, devices at \(devices)")
-        case (nil, let unified?): return .ok("version 2 at \(unified)")
+        case (nil, let unified?):
+            return found.isDelegated
+                ? .ok("version 2 at \(unified)")
+                : .note("version 2 at \(unified) without nsdelegate, a second barrier for shared PID namespaces")
         case (let devices?, let unified?):
             return .ok("version 1 at \(devices) for devices, and version 2 at \(unified)")
         }
