@@ -13,7 +13,7 @@ import VTPMProxy
 /// If a step fails, the container is refused and nothing is left behind.
 public struct Creation {
     let state: ContainerState
-    private let hostPaths: HostPaths
+    let hostPaths: HostPaths
     let setting: HookSetting
 
     /// The timeout for the kernel to register the device, in milliseconds.
@@ -39,7 +39,7 @@ public struct Creation {
         try runDirectory.requireOwn(files: [], hostPaths.leases)
         let leaseName = try Lease.name(containerID: state.id, bundle: state.bundle)
         // The nodes of an earlier call would be in the way of every step below.
-        try refuseSecond(leaseName, in: runDirectory)
+        if try hasTPM(container, leaseName, in: runDirectory) { return }
         let control = try openProxyControl()
         let file = try acquireSlot(on: control, for: container, bundle)
         // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is
@@ -63,7 +63,6 @@ public struct Creation {
         let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
         try selinux?.examine()
         let owner = try examineDev(request, of: container)
-        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request)
         let deviceAccess = try DeviceAccess(
             of: container.process,
             cgroupsPath: request.config.linux?.cgroupsPath,
@@ -71,6 +70,7 @@ public struct Creation {
             probe: hostPaths.program("vtpm-hook")
         )
         defer { deviceAccess.end() }
+        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request, deviceAccess)
         try deviceAccess.examine(mountingOn: hostPaths.leases)
 
         try begin(supervisor, request, leaseName, container, cgroup, runDirectory)
@@ -114,78 +114,6 @@ public struct Creation {
                 try supervisor.commit()
             }
         }
-    }
-}
-
-// The steps that only read and decide, before anything is made for the container.
-extension Creation {
-    /// Refuses a second call for a container that is alive and has a lease, since it would get a second TPM.
-    private func refuseSecond(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
-        guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
-            try lease.container.isAlive()
-        else { return }
-        throw Failure(
-            "cannot start the vTPM",
-            because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
-            hint: """
-                configure the hook for createRuntime or for prestart, and not for both; ask by a CDI device or by an \
-                annotation, and not by both
-                """
-        )
-    }
-
-    /// Acquires a slot, after a wait if none is free; takes the bundle's configuration if it was read already.
-    ///
-    /// Only a wait needs the hook's timeout from `config.json`. Most containers need not wait, and their `config.json`
-    /// is read while the supervisor's programs load.
-    ///
-    /// - Returns: The bundle's configuration if it was read for the timeout, or before; nil otherwise.
-    private func acquireSlot(
-        on control: borrowing Descriptor,
-        for container: borrowing ContainerInit,
-        _ bundle: BundleFile?
-    ) throws(Failure) -> BundleFile? {
-        if try CreationSlot.tryAcquire(on: control) { return bundle }
-        let file: BundleFile
-        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
-        let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
-        try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
-            // If the runtime is killed, its container dies with it, but the hook lives on.
-            guard try container.process.isAlive() else {
-                throw Failure("cannot start the vTPM", because: "the container's init ended")
-            }
-        }
-        return file
-    }
-
-    /// Reads both configurations, unless the bundle's was read already, and decides which state the container gets.
-    private func readRequest(
-        _ bundle: BundleFile?,
-        of container: borrowing ContainerInit
-    ) throws(Failure) -> CreationRequest {
-        let configuration = try setting.loadConfiguration()
-        let file: BundleFile
-        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
-        try BundleOrigin.check(
-            file,
-            of: state,
-            container.process,
-            startTime: container.identity.startTime,
-            container.procfs
-        )
-        return try CreationRequest(of: state, file.config, configuration) { (containerID) throws(Failure) in
-            access("\(hostPaths.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
-        }
-    }
-
-    /// Refuses a container whose `/dev` cannot take the nodes; returns the owner of the nodes.
-    private func examineDev(
-        _ request: CreationRequest,
-        of container: borrowing ContainerInit
-    ) throws(Failure) -> DeviceOwner {
-        let group = request.configuration.device.group
-        let named = try Placement.examine(container.process, rootPath: request.rootPath, group: group?.name)
-        return try container.users.deviceOwner(of: request.config, group: named ?? group?.id)
     }
 }
 

@@ -42,6 +42,9 @@ struct ContainerUnit {
         self.controlGroup = controlGroup
     }
 
+    /// The container's own cgroups.
+    var subtree: ContainerSubtree { .path(controlGroup, isAbsolute: true) }
+
     static func what(_ name: String) -> String { "cannot use systemd's unit \(name)" }
 
     /// The hint if the configuration names a unit, and the container is not in it.
@@ -54,6 +57,12 @@ struct ContainerUnit {
 }
 
 extension DeviceAccess {
+    /// Returns the cgroups that are the container's own, after asking systemd about those of a unit.
+    func ownSubtree() throws(Failure) -> ContainerSubtree {
+        guard case .systemd(let name) = subtree else { return subtree }
+        return try unit(name).subtree
+    }
+
     /// Asks systemd for the container's unit, and checks that it can be handled.
     func unit(_ name: String) throws(Failure) -> ContainerUnit {
         guard let systemd else {
@@ -86,6 +95,6 @@ extension DeviceAccess {
                 try PinnedDeviceProgram(path: program.path).apply(patcher, to: directory.number)
             }
         }
-        return .path(unit.controlGroup, isAbsolute: true)
+        return unit.subtree
     }
 }

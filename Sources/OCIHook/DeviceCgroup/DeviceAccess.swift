@@ -19,7 +19,7 @@ struct DeviceAccess {
 
     let process: pid_t
     let cgroups: Cgroups
-    private let subtree: ContainerSubtree
+    let subtree: ContainerSubtree
     let systemd: SystemdClient?
     let probe: DeviceAccessProbe
     let stage: Stage

@@ -16,15 +16,15 @@ enum SharedPIDNamespace {
     static func cgroup(
         of container: borrowing ContainerInit,
         id: String,
-        _ request: CreationRequest
+        _ request: CreationRequest,
+        _ deviceAccess: DeviceAccess
     ) throws(Failure) -> ContainerCgroup? {
         guard !container.isFirstInPIDNamespace else { return nil }
         let config = request.config
-        let cgroups = try Cgroups(of: container.process.process)
-        guard cgroups.legacyDevices == nil, let hierarchy = cgroups.unified else {
+        guard deviceAccess.cgroups.legacyDevices == nil, let hierarchy = deviceAccess.cgroups.unified else {
             throw refusal("control groups of version 1 do not tell when its last process has ended", versionHint)
         }
-        guard let top = try top(of: hierarchy, cgroupsPath: config.linux?.cgroupsPath, id: id) else {
+        guard let top = top(of: hierarchy, try deviceAccess.ownSubtree(), id: id) else {
             throw refusal("it has no control group that is certainly its own", cgroupHint)
         }
         let isConfined = try LSMConfinement.confines(config, container.procfs)
@@ -48,12 +48,7 @@ enum SharedPIDNamespace {
     ///
     /// A container without `linux.cgroupsPath` has the cgroup that the runtime chose, which runc and crun name after
     /// the container. A cgroup of another name can be one in which the runtime itself was started.
-    static func top(
-        of hierarchy: CgroupHierarchy,
-        cgroupsPath: String?,
-        id: String
-    ) throws(Failure) -> CgroupPath? {
-        let subtree = try ContainerSubtree(cgroupsPath: cgroupsPath)
+    static func top(of hierarchy: CgroupHierarchy, _ subtree: ContainerSubtree, id: String) -> CgroupPath? {
         guard let top = subtree.levels(from: hierarchy.leaf, hook: hierarchy.hook).last else { return nil }
         return subtree != .leaf || top.names.last == Array(id.utf8) ? top : nil
     }
