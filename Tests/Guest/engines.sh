@@ -17,7 +17,9 @@ engine() { # COMMAND...
 
 # Once for each machine.
 engine_import() {
-    engine image inspect "$IMAGE" >/dev/null 2>&1 || engine import /srv/tests/image.tar "$IMAGE" >/dev/null
+    # The command is what CRI's sandboxes run.
+    engine image inspect "$IMAGE" >/dev/null 2>&1 ||
+        engine import --change 'CMD ["/bin/sleep", "100000"]' /srv/tests/image.tar "$IMAGE" >/dev/null
 }
 
 # Starts a container with a TPM that stays, and leaves its ID in `id`.

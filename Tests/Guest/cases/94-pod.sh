@@ -28,7 +28,6 @@ done
 END
 chmod +x /witness'
 podman exec --detach first setsid /witness
-root=/proc/$(engine_pid second)/root
 mounted=$(podman mount first)
 wait_until "the witness" test -s "$mounted/keys"
 kill -KILL "$(engine_pid first)"
@@ -39,5 +38,19 @@ done
 expect_equal "all keys that the first's child has seen" "${keys[0]}" "$(grep . "$mounted/keys" | sort --unique)"
 expect_equal "the second's key" "${keys[1]}" "$(engine_endorsement_key second)"
 podman pod rm --force --time 0 pod >/dev/null
+
+# A container in the host's PID namespace is kept from the host's files by AppArmor, or by a user namespace.
+engine_start host --pid=host
+expect_tpm "with --pid=host" host
+podman rm --force --time 0 host >/dev/null
+for file in /etc/subuid /etc/subgid; do
+    grep --quiet '^containers:' "$file" 2>/dev/null || echo containers:1000000:1048576 >>"$file"
+done
+engine_start users --pid=host --security-opt apparmor=unconfined --userns=auto
+expect_tpm "with --pid=host and --userns=auto" users
+podman rm --force --time 0 users >/dev/null
+expect_failure "with --pid=host and nothing that confines it" \
+    engine run --rm --device "$TPM_DEVICE" --pid=host --security-opt apparmor=unconfined "$IMAGE" true
+expect_match "why" "it shares a PID namespace, and through the host's processes" "$(journal_of_ours)"
 expect_host "$host"
 expect_equal "units of ours" '' "$(units_of_ours)"
