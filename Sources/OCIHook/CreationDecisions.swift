@@ -52,7 +52,11 @@ extension Creation {
             )
         }
         guard try lease.supervisor.isAlive(), try lease.worker.isAlive() else {
-            throw Failure(what, because: "tpm\(lease.tpmNumber), which an earlier call of the hook has made, was lost")
+            throw Failure(
+                what,
+                because: "tpm\(lease.tpmNumber), which an earlier call of the hook has made, was lost",
+                hint: "create the container again"
+            )
         }
         Log.notice("the hook was called twice: container \"\(state.id)\" has tpm\(lease.tpmNumber) already")
         return true

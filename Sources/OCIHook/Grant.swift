@@ -69,7 +69,7 @@ private struct RunningContainer: ~Copyable {
             let lease = try opened.read()
         else { throw Failure(what, because: "there is none, or its container is being created") }
         guard let process = try lease.initProcess.reference() else {
-            throw Failure(what, because: "the container's init ended")
+            throw Failure(what, because: "the container's init ended", hint: "start the container again")
         }
         guard let tpm = DeviceNumber(lease.tpm), let tpmrm = DeviceNumber(lease.tpmrm) else {
             throw Failure(what, because: "its device numbers make no sense")

@@ -82,7 +82,7 @@ final class SupervisorLink {
 
     /// Waits until the supervisor has started its worker, and opens that process.
     ///
-    /// Call it after ``begin(_:keys:runDirectory:initProcess:directories:)``.
+    /// Call it after ``begin(_:keys:runDirectory:container:directories:)``.
     func awaitWorker(_ procfs: borrowing Procfs) throws(Failure) -> ProcessHandle {
         guard case .started(let process)? = HookReply(try nextMessage()) else { throw confused }
         do {

@@ -46,6 +46,14 @@ import Testing
         )
     }
 
+    /// An engine sets its own after the pod's, and the other engine's can be the pod's author's.
+    @Test func `a container that is a sandbox only by another engine's annotation is none`() throws {
+        let crioContainer = Self.crio.mapValues { _ in "container" }
+        #expect(try select(Self.containerd.merging(crioContainer) { $1 }, .all))
+        let containerdContainer = Self.containerd.mapValues { _ in "container" }
+        #expect(try select(Self.crio.merging(containerdContainer) { $1 }, .all))
+    }
+
     @Test(arguments: [containerd, crio]) func `a pod's sandbox gets none`(sandbox: [String: String]) throws {
         for selection in Configuration.Container.Selection.allCases {
             #expect(try !select(sandbox, selection))

@@ -62,7 +62,10 @@ enum CgroupChecks {
         case (nil, let unified?):
             return found.isDelegated
                 ? .ok("version 2 at \(unified)")
-                : .note("version 2 at \(unified) without nsdelegate, a second barrier for shared PID namespaces")
+                : .note(
+                    "version 2 at \(unified) without nsdelegate, a second barrier for shared PID namespaces",
+                    remedy: "mount -o remount,nsdelegate \(unified)"
+                )
         case (let devices?, let unified?):
             return .ok("version 1 at \(devices) for devices, and version 2 at \(unified)")
         }

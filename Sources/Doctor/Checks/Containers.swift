@@ -27,7 +27,11 @@ enum ContainerChecks {
     /// Whether each living container may still use its TPM's devices.
     static func grants(_ host: Host) throws(Failure) -> Finding {
         var containers: [String: String] = [:]
-        try each(host) { (lease, _, name) throws(Failure) in containers[name] = lease.containerID }
+        try each(host) { (lease, _, name) throws(Failure) in
+            // What an init has left behind uses the devices that it had.
+            guard try lease.initProcess.isAlive() else { return }
+            containers[name] = lease.containerID
+        }
         guard !containers.isEmpty else { return .ok("no container has one") }
         let hook = host.paths.program("vtpm-hook")
         let lines = try host.output(hook, ["check-grant"] + containers.keys.sorted()).split(separator: "\n")
@@ -64,7 +68,7 @@ enum ContainerChecks {
         }
         // What cannot be read is what the check of the directory is about.
         _ = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
-            guard let lease, try lease.initProcess.isAlive() else { return }
+            guard let lease, try lease.container.isAlive() else { return }
             try body(lease, opened.directory, opened.name)
         }
     }

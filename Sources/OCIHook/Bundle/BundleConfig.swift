@@ -33,7 +33,6 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
     struct Process: Decodable, Equatable {
         let user: User?
         let capabilities: Capabilities?
-        let noNewPrivileges: Bool?
         let apparmorProfile: String?
         let selinuxLabel: String?
     }

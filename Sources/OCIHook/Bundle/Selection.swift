@@ -4,11 +4,14 @@ import Platform
 extension Annotations {
     /// The annotations with which a CRI engine marks the container that only keeps a pod's namespaces.
     ///
-    /// containerd and CRI-O set them after those of the pod.
+    /// containerd and CRI-O set their own after those of the pod. The other's may be the pod's author's.
     private static let kinds = ["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"]
 
     /// Whether the container is a pod's sandbox, also called its pause or infrastructure container.
-    private var isSandbox: Bool { Self.kinds.contains { self[$0] == "sandbox" } }
+    private var isSandbox: Bool {
+        let given = Self.kinds.compactMap { self[$0] }
+        return !given.isEmpty && given.allSatisfy { $0 == "sandbox" }
+    }
 
     /// Whether the container gets a TPM if nothing is said about it in any of the annotations.
     var areSilent: Bool { self[.enable] == nil && !isSandbox }

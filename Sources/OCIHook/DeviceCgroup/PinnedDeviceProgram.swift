@@ -51,8 +51,6 @@ struct PinnedDeviceProgram {
             let dumped = try kernel.dump(old)
             guard !patcher.allowsAll(dumped) else { return }
             let new = try kernel.load(DeviceProgram(dumped: dumped).allowing(patcher.devices))
-            // The same program in both places: systemd attaches what is pinned beside any other.
-            try patcher.replace(old, by: new, of: cgroup)
             let number = directory.number
             let unfinished = name + Self.unfinished
             try remove(unfinished, at: directory, what)
@@ -63,6 +61,9 @@ struct PinnedDeviceProgram {
                 try? remove(unfinished, at: directory, what)
                 throw error
             }
+            // The same program in both places: systemd attaches what is pinned beside any other. It comes last, so that
+            // nobody takes the devices for allowed before they stay so.
+            try patcher.replace(old, by: new, of: cgroup)
         } catch {
             throw Failure(what, because: error.why, code: error.code, hint: error.hint)
         }

@@ -7,8 +7,7 @@ enum UnitName {
 
     /// Returns a text as a part of a name: each byte that a name cannot have is written as `\xNN`.
     ///
-    /// This is the escaping of systemd-escape(1), but for hyphens, which stay: IDs of containers have many. A long text
-    /// is cut.
+    /// This is like systemd-escape(1), but hyphens stay, since IDs of containers have many. A long text is cut.
     static func part(_ text: String) -> String {
         var part = ""
         for byte in text.utf8 {
@@ -31,11 +30,18 @@ enum UnitName {
             let isEscaped = component.first == UInt8(ascii: "_")
             let name = String(decoding: component.dropFirst(isEscaped ? 1 : 0), as: UTF8.self)
             guard name.hasSuffix(".scope") || name.hasSuffix(".service"), name.utf8.count <= limit,
-                name.utf8.first != UInt8(ascii: "."), name.utf8.allSatisfy(isValid), !units.contains(name)
+                name.utf8.first != UInt8(ascii: "."), name.utf8.allSatisfy(isValid), !isTemplate(name),
+                !units.contains(name)
             else { continue }
             units.append(name)
         }
         return units
+    }
+
+    /// Whether a name with an `@` lacks the prefix before it or the instance after it.
+    private static func isTemplate(_ name: String) -> Bool {
+        guard let at = name.firstIndex(of: "@"), let dot = name.lastIndex(of: ".") else { return false }
+        return at == name.startIndex || name.index(after: at) == dot
     }
 
     private static func isValid(_ byte: UInt8) -> Bool {

@@ -11,8 +11,10 @@ import Platform
 /// (`cgroup_procs_write_permission`). That is a second barrier, and cannot be the only one: who mounts the hierarchy
 /// once more on the host, as runc does for a container in the host's cgroup namespace, takes the option away.
 ///
-/// Containers of one pod can get into each other's cgroups without it, through `/proc/PID/root` of a process of the
-/// same user. Those have device programs, which do not allow this container's number.
+/// Between containers of one pod it is the only one: a process can use what another of the same user sees, through
+/// `/proc/PID/root`. That is cgroups of the other container, whose device programs do not allow this container's number;
+/// or, if one has the host's mounted and is the host's root, cgroups without any. Such a container has the host's
+/// devices itself.
 struct CgroupExits: Sendable {
     /// The container's cgroup, from the root of the hook's cgroup namespace.
     let cgroup: CgroupPath
@@ -47,8 +49,7 @@ struct CgroupExits: Sendable {
         if seesHostProcesses || mountsProcfs(of: host), privileges.canBorrowFromHost {
             throw SharedPIDNamespace.refusal(
                 "through the host's processes, which it sees, it could reach the host's files",
-                "confine it by AppArmor or SELinux, or start it with a user namespace of its own (--userns=auto), or "
-                    + "with no-new-privileges and without CAP_SETUID and CAP_DAC_OVERRIDE"
+                "confine it by AppArmor or SELinux, or start it with a user namespace of its own (--userns=auto)"
             )
         }
     }

@@ -7,8 +7,6 @@ struct ContainerPrivileges: Equatable, Sendable {
     let capabilities: Set<String>?
     /// Whether a user of the container is the host's root.
     let isHostRoot: Bool
-    /// Whether programs with a set-user-ID bit or file capabilities give a process more than it has.
-    let gainsPrivileges: Bool
     /// Whether AppArmor or SELinux keep it from other domains' processes.
     let isConfined: Bool
 
@@ -18,10 +16,9 @@ struct ContainerPrivileges: Equatable, Sendable {
     /// root, by its handle; change the kernel.
     private static let exits = ["SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_MODULE", "SYS_RAWIO"]
 
-    init(capabilities: Set<String>?, isHostRoot: Bool, gainsPrivileges: Bool, isConfined: Bool) {
+    init(capabilities: Set<String>?, isHostRoot: Bool, isConfined: Bool) {
         self.capabilities = capabilities
         self.isHostRoot = isHostRoot
-        self.gainsPrivileges = gainsPrivileges
         self.isConfined = isConfined
     }
 
@@ -29,7 +26,6 @@ struct ContainerPrivileges: Equatable, Sendable {
     init(of config: BundleConfig, _ users: UserNamespace, _ isConfined: Bool) {
         capabilities = config.process?.capabilities?.all
         isHostRoot = users.users.extents.contains { $0.hostID == 0 && $0.size > 0 }
-        gainsPrivileges = config.process?.noNewPrivileges != true
         self.isConfined = isConfined
     }
 
@@ -42,12 +38,8 @@ struct ContainerPrivileges: Equatable, Sendable {
     /// Whether a process of the container could use the root directory of a process of the host that it sees.
     ///
     /// `/proc/PID/root` is open to a process of the same user that has all capabilities of the other one: ptrace(2),
-    /// "Ptrace access mode checking". Most processes of the host's users have none. What is found there, the host's
-    /// files, is root's to write. So it takes two users, one of them root.
-    var canBorrowFromHost: Bool {
-        guard isHostRoot, !isConfined else { return false }
-        return gainsPrivileges || capabilities.map { !$0.isDisjoint(with: ["SETUID", "DAC_OVERRIDE"]) } ?? true
-    }
+    /// "Ptrace access mode checking". Many processes of a host have none, also some of root's, whose files these are.
+    var canBorrowFromHost: Bool { isHostRoot && !isConfined }
 }
 
 /// Whether a security module keeps a container from the processes of others.

@@ -18,7 +18,9 @@ public struct ContainerWatch: ~Copyable {
     /// The kernel reports a change of the file at most every 10 ms. It drops a report that is due if the cgroup is
     /// removed meanwhile, and reports the removal to nobody who waits already. kernel/cgroup/cgroup.c,
     /// `cgroup_file_notify`, `cgroup_rm_file`
-    private static let patience = 5000
+    ///
+    /// It is less than what `poststop` waits before it takes the supervisor for stuck.
+    private static let patience = 2000
 
     /// Takes ownership of the init's pidfd and, for a container that has to be watched by its cgroup, of that one's
     /// open ``CgroupEvents/name``.

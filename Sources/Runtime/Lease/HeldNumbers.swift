@@ -24,12 +24,8 @@ public enum HeldNumbers {
         guard let cgroup = lease.cgroup else { return try body() }
         let held = "\(prefix)\(lease.tpmNumber)-\(cgroup.inode)"
         let parent = runDirectory.number
-        do {
-            try systemCall("linkat", "cannot hold the number of \"\(lease.containerID)\"") {
-                linkat(parent, "\(name)/\(LeaseFiles.lease)", parent, held, 0)
-            }
-        } catch let error where error.code == EEXIST {
-            // An earlier container in the same cgroup had the same number.
+        try systemCall("linkat", "cannot hold the number of \"\(lease.containerID)\"") {
+            linkat(parent, "\(name)/\(LeaseFiles.lease)", parent, held, 0)
         }
         do {
             try body()

@@ -22,7 +22,7 @@ extension Supervisor {
         case .killWorker: worker?.kill()
         case .answerFailure(let reason): answerFailure(reason)
         case .logTermination: Log.notice("\(name) goes on after SIGTERM: its container lives", .kept)
-        case .expectEnd: try worker?.send(.expectEnd)
+        case .expectEnd: expectEnd()
         case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)", .stopped)
         case .logStop(false, let status):
             Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)", .stopped)
@@ -73,6 +73,15 @@ extension Supervisor {
             try worker?.send(.shutdown)
         } catch {
             worker?.kill()
+        }
+    }
+
+    /// A precaution: if it fails, the TPM serves on.
+    private func expectEnd() {
+        do throws(Failure) {
+            try worker?.send(.expectEnd)
+        } catch {
+            Log.error("\(name) counts a failed authorization if it is killed now: \(error)")
         }
     }
 

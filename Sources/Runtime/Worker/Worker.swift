@@ -136,8 +136,9 @@ public final class Worker {
         var isOrphan = false
         var set = PollSet()
         while true {
+            if expectsEnd, !isOrphan, !mustShutDown { shutDownAndGoOn(engine) }
+            // The request may have come while that was stored.
             if mustShutDown { return try shutDown(engine) }
-            if expectsEnd, !isOrphan { shutDownAndGoOn(engine) }
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
@@ -177,8 +178,7 @@ public final class Worker {
     /// What is executed after TPM2_Shutdown takes its effect away (Part 3, 9.4). A TPM that has failed answers so itself.
     private func shutDownAndGoOn(_ engine: TPMEngine) {
         guard isDirty, !isRetried else { return }
-        _ = engine.shutDown()
-        isDirty = false
+        if engine.shutDown() || engine.hasFailed { isDirty = false }
     }
 
     /// Reads, executes and answers one command; returns false if the device is gone.

@@ -1,6 +1,5 @@
 # Containers that share a PID namespace have a TPM each, which lasts as long as any process of its container: one whose
 # init is killed keeps its own, what starts meanwhile gets others, and nobody meets another's.
-# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 # Writes the fingerprint of the endorsement key again and again, or `none` where no TPM answers.

@@ -1,5 +1,4 @@
 # A hook that is given what it cannot use says so in one clear line, fails, and changes nothing on the host.
-# Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
 refused() { # WHAT REGEX STATE

@@ -1,6 +1,7 @@
-# Whatever stops or kills the engine leaves the container its TPM until it is dead, and nothing after it: the TPM is shut
-# down in order, and lease, unit and processes are gone.
+# Whatever stops or kills the engine leaves its containers their TPMs until they are dead, and nothing after it: each TPM is
+# shut down in order, and lease, unit and processes are gone. Each stop meets a container of either runtime.
 # Guests: debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 
@@ -14,103 +15,148 @@ configure <<'END'
 [state]
 id = "annotation"
 END
-start_with_state() { # NAME
-    engine_start "$1" --annotation "org.container-vtpm.state-id=$1"
+
+# Sets what is known of one of the containers of this stop.
+declare -A ids pids units
+use() { # RUNTIME
+    RUNTIME=$1 name=$stop-$1 id=${ids[$1]:-} pid=${pids[$1]:-} unit=${units[$1]:-}
+}
+each() { # COMMAND...
+    for runtime in runc crun; do
+        use "$runtime"
+        "$@"
+    done
 }
 
-begin_stop() { # ENGINE NAME
-    ENGINE=$1
-    start_with_state "$2"
-    engine_define_protected "$2"
-    expect_equal "$2: the counter at first" 0x0 "$(engine_use_protected "$2")"
-    pid=$(engine_pid "$2")
-    unit=$(lease_field "$id" unit)
-    expect_match "$2: the unit of its vTPM" '^vtpm-.*\.scope$' "$unit"
+start() {
+    engine_start "$name" --annotation "org.container-vtpm.state-id=$name"
+    ids[$RUNTIME]=$id
+    pids[$RUNTIME]=$(engine_pid "$name")
+    units[$RUNTIME]=$(lease_field "$id" unit)
+    expect_match "$name: the unit of its vTPM" '^vtpm-.*\.scope$' "${units[$RUNTIME]}"
 }
+begin_stop() { # ENGINE STOP
+    ENGINE=$1 stop=$2
+    each start
+}
+
+is_dead() { process_is_gone "$pid"; }
+is_inactive() { ! systemctl --quiet is-active "$1"; }
+expect_use() { # WHEN
+    ! is_dead || fail "$name has ended $1"
+    expect_tpm "$1" "$name"
+}
+kill_init() { kill -KILL "$pid"; }
+stop_by_engine() { engine stop --time 0 "$name" >/dev/null; }
+remove() { engine rm --force --time 0 "$name" >/dev/null 2>&1 || engine rm --force "$name" >/dev/null; }
 
 # No lease, no unit, no process is left, and the log says that the TPM was shut down in order.
-end_stop() { # NAME
-    wait_until "$1: the container to be dead" process_is_gone "$pid"
-    wait_until "$1: the vTPM to be gone" vtpms_are 0
-    wait_until "$1: the unit to be gone" bash -c '! systemctl --quiet is-active "$1"' - "$unit"
-    expect_equal "$1: processes of ours" '' "$(pgrep --list-name '^vtpm-' || true)"
-    expect_match "$1: the log" 'stopped, generation [0-9]+ .*event=stopped ' \
+expect_end() {
+    wait_until "$name: the container to be dead" is_dead
+    wait_until "$name: the unit to be gone" is_inactive "$unit"
+    expect_match "$name: the log" 'stopped, generation [0-9]+ .*event=stopped ' \
         "$(journal_of_ours | grep "container=\"$id\"" | grep event=stopped)"
-    engine rm --force --time 0 "$1" >/dev/null 2>&1 || engine rm --force "$1" >/dev/null
+    remove
+}
+end_stop() {
+    wait_until "$stop: the vTPMs to be gone" vtpms_are 0
+    each expect_end
+    expect_equal "$stop: processes of ours" '' "$(pgrep --list-name '^vtpm-' || true)"
 }
 
+define_and_use() {
+    engine_define_protected "$name"
+    expect_equal "$name: the counter at first" 0x0 "$(engine_use_protected "$name")"
+}
 # A new container with the state finds no attempt counted.
-expect_no_attempt() { # NAME
-    start_with_state "$1"
-    expect_equal "$1: the counter of failed authorizations" 0x0 "$(engine_use_protected "$1")"
-    engine rm --force --time 0 "$1" >/dev/null 2>&1 || engine rm --force "$1" >/dev/null
-    wait_until "$1: the last vTPM to be gone" vtpms_are 0
+expect_no_attempt() {
+    start
+    expect_equal "$name: the counter of failed authorizations" 0x0 "$(engine_use_protected "$name")"
+    remove
 }
 
 # --- podman ---
-begin_stop podman conmon-scope-is-stopped
 # A person sees which unit and which processes are whose.
-expect_match "the unit's status" "vTPM of container $id" "$(systemctl status "$unit")"
-tree=$(systemd-cgls --unit vtpm.slice)
-for process in supervisor worker; do
-    expect_match "the slice's tree" "$unit.*$(lease_field "$id" ${process}PID) vtpm-$process" "${tree//$'\n'/ }"
-done
-expect_match "the unit's journal" 'is tpm[0-9]+, .*event=started' "$(journalctl --quiet --output=cat --unit "$unit")"
-expect_match "its slice" '^/vtpm\.slice/' "$(systemctl show --property=ControlGroup --value "$unit")"
+expect_seen() {
+    expect_match "the unit's status" "vTPM of container $id" "$(systemctl status "$unit")"
+    local tree process
+    tree=$(systemd-cgls --unit vtpm.slice)
+    for process in supervisor worker; do
+        expect_match "the slice's tree" "$unit.*$(lease_field "$id" ${process}PID) vtpm-$process" "${tree//$'\n'/ }"
+    done
+    expect_match "the unit's journal" 'is tpm[0-9]+, .*event=started' \
+        "$(journalctl --quiet --output=cat --unit "$unit")"
+    expect_match "its slice" '^/vtpm\.slice/' "$(systemctl show --property=ControlGroup --value "$unit")"
+}
 # conmon ignores the SIGTERM, and systemd kills it after 90 seconds.
-systemctl stop --no-block "libpod-conmon-$id.scope"
 is_being_stopped() { [[ $(systemctl show --property=SubState --value "libpod-conmon-$id.scope") == stop-sigterm ]]; }
-wait_until "the stop to begin" is_being_stopped
-expect_tpm "while conmon's scope is stopped" conmon-scope-is-stopped
-systemctl kill --signal KILL "libpod-conmon-$id.scope"
-wait_until "the scope to be gone" bash -c '! systemctl --quiet is-active "$1"' - "libpod-conmon-$id.scope"
-expect_tpm "after conmon's scope was stopped" conmon-scope-is-stopped
-kill -KILL "$pid"
-end_stop conmon-scope-is-stopped
+stop_conmon() {
+    systemctl stop --no-block "libpod-conmon-$id.scope"
+    wait_until "the stop to begin" is_being_stopped
+    expect_use "while conmon's scope is stopped"
+    systemctl kill --signal KILL "libpod-conmon-$id.scope"
+    wait_until "the scope to be gone" is_inactive "libpod-conmon-$id.scope"
+}
+begin_stop podman conmon-scope-is-stopped
+each expect_seen
+each stop_conmon
+each expect_use "after conmon's scope was stopped"
+each kill_init
+end_stop
 
+kill_conmon() { pkill -KILL --full "conmon .*$id"; }
 begin_stop podman conmon-is-killed
-pkill -KILL --full "conmon .*$id"
-expect_tpm "after conmon was killed" conmon-is-killed
-kill -KILL "$pid"
-end_stop conmon-is-killed
+each kill_conmon
+each expect_use "after conmon was killed"
+each kill_init
+end_stop
 
+stop_scope() { systemctl stop "$(scope_of "$id")"; }
 begin_stop podman scope-is-stopped
-systemctl stop "$(scope_of "$id")"
-end_stop scope-is-stopped
-expect_no_attempt scope-is-stopped
+each define_and_use
+each stop_scope
+end_stop
+each expect_no_attempt
 
+terminate() {
+    kill -TERM "$(lease_field "$id" supervisorPID)" "$(lease_field "$id" workerPID)"
+    expect_error "to stop the unit by hand" 'Operation refused' systemctl stop "$unit"
+    expect_use "after its processes got a SIGTERM"
+}
 begin_stop podman processes-are-terminated
-kill -TERM "$(lease_field "$id" supervisorPID)" "$(lease_field "$id" workerPID)"
-expect_error "to stop the unit by hand" 'Operation refused' systemctl stop "$unit"
-expect_tpm "after its processes got a SIGTERM" processes-are-terminated
-podman stop --time 0 processes-are-terminated >/dev/null
-end_stop processes-are-terminated
+each terminate
+each stop_by_engine
+end_stop
 
 # --- docker ---
+kill_shim() { pkill -KILL --full "containerd-shim.* -id $id"; }
 begin_stop docker shim-is-killed
-pkill -KILL --full "containerd-shim.* -id $id"
-end_stop shim-is-killed
+each kill_shim
+end_stop
 
 begin_stop docker containerd-is-killed
 systemctl kill --signal KILL --kill-whom main containerd
-wait_until "docker to reach containerd again" docker exec containerd-is-killed true
-expect_tpm "after containerd was killed" containerd-is-killed
-docker stop --time 0 containerd-is-killed >/dev/null
-end_stop containerd-is-killed
+wait_until "docker to reach containerd again" docker exec "$name" true
+each expect_use "after containerd was killed"
+each stop_by_engine
+end_stop
 
 # The next daemon ends what this one has left.
+expect_alive() { ! is_dead || fail "$name has ended with dockerd"; }
 begin_stop docker dockerd-is-killed
 systemctl kill --signal KILL --kill-whom main docker
-! process_is_gone "$pid" || fail "the container ended with dockerd"
+each expect_alive
 wait_until "docker" docker info
-end_stop dockerd-is-killed
+end_stop
 
 begin_stop docker docker-is-stopped
+each define_and_use
 systemctl stop docker.socket docker.service
-wait_until "the container to be dead" process_is_gone "$pid"
+each wait_until "the container to be dead" is_dead
 systemctl start docker.service
 wait_until "docker" docker info
-end_stop docker-is-stopped
-expect_no_attempt docker-is-stopped
+end_stop
+each expect_no_attempt
+wait_until "the last vTPMs to be gone" vtpms_are 0
 expect_host "$host"
 expect_equal "units of ours" '' "$(units_of_ours)"

@@ -1,6 +1,7 @@
 # An orderly restart of the host leaves each state whole, and counts no attempt, even for a container that nobody stops; after
 # a power failure the state is whole as well, and nothing of before is left.
 # Guests: debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 
@@ -11,13 +12,32 @@ expect_nothing_left() { # WHEN
     expect_equal "processes of ours $1" '' "$(pgrep --list-name '^vtpm-' || true)"
 }
 
-# The containers have the TPMs that they had, which have counted so many failed authorizations.
-start_again() { # WHEN COUNTER
+each() { # COMMAND...
     for ENGINE in podman docker; do
-        engine start "$ENGINE" >/dev/null
-        expect_equal "$ENGINE: its key $1" "$(<"$keep/key-$ENGINE")" "$(engine_endorsement_key "$ENGINE")"
-        expect_equal "$ENGINE: the counter $1" "$2" "$(engine_use_protected "$ENGINE")"
+        for RUNTIME in runc crun; do
+            name=$ENGINE-$RUNTIME
+            "$@"
+        done
     done
+}
+
+begin() {
+    engine_import
+    engine_start "$name"
+    engine_define_protected "$name"
+    engine_endorsement_key "$name" >"$keep/$name"
+    expect_equal "$name: the counter at first" 0x0 "$(engine_use_protected "$name")"
+}
+
+# The container has the TPM that it had, which has counted so many failed authorizations.
+start_again() { # WHEN COUNTER
+    engine start "$name" >/dev/null
+    expect_equal "$name: its key $1" "$(<"$keep/$name")" "$(engine_endorsement_key "$name")"
+    expect_equal "$name: the counter $1" "$2" "$(engine_use_protected "$name")"
+}
+
+remove() {
+    engine rm --force --time 0 "$name" >/dev/null 2>&1 || engine rm --force "$name" >/dev/null
 }
 
 live_restore() { # true | false
@@ -31,18 +51,12 @@ case $PHASE in
         install_carrier
         rm -rf "$keep"
         mkdir "$keep"
-        for ENGINE in podman docker; do
-            engine_import
-            engine_start "$ENGINE"
-            engine_define_protected "$ENGINE"
-            engine_endorsement_key "$ENGINE" >"$keep/key-$ENGINE"
-            expect_equal "$ENGINE: the counter at first" 0x0 "$(engine_use_protected "$ENGINE")"
-        done
+        each begin
         restart_host orderly after-shutdown
         ;;
     after-shutdown)
         expect_nothing_left "after a shutdown"
-        start_again "after a shutdown" 0x0
+        each start_again "after a shutdown" 0x0
         # With this setting nobody stops docker's container before systemd kills what is left, a few seconds after a SIGTERM.
         live_restore true
         mkdir -p /etc/systemd/system.conf.d
@@ -54,17 +68,15 @@ case $PHASE in
         expect_nothing_left "after a shutdown that has killed a container"
         rm /etc/systemd/system.conf.d/tests.conf
         live_restore false
-        start_again "after a kill" 0x0
+        each start_again "after a kill" 0x0
         # What a power failure may take are the writes of others: this file system has no journal.
         sync
         restart_host hard after-power-failure
         ;;
     after-power-failure)
         expect_nothing_left "after a power failure"
-        start_again "after a power failure" 0x1
-        for ENGINE in podman docker; do
-            engine rm --force --time 0 "$ENGINE" >/dev/null 2>&1 || engine rm --force "$ENGINE" >/dev/null
-        done
+        each start_again "after a power failure" 0x1
+        each remove
         rm -rf "$keep"
         wait_until "all vTPMs to be gone" vtpms_are 0
         expect_nothing_left "at the end"

@@ -69,11 +69,20 @@ private let tpm = DeviceNumber(major: 253, minor: 65536)
         #expect(try pinned() == "1")
     }
 
-    @Test func `a program that cannot be replaced where it is attached stays pinned`() throws {
+    /// The devices must not be allowed before they stay so.
+    @Test func `a program that cannot be replaced where it is pinned stays attached`() throws {
+        try folder.write("box_scope", "1")
+        let kernel = InMemoryBPF([denying]) { $0.attached = [1] }
+        #expect(mkdir("\(path)_vtpm", 0o700) == 0)
+        #expect(throws: Failure.self) { try apply(kernel) }
+        #expect(kernel.attached == [1])
+        #expect(try pinned() == "1")
+    }
+
+    @Test func `a program that cannot be replaced where it is attached is an error`() throws {
         try folder.write("box_scope", "1")
         let kernel = InMemoryBPF([denying]) { $0.linked = [1] }
         #expect(throws: Failure.self) { try apply(kernel) }
-        #expect(try pinned() == "1")
         #expect(access("\(path)_vtpm", F_OK) == -1)
     }
 

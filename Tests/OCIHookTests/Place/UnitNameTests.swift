@@ -38,6 +38,7 @@ import Testing
     /// systemd would refuse the vTPM's unit for one of these.
     @Test func `what cannot be the name of a unit is none`() {
         #expect(units("/a b.service", "/.scope", "/ä.scope", "/\(String(repeating: "a", count: 250)).scope") == [])
+        #expect(units("/a@.service", "/@a.service", "/a@b.service") == ["a@b.service"])
         #expect(units("/_cgroup.service", "/__a.scope") == ["cgroup.service", "_a.scope"])
     }
 }

@@ -9,7 +9,6 @@ import Testing
     static let harmless = ContainerPrivileges(
         capabilities: ["KILL", "CHOWN"],
         isHostRoot: true,
-        gainsPrivileges: true,
         isConfined: false
     )
 
@@ -46,7 +45,6 @@ import Testing
         privileges = ContainerPrivileges(
             capabilities: ["KILL", name],
             isHostRoot: false,
-            gainsPrivileges: false,
             isConfined: true
         )
         let line = try #require(try refusal(privileges))
@@ -60,7 +58,6 @@ import Testing
         let privileges = ContainerPrivileges(
             capabilities: nil,
             isHostRoot: false,
-            gainsPrivileges: false,
             isConfined: true
         )
         #expect(try refusal(privileges)?.contains("process.capabilities does not limit") == true)
@@ -92,28 +89,14 @@ import Testing
         #expect(why?.contains("it has no cgroup namespace of its own") ?? isOwn)
     }
 
-    private static let borrowing: [(capabilities: Set<String>?, gains: Bool, isRoot: Bool, isConfined: Bool, Bool)] = [
-        (["KILL"], true, true, false, true), (["KILL"], false, true, false, false),
-        (["SETUID"], false, true, false, true), (["DAC_OVERRIDE"], false, true, false, true),
-        (["SETUID"], true, false, false, false), (["SETUID"], true, true, true, false),
-        (nil, false, true, false, true),
-    ]
-
-    @Test(arguments: borrowing) func `who sees the host's processes could use what they see`(
-        capabilities: Set<String>?,
-        gains: Bool,
+    @Test(arguments: [(true, false, true), (false, false, false), (true, true, false), (false, true, false)])
+    func `who sees the host's processes could use what they see`(
         isRoot: Bool,
         isConfined: Bool,
         canBorrow: Bool
     ) throws {
-        let privileges = ContainerPrivileges(
-            capabilities: capabilities,
-            isHostRoot: isRoot,
-            gainsPrivileges: gains,
-            isConfined: isConfined
-        )
+        let privileges = ContainerPrivileges(capabilities: ["KILL"], isHostRoot: isRoot, isConfined: isConfined)
         #expect(privileges.canBorrowFromHost == canBorrow)
-        guard capabilities != nil else { return }
         let own = "9 8 0:50 / /root/proc rw - proc proc rw\n"
         let host = "10 8 0:20 / /root/host/proc rw - proc proc rw\n"
         #expect(try refusal(privileges, mounts: own) == nil)
@@ -127,7 +110,7 @@ import Testing
 
     @Test func `privileges are those of config.json, in any of its sets`() throws {
         let json = """
-            {"process": {"noNewPrivileges": true, "apparmorProfile": "p", "capabilities":
+            {"process": {"apparmorProfile": "p", "capabilities":
             {"bounding": ["CAP_KILL"], "ambient": ["cap_sys_admin"], "permitted": ["chown"]}}}
             """
         let config = try BundleConfig(parsing: Array(json.utf8), path: "config.json")
@@ -137,12 +120,12 @@ import Testing
         }
         let privileges = ContainerPrivileges(of: config, try map("0 0 4294967295"), false)
         #expect(privileges.capabilities == ["KILL", "SYS_ADMIN", "CHOWN"])
-        #expect(privileges.isHostRoot && !privileges.gainsPrivileges && !privileges.isConfined)
+        #expect(privileges.isHostRoot && !privileges.isConfined)
         #expect(!ContainerPrivileges(of: config, try map("0 100000 65536"), true).isHostRoot)
         #expect(ContainerPrivileges(of: config, try map("0 100000 65536\n65536 0 1"), true).isHostRoot)
         let none = try BundleConfig(parsing: Array("{}".utf8), path: "config.json")
         let unknown = ContainerPrivileges(of: none, try map("0 100000 65536"), false)
-        #expect(unknown.capabilities == nil && unknown.gainsPrivileges)
+        #expect(unknown.capabilities == nil)
     }
 
     @Test func `a container's mounts are its root and what is below`() throws {

@@ -43,8 +43,13 @@ import Testing
         var isRun = false
         try HeldNumbers.hold(lease, named: "l", in: runDirectory) { () throws(Failure) in isRun = true }
         #expect(isRun)
-        // Another start in the same cgroup.
-        try HeldNumbers.hold(lease, named: "l", in: runDirectory) { () throws(Failure) in }
+        // Nobody gets a held number, whose hold would end if that creation failed.
+        let error = #expect(throws: Failure.self) {
+            try HeldNumbers.hold(lease, named: "l", in: runDirectory) { () throws(Failure) in
+                throw Failure("cannot go on", because: "it is a test")
+            }
+        }
+        #expect(error?.code == EEXIST)
         try OpenLease.open("l", in: runDirectory)?.remove(from: runDirectory)
         #expect(try Leases.names(in: runDirectory) == [])
         HeldNumbers.release(in: runDirectory)

@@ -101,6 +101,19 @@ import Testing
         close(device)
     }
 
+    /// At a shutdown of the host the container may end while what follows SIGTERM is stored.
+    @Test func aShutdownThatCrossesTheStoreOfAnotherIsObeyed() throws {
+        let device = try serve()
+        try channel.send(WorkerRequest.expectEnd)
+        guard let message = try channel.receive(into: buffer) else { throw Failure("no", because: "store") }
+        #expect(message.kind == WorkerReply.Kind.state.rawValue)
+        try channel.send(WorkerRequest.shutdown)
+        if message.count < Channel.chunkSize { try channel.send(WorkerRequest.stored) }
+        #expect(try hear() == .stopped)
+        #expect(try worker.wait() == .exited(0))
+        close(device)
+    }
+
     /// The kernel gives a new TPM 2 s for TPM2_SelfTest, which a slow one would not meet.
     @Test func aSlowTPMHasTestedItselfBeforeItIsReady() throws {
         let first = try channel.receive(into: buffer)?.kind
