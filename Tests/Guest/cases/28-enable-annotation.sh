@@ -1,4 +1,5 @@
 # The configuration says which containers get a TPM, and annotations which of them want one: what gets none is left alone.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 annotated() { # JSON

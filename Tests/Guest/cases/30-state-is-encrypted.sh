@@ -1,5 +1,6 @@
 # What is stored on disk holds no plaintext of the TPM: neither libtpms' blob nor a key's bytes.
 # Guests: debian-12 debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 # The magic number with which libtpms begins the persistent part of its blob (seen at byte 18 of one).

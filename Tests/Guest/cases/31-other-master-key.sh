@@ -1,4 +1,5 @@
 # With another master key the container does not start and its state is untouched; with the right one it is back.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 readonly store=/var/lib/container-vtpm

@@ -1,4 +1,5 @@
 # State that is truncated, changed or another container's is refused and untouched, never replaced by a new identity.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 for id in mine other; do

@@ -1,4 +1,5 @@
 # `vtpmctl key rotate` takes running and stopped containers to a new master key, and nothing needs the old one any more.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 for id in running stopped; do

@@ -1,4 +1,5 @@
 # Which state a container gets: by its ID, or by annotation where the configuration allows that, scoped; or none at all.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 annotate() { # ID NAME VALUE

@@ -5,7 +5,7 @@
 . "$GUEST/lib.sh"
 
 seed=${KILL_SEED:-$SRANDOM}
-rounds=${KILL_ROUNDS:-$(rounds 10 100)}
+rounds=${KILL_ROUNDS:-$(rounds 6 100)}
 readonly seed rounds
 readonly record=$WORK/record/record
 RANDOM=$seed

@@ -1,4 +1,5 @@
 # A hook that is given what it cannot use says so in one clear line, fails, and changes nothing on the host.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 refused() { # WHAT REGEX STATE

@@ -113,10 +113,8 @@ end_stop
 
 stop_scope() { systemctl stop "$(scope_of "$id")"; }
 begin_stop podman scope-is-stopped
-each define_and_use
 each stop_scope
 end_stop
-each expect_no_attempt
 
 terminate() {
     kill -TERM "$(lease_field "$id" supervisorPID)" "$(lease_field "$id" workerPID)"
