@@ -138,10 +138,12 @@ runtime() {
 # Makes a bundle whose container sleeps, from the runtimes' own default configuration, with the hooks as they are
 # delivered. Further arguments are programs for jq that change the configuration.
 container_bundle() { # ID [JQ]...
-    local bundle=$BUNDLES/$1 program
+    local bundle=$BUNDLES/$1 program label=''
     mkdir -p "$bundle"/{rootfs,upper,work}
+    # The lower files have no labels. An engine gives a container's files this one.
+    [[ ! -e /sys/fs/selinux/enforce ]] || label=',context="system_u:object_r:container_file_t:s0"'
     mount -t overlay "tests-$1" "$bundle/rootfs" \
-        -o "lowerdir=$ROOTFS,upperdir=$bundle/upper,workdir=$bundle/work"
+        -o "lowerdir=$ROOTFS,upperdir=$bundle/upper,workdir=$bundle/work$label"
     (cd "$bundle" && rm -f config.json && runc spec)
     program='
         .process.terminal = false

@@ -3,6 +3,10 @@
 # Runtimes: runc
 # Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
+[[ ! -e /sys/fs/selinux/enforce ]] || {
+    echo "SELinux is in place of AppArmor"
+    exit 0
+}
 
 readonly profiles=(vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
 readonly worker=/usr/libexec/container-vtpm/vtpm-worker supervisor=/usr/libexec/container-vtpm/vtpm-supervisor
