@@ -28,7 +28,7 @@ systemctl set-property --runtime "$unit" MemoryMax=1G
 expect_tpm "after a property of its unit was set" main
 
 if [[ -n $pinned ]]; then
-    # That crun refuses the device rules of podman's update, with a TPM or without.
+    # That crun compares the pinned program with the one for podman's rules, which know nothing of the TPM.
     expect_error "podman update" 'not supported when using BPFProgram' podman update --memory 512m main
 else
     podman update --memory 512m main >/dev/null
