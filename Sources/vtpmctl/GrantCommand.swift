@@ -41,7 +41,7 @@ struct GrantCommand: ParsableCommand {
             throw none
         }
         let problems = try Leases.each(in: directory) { (opened, lease) throws(Failure) in
-            guard let lease, isMeant(lease.containerID), try lease.initProcess.isAlive() else { return }
+            guard let lease, isMeant(lease.containerID), try lease.container.isAlive() else { return }
             found[lease.containerID, default: []].append(opened.name)
         }
         for problem in problems { complain("vtpmctl: \(problem)") }

@@ -75,10 +75,6 @@ scope_of() { # ID
     esac
 }
 
-slice_of_engine() {
-    if [[ $ENGINE == podman ]]; then echo machine.slice; else echo system.slice; fi
-}
-
 # As `endorsement_key` has it of a runtime's container.
 readonly print_endorsement_key='
     tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub >/dev/null

@@ -67,6 +67,9 @@ expect_equal "what the first's child has seen" "${keys[first]}" "$(record_of fir
 expect_equal "the first: its init has ended" true "$(lease_field first initHasEnded)"
 expect_equal "the first: its number" "$number" "$(lease_field first tpmNumber)"
 expect_equal "the first: its TPM" serving "$(lease_field first health)"
+expect_match "doctor's tpms" '^ok: 3, all working' \
+    "$({ vtpmctl doctor --json || true; } | jq --raw-output '.[] | select(.id == "tpms") | "\(.result): \(.found)"')"
+expect_error "a grant for the first" "the container's init ended \(start the container again\)" vtpmctl grant first
 expect_match "the list" "first .* tpm$number +ended " "$(vtpmctl list)"
 expect_equal "the second's key" "${keys[second]}" "$(endorsement_key second)"
 
