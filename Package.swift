@@ -19,7 +19,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
+    "CLinux", "Configuration", "Crypto", "JSONText", "OCIHook", "Platform", "RuntimeControl", "RuntimeFormat",
+    "RuntimeHostTPM",
     "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
 
@@ -74,6 +75,9 @@ let package = Package(
 
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
         library("Platform", ["CLinux"]),
+
+        // JSON files that are read strictly and changed without touching the rest.
+        library("JSONText", ["Platform"]),
 
         // All uses of libcrypto; the second for `vtpmctl` alone.
         library("Crypto", path: "Crypto/Core", ["Platform", "CLibCrypto"]),
@@ -227,6 +231,11 @@ let package = Package(
                 "VTPMProxy",
             ],
             exclude: ["refusals.txt"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "JSONTextTests",
+            dependencies: ["JSONText", "Platform", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -11,6 +11,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case configuration
     case deviceFilter = "device-filter"
     case kernelText = "kernel-text"
+    case jsonText = "json-text"
 
     /// Runs one input: it returns, or the process dies.
     func run(_ bytes: UnsafeRawBufferPointer) {
@@ -26,6 +27,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .configuration: fuzzConfiguration(bytes)
         case .deviceFilter: fuzzDeviceFilter(bytes)
         case .kernelText: fuzzKernelText(bytes)
+        case .jsonText: fuzzJSONText(bytes)
         }
     }
 }

@@ -11,6 +11,7 @@ func require(_ condition: Bool, _ what: @autoclosure () -> String) {
 /// What comes of an input that may be refused; nothing where it was.
 ///
 /// A refusal is one line.
+@discardableResult
 func accepted<Result: ~Copyable>(_ body: () throws(Failure) -> Result) -> Result? {
     do throws(Failure) {
         return try body()
