@@ -17,7 +17,7 @@ DESTDIR    ?=
 STATIC   := .build/static
 RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 STAGE    := .build/stage
-PROGRAMS := vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker
+PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
 PROFILES := $(PROGRAMS) vtpmctl
 
 .PHONY: build install format lint unit guest test newest soak bench fuzz demo clean dependencies stage

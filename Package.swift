@@ -21,7 +21,7 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let fuzzed: [Target.Dependency] = [
     "CLinux", "Configuration", "Crypto", "JSONText", "OCIHook", "Platform", "RuntimeControl", "RuntimeFormat",
     "RuntimeHostTPM",
-    "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
+    "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
 
 /// What lies beside them and is no source.
@@ -58,6 +58,7 @@ let package = Package(
     name: "container-vtpm",
     products: [
         .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
+        .executable(name: "vtpm-runtime", targets: ["vtpm-runtime"]),
         .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
         .executable(name: "vtpm-systemd", targets: ["vtpm-systemd"]),
         .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
@@ -87,7 +88,7 @@ let package = Package(
         library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
 
         // The configuration file, for the hook and `vtpmctl` alone.
-        library("Configuration", ["Platform", "RuntimeHostTPM", "CLinux"]),
+        library("Configuration", ["Platform", "RuntimePCR", "CLinux"]),
 
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),
@@ -105,17 +106,18 @@ let package = Package(
             path: "Runtime/Lease",
             ["Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeState", "CLinux"]
         ),
+        library("RuntimePCR", path: "Runtime/PCR", ["Platform"]),
         library(
             "RuntimeHostTPM",
             path: "Runtime/HostTPM",
-            ["Crypto", "Platform", "RuntimeFormat", "RuntimeState", "CLinux"]
+            ["Crypto", "Platform", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
         ),
         library(
             "RuntimeKeys",
             path: "Runtime/Keys",
             [
                 "Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
-                "RuntimeState", "CLinux",
+                "RuntimePCR", "RuntimeState", "CLinux",
             ]
         ),
         library(
@@ -154,10 +156,12 @@ let package = Package(
         library(
             "OCIHook",
             [
-                "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "Systemd", "CLinux",
+                "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys",
+                "RuntimeLease", "RuntimeState", "Systemd", "CLinux",
             ]
         ),
+        // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
+        library("RuntimeWrapper", ["Configuration", "JSONText", "Platform", "RuntimeControl", "CLinux"]),
 
         // What the host needs, for `vtpmctl` alone.
         library(
@@ -169,6 +173,7 @@ let package = Package(
         ),
 
         program("vtpm-hook", ["OCIHook", "Platform"]),
+        program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
         program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
         program("vtpm-worker", ["RuntimeWorker", "Platform"]),
@@ -192,8 +197,9 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
-                "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState",
-                "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker", "OtherLibrary",
+                "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
+                "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",
+                "OtherLibrary",
                 "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
             ],
             exclude: [

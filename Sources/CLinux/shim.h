@@ -49,6 +49,7 @@ extern int getresgid(gid_t *, gid_t *, gid_t *);
 extern int getresuid(uid_t *, uid_t *, uid_t *);
 extern int malloc_trim(size_t);
 extern int unshare(int);
+extern char **environ;
 extern int renameat2(int, const char *, int, const char *, unsigned int);
 extern int fsopen(const char *, unsigned int);
 extern int fsconfig(int, unsigned int, const char *, const void *, int);
@@ -87,6 +88,7 @@ static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR
 static const unsigned int clinux_mount_attr_noexec = 0x8;          // MOUNT_ATTR_NOEXEC
 static const unsigned int clinux_move_mount_f_empty_path = 0x4;    // MOVE_MOUNT_F_EMPTY_PATH
 static const unsigned int clinux_move_mount_t_empty_path = 0x40;   // MOVE_MOUNT_T_EMPTY_PATH
+static const unsigned int clinux_rename_exchange = 0x2;             // RENAME_EXCHANGE
 static const unsigned int clinux_open_tree_clone = 0x1;            // OPEN_TREE_CLONE
 static const unsigned int clinux_open_tree_cloexec = 02000000;     // OPEN_TREE_CLOEXEC
 
@@ -124,6 +126,12 @@ static inline pid_t clinux_fork_into_cgroup(int cgroup, int *pidfd) {
                                    .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroup};
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
+
+// fork(2), which the importer refuses.
+static inline pid_t clinux_fork(void) { return fork(); }
+
+// environ(7) is a variable that any thread could change, which the importer refuses.
+static inline char **clinux_environment(void) { return environ; }
 
 // capabilities(7): glibc has no wrapper, and the macro for the version is a cast to the importer.
 static inline int clinux_capset(const struct __user_cap_data_struct data[2]) {

@@ -23,8 +23,20 @@ public struct Configuration: Equatable, Sendable {
     /// The table `[rollback]`: how the restore of an older state is detected.
     public var rollback = Rollback()
 
+    /// The table `[runtime]`: what `vtpm-runtime` stands in for.
+    public var runtime = Runtime()
+
     /// Creates the configuration of a missing file.
     public init() {}
+
+    /// What `vtpm-runtime` stands in for.
+    public struct Runtime: Equatable, Sendable {
+        /// The key `path`: the absolute path of the real runtime.
+        public var path = "/usr/sbin/runc"
+
+        /// Creates the configuration of a missing table.
+        public init() {}
+    }
 
     /// Which of the containers that the hook is called for get a TPM.
     public struct Container: Equatable, Sendable {

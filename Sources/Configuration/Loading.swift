@@ -14,11 +14,26 @@ extension Configuration {
         path: String = standardPath,
         mayBeMissing: Bool = true
     ) throws(Failure) -> Configuration {
+        guard let contents = try read(path, mayBeMissing) else { return Configuration() }
+        return try Configuration(parsing: contents, path: path)
+    }
+
+    /// Reads the file's table `[runtime]` alone, as ``load(path:mayBeMissing:)`` reads the whole.
+    ///
+    /// A mistake in another table must not keep a container from being stopped.
+    public static func loadRuntime(path: String = standardPath) throws(Failure) -> Runtime {
+        guard let contents = try read(path, true) else { return Runtime() }
+        let document = try Document(parsing: contents, path: path)
+        return try Runtime(in: Section(of: document, file: path, known: Array(document.root.keys))) ?? Runtime()
+    }
+
+    /// Returns the file's contents; nil if it is missing and may be.
+    private static func read(_ path: String, _ mayBeMissing: Bool) throws(Failure) -> [UInt8]? {
         let file: Descriptor
         do {
             file = try .openFile(path, .read)
         } catch let error where error.code == ENOENT && mayBeMissing && !exists(path) {
-            return Configuration()
+            return nil
         }
         let what = "cannot read \(path)"
         let status = try file.status(path)
@@ -29,7 +44,7 @@ extension Configuration {
                 hint: "chown root: \(path) && chmod 0644 \(path)"
             )
         }
-        return try Configuration(parsing: file.readAll(limit: sizeLimit, path), path: path)
+        return try file.readAll(limit: sizeLimit, path)
     }
 
     /// Returns whether the name exists, even as a dangling link: that is not a missing file.

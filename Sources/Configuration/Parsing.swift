@@ -1,5 +1,5 @@
 import Platform
-import RuntimeHostTPM
+import RuntimePCR
 
 extension Configuration {
     /// Parses the contents of a file; errors call it `path` and give the line.
@@ -7,7 +7,7 @@ extension Configuration {
         let root = try Section(
             of: Document(parsing: contents, path: path),
             file: path,
-            known: ["container", "state", "retention", "device", "key", "host-tpm", "rollback"]
+            known: ["container", "state", "retention", "device", "key", "host-tpm", "rollback", "runtime"]
         )
         self.init()
         if let section = try root.section("container", known: ["tpm", "opt-out"]) {
@@ -54,12 +54,21 @@ extension Configuration {
                 hostTPM.pcrs = pcrs
             }
         }
+        runtime = try Runtime(in: root) ?? runtime
         if key == .hostTPM { rollback.counter = .hostTPM }
         if let section = try root.section("rollback", known: ["counter", "nv-index"]) {
             rollback.counter = try section.choice("counter") ?? rollback.counter
             let range = Int(Rollback.ownerIndices.lowerBound)...Int(Rollback.ownerIndices.upperBound)
             if let index = try section.integer("nv-index", in: range, radix: 16) { rollback.nvIndex = UInt32(index) }
         }
+    }
+}
+
+extension Configuration.Runtime {
+    /// Reads `[runtime]`; returns nil if there is no such table.
+    init?(in root: Section) throws(Failure) {
+        guard let section = try root.section("runtime", known: ["path"]) else { return nil }
+        path = try section.path("path") ?? path
     }
 }
 

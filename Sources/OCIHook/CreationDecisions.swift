@@ -70,7 +70,7 @@ extension Creation {
     /// - Returns: The bundle's configuration if it was read for the timeout, or before; nil otherwise.
     func acquireSlot(
         on control: borrowing Descriptor,
-        for container: borrowing ContainerInit,
+        for process: borrowing ProcessHandle,
         _ bundle: BundleFile?
     ) throws(Failure) -> BundleFile? {
         if try CreationSlot.tryAcquire(on: control) { return bundle }
@@ -79,7 +79,7 @@ extension Creation {
         let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
         try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
             // If the runtime is killed, its container dies with it, but the hook lives on.
-            guard try container.process.isAlive() else {
+            guard try process.isAlive() else {
                 throw Failure("cannot start the vTPM", because: "the container's init ended")
             }
         }
@@ -101,7 +101,12 @@ extension Creation {
             startTime: container.identity.startTime,
             container.procfs
         )
-        return try CreationRequest(of: state, file.config, configuration) { (containerID) throws(Failure) in
+        return try request(file.config, configuration)
+    }
+
+    /// Decides which state the container gets.
+    func request(_ config: BundleConfig, _ configuration: Configuration) throws(Failure) -> CreationRequest {
+        try CreationRequest(of: state, config, configuration) { (containerID) throws(Failure) in
             access("\(hostPaths.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
         }
     }

@@ -22,9 +22,11 @@ public enum Hook {
     public static func run(_ arguments: [String]) throws(Failure) {
         var setting = HookSetting()
         let notReset = try Inheritance.reset(from: .engine)
-        try Hardening.closeInheritedDescriptors(from: 3)
+        // The process that prepares a vTPM has a channel as descriptor 3.
+        try Hardening.closeInheritedDescriptors(from: arguments.first == "prepare" ? 4 : 3)
         try Hardening.clearEnvironment()
         if let verb = arguments.first.flatMap(GrantVerb.init) { return try run(verb, arguments.dropFirst()) }
+        if arguments.first == "prepare" { return try prepare(arguments) }
         let stage = try parse(arguments, &setting)
         Log.open("vtpm-hook", reconnects: false)
         try Hardening.protectMemory()
@@ -64,25 +66,49 @@ public enum Hook {
         }
     }
 
+    private static func prepare(_ arguments: [String]) throws(Failure) {
+        let channel = Channel(owning: Descriptor(owning: 3), peer: "vtpm-runtime")
+        Log.open("vtpm-hook", reconnects: false)
+        do throws(Failure) {
+            guard arguments.count == 4, let verb = PreparationVerb(rawValue: arguments[1]) else {
+                throw Failure("cannot prepare a TPM", because: "the arguments are not VERB ID BUNDLE")
+            }
+            Log.subject.container = arguments[2]
+            try Hardening.protectMemory()
+            try requireRoot()
+            let paths = try HostPaths.current()
+            try Preparation(verb: verb, id: arguments[2], bundlePath: arguments[3], hostPaths: paths).run(channel)
+        } catch {
+            Log.error("container \"\(arguments.dropFirst(2).first ?? "")\": \(error)", .refused)
+            try? channel.send(PreparationReply.failure(error))
+            throw error
+        }
+    }
+
     private static func requireRoot() throws(Failure) {
         guard geteuid() == 0 else { throw Failure("cannot run the hook", because: "it needs root") }
     }
 
-    /// Returns the stage, and stores the path that follows `--config` in the setting.
+    /// Returns the stage, and stores the values of the options after it in the setting.
     private static func parse(_ arguments: [String], _ setting: inout HookSetting) throws(Failure) -> Stage {
-        switch (arguments.first.flatMap { Stage(rawValue: $0) }, arguments.count) {
-        case (let stage?, 1): return stage
-        case (let stage?, 3) where arguments[1] == "--config":
-            setting.configurationPath = arguments[2]
-            return stage
-        default:
-            let stages = Stage.allCases.map(\.rawValue).joined(separator: ", ")
-            throw Failure(
-                "cannot run the hook",
-                because: "\"\(arguments.joined(separator: " "))\" is no stage",
-                hint: "one of \(stages), and --config FILE after it"
-            )
+        var rest = arguments.dropFirst()
+        var isUnderstood = true
+        while let option = rest.popFirst(), isUnderstood {
+            switch (option, rest.popFirst()) {
+            case ("--config", let path?): setting.configurationPath = path
+            case (PreparedName.option, let text?):
+                setting.prepared = PreparedName(text)
+                isUnderstood = setting.prepared != nil
+            default: isUnderstood = false
+            }
         }
+        if isUnderstood, let stage = arguments.first.flatMap({ Stage(rawValue: $0) }) { return stage }
+        let stages = Stage.allCases.map(\.rawValue).joined(separator: ", ")
+        throw Failure(
+            "cannot run the hook",
+            because: "\"\(arguments.joined(separator: " "))\" is no stage",
+            hint: "one of \(stages), and --config FILE after it"
+        )
     }
 }
 
@@ -90,6 +116,8 @@ public enum Hook {
 public struct HookSetting: Sendable {
     /// The path after `--config`; nil for the standard file, which may be missing.
     var configurationPath: String?
+    /// The vTPM that was prepared for the container, by `--prepared` of `config.json`; nil if the hook makes one.
+    var prepared: PreparedName?
     /// systemd's `$CREDENTIALS_DIRECTORY`; nil if the engine does not pass it on to hooks. systemd.exec(5),
     /// "Credentials"
     let credentialsDirectory = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }

@@ -65,8 +65,22 @@ struct Leftovers {
     /// If the state cannot be removed, the lease stays too, so that the next call tries again.
     func undo(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) throws(Failure) {
         if let made = try lease.madeState() { try discard(made) }
+        try restoreBundle(of: lease, in: runDirectory)
         try lease.remove(from: runDirectory)
         try VTPMCgroups.open(Procfs())?.remove(lease.name)
+    }
+
+    /// Puts a bundle's own `config.json` back, which the process that has prepared a vTPM was killed before it did.
+    private func restoreBundle(
+        of lease: borrowing OpenLease,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        guard try lease.prepared() != nil, let bundle = try lease.read()?.bundle else { return }
+        do {
+            try BundleDirectory(bundle).restoreUnlessUsed(in: runDirectory)
+        } catch let error where error.code == ENOENT || error.code == ENOTDIR {
+            // The bundle is gone, and its config.json with it.
+        }
     }
 
     private func discard(_ made: MadeState) throws(Failure) {

@@ -49,7 +49,12 @@ public struct Removal {
             try VTPMCgroups.open(Procfs())?.remove(name)
             return
         }
-        try awaitSupervisor(in: opened.directory)
+        if try opened.prepared() != nil {
+            // No hook has adopted it, so that the container was not created. The runtime lives, and so would the vTPM.
+            try SupervisorLink.abandonPrepared(in: opened, until: Deadline(milliseconds: Self.timeout))
+        } else {
+            try awaitSupervisor(in: opened.directory)
+        }
 
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
         guard try opened.isCurrent(in: runDirectory) else { return }

@@ -8,11 +8,14 @@ import VTPMProxy
 /// The hook's side of its supervisor, until the container is complete.
 final class SupervisorLink {
     private let channel: Channel
-    /// The supervisor's process; nil once it has been reaped.
+    /// The supervisor's process; nil once it has been reaped, and for a hook that is not its parent.
     private var child: ChildProcess?
+    /// The supervisor's process for a hook that is not its parent.
+    private var reference: ProcessHandle?
     private let buffer = Channel.makeBuffer()
     /// The name of the lease; nil until the request has been sent.
     private var leaseName: String?
+    /// Whether the supervisor does not depend on this process any more.
     private var isCommitted = false
     private var lease: OpenLease?
 
@@ -29,7 +32,7 @@ final class SupervisorLink {
     /// It must be called however the creation ends. It waits up to 5 s for the supervisor, and then kills it.
     func abandonUnlessCommitted(in runDirectory: borrowing Descriptor, _ leftovers: Leftovers) {
         guard !isCommitted else { return }
-        abandon()
+        end()
         // Before the request was sent, a lease of this name cannot be this supervisor's.
         guard let leaseName else { return }
         do throws(Failure) {
@@ -56,6 +59,46 @@ final class SupervisorLink {
         self.process = child.process
         self.child = consume child
         self.channel = channel
+    }
+
+    /// Takes over the supervisor of a vTPM that was prepared, with its lease.
+    init(
+        over channel: Channel,
+        to supervisor: consuming ProcessHandle,
+        _ lease: consuming OpenLease
+    ) {
+        process = supervisor.process
+        reference = consume supervisor
+        self.channel = channel
+        leaseName = lease.name
+        self.lease = consume lease
+    }
+
+    /// The channel's descriptor, which is readable once the supervisor has sent something, or has ended.
+    var number: CInt { channel.descriptor.number }
+
+    /// Calls `body` with the lease; throws if there is none yet.
+    func withLease<Result: ~Copyable>(
+        _ body: (borrowing OpenLease) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        switch lease {
+        case .some(let own): return try body(own)
+        case .none: throw confused
+        }
+    }
+
+    /// Hands the vTPM over to a hook, at the other end of a connection.
+    func handOver(to hook: Channel) throws(Failure) {
+        try withLease { (lease) throws(Failure) in
+            try hook.send(AdoptionReply.handedOver, descriptors: [number, lease.directory.number])
+        }
+        isCommitted = true
+    }
+
+    /// Names the container that adopts a vTPM which was prepared.
+    func adopt(_ container: ContainerIdentity, _ watch: borrowing ContainerWatch) throws(Failure) {
+        try channel.send(HookRequest.adopt(container), descriptors: watch.descriptors)
+        guard case .adopted? = HookReply(try nextMessage()) else { throw confused }
     }
 
     /// Sends the start request, with the descriptors that it needs.
@@ -107,10 +150,7 @@ final class SupervisorLink {
 
     /// Writes the lease into the directory that the supervisor has made, even if the name leads to another by now.
     func write(_ lease: Lease) throws(Failure) {
-        switch self.lease {
-        case .some(let own): try own.write(lease)
-        case .none: throw confused
-        }
+        try withLease { (own) throws(Failure) in try own.write(lease) }
     }
 
     /// Passes the device's server end to the worker, and waits until it serves it.
@@ -126,7 +166,7 @@ final class SupervisorLink {
 
     /// Throws if the supervisor has sent an error or any other message, or has ended; does not block.
     func check() throws(Failure) {
-        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: 0)) != 0 else { return }
+        guard try wait(for: number, until: Deadline(milliseconds: 0)) != 0 else { return }
         _ = try receive()
         throw confused
     }
@@ -139,12 +179,16 @@ final class SupervisorLink {
     }
 
     /// Shuts the channel down, on which the supervisor undoes everything, and waits for it; kills it after 5 s.
-    private func abandon() {
+    func end() {
         _ = shutdown(channel.descriptor.number, CInt(SHUT_RDWR))
         do throws(Failure) {
             switch child.take() {
             case .none: break
             case .some(let child): _ = try child.wait(until: Deadline(milliseconds: 5000))
+            }
+            switch reference.take() {
+            case .none: break
+            case .some(let process): try process.awaitEnd(milliseconds: 5000)
             }
         } catch {
             Log.error("\(error)")
@@ -152,7 +196,7 @@ final class SupervisorLink {
     }
 
     private func nextMessage() throws(Failure) -> Message {
-        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+        guard try wait(for: number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
             throw Failure("cannot start the vTPM", because: "the supervisor does not answer")
         }
         return try receive()
@@ -170,7 +214,7 @@ final class SupervisorLink {
         return message
     }
 
-    private var confused: Failure {
+    var confused: Failure {
         Failure("cannot start the vTPM", because: "the supervisor's answer makes no sense")
     }
 }

@@ -81,6 +81,20 @@ public struct ContainerState: Decodable, Equatable, Sendable {
     }
 }
 
+extension ContainerState {
+    /// Creates the state that a runtime will give to the hook of a container with this configuration.
+    init(of id: String, bundle: String, _ config: BundleConfig) throws(Failure) {
+        guard !id.isEmpty, id.utf8.count <= Self.identifierLimit, bundle.utf8.first == UInt8(ascii: "/") else {
+            throw Failure("cannot prepare a TPM", because: "the container's ID or bundle is malformed")
+        }
+        self.id = id
+        self.bundle = bundle
+        pid = nil
+        annotations = config.annotations
+        root = nil
+    }
+}
+
 /// A member outside of the specification; its value is nil if it is not a string.
 struct OptionalText: Decodable, Equatable, Sendable {
     let value: String?

@@ -29,13 +29,16 @@ enum UnitName {
         for component in paths.flatMap({ $0.names }) {
             let isEscaped = component.first == UInt8(ascii: "_")
             let name = String(decoding: component.dropFirst(isEscaped ? 1 : 0), as: UTF8.self)
-            guard name.hasSuffix(".scope") || name.hasSuffix(".service"), name.utf8.count <= limit,
-                name.utf8.first != UInt8(ascii: "."), name.utf8.allSatisfy(isValid), !isTemplate(name),
-                !units.contains(name)
-            else { continue }
+            guard isPlain(name), !units.contains(name) else { continue }
             units.append(name)
         }
         return units
+    }
+
+    /// Whether it is the name of a scope or a service, and no template's.
+    static func isPlain(_ name: String) -> Bool {
+        (name.hasSuffix(".scope") || name.hasSuffix(".service")) && name.utf8.count <= limit
+            && name.utf8.first != UInt8(ascii: ".") && name.utf8.allSatisfy(isValid) && !isTemplate(name)
     }
 
     /// Whether a name with an `@` lacks the prefix before it or the instance after it.

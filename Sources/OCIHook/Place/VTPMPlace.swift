@@ -33,26 +33,29 @@ enum VTPMPlace {
 
     /// Begins to move the processes into their scope, while the caller goes on; returns nil if they need none.
     ///
-    /// The container's cgroup and the hook's say which units the container lives in. The paths are those of the
-    /// directories that the vTPM uses.
+    /// The cgroups of a process and the caller's say which units the container lives in. The process is the container's
+    /// init; before there is one, it is the runtime, and `unit` is the one that the runtime will make. The paths are those of
+    /// the directories that the vTPM uses.
     func beginScope(
         for containerID: String,
-        _ container: borrowing ContainerInit,
+        of process: borrowing ProcessHandle,
+        _ procfs: borrowing Procfs,
+        making unit: String? = nil,
         supervisor: pid_t,
         worker: borrowing ProcessHandle,
         using paths: [String]
     ) throws(Failure) -> VTPMScope? {
         guard case .systemd(let systemd) = self else { return nil }
-        let process = container.process.process
-        let memberships = try container.procfs.cgroups(of: process) + container.procfs.cgroups()
-        guard try container.process.isAlive() else {
+        let memberships = try procfs.cgroups(of: process.process) + procfs.cgroups()
+        guard try process.isAlive() else {
             throw Failure("cannot start the vTPM", because: "the container's init ended")
         }
+        let living = UnitName.units(along: memberships.filter { $0.isSystemd }.compactMap { CgroupPath($0.path) })
         let scope = VTPMScope(
             of: containerID,
             supervisor: supervisor,
             worker: worker,
-            after: UnitName.units(along: memberships.filter { $0.isSystemd }.compactMap { CgroupPath($0.path) }),
+            after: living + [unit].compactMap { $0 },
             using: paths
         )
         try scope.begin(with: systemd)

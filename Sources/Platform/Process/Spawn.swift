@@ -126,10 +126,10 @@ public struct ProgramLaunch {
 }
 
 /// C strings with a null pointer after the last, for execve(2).
-final class CStrings {
-    let pointers: [UnsafeMutablePointer<CChar>?]
+package final class CStrings {
+    package let pointers: [UnsafeMutablePointer<CChar>?]
 
-    init(_ texts: [String]) {
+    package init(_ texts: [String]) {
         pointers = texts.map { strdup($0) } + [nil]
     }
 

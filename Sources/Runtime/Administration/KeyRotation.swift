@@ -163,7 +163,7 @@ public struct KeyRotation {
             // A directory that is no lease, or a lease without a supervisor, cannot have this one.
             guard let lease = try? OpenLease.open(name, in: run),
                 let channel = try? ControlSocket.connect(in: lease.directory),
-                (try? ControlSocket.supervisor(at: channel)) == user.supervisor
+                (try? ControlSocket.peer(of: channel)) == user.supervisor
             else { continue }
             return try ask(channel, user)
         }

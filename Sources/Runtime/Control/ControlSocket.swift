@@ -10,9 +10,12 @@ public enum ControlSocket {
     public static let name = "control"
 
     /// Makes the socket in an open directory, and listens on it.
-    public static func listen(in directory: borrowing Descriptor) throws(Failure) -> Descriptor {
+    public static func listen(
+        in directory: borrowing Descriptor,
+        as name: String = ControlSocket.name
+    ) throws(Failure) -> Descriptor {
         let socket = try makeSocket()
-        var address = try address(in: directory)
+        var address = try address(of: name, in: directory)
         let number = socket.number
         let what = "cannot listen on the control socket"
         try withAddress(&address) { (pointer, length) throws(Failure) in
@@ -30,11 +33,12 @@ public enum ControlSocket {
     /// this waits until the deadline, by default for 2 s.
     public static func connect(
         in directory: borrowing Descriptor,
+        as name: String = ControlSocket.name,
         until deadline: Deadline = Deadline(milliseconds: 2000)
     ) throws(Failure) -> Channel {
         let what = "cannot reach the supervisor"
         let socket = try makeSocket()
-        var address = try address(in: directory)
+        var address = try address(of: name, in: directory)
         let number = socket.number
         try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, O_NONBLOCK) }
         let isConnected = try deadline.wait { () throws(Failure) in
@@ -70,8 +74,8 @@ public enum ControlSocket {
         return Channel(owning: connection, peer: "control client")
     }
 
-    /// Returns the ID of the process that listens at the other end of a connection.
-    public static func supervisor(at channel: Channel) throws(Failure) -> pid_t {
+    /// Returns the ID of the process at the other end: the one that listens, or that has made the pair of sockets.
+    public static func peer(of channel: Channel) throws(Failure) -> pid_t {
         try credentials(of: channel.descriptor).pid
     }
 
@@ -97,7 +101,10 @@ public enum ControlSocket {
     }
 
     /// The address goes through the open directory: a path could be longer than an address (108 bytes, unix(7)).
-    private static func address(in directory: borrowing Descriptor) throws(Failure) -> sockaddr_un {
+    private static func address(
+        of name: String,
+        in directory: borrowing Descriptor
+    ) throws(Failure) -> sockaddr_un {
         // The kernel takes the path from here, so that nobody looks at /proc again.
         _ = try Procfs()
         var address = sockaddr_un()

@@ -3,9 +3,12 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// supervisor: `started` — hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor: `serving` — hook: `commit` —
-/// supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and end. If the hook ends before
-/// `commit`, the supervisor undoes everything.
+/// supervisor: `started` — hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
+/// `serving` — hook: `commit` — supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and
+/// end. If the hook ends before `commit`, the supervisor undoes everything.
+///
+/// A vTPM that was prepared before its container has an init is `serving` for the process that will become the runtime.
+/// The channel then passes to the hook of that container, and `adopt` — supervisor: `adopted` come before `commit`.
 public enum HookRequest: ChannelMessage {
     /// Asks for a vTPM.
     ///
@@ -24,6 +27,10 @@ public enum HookRequest: ChannelMessage {
     ///
     /// Descriptor: the proxy's.
     case reserve
+    /// Names the container of a vTPM that was prepared for a runtime: its end is the vTPM's from now on.
+    ///
+    /// Descriptors: the pidfd of the init and, if a cgroup is named, that one's ``CgroupEvents/name``.
+    case adopt(ContainerIdentity)
     /// Says that the container has its devices, and that the lease is written.
     ///
     /// From then on the supervisor works without the hook.
@@ -36,6 +43,7 @@ public enum HookRequest: ChannelMessage {
         case device = 5
         case reserve = 7
         case commit = 8
+        case adopt = 11
     }
 
     /// A start request names ten texts, the longest of which are paths.
@@ -48,6 +56,7 @@ public enum HookRequest: ChannelMessage {
         case .device: .device
         case .reserve: .reserve
         case .commit: .commit
+        case .adopt: .adopt
         }
     }
 
@@ -55,6 +64,7 @@ public enum HookRequest: ChannelMessage {
         switch self {
         case .start(let request): request.encode(into: &writer)
         case .device(let number): writer.write(number)
+        case .adopt(let container): container.encode(into: &writer)
         case .key, .reserve, .commit: break
         }
     }
@@ -74,6 +84,10 @@ public enum HookRequest: ChannelMessage {
             self = .device(number: number)
         case .reserve: self = .reserve
         case .commit: self = .commit
+        case .adopt:
+            var reader = ByteReader(contents.body)
+            guard let container = ContainerIdentity(&reader), reader.remaining == 0 else { return nil }
+            self = .adopt(container)
         }
     }
 }
@@ -92,6 +106,8 @@ public enum HookReply: ChannelMessage {
     case serving
     /// The supervisor has taken over.
     case committed
+    /// The vTPM belongs to the container that was named.
+    case adopted
     /// The supervisor could not start the vTPM, and ends.
     case failure(Failure)
 
@@ -102,6 +118,7 @@ public enum HookReply: ChannelMessage {
         case serving = 6
         case committed = 9
         case started = 10
+        case adopted = 12
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -112,6 +129,7 @@ public enum HookReply: ChannelMessage {
         case .ready: .ready
         case .serving: .serving
         case .committed: .committed
+        case .adopted: .adopted
         case .failure: .failure
         }
     }
@@ -120,7 +138,7 @@ public enum HookReply: ChannelMessage {
         switch self {
         case .started(let worker): writer.write(UInt32(bitPattern: worker))
         case .ready(let library): writer.write(library.number)
-        case .serving, .committed: break
+        case .serving, .committed, .adopted: break
         case .failure(let failure): failure.encode(into: &writer)
         }
     }
@@ -137,6 +155,7 @@ public enum HookReply: ChannelMessage {
             self = .ready(LibraryVersion(number: library))
         case .serving: self = .serving
         case .committed: self = .committed
+        case .adopted: self = .adopted
         case .failure: self = .failure(contents.failure)
         }
     }

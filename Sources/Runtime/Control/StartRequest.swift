@@ -60,9 +60,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(text: containerID)
         writer.write(text: bundle)
         writer.write(text: leaseName)
-        writer.write(UInt32(bitPattern: initProcess.process))
-        writer.write(initProcess.startTime)
-        CgroupIdentity.write(cgroup, to: &writer)
+        ContainerIdentity(initProcess: initProcess, cgroup: cgroup).encode(into: &writer)
     }
 
     /// Reads the contents of a message; returns nil if they are malformed.
@@ -76,17 +74,15 @@ public struct StartRequest: Equatable, Sendable {
         default: return nil
         }
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
-            let process = reader.read(UInt32.self), let startTime = reader.read(UInt64.self)
+            let container = ContainerIdentity(&reader)
         else { return nil }
-        var cgroup: CgroupIdentity?
-        guard CgroupIdentity.read(&cgroup, from: &reader) else { return nil }
         self.init(
             storage: storage,
             containerID: containerID,
             bundle: bundle,
             leaseName: leaseName,
-            initProcess: ProcessID(process: pid_t(bitPattern: process), startTime: startTime),
-            cgroup: cgroup
+            initProcess: container.initProcess,
+            cgroup: container.cgroup
         )
     }
 }

@@ -28,6 +28,10 @@ public enum WorkerRequest: ChannelMessage {
     /// Says that the end may come without notice, as at a shutdown of the host: the TPM goes on, and TPM2_Shutdown(CLEAR)
     /// is executed at once and after each command that changes the state.
     case expectEnd
+    /// Replaces what shows the container's end: a vTPM that was prepared for a runtime has got its container.
+    ///
+    /// Descriptors: as in ``confine(user:)``.
+    case watch
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -39,6 +43,7 @@ public enum WorkerRequest: ChannelMessage {
         case shutdown = 10
         case confine = 12
         case expectEnd = 14
+        case watch = 16
     }
 
     public static let maximumSize = 4
@@ -53,6 +58,7 @@ public enum WorkerRequest: ChannelMessage {
         case .serve: .serve
         case .shutdown: .shutdown
         case .expectEnd: .expectEnd
+        case .watch: .watch
         }
     }
 
@@ -60,7 +66,7 @@ public enum WorkerRequest: ChannelMessage {
         switch self {
         case .confine(let user): writer.write(user)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
-        case .state, .stored, .refused, .serve, .shutdown, .expectEnd: break
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch: break
         }
     }
 
@@ -82,6 +88,7 @@ public enum WorkerRequest: ChannelMessage {
         case .serve: self = .serve
         case .shutdown: self = .shutdown
         case .expectEnd: self = .expectEnd
+        case .watch: self = .watch
         }
     }
 }

@@ -1,6 +1,7 @@
 import Crypto
 import Platform
 import RuntimeFormat
+import RuntimePCR
 
 /// A secret that only one TPM can unseal, and only while its PCRs have the same values as when it was sealed.
 ///

@@ -1,4 +1,5 @@
 import Platform
+import RuntimePCR
 
 extension HostTPM {
     /// The largest secret that a TPM seals, in bytes: MAX_SYM_DATA. TPM 2.0 Library, Part 2, 11.1.14

@@ -2,6 +2,7 @@ import Configuration
 import Glibc
 import Platform
 import RuntimeHostTPM
+import RuntimePCR
 import RuntimeState
 
 /// The source of a master key.

@@ -42,8 +42,12 @@ public struct LeaseDirectory: ~Copyable {
     }
 
     /// Removes the directory with all that is in it, unless a successor has its name by now, and releases its lock.
+    ///
+    /// The directory of a vTPM that was prepared, and that no hook has adopted, stays: it says which bundle has to get its
+    /// own `config.json` back.
     public consuming func remove() throws(Failure) {
-        try OpenLease(name, directory).remove(from: runDirectory)
+        let own = OpenLease(name, directory)
+        if !own.isPrepared() { try own.remove(from: runDirectory) }
     }
 
     /// Writes a file into the directory; it does not outlive the boot, and needs no sync.

@@ -14,9 +14,15 @@ public enum LeaseFiles {
     /// The state that the creation makes, a ``MadeState``; it is there until the creation is complete.
     public static let madeState = "made-state"
 
+    /// The record of a vTPM that waits for its hook, a ``PreparedVTPM``.
+    public static let prepared = "prepared"
+
     /// All files that we put there.
     static let all =
-        [ControlSocket.name, lease, unfinishedLease, madeState] + [EarlierLease.file, EarlierLease.unfinishedFile]
+        [
+            ControlSocket.name, AdoptionRequest.socketName, lease, unfinishedLease, madeState, prepared,
+            EarlierLease.file, EarlierLease.unfinishedFile,
+        ]
 }
 
 /// The open directory of a lease.
@@ -131,7 +137,7 @@ extension OpenLease {
         faccessat(directory.number, LeaseFiles.madeState, F_OK, 0) == 0
     }
 
-    private borrowing func content(
+    borrowing func content(
         of file: String,
         limit: Int,
         _ what: String

@@ -126,8 +126,7 @@ package struct StateLock: ~Copyable {
         let what = "cannot write the state's lock"
         let number = lock.file.number
         try systemCall("ftruncate", what) { ftruncate(number, 0) }
-        try systemCall("lseek", what) { lseek(number, 0, SEEK_SET) }
-        try lock.file.writeAll(user.encoded, "the state's lock")
+        try lock.file.writeAll(user.encoded, at: 0, "the state's lock")
     }
 
     private static func open(in directory: borrowing Descriptor) throws(Failure) -> Descriptor? {

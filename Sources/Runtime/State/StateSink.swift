@@ -10,6 +10,8 @@ public protocol StateSink: AnyObject {
     func recordUse(library: String?) throws(Failure)
     /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
+    /// Names another user in the state's lock: a container that has adopted a vTPM which was prepared for its runtime.
+    func name(_ user: StateUser) throws(Failure)
 }
 
 /// The sink of a vTPM whose state is only in its worker's memory; it writes nothing.
@@ -24,4 +26,6 @@ public final class InMemoryStore: StateSink {
     public func recordUse(library: String?) throws(Failure) {}
 
     public func rekey(to key: MasterKey) throws(Failure) {}
+
+    public func name(_ user: StateUser) throws(Failure) {}
 }

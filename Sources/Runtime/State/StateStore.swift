@@ -113,6 +113,9 @@ public final class StateStore: StateSink {
         return (store, payload)
     }
 
+    /// Names another user in the lock that this store holds.
+    public func name(_ user: StateUser) throws(Failure) { try lock.name(user) }
+
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
     /// After an error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must

@@ -37,6 +37,8 @@ public final class Supervisor {
     var deviceNumber: UInt32 = 0
     /// The state that a manufacture has stored so far.
     var manufactured: SecretBytes?
+    /// The container that has adopted the vTPM; nil if the vTPM was made for its container.
+    var adopter: ContainerIdentity?
     /// Why the container's creation was undone.
     var abandonment: Failure?
 

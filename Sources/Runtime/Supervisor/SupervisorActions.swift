@@ -15,6 +15,7 @@ extension Supervisor {
         case .commit:
             // Before the hook can end with success: what the container has used is never undone.
             try lease?.remove(LeaseFiles.madeState)
+            try nameAdopter()
             try hook?.send(HookReply.committed)
             return .commitAcknowledged
         case .settle: settle()

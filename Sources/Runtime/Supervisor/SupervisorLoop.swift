@@ -145,6 +145,7 @@ extension Supervisor {
         case .reserve:
             if let device = message.descriptors.take() { responder.take(device) }
         case .commit: handle(.commitRequested)
+        case .adopt(let container): try adopt(container, &message)
         case .start, .key, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }

@@ -29,6 +29,8 @@ public final class Worker {
     /// libtpms 0.9 answers so when the first command after a TPM2_Shutdown uses an authorization. It would do so again and
     /// again if TPM2_Shutdown came in between.
     private var isRetried = false
+    /// What shows the end of the container that has adopted the vTPM; nil if there is nothing new.
+    private var adopted: ContainerWatch?
 
     /// Creates a worker with the channel that the supervisor has passed.
     ///
@@ -89,6 +91,12 @@ public final class Worker {
         return ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
 
+    /// Takes what shows the end of the container that adopts the vTPM; it is watched from the next command on.
+    private func takeWatch(_ message: inout Message) {
+        guard let initProcess = message.descriptors.take() else { return }
+        adopted = ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
+    }
+
     /// Receives the state of an existing TPM; returns nil if one is to be manufactured.
     private func receiveState() throws(Failure) -> SecretBytes? {
         let what = "cannot start the TPM"
@@ -133,9 +141,11 @@ public final class Worker {
         _ server: borrowing Descriptor,
         _ container: consuming ContainerWatch
     ) throws(Failure) {
+        var container = container
         var isOrphan = false
         var set = PollSet()
         while true {
+            if let watch = adopted.take() { container = watch }
             if expectsEnd, !isOrphan, !mustShutDown { shutDownAndGoOn(engine) }
             // The request may have come while that was stored.
             if mustShutDown { return try shutDown(engine) }
@@ -146,7 +156,7 @@ public final class Worker {
             if isOrphan {
                 if try container.hasEnded() { return }
             } else if set.isReady(other) {
-                guard let message = try channel.receive(into: buffer) else {
+                guard var message = try channel.receive(into: buffer) else {
                     isOrphan = true
                     continue
                 }
@@ -154,6 +164,9 @@ public final class Worker {
                 case .shutdown: return try shutDown(engine)
                 case .expectEnd:
                     expectsEnd = true
+                    continue
+                case .watch:
+                    takeWatch(&message)
                     continue
                 default: break
                 }
@@ -224,11 +237,12 @@ public final class Worker {
             guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
                 throw Failure(what, because: "the supervisor has not written it in \(Self.storeTimeout / 1000) s")
             }
-            guard let response = try channel.receive(into: buffer) else { break }
+            guard var response = try channel.receive(into: buffer) else { break }
             switch WorkerRequest(response) {
             case .stored: return
             case .shutdown: mustShutDown = true
             case .expectEnd: expectsEnd = true
+            case .watch: takeWatch(&response)
             case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }

@@ -4,6 +4,7 @@ import VTPMProxy
 
 @testable import OCIHook
 @testable import Platform
+import RuntimePCR
 
 /// The configuration file.
 func fuzzConfiguration(_ bytes: UnsafeRawBufferPointer) {

@@ -2,6 +2,7 @@ import Platform
 import Testing
 
 @testable import RuntimeHostTPM
+@testable import RuntimePCR
 
 @Suite struct InterposerTests {
     let temporary: TemporaryDirectory

@@ -2,6 +2,7 @@ import Platform
 import Testing
 
 @testable import RuntimeHostTPM
+@testable import RuntimePCR
 
 @Suite struct PCRSelectionTests {
     @Test func theStandardIsWhatItSays() throws {

@@ -3,6 +3,7 @@ import Platform
 import Testing
 
 @testable import RuntimeHostTPM
+@testable import RuntimePCR
 
 @Suite struct SealingTests {
     let temporary: TemporaryDirectory

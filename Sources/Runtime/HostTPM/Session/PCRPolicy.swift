@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimePCR
 
 extension TPMConnection {
     private static let digestsPerResponse = 8

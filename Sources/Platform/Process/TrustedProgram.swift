@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Platform
 
 /// A program that only root or the caller can change or exchange: anybody else could decide what it prints.
 ///

@@ -3,33 +3,33 @@ import Platform
 /// The PCRs that a secret is bound to: `sha256:0-4,6-14`, or several banks, `sha1:0+sha256:0-7`.
 public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
     /// The selected PCRs of one bank.
-    struct Bank: Equatable, Sendable {
+    package struct Bank: Equatable, Sendable {
         /// The TPM_ALG_ID of the bank's hash.
-        let algorithm: UInt16
+        package let algorithm: UInt16
         /// One bit for each PCR; the lowest bit is PCR 0.
-        var mask: UInt32
+        package var mask: UInt32
 
-        var pcrs: [Int] { (0..<PCRSelection.pcrCount).filter { mask & 1 << $0 != 0 } }
+        package var pcrs: [Int] { (0..<PCRSelection.pcrCount).filter { mask & 1 << $0 != 0 } }
 
-        var name: String { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.name ?? "" }
+        package var name: String { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.name ?? "" }
 
         /// The size of the bank's digests, in bytes; 0 if the algorithm is unknown.
-        var digestSize: Int { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.size ?? 0 }
+        package var digestSize: Int { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.size ?? 0 }
     }
 
-    let banks: [Bank]
+    package let banks: [Bank]
 
-    /// The PCRs of the firmware, the boot loader and the system, except PCR 5.
+    /// The PCRs of the firmware, the boot loader and the system, except PCR 5, with SHA-256.
     ///
     /// PCR 5 holds the partition table and the boot attempts. It can change between two good boots.
-    public static let standard = PCRSelection(banks: [Bank(algorithm: Algorithm.sha256, mask: 0x7fdf)])
+    public static let standard = PCRSelection(banks: [Bank(algorithm: 0x000b, mask: 0x7fdf)])
 
-    static let pcrCount = 24
+    package static let pcrCount = 24
     private static let algorithms: [(name: String, algorithm: UInt16, size: Int)] = [
         ("sha1", 0x0004, 20), ("sha256", 0x000b, 32), ("sha384", 0x000c, 48), ("sha512", 0x000d, 64),
     ]
 
-    init(banks: [Bank]) {
+    package init(banks: [Bank]) {
         self.banks = banks
     }
 
@@ -103,7 +103,7 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// TPML_PCR_SELECTION. TPM 2.0 Library, Part 2, 10.9.7
-    var encoded: [UInt8] {
+    package var encoded: [UInt8] {
         var list = ByteWriter()
         list.write(UInt32(banks.count))
         for bank in banks {
@@ -118,7 +118,7 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
     /// Reads a TPML_PCR_SELECTION of one bank from a response; returns nil if it is malformed.
     ///
     /// The bit map may have any size up to 4 bytes, since a TPM chooses its own.
-    static func readBank(_ reader: inout ByteReader) -> Bank? {
+    package static func readBank(_ reader: inout ByteReader) -> Bank? {
         guard reader.read(UInt32.self) == 1, let algorithm = reader.read(UInt16.self),
             let size = reader.read(UInt8.self), size <= 4, let map = reader.read(count: Int(size))
         else { return nil }

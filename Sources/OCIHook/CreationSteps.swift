@@ -1,0 +1,173 @@
+import Configuration
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeLease
+import RuntimeState
+import VTPMProxy
+
+// The steps that make something, in their order.
+extension Creation {
+    /// The timeout for the kernel to register the device, in milliseconds.
+    private static let registrationTimeout = 10_000
+    /// The timeout for ``RegistrationLock``, which the hooks of other containers hold meanwhile, in milliseconds.
+    private static let registrationLockTimeout = 50_000
+
+    func startSupervisor(in place: VTPMPlace) throws(Failure) -> SupervisorLink {
+        try SupervisorLink(
+            program: hostPaths.program("vtpm-supervisor"),
+            worker: hostPaths.program("vtpm-worker"),
+            in: place
+        )
+    }
+
+    /// Sends the start request, with keys and directories if the state is persistent.
+    func begin(
+        _ supervisor: SupervisorLink,
+        _ request: CreationRequest,
+        _ leaseName: String,
+        _ container: ContainerIdentity,
+        _ watch: borrowing ContainerWatch,
+        _ runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        var start = StartRequest(
+            storage: .ephemeral,
+            containerID: state.id,
+            bundle: state.bundle,
+            leaseName: leaseName,
+            initProcess: container.initProcess,
+            cgroup: container.cgroup
+        )
+        guard case .persistent(let stateID, let formerID) = request.stateIdentity else {
+            return try supervisor.begin(
+                start,
+                keys: [],
+                runDirectory: runDirectory,
+                container: watch,
+                directories: []
+            )
+        }
+        let host = try HostContext(
+            hostPaths,
+            request.configuration,
+            credentialsDirectory: setting.credentialsDirectory
+        )
+        start.storage = .persistent(
+            PersistentStorage(
+                stateID: stateID,
+                formerStateID: formerID,
+                statesPath: hostPaths.states,
+                indexPath: hostPaths.index,
+                keyCount: UInt8(host.keys.all.count),
+                counter: host.counter,
+                keptFor: request.keptFor
+            )
+        )
+        try supervisor.begin(
+            start,
+            keys: host.keys.all,
+            runDirectory: runDirectory,
+            container: watch,
+            directories: [host.states.number, host.indexDirectory.number]
+        )
+    }
+
+    /// Creates the device, has the worker serve it, and waits until the kernel has registered it.
+    ///
+    /// The kernel hands out the lowest free number. If a living container's lease has that number, it is free only
+    /// because the supervisor was killed. That container still has the node and the permission, so the number must not
+    /// go to another. Neither must one that a cgroup holds.
+    func registerDevice(
+        from control: borrowing Descriptor,
+        _ supervisor: SupervisorLink,
+        _ runDirectory: borrowing Descriptor
+    ) throws(Failure) -> RegisteredTPM {
+        try RegistrationLock.run(
+            until: Deadline(milliseconds: Self.registrationLockTimeout),
+            checkCancellation: { () throws(Failure) in try supervisor.check() }
+        ) { () throws(Failure) in
+            while true {
+                let device = try ProxyDevice(from: control)
+                if try isReserved(device.number, in: runDirectory) {
+                    try supervisor.reserve(device)
+                    continue
+                }
+                try supervisor.serve(device)
+                return try Registration.wait(
+                    for: device,
+                    timeout: Self.registrationTimeout
+                ) { () throws(Failure) in try supervisor.check() }
+            }
+        }
+    }
+
+    /// Returns whether a cgroup or a living container's lease has this number; an unreadable lease reserves none.
+    private func isReserved(_ number: UInt32, in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
+        var isReserved = try HeldNumbers.contain(number, in: runDirectory)
+        _ = try Leases.each(in: runDirectory) { (_, lease) throws(Failure) in
+            guard let lease, lease.tpmNumber == number, try lease.container.isAlive() else { return }
+            isReserved = true
+        }
+        return isReserved
+    }
+
+    func writeLease(
+        of registered: RegisteredTPM,
+        _ request: CreationRequest,
+        _ container: ContainerIdentity,
+        _ supervisor: SupervisorLink,
+        _ worker: pid_t,
+        _ library: LibraryVersion,
+        _ place: Lease.Place
+    ) throws(Failure) -> Lease {
+        let lease = Lease(
+            containerID: state.id,
+            bundle: state.bundle,
+            stateID: request.stateIdentity.stateID,
+            initProcess: container.initProcess,
+            cgroup: container.cgroup,
+            supervisor: try ProcessID(of: supervisor.process),
+            worker: try ProcessID(of: worker),
+            library: library,
+            tpmNumber: registered.number,
+            tpm: "\(registered.tpm)",
+            tpmrm: "\(registered.tpmrm)",
+            place: place
+        )
+        try supervisor.write(lease)
+        return lease
+    }
+}
+
+// The steps of a container whose vTPM is registered.
+extension Creation {
+    /// Puts the nodes into the container, lets it use them, and leaves the vTPM to its supervisor.
+    func complete(
+        _ registered: RegisteredTPM,
+        _ lease: Lease,
+        _ leaseName: String,
+        _ request: CreationRequest,
+        _ container: borrowing ContainerInit,
+        _ owner: DeviceOwner,
+        _ selinux: SELinuxAccess?,
+        _ deviceAccess: DeviceAccess,
+        _ supervisor: SupervisorLink,
+        _ runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        try Placement.place(
+            registered,
+            owner: owner,
+            label: selinux?.nodeLabel,
+            in: container.process,
+            rootPath: request.rootPath,
+            privateMountPoint: "\(hostPaths.leases)/\(leaseName)"
+        ) { (tpm, tpmrm) throws(Failure) in
+            try selinux?.check([tpm.number, tpmrm.number])
+            try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
+            try HeldNumbers.hold(lease, named: leaseName, in: runDirectory) { () throws(Failure) in
+                try supervisor.commit()
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeLease
+
+extension SupervisorLink {
+    /// How long the process that has prepared the vTPM may take to hand it over, in milliseconds.
+    private static let timeout = 10_000
+
+    /// Takes over the vTPM with this token from the process that has prepared it.
+    convenience init(
+        adopting token: [UInt8],
+        _ lease: Lease,
+        _ leaseName: String,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        let what = "cannot take over the vTPM that was prepared"
+        guard let opened = try OpenLease.open(leaseName, in: runDirectory),
+            let supervisor = try lease.supervisor.reference()
+        else { throw Failure(what, because: "its supervisor ended", hint: "create the container again") }
+        let client = try ControlSocket.connect(in: opened.directory, as: AdoptionRequest.socketName)
+        try client.send(AdoptionRequest.adopt(token: token))
+        guard try wait(for: client.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+            throw Failure(what, because: "the process that has prepared it does not answer")
+        }
+        guard var message = try client.receive(into: Channel.makeBuffer()) else {
+            throw Failure(what, because: "the process that has prepared it ended", hint: "create the container again")
+        }
+        switch AdoptionReply(message) {
+        case .handedOver:
+            guard let channel = message.descriptors.take(), let directory = message.descriptors.take() else {
+                throw Failure(what, because: "the answer has no vTPM")
+            }
+            self.init(
+                over: Channel(owning: channel, peer: "supervisor"),
+                to: supervisor,
+                OpenLease(leaseName, directory)
+            )
+        case .none: throw Failure(what, because: "the answer makes no sense")
+        case .failure(let failure): throw failure
+        }
+    }
+
+    /// Says that the runtime has given a container up, and waits until its vTPM is undone.
+    ///
+    /// Does nothing if nobody listens: then it is undone already, or its hook has it.
+    static func abandonPrepared(in lease: borrowing OpenLease, until deadline: Deadline) throws(Failure) {
+        do {
+            let client = try ControlSocket.connect(in: lease.directory, as: AdoptionRequest.socketName, until: deadline)
+            try client.send(AdoptionRequest.abandon, until: deadline)
+            _ = try wait(for: client.descriptor.number, until: deadline)
+        } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {}
+    }
+}
+
+extension ProcessHandle {
+    /// Waits until the process has ended, and kills it if that takes too long.
+    borrowing func awaitEnd(milliseconds: Int) throws(Failure) {
+        if try wait(for: descriptor.number, until: Deadline(milliseconds: milliseconds)) != 0 { return }
+        kill()
+        _ = try wait(for: descriptor.number, until: Deadline(milliseconds: 1000))
+    }
+}

@@ -1,0 +1,168 @@
+import Configuration
+import Glibc
+import JSONText
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeLease
+import RuntimeState
+import Systemd
+import VTPMProxy
+
+/// `vtpm-hook prepare VERB ID BUNDLE`: makes a container's vTPM before its runtime is executed.
+///
+/// Descriptor 3 is a channel to the process that becomes the runtime. The vTPM lives as long as that process, until the hook
+/// that `config.json` names for this one creation has adopted it. This process waits for the hook, and puts the bundle's
+/// own `config.json` back.
+struct Preparation {
+    let verb: PreparationVerb
+    let id: String
+    let bundlePath: String
+    let hostPaths: HostPaths
+
+    /// Answers the process at the other end, and then keeps what was prepared until it is adopted or given up.
+    func run(_ channel: Channel) throws(Failure) {
+        do throws(Failure) {
+            let runtime = try RuntimeProcess(at: channel)
+            let bundle = try BundleDirectory(bundlePath)
+            if verb == .undo {
+                try undo(bundle)
+            } else if let asked = try selected(bundle) {
+                guard verb != .restore else { throw Self.noCheckpoint }
+                return try prepare(asked, bundle, runtime, channel)
+            }
+            try channel.send(PreparationReply.nothing)
+        } catch {
+            try? channel.send(PreparationReply.failure(error))
+            throw error
+        }
+    }
+
+    private static let noCheckpoint = Failure(
+        "cannot restore the container",
+        because: "it asks for a TPM, of which a checkpoint has nothing",
+        hint: "create it anew"
+    )
+
+    /// A container that gets a TPM.
+    private struct Asked {
+        let creation: Creation
+        let file: [UInt8]
+        let config: BundleConfig
+        /// The path after `--config` of the entries that the file has for the hook.
+        let configuration: String?
+    }
+
+    /// Decides whether the container gets a TPM; returns nil if it gets none.
+    private func selected(_ bundle: borrowing BundleDirectory) throws(Failure) -> Asked? {
+        let path = "\(bundlePath)/config.json"
+        let file = try bundle.readConfig()
+        let configuration = try PreparedConfig.configuration(of: file, path: path)
+        var setting = HookSetting()
+        setting.configurationPath = configuration
+        let config = try BundleConfig(parsing: file, path: path)
+        let state = try ContainerState(of: id, bundle: bundlePath, config)
+        let annotations = try Annotations(state: config.annotations, bundle: config.annotations)
+        guard try annotations.selectTPM(setting.loadConfiguration().container) else { return nil }
+        let creation = Creation(of: state, on: hostPaths, setting)
+        return Asked(creation: creation, file: file, config: config, configuration: configuration)
+    }
+
+    /// Puts `config.json` back after another process was killed, unless somebody uses what is there.
+    private func undo(_ bundle: borrowing BundleDirectory) throws(Failure) {
+        let runDirectory = try openOwnDirectory(hostPaths.leases)
+        try bundle.restoreUnlessUsed(in: runDirectory)
+    }
+
+    private func prepare(
+        _ asked: consuming Asked,
+        _ bundle: borrowing BundleDirectory,
+        _ runtime: borrowing RuntimeProcess,
+        _ channel: Channel
+    ) throws(Failure) {
+        let runDirectory = try openOwnDirectory(hostPaths.leases)
+        try runDirectory.requireOwn(files: [], hostPaths.leases)
+        let lock = try BundleLock(
+            of: bundle,
+            in: runDirectory,
+            checkCancellation: { () throws(Failure) in
+                try runtime.check()
+            }
+        )
+        var asked = asked
+        try refuseWhileUsed(in: runDirectory)
+        if try bundle.restore() {
+            guard let again = try selected(bundle) else { return try channel.send(PreparationReply.nothing) }
+            asked = again
+        }
+        let vTPM = try PreparedCreation(
+            asked.creation,
+            asked.config,
+            unit: ContainerSubtree(cgroupsPath: asked.config.linux?.cgroupsPath).unitName,
+            for: runtime,
+            in: runDirectory
+        )
+        defer { vTPM.abandonUnlessHandedOver(in: runDirectory) }
+        let name = try PreparedName(of: [vTPM.registered.tpm, vTPM.registered.tpmrm])
+        let contents = try PreparedConfig.contents(
+            of: asked.file,
+            path: "\(bundlePath)/config.json",
+            naming: name,
+            hook: hostPaths.program("vtpm-hook"),
+            configuration: asked.configuration
+        )
+        let listener = try vTPM.announce(PreparedVTPM(token: name.token, config: contents))
+        do {
+            try bundle.exchange(asked.file, for: contents)
+            try channel.send(PreparationReply.prepared)
+            try vTPM.awaitAdoption(of: name, listener, runtime) { () throws(Failure) in _ = try bundle.restore() }
+        } catch {
+            restore(bundle)
+            try? vTPM.withdraw()
+            throw error
+        }
+        lock.release()
+    }
+
+    /// Refuses a bundle from which another container is being created, whose preparing process was killed.
+    ///
+    /// Its runtime may not have read `config.json` yet, and must find its hook in it.
+    private func refuseWhileUsed(in runDirectory: borrowing Descriptor) throws(Failure) {
+        _ = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
+            guard let lease, lease.bundle.utf8.elementsEqual(bundlePath.utf8), try opened.prepared() != nil,
+                try lease.container.isAlive()
+            else { return }
+            throw Failure(
+                "cannot use the bundle \(bundlePath)",
+                because: "container \"\(lease.containerID)\" is being created from it"
+            )
+        }
+    }
+
+    private func restore(_ bundle: borrowing BundleDirectory) {
+        do throws(Failure) {
+            _ = try bundle.restore()
+        } catch {
+            Log.error("\(error)")
+        }
+    }
+}
+
+extension BundleDirectory {
+    /// Puts the original back unless a creation has the bundle locked; returns whether there was one.
+    @discardableResult
+    borrowing func restoreUnlessUsed(in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
+        guard let lock = try BundleLock.tryTake(of: self, in: runDirectory) else { return false }
+        let isRestored = try restore()
+        lock.release()
+        return isRestored
+    }
+}
+
+extension ContainerSubtree {
+    /// The name of the unit that the runtime will make; nil if it makes none.
+    fileprivate var unitName: String? {
+        guard case .systemd(let name) = self, UnitName.isPlain(name) else { return nil }
+        return name
+    }
+}

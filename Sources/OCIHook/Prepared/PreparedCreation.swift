@@ -1,0 +1,190 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeLease
+import RuntimeState
+import Systemd
+import VTPMProxy
+
+/// A vTPM that is registered and has no container yet: the steps of ``Creation`` that need none.
+final class PreparedCreation {
+    let registered: RegisteredTPM
+    private let supervisor: SupervisorLink
+    private let leftovers: Leftovers
+    private let lease: Lease
+    /// How long a hook may take to say what it wants, in milliseconds.
+    private static let timeout = 5000
+
+    /// Makes the vTPM, and writes its lease, in which the runtime stands for the container's init.
+    ///
+    /// If this throws, everything has been undone.
+    init(
+        _ creation: Creation,
+        _ config: BundleConfig,
+        unit: String?,
+        for runtime: borrowing RuntimeProcess,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        let hostPaths = creation.hostPaths
+        let leaseName = try Lease.name(containerID: creation.state.id, bundle: creation.state.bundle)
+        try Self.requireNone(leaseName, creation.state.id, in: runDirectory)
+        let control = try openProxyControl()
+        _ = try creation.acquireSlot(on: control, for: runtime.process, nil)
+        let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
+        let systemd = try SystemdClient.ofHost(hostPaths)
+        defer { systemd?.end() }
+        let place = try VTPMPlace.choose(systemd, leaseName: leaseName, runtime.procfs)
+        let supervisor = try creation.startSupervisor(in: place)
+        let leftovers = Leftovers(on: hostPaths, creation.setting)
+        do {
+            leftovers.removeAll(in: runDirectory)
+            place.removeLeftovers(runDirectory)
+            HeldNumbers.release(in: runDirectory)
+            let request = try creation.request(config, creation.setting.loadConfiguration())
+            Log.subject.state = request.stateIdentity.stateID
+            try SELinuxAccess(of: config, SELinuxPolicy.current(runtime.procfs))?.examine()
+            let identity = ContainerIdentity(initProcess: runtime.identity, cgroup: nil)
+            try creation.begin(supervisor, request, leaseName, identity, runtime.watch(), runDirectory)
+            let worker = try supervisor.awaitWorker(runtime.procfs)
+            let scope = try place.beginScope(
+                for: creation.state.id,
+                of: runtime.process,
+                runtime.procfs,
+                making: unit,
+                supervisor: supervisor.process,
+                worker: worker,
+                using: [hostPaths.states, hostPaths.leases]
+            )
+            let library = try supervisor.awaitReady()
+            keysLock.release()
+            registered = try creation.registerDevice(from: control, supervisor, runDirectory)
+            Log.subject.tpm = registered.number
+            keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
+            lease = try creation.writeLease(
+                of: registered,
+                request,
+                identity,
+                supervisor,
+                worker.process,
+                library,
+                place.finish(scope, worker: worker, runtime.procfs)
+            )
+        } catch {
+            supervisor.abandonUnlessCommitted(in: runDirectory, leftovers)
+            throw error
+        }
+        self.supervisor = supervisor
+        self.leftovers = leftovers
+    }
+
+    /// Refuses a second container of this ID while the first one lives.
+    private static func requireNone(
+        _ leaseName: String,
+        _ id: String,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) {
+        guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
+            try lease.container.isAlive()
+        else { return }
+        throw Failure(
+            "cannot start the vTPM",
+            because: "container \"\(id)\" has one already (init \(lease.initProcess.process))",
+            hint: "stop that container, with all its processes, before another one gets its ID"
+        )
+    }
+
+    /// Writes down that the vTPM waits for its hook; returns the socket on which the hook will ask for it.
+    func announce(_ record: PreparedVTPM) throws(Failure) -> Descriptor {
+        try supervisor.withLease { (lease) throws(Failure) in
+            try lease.write(record)
+            return try ControlSocket.listen(in: lease.directory, as: AdoptionRequest.socketName)
+        }
+    }
+
+    /// Takes back what ``announce(_:)`` has written, once `config.json` names nothing any more.
+    func withdraw() throws(Failure) {
+        try supervisor.withLease { (lease) throws(Failure) in try lease.removePrepared() }
+    }
+
+    /// Ends the supervisor, which undoes the vTPM, unless a hook has it.
+    func abandonUnlessHandedOver(in runDirectory: borrowing Descriptor) {
+        supervisor.abandonUnlessCommitted(in: runDirectory, leftovers)
+    }
+
+    /// Waits for the hook, and hands the vTPM over to it once `restore` has put `config.json` back.
+    ///
+    /// If the vTPM fails, this waits on: a runtime that has not read `config.json` yet must find the hook in it, which then
+    /// refuses the container. The lease keeps the number meanwhile.
+    ///
+    /// - Throws: ``Failure`` if the runtime ends before, if it gives the container up, or if the vTPM has failed.
+    func awaitAdoption(
+        of name: PreparedName,
+        _ listener: borrowing Descriptor,
+        _ runtime: borrowing RuntimeProcess,
+        restore: () throws(Failure) -> Void
+    ) throws(Failure) {
+        var failure: Failure?
+        while true {
+            var set = PollSet()
+            let runtimeIndex = set.add(runtime.process.descriptor.number)
+            let supervisorIndex = failure == nil ? set.add(supervisor.number) : nil
+            let listenerIndex = set.add(listener.number)
+            try set.wait()
+            if let supervisorIndex, set.isReady(supervisorIndex) { failure = endFailed() }
+            if set.isReady(listenerIndex), let client = try ControlSocket.accept(from: listener),
+                try answer(client, name, failure, restore)
+            {
+                return
+            }
+            if set.isReady(runtimeIndex) {
+                if let failure { throw failure }
+                try runtime.check()
+            }
+        }
+    }
+
+    /// Ends a vTPM whose supervisor has failed or ended; returns why.
+    private func endFailed() -> Failure? {
+        do throws(Failure) {
+            try supervisor.check()
+            return nil
+        } catch {
+            supervisor.end()
+            return error
+        }
+    }
+
+    /// Answers a hook; returns whether the vTPM is the hook's now.
+    private func answer(
+        _ client: Channel,
+        _ name: PreparedName,
+        _ failure: Failure?,
+        _ restore: () throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        let deadline = Deadline(milliseconds: Self.timeout)
+        guard try wait(for: client.descriptor.number, until: deadline) != 0,
+            let message = try? client.receive(into: Channel.makeBuffer())
+        else { return false }
+        switch AdoptionRequest(message) {
+        case .adopt(name.token): break
+        case .adopt:
+            let failure = Failure("cannot start the vTPM", because: "config.json names another one than the lease")
+            try? client.send(AdoptionReply.failure(failure))
+            return false
+        case .abandon:
+            throw Failure("cannot start the vTPM", because: "the runtime has given the container up")
+        case .none: return false
+        }
+        do throws(Failure) {
+            if let failure { throw failure }
+            try restore()
+            try withdraw()
+            try supervisor.handOver(to: client)
+        } catch {
+            try? client.send(AdoptionReply.failure(error))
+            throw error
+        }
+        return true
+    }
+}
