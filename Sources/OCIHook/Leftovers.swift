@@ -12,11 +12,16 @@ import RuntimeState
 struct Leftovers {
     private let hostPaths: HostPaths
     private let setting: HookSetting
+    /// The process that stands for the init of a container which does not come to be, while it still lives.
+    private let givenUp: ProcessID?
 
     /// Takes the host's paths, and the setting that leads to the configuration and so to the keys.
-    init(on hostPaths: HostPaths, _ setting: HookSetting) {
+    ///
+    /// A vTPM that is prepared has the runtime in its container's place; `givenUp` is that process, once nothing comes of it.
+    init(on hostPaths: HostPaths, _ setting: HookSetting, of givenUp: ProcessID? = nil) {
         self.hostPaths = hostPaths
         self.setting = setting
+        self.givenUp = givenUp
     }
 
     /// Removes all leftovers.
@@ -51,13 +56,18 @@ struct Leftovers {
     ) throws(Failure) {
         // The number of a living container stays reserved, even if its supervisor was killed.
         if let lease {
-            guard try !lease.container.isAlive(), try !lease.supervisor.isAlive() else { return }
+            guard try !isAlive(lease.container), try !lease.supervisor.isAlive() else { return }
         }
         // The lock is held during the removal, so that no other process removes it too.
         guard try opened.lock() else { return }
         // The made state goes only once the container is dead: while it is alive, its creation may still be under way.
-        if let made = try opened.madeState(), try made.user.container.isAlive() { return }
+        if let made = try opened.madeState(), try isAlive(made.user.container) { return }
         try undo(opened, in: runDirectory)
+    }
+
+    private func isAlive(_ container: ContainerIdentity) throws(Failure) -> Bool {
+        guard container.initProcess != givenUp else { return false }
+        return try container.isAlive()
     }
 
     /// Removes a lease whose supervisor has ended, and the state that it made for a container which was never created.

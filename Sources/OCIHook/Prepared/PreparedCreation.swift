@@ -36,7 +36,7 @@ final class PreparedCreation {
         defer { systemd?.end() }
         let place = try VTPMPlace.choose(systemd, leaseName: leaseName, runtime.procfs)
         let supervisor = try creation.startSupervisor(in: place)
-        let leftovers = Leftovers(on: hostPaths, creation.setting)
+        let leftovers = Leftovers(on: hostPaths, creation.setting, of: runtime.identity)
         do {
             leftovers.removeAll(in: runDirectory)
             place.removeLeftovers(runDirectory)

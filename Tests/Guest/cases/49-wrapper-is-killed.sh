@@ -24,7 +24,7 @@ original=$(sha256sum <"$BUNDLES/main/config.json")
 : >"$WORK/go"
 "$WRAPPER" --root "$WORK/runc" run --detach --bundle "$BUNDLES/main" main </dev/null >/dev/null 2>&1
 container_stop main
-vtpmctl state purge main >/dev/null
+vtpmctl state purge --yes main >/dev/null
 host=$(host_snapshot)
 
 own_config() { [[ $(sha256sum <"$BUNDLES/main/config.json") == "$original" && ! -e $BUNDLES/main/$BACKUP ]]; }
