@@ -66,6 +66,9 @@ public struct Configuration: Equatable, Sendable {
             case container
             /// The annotation `org.container-vtpm.state-id`; the container's ID if there is no such annotation.
             case annotation
+            /// The names of a pod and its container, as the CRI engine ``State/scope`` gives them; containers of others
+            /// are refused, and so is the annotation `org.container-vtpm.state-id`.
+            case pod
         }
 
         /// The engine whose annotation gives the namespace of a state's name.
@@ -88,12 +91,43 @@ public struct Configuration: Equatable, Sendable {
                 case .none: nil
                 }
             }
+
+            /// The annotations that a CRI engine sets by itself, with the names of a container and its pod; nil for
+            /// those that know no pods.
+            public var podAnnotations: (namespace: String, pod: String, container: String)? {
+                switch self {
+                case .containerd:
+                    (
+                        "io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-name",
+                        "io.kubernetes.cri.container-name"
+                    )
+                case .crio:
+                    ("io.kubernetes.pod.namespace", "io.kubernetes.pod.name", "io.kubernetes.container.name")
+                case .nerdctl, .none: nil
+                }
+            }
+
+            /// The directory below which a CRI engine keeps its containers' bundles, as it is by default; nil for those
+            /// that know no pods.
+            public var standardBundles: String? {
+                switch self {
+                case .containerd: "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
+                case .crio: "/run/containers/storage/overlay-containers"
+                case .nerdctl, .none: nil
+                }
+            }
         }
 
         /// The key `id`: the source of a state's name.
         public var source = Source.container
-        /// The key `scope`: the engine that scopes names and container IDs; only used with ``Source/annotation``.
+        /// The key `scope`: the engine that scopes names and container IDs, or whose pods they are; not used with
+        /// ``Source/container``.
         public var scope = Scope.none
+        /// The key `bundles`: the directory below which the CRI engine keeps its containers' bundles, an absolute path;
+        /// nil for the engine's default. It is only used with ``Source/pod``.
+        public var bundles: String?
+        /// The directory below which the CRI engine keeps its containers' bundles; nil if the engine knows no pods.
+        public var bundleRoot: String? { scope.podAnnotations == nil ? nil : bundles ?? scope.standardBundles }
         /// The retention of states of containers whose ID an engine made at random for one run.
         public enum RandomIDs: Equatable, Sendable {
             /// The state stays until somebody removes it.

@@ -17,11 +17,8 @@ extension Configuration {
                 throw section.refusal(of: "opt-out", "is not used with tpm = \"annotated\"")
             }
         }
-        if let section = try root.section("state", known: ["id", "scope", "ephemeral", "random-ids"]) {
-            state.source = try section.choice("id") ?? state.source
-            state.scope = try section.choice("scope") ?? state.scope
-            state.allowsEphemeral = try section.boolean("ephemeral") ?? state.allowsEphemeral
-            state.randomIDs = try section.randomIDs("random-ids") ?? state.randomIDs
+        if let section = try root.section("state", known: State.names) {
+            state = try State(section)
         }
         if let section = try root.section("retention", known: ["unused-for"]) {
             retention.unusedFor = try section.timeSpan("unused-for")

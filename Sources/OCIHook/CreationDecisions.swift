@@ -106,7 +106,9 @@ extension Creation {
 
     /// Decides which state the container gets.
     func request(_ config: BundleConfig, _ configuration: Configuration) throws(Failure) -> CreationRequest {
-        try CreationRequest(of: state, config, configuration) { (containerID) throws(Failure) in
+        let cgroup = config.linux?.cgroupsPath
+        let pod = try CRIBundle.check(of: state.id, at: state.bundle, cgroupsPath: cgroup, configuration.state)
+        return try CreationRequest(of: state, config, configuration, pod) { (containerID) throws(Failure) in
             access("\(hostPaths.states)/\(try StateDirectoryName.encoded(containerID))", F_OK) == 0
         }
     }

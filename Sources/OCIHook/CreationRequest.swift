@@ -19,12 +19,14 @@ struct CreationRequest: Sendable {
     ///   - state: The container's state, as the runtime gave it.
     ///   - config: The bundle's `config.json`.
     ///   - configuration: The operator's configuration.
+    ///   - bundle: The evidence that the container is of a pod, if states are named by pods.
     ///   - hasState: Returns whether a container of this ID already has a state on this host.
     /// - Throws: ``Failure`` if an annotation is refused, or if the container could not take its TPM.
     init(
         of state: ContainerState,
         _ config: BundleConfig,
         _ configuration: Configuration,
+        _ bundle: CRIBundle? = nil,
         hasState: (_ containerID: String) throws(Failure) -> Bool
     ) throws(Failure) {
         let annotations = try Annotations(state: state.annotations, bundle: config.annotations)
@@ -35,7 +37,12 @@ struct CreationRequest: Sendable {
         if retention == .ephemeral, try !hasState(state.id) {
             stateIdentity = .ephemeral
         } else {
-            stateIdentity = try .decide(containerID: state.id, annotations: annotations, allowed: allowed)
+            stateIdentity = try .decide(
+                containerID: state.id,
+                annotations: annotations,
+                allowed: allowed,
+                bundle: bundle
+            )
         }
         keptFor = retention.keptFor
         rootPath = try config.rootPath(bundle: state.bundle)

@@ -15,7 +15,7 @@ struct StatePrune: ParsableCommand {
             quarantine unless --forever is given. Without --unused-for, it is the states whose own time has run out \
             (state.random-ids) and, if the configuration has one, those that were not used for retention.unused-for. \
             --orphans leaves those whose container an engine of this host knows, or may know: a bundle or an entry of its \
-            that is still there.
+            that is still there. A state that is named by a pod is never an orphan, since the pod may be made anew.
             """
     )
 
@@ -66,45 +66,15 @@ struct StatePrune: ParsableCommand {
             try pruning.each(criteria, progress: { progress.step("looked at") }) { (candidate) throws(Failure) in
                 if times.count > 1, !seen.insert(candidate.stateID).inserted { return }
                 if dryRun {
-                    let last = timestamp(candidate.lastUse)
-                    try Output.write(line: "\(candidate.stateID.onOneLine): last used \(last)")
+                    try Output.write(line: Removal.line(candidate))
                 } else {
                     found.append(candidate)
                 }
             }
         }
         guard !dryRun else { return }
-        try remove(found, pruning, repository, forever ? nil : Quarantine(hostPaths.quarantine))
-    }
-
-    /// Removes the states; one that cannot be removed is reported, and the others are removed all the same.
-    private func remove(
-        _ found: [Pruning.Candidate],
-        _ pruning: Pruning,
-        _ repository: StateRepository,
-        _ quarantine: Quarantine?
-    ) throws(Failure) {
-        try repository.removeLeftovers()
-        var progress = Progress()
-        var refused = 0
-        try pruning.remove(found, to: quarantine) { (candidate, outcome) throws(Failure) in
-            progress.step("removed")
-            switch outcome {
-            case .removed: try tell(candidate, "was removed for ever")
-            case .quarantined(let place): try tell(candidate, "is in \(place)")
-            case .stays: break
-            case .failed(let failure):
-                refused += 1
-                complain("vtpmctl: \(failure)")
-            }
-        }
-        guard refused == 0 else { throw Failure("cannot remove \(refused) states", because: "see above") }
-    }
-
-    private func tell(_ gone: Pruning.Candidate, _ place: String) throws(Failure) {
-        let line = "state \"\(gone.stateID.onOneLine)\" \(place.onOneLine): last used \(timestamp(gone.lastUse))"
-        Log.notice(line, .removed, about: LogSubject(state: gone.stateID))
-        try Output.write(line: line)
+        let refused = try Removal.run(found, pruning, repository, forever ? nil : Quarantine(hostPaths.quarantine))
+        guard refused == 0 else { throw Removal.failure(refused) }
     }
 
     /// The longest output of an engine's client that is read, in bytes.
@@ -124,18 +94,5 @@ struct StatePrune: ParsableCommand {
         // In half a list, the containers of the other half would be missing, and their states would count as orphans.
         guard text.count < Self.listLimit else { return nil }
         return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
-    }
-}
-
-/// Reports progress on standard error, at most once per second.
-private struct Progress {
-    private var count = 0
-    private var next = Deadline(milliseconds: 1000)
-
-    mutating func step(_ what: String) {
-        count += 1
-        guard next.hasPassed else { return }
-        complain("vtpmctl: \(what) \(count) states")
-        next = Deadline(milliseconds: 1000)
     }
 }

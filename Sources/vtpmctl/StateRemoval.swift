@@ -28,29 +28,6 @@ struct StateReset: ParsableCommand {
     }
 }
 
-struct StatePurge: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "purge",
-        abstract: "Removes a state for ever.",
-        discussion: "The state must not be in use. Its TPM's keys, and what is sealed to them, are lost."
-    )
-
-    @OptionGroup var host: HostOptions
-    @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The state's ID.")
-    var stateID: String
-
-    func run() throws {
-        try report { () throws(Failure) in
-            try confirmation.require("remove the state \"\(stateID)\" for ever", typing: stateID)
-            let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
-                try repository.purge(stateID)
-            }
-            guard done != nil else { throw noState(stateID) }
-        }
-    }
-}
-
 struct QuarantineCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "quarantine",

@@ -4,7 +4,7 @@
 # defaults, and that host itself. To be sourced after lib.sh. ENGINE is podman or docker; RUNTIME is what it starts.
 
 readonly IMAGE=localhost/tests:1 TPM_DEVICE=container-vtpm.org/tpm=auto
-readonly CRI=/srv/tests/cri/cri
+readonly CRI=$GUEST/host/cri
 
 # What an operator puts in place for podman, docker and CRI.
 install_carrier() {

@@ -4,13 +4,15 @@ extension StateIdentity {
     /// Returns how long to keep the state of a container whose ID an engine made at random for one run.
     ///
     /// Such an ID has 64 hexadecimal digits (moby's stringid.GenerateRandomID, podman's). If an annotation names the
-    /// state or says how it is kept, the operator's choice for random IDs does not apply.
+    /// state or says how it is kept, or if the names of pods make state IDs, the operator's choice for random IDs does
+    /// not apply.
     static func retention(
         containerID: String,
         annotations: Annotations,
         allowed: Configuration.State
     ) -> Configuration.State.RandomIDs {
-        guard annotations[.stateID] == nil, annotations[.state] == nil, isRandom(containerID) else {
+        guard allowed.source != .pod, annotations[.stateID] == nil, annotations[.state] == nil, isRandom(containerID)
+        else {
             return .persistent
         }
         return allowed.randomIDs

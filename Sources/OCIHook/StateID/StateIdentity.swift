@@ -6,8 +6,8 @@ import RuntimeState
 ///
 /// A state ID is made of the container's ID, or of a name from an annotation. In IDs, names and namespaces, `%` and `/`
 /// are written as `%25` and `%2F`. With a scope, a name becomes `<scope>/<namespace>/<name>`. A container's ID becomes
-/// `<scope>/<namespace>/id/<ID>`, since it is unique in each namespace only. So no two containers, names or namespaces
-/// share a state ID.
+/// `<scope>/<namespace>/id/<ID>`, since it is unique in each namespace only. A container of a pod can have the ID that
+/// ``pod(of:_:_:_:)`` makes of its names. So no two containers, names or namespaces share a state ID.
 public enum StateIdentity: Equatable, Sendable {
     /// A state on disk.
     ///
@@ -21,11 +21,14 @@ public enum StateIdentity: Equatable, Sendable {
 
     /// Decides it from the container's ID, its annotations and the operator's configuration.
     ///
+    /// With `state.id = "pod"`, `bundle` must be the evidence that the CRI engine made the container.
+    ///
     /// - Throws: ``Failure`` if an annotation is not allowed, or if the state ID would be empty or too long.
-    public static func decide(
+    static func decide(
         containerID: String,
         annotations: Annotations,
-        allowed: Configuration.State
+        allowed: Configuration.State,
+        bundle: CRIBundle? = nil
     ) throws(Failure) -> StateIdentity {
         let name = annotations[.stateID]
         switch annotations[.state] {
@@ -48,6 +51,9 @@ public enum StateIdentity: Equatable, Sendable {
                 "state.id = \"annotation\""
             )
         }
+        guard allowed.source != .pod else {
+            return .persistent(stateID: try pod(of: containerID, annotations, allowed.scope, bundle))
+        }
         let source = name == nil ? "the container's ID" : "the annotation \(Annotations.Key.stateID.rawValue)"
         let plain = try checked([name ?? containerID], source)
         guard allowed.source == .annotation, let annotation = allowed.scope.annotation else {
@@ -68,7 +74,7 @@ public enum StateIdentity: Equatable, Sendable {
     /// Returns the state ID of the escaped parts, joined by slashes.
     ///
     /// Throws if a part is empty or holds a zero byte, or if the ID is too long.
-    private static func checked(_ parts: [String], _ source: String) throws(Failure) -> String {
+    static func checked(_ parts: [String], _ source: String) throws(Failure) -> String {
         let what = "cannot use \"\((parts.last ?? "").excerpt)\" as a state ID"
         guard parts.allSatisfy({ !$0.utf8.isEmpty }) else { throw Failure(what, because: "\(source) is empty") }
         guard !parts.contains(where: { $0.utf8.contains(0) }) else {

@@ -6,7 +6,8 @@ import RuntimeState
 /// The removal of states that are no longer needed.
 ///
 /// A state is removed only if nobody uses it, if its container is dead, and if it has not been used for some
-/// time. A state is kept if its age is unknown or its last use is in the future.
+/// time. A state is kept if its age is unknown or its last use is in the future. Only if a whole scope is removed does
+/// the time not count.
 public struct Pruning {
     /// The conditions under which states are removed.
     public struct Criteria: Equatable, Sendable {
@@ -14,11 +15,19 @@ public struct Pruning {
         public var unusedFor: UInt64?
         /// Whether to remove only states whose container no engine of this host knows.
         public var orphansOnly: Bool
+        /// The scope whose states are removed, however long ago they were used; nil to go by time.
+        public var scope: StateScope?
 
         /// Creates criteria; without `unusedFor` they hold for states that are past their own retention time.
         public init(unusedFor: UInt64?, orphansOnly: Bool = false) {
             self.unusedFor = unusedFor
             self.orphansOnly = orphansOnly
+        }
+
+        /// Creates criteria that hold for all states below a scope.
+        public init(below scope: StateScope) {
+            self.init(unusedFor: nil)
+            self.scope = scope
         }
     }
 
@@ -26,7 +35,7 @@ public struct Pruning {
     public struct Candidate: Equatable, Sendable {
         /// The ID of the state.
         public var stateID: String
-        /// The time of the last use, in seconds since 1970.
+        /// The time of the last use, in seconds since 1970; 0 if it is unknown.
         public var lastUse: UInt64
         /// The criteria that the state meets.
         public var criteria: Criteria
@@ -122,15 +131,27 @@ public struct Pruning {
     /// Returns the time of the last use of a state that meets the criteria, or nil if it does not.
     private func prunable(_ entry: IndexEntry, _ criteria: Criteria) throws(Failure) -> UInt64? {
         guard entry.renamedTo.isEmpty, entry.renamedFrom.isEmpty else { return nil }
-        guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
         let name = try StateDirectoryName.encoded(entry.stateID)
+        if let scope = criteria.scope {
+            // Whoever removes a scope forgets its lost states too.
+            guard scope.contains(entry.stateID) else { return nil }
+            return try repository.isInUse(name) ? nil : entry.lastUse
+        }
+        guard let time = criteria.unusedFor ?? entry.keptFor else { return nil }
         // A lost state keeps its record, so that its container is refused.
         guard try repository.isThereOrInterrupted(name, entry) else { return nil }
         guard let lastUse = entry.lastUse > 0 ? entry.lastUse : try repository.timeOfChange(name),
             lastUse <= now, now - lastUse >= time
         else { return nil }
-        if criteria.orphansOnly, containers.knows(containerID: entry.containerID, bundle: entry.bundle) { return nil }
+        if criteria.orphansOnly, isKnown(entry) { return nil }
         return try repository.isInUse(name) ? nil : lastUse
+    }
+
+    /// Returns whether the container of a state exists, or may come again.
+    ///
+    /// No engine knows whether a pod will be made anew under its name, as a StatefulSet's is.
+    private func isKnown(_ entry: IndexEntry) -> Bool {
+        StateScope.isPods(entry.stateID) || containers.knows(containerID: entry.containerID, bundle: entry.bundle)
     }
 }
 

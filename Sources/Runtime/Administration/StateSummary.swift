@@ -27,7 +27,8 @@ public struct StateSummary: Encodable, Sendable {
     public var bundle: String?
     /// The ID of the container that uses it now; empty if its lock file names none.
     public var inUseBy: String?
-    /// Whether nobody uses it and the bundle of the last container does not exist.
+    /// Whether nobody uses it and the bundle of the last container does not exist; never so of a pod's container, whose
+    /// pod may be made anew.
     public var isOrphan: Bool
     /// Why it cannot be used, as far as that can be determined without decrypting it.
     public var problem: String?
@@ -105,7 +106,7 @@ extension StateRepository {
         if let user = try StateLock.user(in: directory) {
             summary.inUseBy = user.containerID
         } else if let bundle = summary.bundle {
-            summary.isOrphan = access(bundle, F_OK) != 0
+            summary.isOrphan = access(bundle, F_OK) != 0 && !StateScope.isPods(summary.stateID)
         }
         return summary
     }

@@ -11,9 +11,9 @@ func fuzzContainerState(_ bytes: UnsafeRawBufferPointer) {
     require(!state.id.isEmpty && state.bundle.utf8.first == UInt8(ascii: "/"), "a state without an ID or a bundle")
     let lease = must { () throws(Failure) in try Lease.name(containerID: state.id, bundle: state.bundle) }
     require(lease.utf8.count == 32, "a lease's name is no digest")
-    decide(state.id, state.annotations, nil)
+    decide(state.id, state.bundle, state.annotations, nil)
     // What a runtime hands on and what the bundle has is the same.
-    decide(state.id, state.annotations, state.annotations)
+    decide(state.id, state.bundle, state.annotations, state.annotations)
 }
 
 /// A bundle's configuration, and what the hook derives from it.
@@ -32,7 +32,7 @@ func fuzzBundleConfig(_ bytes: UnsafeRawBufferPointer) {
     }
     let subtree = accepted { () throws(Failure) in try ContainerSubtree(cgroupsPath: config.linux?.cgroupsPath) }
     if let subtree { examine(subtree, config.linux?.cgroupsPath ?? "") }
-    decide("container", nil, config.annotations)
+    decide("container", "/bundle", nil, config.annotations)
 }
 
 /// Whatever the configuration names, the cgroups that are taken for the container's hold it and not the hook.
@@ -54,18 +54,28 @@ private let policies: [Configuration.State] = {
         var policy = Configuration.State()
         (policy.source, policy.scope, policy.allowsEphemeral) = (.annotation, scope, scope == .none)
         policies.append(policy)
+        if scope.podAnnotations != nil {
+            policy.source = .pod
+            policies.append(policy)
+        }
     }
     return policies
 }()
 
 /// Whatever annotations say, a state has a directory's name, and nobody leaves the namespace that the engine gave.
-private func decide(_ containerID: String, _ state: [String: String]?, _ bundle: [String: String]?) {
-    guard let annotations = accepted({ () throws(Failure) in try Annotations(state: state, bundle: bundle) }) else {
+private func decide(_ containerID: String, _ bundle: String, _ state: [String: String]?, _ given: [String: String]?) {
+    guard let annotations = accepted({ () throws(Failure) in try Annotations(state: state, bundle: given) }) else {
         return
     }
     for policy in policies {
+        let evidence = evidence(containerID, bundle, policy)
         let identity = accepted { () throws(Failure) in
-            try StateIdentity.decide(containerID: containerID, annotations: annotations, allowed: policy)
+            try StateIdentity.decide(
+                containerID: containerID,
+                annotations: annotations,
+                allowed: policy,
+                bundle: evidence
+            )
         }
         guard let identity else { continue }
         guard let stateID = identity.stateID else {
@@ -74,17 +84,36 @@ private func decide(_ containerID: String, _ state: [String: String]?, _ bundle:
         }
         let name = must { () throws(Failure) in try StateDirectoryName.encoded(stateID) }
         require(StateDirectoryName.isEncoded(name) && name.utf8.count <= 240, "a name that no directory can have")
+        require(annotations[.stateID] == nil || policy.source == .annotation, "an annotation names a state and may not")
         let slashes = stateID.utf8.filter { $0 == UInt8(ascii: "/") }.count
-        guard annotations[.stateID] != nil else {
-            require(slashes == 0, "a container's ID reaches into a namespace")
-            continue
-        }
-        require(policy.source == .annotation, "an annotation names a state and may not")
-        guard policy.scope != .none else {
-            require(slashes == 0, "a name reaches into a namespace")
+        guard policy.scope != .none, policy.source != .container else {
+            require(slashes == 0, "a name or an ID reaches into a namespace")
             continue
         }
         let isScoped = stateID.utf8.starts(with: "\(policy.scope.rawValue)/".utf8)
-        require(isScoped && slashes == 2, "a name leaves its namespace")
+        if policy.source == .pod {
+            require(evidence != nil, "a pod's state for a container that is of none")
+            require(isScoped && slashes == 4, "a pod leaves its namespace")
+        } else {
+            let expected = annotations[.stateID] == nil ? 3 : 2
+            require(isScoped && slashes == expected, "a name leaves its namespace")
+        }
     }
+}
+
+/// What shows that a container is of a pod: with a bundle of that engine's alone.
+private func evidence(_ containerID: String, _ bundle: String, _ policy: Configuration.State) -> CRIBundle? {
+    let evidence = accepted { () throws(Failure) in
+        try CRIBundle.check(of: containerID, at: bundle, cgroupsPath: ":crio:\(containerID)", policy) { (_, _) in }
+    }
+    guard let evidence = evidence ?? nil else { return nil }
+    let root = must { () throws(Failure) in
+        guard let root = policy.bundleRoot else { throw Failure("cannot be", because: "it has no pods") }
+        return root
+    }
+    let rest = evidence.path.utf8.dropFirst(root.utf8.count)
+    require(evidence.path.utf8.starts(with: "\(root)/".utf8), "a bundle that is not below the root")
+    let depth = rest.filter { $0 == UInt8(ascii: "/") }.count
+    require(depth == (policy.scope == .crio ? 2 : 1), "a bundle that is not the container's own")
+    return evidence
 }

@@ -231,6 +231,50 @@ import Testing
         }
     }
 
+    /// Its pod may be made anew, with a container of another ID.
+    @Test func aPodsStateIsNoOrphan() throws {
+        for stateID in ["containerd/default/pod/db-0/tpm", "containerd/default/pod/db-0"] {
+            try host.store("one", stateID, keys)
+            let entry = try #require(try repository().index.entry(StateDirectoryName.encoded(stateID)))
+            try repository().index.transact { (records) throws(Failure) in
+                var gone = entry
+                (gone.bundle, gone.containerID) = ("/bundles/gone", "gone")
+                try records.set(gone)
+            }
+        }
+        let orphans = try found(.init(unusedFor: 3600, orphansOnly: true), pruning { _ in [] })
+        #expect(orphans == ["containerd/default/pod/db-0"])
+        #expect(try found(.init(unusedFor: 3600), pruning()).contains("containerd/default/pod/db-0/tpm"))
+        let summaries = try repository().summaries().filter(\.isOrphan).map(\.stateID)
+        #expect(summaries == ["containerd/default/pod/db-0"])
+    }
+
+    @Test func aScopeGoesAsAWhole() throws {
+        let below = ["containerd/a/db", "containerd/a/id/x", "containerd/a/pod/db-0/tpm"]
+        for stateID in below + ["containerd/ab/db", "containerd", "containerd/a", "containerd%2Fa/db"] {
+            try host.store("one", stateID, keys)
+        }
+        let criteria = Pruning.Criteria(below: try StateScope("containerd/a"))
+        // One that is of the future, one that is lost, and one in use.
+        try update("containerd%2Fa%2Fdb") { $0.lastUse = now + 1000 }
+        try host.temporary.shell("rm -r states/containerd%2Fa%2Fid%2Fx")
+        let store = try host.open("containerd/a/pod/db-0/tpm", keys)
+        #expect(try found(criteria, pruning()) == ["containerd/a/db", "containerd/a/id/x"])
+        let all = try candidates(criteria)
+        #expect(try remove(all) == ["containerd/a/db": .removed, "containerd/a/id/x": .removed])
+        let left = try repository().summaries().map(\.stateID).sorted()
+        let others = ["cache", "containerd", "containerd%2Fa/db", "containerd/a", "containerd/a/pod/db-0/tpm"]
+        #expect(left == others + ["containerd/ab/db", "db", "web"])
+        withExtendedLifetime(store) {}
+    }
+
+    /// What a script makes of an empty variable is not the scope above.
+    @Test(arguments: ["", "/", "containerd/", "/a", "containerd//a"])
+    func aScopeHasNoEmptyPart(name: String) {
+        let error = #expect(throws: Failure.self) { try StateScope(name) }
+        #expect(error?.why == "a part of it is empty")
+    }
+
     /// Containers of `ctr` are in containerd's database alone, so containerd is asked, once.
     @Test func anEngineThatHasToBeAskedIsAsked() throws {
         for stateID in ["web", "db", "cache"] {
