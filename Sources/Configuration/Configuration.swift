@@ -123,8 +123,9 @@ public struct Configuration: Equatable, Sendable {
         /// The key `scope`: the engine that scopes names and container IDs, or whose pods they are; not used with
         /// ``Source/container``.
         public var scope = Scope.none
-        /// The key `bundles`: the directory below which the CRI engine keeps its containers' bundles, an absolute path;
-        /// nil for the engine's default. It is only used with ``Source/pod``.
+        /// The key `bundles`: the directory below which the CRI engine keeps its containers' bundles, an absolute path.
+        ///
+        /// It is nil for the engine's default, and only used with ``Source/pod``.
         public var bundles: String?
         /// The directory below which the CRI engine keeps its containers' bundles; nil if the engine knows no pods.
         public var bundleRoot: String? { scope.podAnnotations == nil ? nil : bundles ?? scope.standardBundles }

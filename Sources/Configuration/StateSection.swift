@@ -36,7 +36,7 @@ extension Section {
     fileprivate func plainPath(_ key: String) throws(Failure) -> String? {
         guard let path = try path(key) else { return nil }
         let names = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).dropFirst()
-        guard !path.utf8.contains(0), !names.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
+        guard !names.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
             throw refusal(of: key, "must be an absolute path without \".\", \"..\" and empty parts")
         }
         return path

@@ -10,6 +10,7 @@ import Glibc
 ///   - path: The absolute path, without `.` and `..`.
 ///   - top: The directory at which the path begins, `/` but for tests; it is checked too.
 ///   - what: The start of every error.
+/// - Throws: ``Failure`` that names the first place that is not so.
 public func requireRootsDirectory(_ path: String, below top: String = "/", _ what: String) throws(Failure) {
     let names = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).map { String($0) }
     let isPlain = names.count > 1 && names[0] == "" && !path.utf8.contains(0)

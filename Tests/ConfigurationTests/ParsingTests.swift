@@ -133,7 +133,7 @@ func refusal(_ text: String) throws -> String {
         #expect(line.hasPrefix(reason), "\(line)")
     }
 
-    @Test(arguments: ["x", "", "/", "/x/", "//x", "/x//y", "/./x", "/x/..", "/x\\u0000"])
+    @Test(arguments: ["x", "", "/", "/x/", "//x", "/x//y", "/./x", "/x/.."])
     func refusesARootThatIsNoPlainPath(path: String) throws {
         let line = try refusal("[state]\nid = \"pod\"\nscope = \"cri-o\"\nbundles = \"\(path)\"")
         #expect(line.hasPrefix("line 4: \"bundles\" must be an absolute path"), "\(line)")
@@ -244,7 +244,7 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[state]\nid = \"Container\"",
-            "line 2: \"id\" cannot be \"Container\" (known: \"container\", \"annotation\")"
+            "line 2: \"id\" cannot be \"Container\" (known: \"container\", \"annotation\", \"pod\")"
         ),
         (
             "[state]\nscope = \"docker\"",

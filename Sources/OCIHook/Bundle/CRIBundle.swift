@@ -9,7 +9,7 @@ struct CRIBundle: Equatable, Sendable {
     /// The bundle's path.
     let path: String
 
-    /// Checks that a container is the CRI engine's, if the configuration names states by pod; returns nil otherwise.
+    /// Checks that a container is the CRI engine's, if the configuration names states by pod.
     ///
     /// The bundle must be `<root>/<container's ID>`, in CRI-O `<root>/<container's ID>/userdata`, byte by byte. It must
     /// be reached without a link, and only root may be able to change the way to it.
@@ -20,6 +20,8 @@ struct CRIBundle: Equatable, Sendable {
     ///   - cgroupsPath: `linux.cgroupsPath` of its `config.json`.
     ///   - allowed: The operator's configuration.
     ///   - requireDirectory: Throws unless a path leads to a directory that only root could have put there.
+    /// - Returns: The evidence; nil if the configuration does not name states by pod.
+    /// - Throws: ``Failure`` if the container is not the CRI engine's, or may not be.
     static func check(
         of containerID: String,
         at bundle: String,

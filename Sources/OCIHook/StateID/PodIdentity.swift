@@ -2,9 +2,9 @@ import Configuration
 import Platform
 
 extension StateIdentity {
-    /// Returns the state ID of a pod's container: `<scope>/<namespace>/pod/<pod>/<container>`.
+    /// Makes the state ID of a pod's container.
     ///
-    /// It has one part more than each other form, so no name and no container's ID comes to it. A container keeps its
+    /// It has one part more than any other form, so no name and no container's ID comes to it. A container keeps its
     /// state when it starts again, and when its pod is made anew under the same name.
     ///
     /// - Parameters:
@@ -12,6 +12,7 @@ extension StateIdentity {
     ///   - annotations: The container's annotations.
     ///   - scope: The CRI engine.
     ///   - bundle: The evidence that this engine made the container, without which the names say nothing.
+    /// - Returns: `<scope>/<namespace>/pod/<pod>/<container>`.
     /// - Throws: ``Failure`` if there is no such evidence, or if a name is missing, empty or too long.
     static func pod(
         of containerID: String,
