@@ -12,6 +12,7 @@ id = "pod"
 scope = "containerd"
 END
 cri_import
+container_bundle forged
 host=$(host_snapshot)
 
 # Leaves the container's ID in `id` and its endorsement key in `key`.
@@ -40,7 +41,6 @@ for ENGINE in podman docker; do
     expect_error "$ENGINE with a pod's names" "$reason" \
         engine run --rm "${options[@]}" --device "$TPM_DEVICE" "${annotations[@]/#/--annotation=}" "$IMAGE" true
 done
-container_bundle forged
 container_edit forged '.annotations = ($ARGS.positional | map(split("=") | {key: .[0], value: .[1]}) | from_entries)
     | .root.path = $rootfs' --arg rootfs "$BUNDLES/forged/rootfs" --args -- "${annotations[@]}"
 expect_error "ctr with a pod's names" "$reason" ctr run --rm --config "$BUNDLES/forged/config.json" forged
