@@ -23,7 +23,7 @@ struct StateList: ParsableCommand {
         abstract: "Lists all states.",
         discussion: """
             A state is an orphan when nobody uses it and the bundle of the container that used it last is gone. Engines \
-            that remove a bundle at each stop make every stopped container look so.
+            that remove a bundle at each stop make every stopped container look so. A state that is named by a pod is none.
             """
     )
 

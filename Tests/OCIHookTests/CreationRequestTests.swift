@@ -42,6 +42,30 @@ import Testing
         #expect(try request("web", .kept(60)).keptFor == nil)
     }
 
+    /// Its ID is random, and says nothing.
+    @Test func `a pod's container has the state of its names`() throws {
+        let names = PodIdentityTests.containerd.map { #""\#($0.key)": "\#($0.value)""# }.joined(separator: ", ")
+        let state = #"{"id": "\#(Self.random)", "bundle": "/bundle", "annotations": {\#(names)}}"#
+        let config =
+            #"{"root": {"path": "rootfs"}, "mounts": [{"destination": "/dev", "type": "tmpfs"}], "annotations": {\#(names)}}"#
+        var configuration = Configuration()
+        (configuration.state.source, configuration.state.scope) = (.pod, .containerd)
+        configuration.state.randomIDs = .kept(60)
+        func request(_ bundle: CRIBundle?) throws -> CreationRequest {
+            try CreationRequest(
+                of: ContainerState(parsing: Array(state.utf8)),
+                BundleConfig(parsing: Array(config.utf8), path: "config.json"),
+                configuration,
+                bundle
+            ) { _ in false }
+        }
+        let made = try request(CRIBundle(path: "/bundle"))
+        #expect(made.stateIdentity == .persistent(stateID: "containerd/default/pod/db-0/tpm"))
+        #expect(made.keptFor == nil)
+        let error = #expect(throws: Failure.self) { try request(nil) }
+        #expect(error?.why == "nothing shows that the CRI engine \"containerd\" has made the container")
+    }
+
     @Test(arguments: [
         "", #"{"destination": "/dev", "type": "bind", "options": ["rbind"]}"#,
         #"{"destination": "/data", "type": "tmpfs"}"#,

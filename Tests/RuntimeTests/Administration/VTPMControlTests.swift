@@ -122,6 +122,41 @@ import Testing
         #expect(twice.error.contains("Only one file can be standard input."))
     }
 
+    /// Of a purge nothing is left to chance: not what it takes, and not that somebody wants it.
+    @Test func aPurgeTakesAStateOrAScope() throws {
+        try makeState()
+        let scoped = "\(importing) && vtpmctl state rename web containerd/blue/web &&"
+        let cases = [
+            ("vtpmctl state purge", 64, "Name one state, or give --scope."),
+            ("vtpmctl state purge web --scope containerd", 64, "Name one state, or give --scope."),
+            ("vtpmctl state purge web --dry-run", 64, "--dry-run is for --scope."),
+            (
+                "vtpmctl state purge --scope containerd/ --yes", 1,
+                "a part of it is empty (for example containerd/default)"
+            ),
+            ("vtpmctl state purge --scope containerd --yes", 1, "cannot find a state below containerd: there is none"),
+            (
+                "\(scoped) vtpmctl state purge --scope containerd </dev/null", 1,
+                "cannot remove for ever all states below containerd that no container uses: nobody has confirmed it"
+            ),
+            ("\(scoped) vtpmctl state purge --scope containerd/b --yes", 1, "cannot find a state below containerd/b:"),
+        ]
+        for (command, code, reason) in cases {
+            let said = try run(command)
+            #expect(said.code == code, "\(command): \(said.error)")
+            #expect(said.error.contains(reason), "\(command): \(said.error)")
+        }
+        let purge = "vtpmctl state purge --scope containerd"
+        let done = try run(
+            "\(scoped) \(purge) --dry-run >shown && \(purge) --yes >gone && vtpmctl state list --json >left"
+        )
+        #expect(done.code == 0, "\(done.error)")
+        #expect(String(decoding: try temporary.read("shown"), as: UTF8.self) == "containerd/blue/web: never used\n")
+        let gone = String(decoding: try temporary.read("gone"), as: UTF8.self)
+        #expect(gone == "state \"containerd/blue/web\" was removed for ever: never used\n")
+        #expect(!String(decoding: try temporary.read("left"), as: UTF8.self).contains("containerd"))
+    }
+
     @Test func whatIsNoExportIsNamed() throws {
         try makeState()
         try temporary.write("crlf", Array("correct horse\r\n".utf8))
