@@ -44,6 +44,7 @@ install:
 	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$file | \
 	        install -D -m 0644 /dev/stdin $(DESTDIR)$(DATADIR)/$$file || exit 1; done
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/hooks/kubernetes hooks/kubernetes/*.yaml
+	install -D -m 0755 -t $(DESTDIR)$(DATADIR)/hooks/edge hooks/edge/*
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
 	$(if $(OCIHOOKSDIR),install -D -m 0644 -t $(DESTDIR)$(OCIHOOKSDIR) $(DESTDIR)$(DATADIR)/hooks/hooks.d/*.json)
 	$(if $(CDIDIR),install -D -m 0644 -t $(DESTDIR)$(CDIDIR) $(DESTDIR)$(DATADIR)/hooks/cdi/*.json)

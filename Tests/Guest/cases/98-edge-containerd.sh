@@ -1,0 +1,23 @@
+# An edge orchestrator's application, with containerd and nothing above it: other containers, after upgrades that fail too,
+# and another device, with the TPM that it had.
+# Guests: debian-13
+# Runtimes: runc
+. "$GUEST/lib.sh"
+. "$GUEST/engines.sh"
+. "$GUEST/edge.sh"
+
+export VTPM_APP_ENGINE=containerd CONTAINERD_NAMESPACE=edge
+runtime() {
+    runc --root /run/containerd/runc/edge "$@"
+}
+
+edge_begin
+systemctl restart containerd
+app start web
+expect_equal "the endorsement key after a restart of containerd" "$key" "$(endorsement_key web.1)"
+edge_upgrade
+expect_equal "the containers that containerd knows" web.2 "$(ctr containers list --quiet)"
+edge_move
+edge_end
+expect_equal "the containers that containerd knows in the end" '' "$(ctr containers list --quiet)"
+ctr namespaces remove edge >/dev/null

@@ -1,0 +1,142 @@
+# shellcheck shell=sh
+# For vtpm-app: how containers are started and stopped, and how they get their TPM. To be sourced.
+: "${hooks:?}" "${locks:?}"
+
+# What starts containers: `runc` is a runtime alone, `containerd` is ctr. ctr reads its own variables, CONTAINERD_ADDRESS and
+# CONTAINERD_NAMESPACE.
+engine=${VTPM_APP_ENGINE:-runc}
+# How containers get their TPM: `hooks` adds them to config.json, `wrapper` starts containers with vtpm-runtime. Nothing else
+# depends on it.
+way=${VTPM_APP_WAY:-hooks}
+# The runtime: a program, by its path or its name. The wrapper has its own from /etc/container-vtpm/config.toml.
+runtime=${VTPM_APP_RUNTIME:-}
+runtime_root=${VTPM_APP_RUNTIME_ROOT:-$locks/containers}
+
+case $engine in
+    runc | containerd) ;;
+    *) die "cannot use the engine '$engine': it is unknown; VTPM_APP_ENGINE is runc or containerd" ;;
+esac
+case $way in
+    hooks) ;;
+    # vtpmctl is in PATH as a link to the one beside the other programs.
+    wrapper) runtime=$(dirname -- "$(readlink -f -- "$(command -v vtpmctl)")")/vtpm-runtime ;;
+    *) die "cannot give containers a TPM by '$way': it is unknown; VTPM_APP_WAY is hooks or wrapper" ;;
+esac
+case $engine in
+    runc) needed_programs="${runtime:=runc}" ;;
+    containerd) needed_programs="ctr $runtime" ;;
+esac
+# shellcheck disable=SC2086 # words are meant
+require_programs $needed_programs vtpmctl jq flock
+
+# Prints the config.json of an application's container: the bundle's own, with its paths made absolute, as it is used from
+# another folder, and without a terminal, as nobody is at one.
+engine_config() { # BUNDLE STATE
+    # shellcheck disable=SC2016 # jq's variables
+    edits='
+        .annotations["org.container-vtpm.state-id"] = $state
+        | .root.path |= absolute
+        | .mounts = [.mounts[]? | if any(.options[]?; . == "bind" or . == "rbind") then .source |= absolute else . end]
+        | .process.terminal = false'
+    if [ "$way" = hooks ]; then
+        edits="$(cat -- "$hooks/merge.jq") | $edits"
+    fi
+    jq --arg bundle "$1" --arg state "$2" --slurpfile ours "$hooks/oci-bundle.json" \
+        "def absolute: if startswith(\"/\") then . else \$bundle + \"/\" + . end; $edits" "$1/config.json"
+}
+
+# Prints whether a container is `running`, `stopped`, or `none`.
+engine_status() { # CONTAINER
+    "${engine}_status" "$1"
+}
+
+# Starts the container of a version's folder. The output goes to FOLDER/output. Where it fails `reason` says why, and what is
+# left is to be removed.
+engine_start() { # FOLDER CONTAINER STATE
+    : >"$1/error"
+    # The lock's descriptor is for none of the processes that stay.
+    "${engine}_start" "$@" 9>&- && return 0
+    # The last line is what the failure was; runtimes warn before.
+    [ -n "$reason" ] || reason=$(grep . "$1/error" | tail -n 1)
+    return 1
+}
+
+engine_signal() { # CONTAINER SIGNAL
+    case $engine in
+        runc) "$runtime" --root "$runtime_root" kill "$1" "$2" ;;
+        containerd) ctr task kill --signal "$2" "$1" ;;
+    esac >/dev/null 2>&1
+}
+
+# Kills what runs, and leaves nothing of a start; fails if that is impossible.
+engine_stop() { # CONTAINER
+    "${engine}_stop" "$1" >/dev/null 2>&1 || :
+    [ "$(engine_status "$1")" = none ]
+}
+
+# The same, and the engine does not know the container any more.
+engine_remove() { # CONTAINER
+    engine_stop "$1" || return
+    [ "$engine" = runc ] || ! ctr container info "$1" >/dev/null 2>&1 || ctr container delete "$1" >/dev/null
+}
+
+# Whether the container has the TPM of this state. A hook that was not called makes none, and an annotation that did not reach
+# it has the TPM be another.
+has_tpm_of() { # CONTAINER STATE
+    leases=$(vtpmctl list --json) || return
+    printf '%s\n' "$leases" | jq -e --arg container "$1" --arg state "$2" \
+        'any(.[]; .containerID == $container and .stateID == $state)' >/dev/null
+}
+
+no_tpm() { # CONTAINER STATE
+    reason="the container $1 came without the TPM $2: it was stopped"
+}
+
+# --- a runtime alone ---
+
+runc_status() {
+    [ -d "$runtime_root/$1" ] || { echo none; return; }
+    # A runtime that was killed may have left a folder that it makes nothing of.
+    state=$("$runtime" --root "$runtime_root" state "$1" 2>/dev/null) || state='{"status": "stopped"}'
+    printf '%s\n' "$state" | jq -r 'if .status == "stopped" then "stopped" else "running" end'
+}
+
+runc_start() {
+    # Nothing of the application runs before its TPM has been looked at.
+    "$runtime" --root "$runtime_root" create --bundle "$1" "$2" </dev/null >"$1/output" 2>&1 || {
+        cp -- "$1/output" "$1/error"
+        return 1
+    }
+    has_tpm_of "$2" "$3" || { no_tpm "$2" "$3"; return 1; }
+    "$runtime" --root "$runtime_root" start "$2" >"$1/error" 2>&1
+}
+
+runc_stop() {
+    [ ! -d "$runtime_root/$1" ] || "$runtime" --root "$runtime_root" delete --force "$1"
+}
+
+# --- containerd ---
+
+containerd_status() {
+    tasks=$(ctr task list) || return
+    printf '%s\n' "$tasks" | awk -v id="$1" '
+        $1 == id { found = ($3 == "STOPPED") ? "stopped" : "running" }
+        END { print found ? found : "none" }'
+}
+
+containerd_start() {
+    : >"$1/output"
+    # The container stays when its task ends, so that `vtpmctl state prune` knows whose the state is.
+    if ctr container info "$2" >/dev/null 2>&1; then
+        ctr task start --detach --log-uri "file://$1/output" "$2" >"$1/error" 2>&1 || return
+    else
+        ctr run --detach --log-uri "file://$1/output" --config "$1/config.json" ${runtime:+--runc-binary "$runtime"} "$2" \
+            >"$1/error" 2>&1 || return
+    fi
+    has_tpm_of "$2" "$3" || { no_tpm "$2" "$3"; return 1; }
+}
+
+containerd_stop() {
+    # Its exit status is the task's own.
+    ctr task delete --force "$1"
+}
