@@ -54,7 +54,7 @@ edge_upgrade() {
     app upgrade web "$BUNDLES/two"
     expect_equal "the endorsement key after the upgrade" "$key" "$(endorsement_key web.2)"
     expect_containers "the containers after the upgrade" web.2
-    expect_equal "the versions after the upgrade" 2 "$(ls -d "$VTPM_APP_HOME"/web/[0-9]* | xargs -n 1 basename)"
+    expect_equal "the versions after the upgrade" "$VTPM_APP_HOME/web/2" "$(echo "$VTPM_APP_HOME"/web/[0-9]*)"
 
     # Its TPM is made and its hook is through when the runtime finds that there is nothing to execute.
     app_bundle broken '.process.args = ["/no/such/program"]'
@@ -67,35 +67,36 @@ edge_upgrade() {
 
 # What is refused while it runs; then the move to another device, where it has its keys, and from where they do not come back.
 edge_move() {
-    local export=$WORK/web.export passphrase=$WORK/passphrase
-    echo 'a long passphrase' >"$passphrase"
-    chmod 0644 "$passphrase"
+    local export=$WORK/web.export passphrase=$WORK/passphrase identity=$WORK/identity.pem recipient=$WORK/recipient.pem verb
     expect_error "its end while it runs" 'cannot purge web: it runs; vtpm-app stop web' app purge --yes web
     expect_error "its move while it runs" 'cannot export web: it runs; vtpm-app stop web' \
         app export --passphrase-file "$passphrase" web "$export"
     app stop web
     app stop web
     expect_containers "the containers after the stop"
+    touch "$passphrase"
     expect_error "a secret that others may read" 'its mode is 644; chmod 600' \
         app export --passphrase-file "$passphrase" web "$export"
     chmod 0600 "$passphrase"
-    expect_error "an export that cannot be written" 'vtpmctl: cannot ' \
-        app export --passphrase-file "$passphrase" web "$WORK/no-such-folder/export"
+    expect_error "an export that fails" 'vtpmctl: cannot use the passphrase in .*: it is empty' \
+        app export --passphrase-file "$passphrase" web "$export"
     expect_app "the list after that" web.2 none
-    app export --passphrase-file /dev/fd/3 web "$export" 3< <(cat "$passphrase")
+    openssl genpkey -algorithm X25519 -out "$identity" 2>/dev/null
+    openssl pkey -in "$identity" -pubout -out "$recipient"
+    app export --recipient "$recipient" web "$export"
     for verb in 'start web' "upgrade web $BUNDLES/one"; do
         # shellcheck disable=SC2086 # words are meant
         expect_error "$verb after the export" "its TPM was exported to $export on .*vtpm-app purge web" app $verb
     done
 
     on_device b
-    app import --passphrase-file "$passphrase" web "$export" "$BUNDLES/one"
+    app import --identity /dev/fd/3 web "$export" "$BUNDLES/one" 3< <(cat "$identity")
     ! cmp --silent "$WORK/a.store/keys/master.key" "$MASTER_KEY" || fail "two devices have the same master key"
     app start web
     expect_equal "the endorsement key on the other device" "$key" "$(endorsement_key web.1)"
     app stop web
     expect_error "a second import" 'cannot import web: there is one' \
-        app import --passphrase-file "$passphrase" web "$export" "$BUNDLES/one"
+        app import --identity "$identity" web "$export" "$BUNDLES/one"
 }
 
 # The end, on both devices.
@@ -110,6 +111,9 @@ edge_end() {
     expect_error "a start on the first device" 'its TPM was exported' app start web
     expect_error "its end without a confirmation" 'nobody has confirmed it .*--yes' app purge web
     expect_app "the list after that" web.2 moved
+    expect_error "its return without a confirmation" 'cannot reclaim web: nobody has confirmed it' app reclaim web
+    app reclaim --yes web
+    expect_app "the list after its return" web.2 none
     expect_equal "the states after that" web "$(vtpmctl state list --json | jq -r '.[].stateID')"
     app purge --yes web
     expect_equal "the states in the end" '' "$(vtpmctl state list --json | jq -r '.[].stateID')"

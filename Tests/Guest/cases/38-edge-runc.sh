@@ -19,7 +19,6 @@ mkdir "$VTPM_APP_HOME/web/3"
 edge_move
 [[ ! -e $WORK/a.applications/web/3 ]] || fail "the version of an interrupted upgrade is still there"
 
-# The export may have been destroyed, and the first device goes on; nobody has to know that but its operator.
 edge_end
 app create web "$BUNDLES/one"
 expect_error "a TPM that is not there" 'no TPM of that name to adopt' app create --adopt db "$BUNDLES/one"
