@@ -76,14 +76,14 @@ engine_stop() { # CONTAINER
 
 # The same, and the engine does not know the container any more.
 engine_remove() { # CONTAINER
-    engine_stop "$1" || return
+    engine_stop "$1" || return 1
     [ "$engine" = runc ] || ! ctr container info "$1" >/dev/null 2>&1 || ctr container delete "$1" >/dev/null
 }
 
 # Whether the container has the TPM of this state. A hook that was not called makes none, and an annotation that did not reach
 # it has the TPM be another.
 has_tpm_of() { # CONTAINER STATE
-    leases=$(vtpmctl list --json) || return
+    leases=$(vtpmctl list --json) || return 1
     printf '%s\n' "$leases" | jq -e --arg container "$1" --arg state "$2" \
         'any(.[]; .containerID == $container and .stateID == $state)' >/dev/null
 }
@@ -95,7 +95,7 @@ no_tpm() { # CONTAINER STATE
 # --- a runtime alone ---
 
 runc_status() {
-    [ -d "$runtime_root/$1" ] || { echo none; return; }
+    [ -d "$runtime_root/$1" ] || { echo none; return 0; }
     # A runtime that was killed may have left a folder that it makes nothing of.
     state=$("$runtime" --root "$runtime_root" state "$1" 2>/dev/null) || state='{"status": "stopped"}'
     printf '%s\n' "$state" | jq -r 'if .status == "stopped" then "stopped" else "running" end'
@@ -118,7 +118,7 @@ runc_stop() {
 # --- containerd ---
 
 containerd_status() {
-    tasks=$(ctr task list) || return
+    tasks=$(ctr task list) || return 1
     printf '%s\n' "$tasks" | awk -v id="$1" '
         $1 == id { found = ($3 == "STOPPED") ? "stopped" : "running" }
         END { print found ? found : "none" }'
@@ -128,10 +128,10 @@ containerd_start() {
     : >"$1/output"
     # The container stays when its task ends, so that `vtpmctl state prune` knows whose the state is.
     if ctr container info "$2" >/dev/null 2>&1; then
-        ctr task start --detach --log-uri "file://$1/output" "$2" >"$1/error" 2>&1 || return
+        ctr task start --detach --log-uri "file://$1/output" "$2" >"$1/error" 2>&1 || return 1
     else
         ctr run --detach --log-uri "file://$1/output" --config "$1/config.json" ${runtime:+--runc-binary "$runtime"} "$2" \
-            >"$1/error" 2>&1 || return
+            >"$1/error" 2>&1 || return 1
     fi
     has_tpm_of "$2" "$3" || { no_tpm "$2" "$3"; return 1; }
 }

@@ -14,12 +14,29 @@ VTPM_APP_TRIAL=1 expect_error "an upgrade to what ends at once" 'web\.3 ended wi
     app upgrade web "$BUNDLES/brief"
 container_exec web.2 test -c /dev/tpmrm0
 
+# An init that was killed: another start makes the container anew, with its TPM.
+runtime kill web.2 KILL
+wait_until "the container web.2 to stop" container_is_stopped web.2
+app start web
+expect_equal "the endorsement key after its init was killed" "$key" "$(endorsement_key web.2)"
+
+# The rest does not depend on the runtime.
+if [[ $RUNTIME == crun ]]; then
+    app stop web
+    app purge --yes web
+    exit
+fi
+
 # A step that was interrupted leaves its version behind, which the next one removes.
 mkdir "$VTPM_APP_HOME/web/3"
 edge_move
 [[ ! -e $WORK/a.applications/web/3 ]] || fail "the version of an interrupted upgrade is still there"
-
 edge_end
-app create web "$BUNDLES/one"
+
+# The hook leaves a pod's sandbox alone, whatever it asks for. Nothing of it runs.
+app_bundle bare '.annotations["io.kubernetes.cri.container-type"] = "sandbox" | .process.args = ["touch", "/it-ran"]'
+app create bare "$BUNDLES/bare"
+expect_error "a container without a TPM" 'cannot start bare: the container bare\.1 came without the TPM bare' app start bare
+[[ ! -e $BUNDLES/bare/rootfs/it-ran ]] || fail "the container without a TPM has run"
+app purge bare
 expect_error "a TPM that is not there" 'no TPM of that name to adopt' app create --adopt db "$BUNDLES/one"
-app purge web
