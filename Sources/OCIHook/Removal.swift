@@ -49,7 +49,8 @@ public struct Removal {
             try VTPMCgroups.open(Procfs())?.remove(name)
             return
         }
-        if try opened.prepared() != nil {
+        let isPrepared = try opened.prepared() != nil
+        if isPrepared {
             // No hook has adopted it, so that the container was not created. The runtime lives, and so would the vTPM.
             try SupervisorLink.abandonPrepared(in: opened, until: Deadline(milliseconds: Self.timeout))
         } else {
@@ -58,12 +59,14 @@ public struct Removal {
 
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
         guard try opened.isCurrent(in: runDirectory) else { return }
-        let leftovers = Leftovers(on: hostPaths, setting)
-        guard let lease = try opened.read() else {
+        let record = try opened.read()
+        let leftovers = Leftovers(on: hostPaths, setting, of: isPrepared ? record?.initProcess : nil)
+        guard let lease = record else {
             // The hook was killed, or has not written the lease yet.
             return try leftovers.remove(name, in: runDirectory)
         }
-        guard try !lease.container.isAlive() else {
+        let isAlive = try lease.container.isAlive()
+        guard isPrepared || !isAlive else {
             // The number must stay reserved for as long as the container could use its node.
             Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             let pid = lease.initProcess.process

@@ -16,7 +16,7 @@ final class SupervisorLink {
     /// The name of the lease; nil until the request has been sent.
     private var leaseName: String?
     /// Whether the supervisor does not depend on this process any more.
-    private var isCommitted = false
+    private(set) var isCommitted = false
     private var lease: OpenLease?
 
     /// The supervisor's process ID.

@@ -15,21 +15,25 @@ extension SupervisorLink {
         in runDirectory: borrowing Descriptor
     ) throws(Failure) {
         let what = "cannot take over the vTPM that was prepared"
-        guard let opened = try OpenLease.open(leaseName, in: runDirectory),
-            let supervisor = try lease.supervisor.reference()
-        else { throw Failure(what, because: "its supervisor ended", hint: "create the container again") }
+        let hint = "create the container again"
+        guard let opened = try OpenLease.open(leaseName, in: runDirectory) else {
+            throw Failure(what, because: "it is gone", hint: hint)
+        }
         let client = try ControlSocket.connect(in: opened.directory, as: AdoptionRequest.socketName)
         try client.send(AdoptionRequest.adopt(token: token))
         guard try wait(for: client.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
             throw Failure(what, because: "the process that has prepared it does not answer")
         }
         guard var message = try client.receive(into: Channel.makeBuffer()) else {
-            throw Failure(what, because: "the process that has prepared it ended", hint: "create the container again")
+            throw Failure(what, because: "the process that has prepared it ended", hint: hint)
         }
         switch AdoptionReply(message) {
         case .handedOver:
             guard let channel = message.descriptors.take(), let directory = message.descriptors.take() else {
                 throw Failure(what, because: "the answer has no vTPM")
+            }
+            guard let supervisor = try lease.supervisor.reference() else {
+                throw Failure(what, because: "its supervisor ended", hint: hint)
             }
             self.init(
                 over: Channel(owning: channel, peer: "supervisor"),

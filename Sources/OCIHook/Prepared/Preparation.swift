@@ -26,7 +26,7 @@ struct Preparation {
             let runtime = try RuntimeProcess(at: channel)
             let bundle = try BundleDirectory(bundlePath)
             if verb == .undo {
-                try undo(bundle)
+                try undo(bundle, runtime)
             } else if let asked = try selected(bundle) {
                 guard verb != .restore else { throw Self.noCheckpoint }
                 return try prepare(asked, bundle, runtime, channel)
@@ -69,10 +69,25 @@ struct Preparation {
     }
 
     /// Puts `config.json` back after another process was killed, unless somebody uses what is there.
-    private func undo(_ bundle: borrowing BundleDirectory) throws(Failure) {
+    private func undo(
+        _ bundle: borrowing BundleDirectory,
+        _ runtime: borrowing RuntimeProcess
+    ) throws(Failure) {
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try bundle.restoreUnlessUsed(in: runDirectory)
+        var setting = HookSetting()
+        setting.configurationPath = try PreparedConfig.configuration(of: bundle.readConfig(), path: bundlePath)
+        let leftovers = Leftovers(on: hostPaths, setting, of: runtime.identity)
+        let name = try Lease.name(containerID: id, bundle: bundlePath)
+        // The supervisor has noticed that the process is gone, and leaves the lease, as it cannot reach the bundle.
+        _ = try Deadline(milliseconds: Self.undoTimeout).wait { () throws(Failure) in
+            try leftovers.remove(name, in: runDirectory)
+            return try OpenLease.open(name, in: runDirectory) == nil
+        }
     }
+
+    /// How long a supervisor may take to undo what it has made, in milliseconds.
+    private static let undoTimeout = 5000
 
     private func prepare(
         _ asked: consuming Asked,

@@ -12,7 +12,7 @@ final class PreparedCreation {
     let registered: RegisteredTPM
     private let supervisor: SupervisorLink
     private let leftovers: Leftovers
-    private let lease: Lease
+    private let worker: ProcessID
     /// How long a hook may take to say what it wants, in milliseconds.
     private static let timeout = 5000
 
@@ -37,6 +37,7 @@ final class PreparedCreation {
         let place = try VTPMPlace.choose(systemd, leaseName: leaseName, runtime.procfs)
         let supervisor = try creation.startSupervisor(in: place)
         let leftovers = Leftovers(on: hostPaths, creation.setting, of: runtime.identity)
+        var workerID: ProcessID?
         do {
             leftovers.removeAll(in: runDirectory)
             place.removeLeftovers(runDirectory)
@@ -47,6 +48,8 @@ final class PreparedCreation {
             let identity = ContainerIdentity(initProcess: runtime.identity, cgroup: nil)
             try creation.begin(supervisor, request, leaseName, identity, runtime.watch(), runDirectory)
             let worker = try supervisor.awaitWorker(runtime.procfs)
+            let running = try ProcessID(of: worker.process)
+            workerID = running
             let scope = try place.beginScope(
                 for: creation.state.id,
                 of: runtime.process,
@@ -61,7 +64,7 @@ final class PreparedCreation {
             registered = try creation.registerDevice(from: control, supervisor, runDirectory)
             Log.subject.tpm = registered.number
             keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
-            lease = try creation.writeLease(
+            _ = try creation.writeLease(
                 of: registered,
                 request,
                 identity,
@@ -70,8 +73,9 @@ final class PreparedCreation {
                 library,
                 place.finish(scope, worker: worker, runtime.procfs)
             )
+            self.worker = running
         } catch {
-            supervisor.abandonUnlessCommitted(in: runDirectory, leftovers)
+            Self.abandon(supervisor, workerID, leftovers, in: runDirectory)
             throw error
         }
         self.supervisor = supervisor
@@ -109,6 +113,26 @@ final class PreparedCreation {
 
     /// Ends the supervisor, which undoes the vTPM, unless a hook has it.
     func abandonUnlessHandedOver(in runDirectory: borrowing Descriptor) {
+        Self.abandon(supervisor, worker, leftovers, in: runDirectory)
+    }
+
+    /// A worker whose supervisor was killed would live as long as the runtime, and keep their cgroup.
+    private static func abandon(
+        _ supervisor: SupervisorLink,
+        _ worker: ProcessID?,
+        _ leftovers: Leftovers,
+        in runDirectory: borrowing Descriptor
+    ) {
+        guard !supervisor.isCommitted else { return }
+        supervisor.end()
+        do throws(Failure) {
+            switch try worker?.reference() {
+            case .none: break
+            case .some(let process): try process.awaitEnd(milliseconds: 0)
+            }
+        } catch {
+            Log.error("\(error)")
+        }
         supervisor.abandonUnlessCommitted(in: runDirectory, leftovers)
     }
 

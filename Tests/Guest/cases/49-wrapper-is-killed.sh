@@ -46,11 +46,6 @@ kill_at() { # MOMENT VICTIM
     ! wait "$creator" || fail "$1, $2: the container was created: $(<"$WORK/output")"
     ! runtime state main >/dev/null 2>&1 || runtime delete --force main
     wait_until "our processes to end" nothing_runs
-    # What a killed process has left, whoever comes next removes.
-    own_config || {
-        expect_equal "who was killed when config.json is not put back at once" hook "$2"
-        "$HOOK" poststop <<<"$(state_json main 0)"
-    }
     own_config || fail "$1, $2: config.json is not its own again"
     expect_host "$host"
     expect_equal "$1, $2: states that are left" '' "$(ls "$STATES")"
