@@ -80,6 +80,9 @@ let package = Package(
         // JSON files that are read strictly and changed without touching the rest.
         library("JSONText", ["Platform"]),
 
+        // TOML files, the configuration file and those of engines.
+        library("TOMLText", ["Platform"]),
+
         // All uses of libcrypto; the second for `vtpmctl` alone.
         library("Crypto", path: "Crypto/Core", ["Platform", "CLibCrypto"]),
         library("CryptoTransfer", path: "Crypto/Transfer", ["Crypto", "Platform", "CLibCrypto"]),
@@ -88,7 +91,7 @@ let package = Package(
         library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
 
         // The configuration file, for the hook and `vtpmctl` alone.
-        library("Configuration", ["Platform", "RuntimePCR", "CLinux"]),
+        library("Configuration", ["Platform", "RuntimePCR", "TOMLText", "CLinux"]),
 
         // The kernel's side.
         library("VTPMProxy", ["Platform", "CLinux"]),
@@ -237,6 +240,11 @@ let package = Package(
                 "VTPMProxy",
             ],
             exclude: ["refusals.txt"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "TOMLTextTests",
+            dependencies: ["TOMLText", "Platform", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -1,5 +1,6 @@
 import Platform
 import RuntimePCR
+import TOMLText
 
 extension Configuration {
     /// Parses the contents of a file; errors call it `path` and give the line.

@@ -1,4 +1,5 @@
 import Platform
+import TOMLText
 
 /// A table of the document; errors about a key or the table give its line.
 struct Section {

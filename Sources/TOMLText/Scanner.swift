@@ -4,7 +4,8 @@ import Platform
 struct Scanner {
     private let bytes: [UInt8]
     private let path: String
-    private var offset = 0
+    /// The offset of the next byte.
+    private(set) var offset = 0
     /// The line of the next character, from 1 on.
     private(set) var line = 1
 
@@ -56,6 +57,12 @@ struct Scanner {
         return true
     }
 
+    /// Whether a blank and then a digit come next.
+    var digitFollowsBlank: Bool {
+        follows(" ") && offset + 1 < bytes.count
+            && (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[offset + 1])
+    }
+
     /// Skips spaces and tabs.
     mutating func skipBlanks() {
         while follows(" ") || follows("\t") { offset += 1 }
@@ -99,7 +106,7 @@ struct Scanner {
         repeat {
             skipBlanks()
             if follows("\"") || follows("'") {
-                parts.append(try string())
+                parts.append(try keyString())
             } else {
                 let part = word(Self.isKeyCharacter)
                 guard !part.isEmpty else { throw unexpected("a key") }
@@ -125,28 +132,74 @@ struct Scanner {
         return String(decoding: bytes[start..<offset], as: UTF8.self)
     }
 
-    /// Reads a single-line string, basic or literal.
+    /// Reads a string that is part of a key: of one line, basic or literal.
+    mutating func keyString() throws(Failure) -> String {
+        guard !follows("\"\"\""), !follows("'''") else { throw refusal("a key is a string of several lines") }
+        return try string()
+    }
+
+    /// Reads a string, basic or literal, of one line or of several.
     mutating func string() throws(Failure) -> String {
-        guard !follows("\"\"\""), !follows("'''") else {
-            throw refusal("it holds a string of several lines, which no key takes")
-        }
         let isLiteral = follows("'")
+        let isLong = follows("\"\"\"") || follows("'''")
         let quote: Unicode.Scalar = isLiteral ? "'" : "\""
-        offset += 1
+        let start = line
+        offset += isLong ? 3 : 1
+        if isLong { skipLineFeed() }
         var text: [UInt8] = []
-        while let character = next, character != quote {
-            guard !follows("\n"), !follows("\r\n") else { break }
+        while let character = next, character != quote || isLong {
+            if character == quote, let count = closingQuotes(quote) {
+                text.append(contentsOf: [UInt8](repeating: UInt8(ascii: quote), count: count - 3))
+                offset += count
+                return String(decoding: text, as: UTF8.self)
+            }
+            if follows("\n") || follows("\r\n") {
+                guard isLong else { break }
+                // A parser may take each end of a line for the same one.
+                text.append(UInt8(ascii: "\n"))
+                skipLineFeed()
+                continue
+            }
             try refuseControl(character)
             offset += 1
-            if character == "\\", !isLiteral {
-                text.append(contentsOf: String(try escaped()).utf8)
-            } else {
+            guard character == "\\", !isLiteral else {
                 text.append(bytes[offset - 1])
+                continue
             }
+            if isLong, skipEscapedLineEnd() { continue }
+            text.append(contentsOf: String(try escaped()).utf8)
         }
-        guard !isAtEnd, next == quote else { throw refusal("a string is not closed") }
+        guard !isAtEnd, next == quote, !isLong else {
+            throw refusal("a string is not closed", line: isLong ? start : nil)
+        }
         offset += 1
         return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Returns how many quotes come next where they end a string of several lines, of which up to two are its own.
+    private func closingQuotes(_ quote: Unicode.Scalar) -> Int? {
+        let count = bytes[offset...].prefix(5).prefix { $0 == UInt8(ascii: quote) }.count
+        return count >= 3 ? count : nil
+    }
+
+    /// Skips a line feed if it comes next; returns whether it did.
+    @discardableResult
+    private mutating func skipLineFeed() -> Bool {
+        guard skip("\n") || skip("\r\n") else { return false }
+        line += 1
+        return true
+    }
+
+    /// Skips all blanks and line feeds if the backslash before them is the last of its line.
+    private mutating func skipEscapedLineEnd() -> Bool {
+        let start = offset
+        skipBlanks()
+        guard skipLineFeed() else {
+            offset = start
+            return false
+        }
+        repeat { skipBlanks() } while skipLineFeed()
+        return true
     }
 
     /// Reads an escape sequence after its backslash; returns the character that it stands for.

@@ -13,11 +13,14 @@ final class TableUnderConstruction {
     enum Member {
         case value(Document.Entry)
         case table(TableUnderConstruction)
+        /// An array of tables, of which there is one at least.
+        case tables([TableUnderConstruction])
 
         var line: Int {
             switch self {
             case .value(let entry): entry.line
             case .table(let table): table.line
+            case .tables(let tables): tables.first?.line ?? 0
             }
         }
     }
@@ -42,6 +45,8 @@ final class TableUnderConstruction {
             switch member {
             case .value(let entry): entry
             case .table(let table): Document.Entry(value: .table(table.finished), line: table.line)
+            case .tables(let tables):
+                Document.Entry(value: .array(tables.map { .table($0.finished) }), line: member.line)
             }
         }
     }

@@ -3,6 +3,10 @@ import Platform
 /// A parser for TOML's grammar, with its rules on which tables and keys may be defined again.
 struct DocumentParser {
     var scanner: Scanner
+    /// Where what was read so far stands.
+    private(set) var places = Places()
+    /// The keys of the table that is being read; nil in an array of tables.
+    private var tablePath: [String]? = []
 
     /// The limit for the parts of a key, and for the depth of nested values.
     private static let depthLimit = 8
@@ -15,30 +19,25 @@ struct DocumentParser {
         while true {
             try scanner.skipLines()
             if scanner.isAtEnd { return root.finished }
-            if scanner.follows("[") {
-                current = try header(root)
+            let isHeader = scanner.follows("[")
+            if isHeader {
+                current = try scanner.follows("[[") ? element(root) : header(root)
             } else {
                 try assignment(in: current, depth: 0)
             }
             try scanner.skipLineEnd()
+            if isHeader, let tablePath { places.headers[tablePath] = scanner.offset }
         }
     }
 
     /// `[a.b]`: opens a table, which no other header and no dotted key may have defined before.
     private mutating func header(_ root: TableUnderConstruction) throws(Failure) -> TableUnderConstruction {
         let line = scanner.line
-        guard !scanner.follows("[[") else { throw scanner.refusal("it opens an array of tables, which no key takes") }
         scanner.skip("[")
         let path = try key()
         guard scanner.skip("]") else { throw scanner.unexpected("\"]\"") }
-        var table = root
-        for part in path.dropLast() {
-            switch table.entries[part] {
-            case nil: table = table.open(part, .implied, line)
-            case .table(let inner) where inner.origin != .inline: table = inner
-            case .some(let other): throw twice(part, other)
-            }
-        }
+        let (table, isInArray) = try parent(of: path, in: root, line)
+        tablePath = isInArray ? nil : path
         let name = path[path.count - 1]
         switch table.entries[name] {
         case nil: return table.open(name, .header, line)
@@ -48,6 +47,45 @@ struct DocumentParser {
             return inner
         case .some(let other): throw twice(name, other)
         }
+    }
+
+    /// `[[a.b]]`: opens another element of an array of tables.
+    private mutating func element(_ root: TableUnderConstruction) throws(Failure) -> TableUnderConstruction {
+        let line = scanner.line
+        scanner.skip("[[")
+        let path = try key()
+        guard scanner.skip("]]") else { throw scanner.unexpected("\"]]\"") }
+        let (table, _) = try parent(of: path, in: root, line)
+        tablePath = nil
+        let name = path[path.count - 1]
+        let element = TableUnderConstruction(.header, line: line)
+        switch table.entries[name] {
+        case nil: table.entries[name] = .tables([element])
+        case .tables(let others): table.entries[name] = .tables(others + [element])
+        case .some(let other): throw twice(name, other)
+        }
+        return element
+    }
+
+    /// Returns the table that the header's last part belongs to, and whether an array of tables is on the way.
+    private func parent(
+        of path: [String],
+        in root: TableUnderConstruction,
+        _ line: Int
+    ) throws(Failure) -> (TableUnderConstruction, isInArray: Bool) {
+        var table = root
+        var isInArray = false
+        for part in path.dropLast() {
+            switch table.entries[part] {
+            case nil: table = table.open(part, .implied, line)
+            case .table(let inner) where inner.origin != .inline: table = inner
+            case .tables(let elements):
+                guard let last = elements.last else { throw scanner.refusal("an array of tables is empty") }
+                (table, isInArray) = (last, true)
+            case .some(let other): throw twice(part, other)
+            }
+        }
+        return (table, isInArray)
     }
 
     /// `a.b = value`: the tables before the last part must not be inline tables or have headers of their own.
@@ -69,7 +107,9 @@ struct DocumentParser {
         }
         let name = path[path.count - 1]
         if let other = table.entries[name] { throw twice(name, other) }
+        let start = scanner.offset
         table.entries[name] = try member(depth: depth, line)
+        if depth == 0, let tablePath { places.values[tablePath + path] = start..<scanner.offset }
     }
 
     private mutating func key() throws(Failure) -> [String] {
@@ -91,33 +131,30 @@ struct DocumentParser {
         if scanner.follows("\"") || scanner.follows("'") { return .string(try scanner.string()) }
         if scanner.follows("[") { return .array(try array(depth: depth + 1)) }
         if scanner.follows("{") { return .table(try inlineTable(depth: depth + 1, scanner.line).finished) }
-        let word = scanner.word { Scanner.isKeyCharacter($0) || $0 == "+" || $0 == "." || $0 == ":" }
+        let word = valueWord()
         switch word {
         case "": throw scanner.unexpected("a value")
         case "true": return .boolean(true)
         case "false": return .boolean(false)
-        default:
-            guard let integer = integer(word) else {
-                throw scanner.refusal(
-                    "\"\(word.excerpt)\" is neither an integer nor true nor false, and a string needs quotes"
-                )
-            }
-            return .integer(integer)
+        default: break
         }
+        if let integer = Word.integer(word) { return .integer(integer) }
+        if Word.isFloat(word) { return .float(literal: word) }
+        if Word.isTime(word) { return .time(literal: word) }
+        throw scanner.refusal("\"\(word.excerpt)\" is neither an integer nor true nor false, and a string needs quotes")
     }
 
-    /// Returns the value of an integer such as `0`, `-1_000` or `0x01807654`; nil if it is malformed.
+    /// Reads a word that is a value.
     ///
-    /// Underscores must be between digits, and a decimal number must not have leading zeros.
-    private func integer(_ word: String) -> Int? {
-        let radix = ["0x": 16, "0o": 8, "0b": 2][String(word.prefix(2))]
-        let sign = radix == nil && (word.hasPrefix("-") || word.hasPrefix("+"))
-        let digits = word.dropFirst(radix != nil ? 2 : sign ? 1 : 0)
-        let groups = digits.split(separator: "_", omittingEmptySubsequences: false)
-        guard groups.allSatisfy({ !$0.isEmpty && $0.allSatisfy(\.isHexDigit) }),
-            radix != nil || digits == "0" || !digits.hasPrefix("0")
-        else { return nil }
-        return Int((word.hasPrefix("-") ? "-" : "") + groups.joined(), radix: radix ?? 10)
+    /// A time may follow a date after a blank.
+    private mutating func valueWord() -> String {
+        let isPart = { (character: Unicode.Scalar) in
+            Scanner.isKeyCharacter(character) || character == "+" || character == "." || character == ":"
+        }
+        let word = scanner.word(isPart)
+        guard Word.isDate(word), scanner.digitFollowsBlank else { return word }
+        scanner.skip(" ")
+        return word + " " + scanner.word(isPart)
     }
 
     private mutating func array(depth: Int) throws(Failure) -> [Document.Value] {

@@ -1,9 +1,8 @@
 import Glibc
 import Platform
+import TOMLText
 import TestSupport
 import Testing
-
-@testable import Configuration
 
 /// The parser against another one: Python's tomllib, which is in Debian's python3.
 @Suite struct OracleTests {
@@ -45,6 +44,7 @@ import Testing
         case .boolean(let boolean): "\(boolean)"
         case .integer(let integer): "\(integer)"
         case .string(let string): "s\(hex(string))"
+        case .float, .time: "other"
         case .array(let elements): "[\(elements.map(write).joined(separator: ","))]"
         case .table(let entries):
             "{\(entries.map { "\(hex($0.key))=\(write($0.value.value))" }.sorted().joined(separator: ","))}"
@@ -56,15 +56,17 @@ import Testing
     }
 
     func judge(_ documents: [[UInt8]]) throws -> [Verdicts] {
-        let directory = try LoadingTests.Directory()
-        try Descriptor.open("\(directory.path)/in", OpenOptions(O_WRONLY | O_CREAT, mode: 0o600))
+        var template = Array("/tmp/container-vtpm-test.XXXXXX".utf8CString)
+        let directory = try #require(mkdtemp(&template).map { String(cString: $0) })
+        defer { _ = try? ProgramLaunch("/bin/rm", ["rm", "-rf", directory]).start().wait() }
+        try Descriptor.open("\(directory)/in", OpenOptions(O_WRONLY | O_CREAT, mode: 0o600))
             .writeAll(Array(documents.joined(separator: [0])), "documents")
         let shell = ProgramLaunch(
             "/bin/sh",
-            ["sh", "-c", "python3 -c \"$1\" <\"$2/in\" >\"$2/out\"", "sh", Self.script, directory.path]
+            ["sh", "-c", "python3 -c \"$1\" <\"$2/in\" >\"$2/out\"", "sh", Self.script, directory]
         )
         #expect(try shell.start().wait() == .exited(0))
-        let output = try Descriptor.open("\(directory.path)/out", .read).readAll(limit: 1 << 28, "verdicts")
+        let output = try Descriptor.open("\(directory)/out", .read).readAll(limit: 1 << 28, "verdicts")
         let lines = output.split(separator: UInt8(ascii: "\n"))
         try #require(lines.count == documents.count)
         return try zip(documents, lines).map { document, line in
@@ -81,7 +83,7 @@ import Testing
                 ours: ours,
                 reason: reason,
                 theirs: verdict[0] == "-" ? nil : String(verdict[0]),
-                isBeyondOurs: verdict[1] == "True" || reason.contains("which no key takes")
+                isBeyondOurs: verdict[1] == "True"
                     || reason.contains("too many parts") || reason.contains("too deep")
                     || reason.contains("zero character")
             )
@@ -93,6 +95,8 @@ import Testing
         "[key]\nsource = \"command\"\ncommand = [\"/c\", \"--x\", # c\n 'y',\n]\ntimeout = 10\n[key.next]\nfile = \"/k\"\n",
         "a = {b = 1, c.d = [1, 0x2F, -3], 'e f' = {}}\n\"\\u00e9\".g = \"\\U0001F600\\n\\\"\"\r\n[h . 'i']\nj = 1_000\n",
         "[a.b.c]\nx = 1\n[a]\nb.d = 2\ny = 0o17\n[a.b.e]\nz = 0b1\n[m.n]\n[m]\no.p = 1\n[m.o.q]\n",
+        "a = 1.5e+3\nb = [-inf, 1979-05-27T07:32:00.5Z, 1979-05-27 07:32:00, 07:32:00]\nc = \"\"\"\nx\\\n y\"\"z\"\"\"\n",
+        "[[a]]\nb = '''x\n'y''''\n[[a.c]]\n[a.d]\ne = 1\n[[a]]\n[[a.c]]\n[a.d]\n[f.g]\n[[f.h]]\n",
         "a.b = 1\na.c = 2\n[d]\ne.f = 1\n[d.e.g]\n[h]\n",
     ]
 
@@ -100,7 +104,7 @@ import Testing
         "[", "]", "{", "}", "=", ".", ",", "#", "\"", "'", "\n", "\r", "\r\n", " ", "\t", "\\", "\\u00e9", "0x", "-",
         "+",
         "_", "0", "9", "a", "b", "e", "true", "1979-05-27", "07:32:00", "\u{a0}", "é", "\u{1}", "\u{c}", "[a]\n",
-        "[a.b]\n",
+        "[a.b]\n", "[[a]]\n", "[[a.b]]\n", "\"\"\"", "'''", ".", "e", ":", "T", "Z", "inf", "nan",
         "a = 1\n", "b.c = 2\n", "a.b = {}\n", "[key]\n", "\u{FEFF}",
     ].map { Array($0.utf8) }
 

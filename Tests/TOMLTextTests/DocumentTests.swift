@@ -1,7 +1,7 @@
 import Platform
 import Testing
 
-@testable import Configuration
+@testable import TOMLText
 
 @Suite struct DocumentTests {
     func document(_ text: String) throws(Failure) -> Document {
@@ -10,7 +10,14 @@ import Testing
 
     @Test(arguments: [
         ("a", "line 1: it ends where \"=\" is missing"), ("[state", "line 1: it ends where \"]\" is missing"),
-        ("[.a]", "line 1: \".\" stands where a key is missing"), ("[[[a]]]", "line 1: it opens an array of tables"),
+        ("[.a]", "line 1: \".\" stands where a key is missing"),
+        ("[[[a]]]", "line 1: \"[\" stands where a key is missing"),
+        ("[[a]", "line 1: \"]\" stands where \"]]\" is missing"),
+        ("[[a]]\n[a]", "line 2: \"a\" is given already in line 1"),
+        ("a = []\n[[a]]", "line 2: \"a\" is given already in line 1"),
+        ("[a.b]\n[[a]]", "line 2: \"a\" is given already in line 1"),
+        ("[[a]]\n[b]\n[a.c]\n[a.c]", "line 4: \"c\" is given already in line 3"),
+        ("[[a]]\n[b]\na = 1\n[[b.a]]", "line 4: \"a\" is given already in line 3"),
         ("\n[ü]", "line 2: \"ü\" stands where a key is missing"), ("ü = 1", "line 1: \"ü\" stands where a key"),
         ("a = ü", "line 1: \"ü\" stands where a value is missing"),
         ("a =\nb = 1", "line 1: a value is missing at its end"),
@@ -26,9 +33,12 @@ import Testing
         ("a = \"\\ud800\"", "line 1: a string has an escape sequence that is no character"),
         ("a = \"\\u00e\"", "line 1: a string has an escape sequence that is no character"),
         ("a = \"\\U00110000\"", "line 1: a string has an escape sequence that is no character"),
-        ("a = \"\"\"\nb\"\"\"", "line 1: it holds a string of several lines, which no key takes"),
+        ("a = \"\"\"\nb\"\"", "line 1: a string is not closed"),
+        ("\n\"\"\"a\"\"\" = 1", "line 2: a key is a string of several lines"),
+        ("a = '''b\n\u{1}'''", "line 2: it holds a control character"),
         ("a = container", "line 1: \"container\" is neither an integer nor true nor false, and a string needs quotes"),
-        ("a = 1.5", "line 1: \"1.5\" is neither"), ("a = 1979-05-27T07:32:00Z", "line 1: \"1979-05-27T07:32:00Z\" is"),
+        ("a = 1.", "line 1: \"1.\" is neither"), ("a = 1979-02-29", "line 1: \"1979-02-29\" is"),
+        ("a = 1979-05-27T07:60:00Z", "line 1: \"1979-05-27T07:60:00Z\" is"), ("a = .5", "line 1: \".5\" is"),
         ("a = 9223372036854775808", "line 1: \"9223372036854775808\" is neither"), ("a = True", "line 1: \"True\" is"),
         ("# c\n# \u{1}", "line 2: it holds a control character"), ("a = \"\u{7f}\"", "line 1: it holds a control"),
         ("a = 1\rb = 2", "line 1: the end of the line is missing"),
@@ -75,7 +85,18 @@ import Testing
             (#"a = 'C:\x "y" # z'"#, .string(#"C:\x "y" # z"#)), ("\"a\" = ''", .string("")),
             ("a = []", .array([])), ("'a' = [ # c\n 1, # d\n\n 2\n , ]", .array([.integer(1), .integer(2)])),
             ("a = [[1], [\"x\"]]", .array([.array([.integer(1)]), .array([.string("x")])])),
-            ("a = { }", .table([:])),
+            ("a = { }", .table([:])), ("a = -1_0.5e+06", .float(literal: "-1_0.5e+06")),
+            ("a = 1e5", .float(literal: "1e5")),
+            ("a = -inf", .float(literal: "-inf")), ("a = 0.0", .float(literal: "0.0")),
+            ("a = 1979-05-27T07:32:00.5-07:00", .time(literal: "1979-05-27T07:32:00.5-07:00")),
+            ("a = 2000-02-29 07:32:00Z # c", .time(literal: "2000-02-29 07:32:00Z")),
+            ("a = 1979-05-27 # c", .time(literal: "1979-05-27")), ("a = 07:32:00", .time(literal: "07:32:00")),
+            ("a = \"\"\"\n x\\\n\r\n  y\"\"\r\nz\"\"\"\"\"", .string(" xy\"\"\nz\"\"")),
+            ("a = '''x\\\n'y''''", .string("x\\\n'y'")), ("a = \"\"\"\"\"\"", .string("")),
+            (
+                "[[a]]\nb = 1\n[[a]]",
+                .array([.table(["b": .init(value: .integer(1), line: 2)]), .table([:])])
+            ),
             ("a = {b.c = 1}", .table(["b": .init(value: .table(["c": .init(value: .integer(1), line: 1)]), line: 1)])),
         ] as [(String, Document.Value)]
     )
@@ -84,9 +105,11 @@ import Testing
     }
 
     @Test(arguments: [
-        "00", "01", "-01", "+0x1", "0x", "0xg", "0b2", "0o8", "1_", "_1", "1__0", "0x_1", "+", "--1", "1e5",
+        "00", "01", "-01", "+0x1", "0x", "0xg", "0b2", "0o8", "1_", "_1", "1__0", "0x_1", "+", "--1", "1e", "1_.0",
+        "1._0", "01.5", "+-inf", "Inf",
+        "1979-13-01", "24:00:00", "07:32", "1979-05-27T", "1979-05-27T07:32:00+24:00",
     ])
-    func refusesWhatIsNoInteger(text: String) {
+    func refusesWhatIsNoNumber(text: String) {
         #expect(throws: Failure.self) { try document("a = \(text)") }
     }
 
@@ -124,6 +147,23 @@ import Testing
                 #expect(entry.line == line, "\(path)")
             }
         }
+    }
+
+    @Test func knowsWhereValuesAndTablesStand() throws {
+        let text = "a = 1\n[t.w] # x\nb.c = \"x\" # y\n[[l]]\nd = 1\n[l.m]\ne = 2\n[u]"
+        let document = try document(text)
+        func part(_ range: Range<Int>?) -> String? {
+            range.map { String(decoding: Array(text.utf8)[$0], as: UTF8.self) }
+        }
+        #expect(part(document.range(ofValueAt: ["a"])) == "1")
+        #expect(part(document.range(ofValueAt: ["t", "w", "b", "c"])) == "\"x\"")
+        #expect(document.range(ofValueAt: ["l", "d"]) == nil && document.range(ofValueAt: ["l", "m", "e"]) == nil)
+        #expect(document.contentOffset(ofTableAt: ["t", "w"]) == 16)
+        #expect(document.contentOffset(ofTableAt: ["u"]) == text.utf8.count)
+        #expect(
+            document.contentOffset(ofTableAt: ["t"]) == nil && document.contentOffset(ofTableAt: ["l", "m"]) == nil
+        )
+        #expect(document.value(at: ["t", "w", "b", "c"]) == .string("x"))
     }
 
     /// What a file of 64 KiB can hold at worst ends in an error and not in a crash.
