@@ -19,7 +19,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "Crypto", "JSONText", "OCIHook", "Platform", "RuntimeControl", "RuntimeFormat",
+    "CLinux", "Configuration", "Crypto", "Engines", "JSONText", "OCIHook", "Platform", "RuntimeControl",
+    "RuntimeFormat",
     "RuntimeHostTPM",
     "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
 ]
@@ -166,11 +167,14 @@ let package = Package(
         // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
         library("RuntimeWrapper", ["Configuration", "JSONText", "Platform", "RuntimeControl", "CLinux"]),
 
+        // How container engines are told of this project, for `vtpmctl` alone.
+        library("Engines", ["Crypto", "JSONText", "Platform", "TOMLText", "CLinux"]),
+
         // What the host needs, for `vtpmctl` alone.
         library(
             "Doctor",
             [
-                "Configuration", "Crypto", "OCIHook", "Platform", "RuntimeAdministration", "RuntimeControl",
+                "Configuration", "Crypto", "Engines", "OCIHook", "Platform", "RuntimeAdministration", "RuntimeControl",
                 "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "VTPMProxy", "CLinux",
             ]
         ),
@@ -183,7 +187,7 @@ let package = Package(
         program(
             "vtpmctl",
             [
-                "CLinux", "Configuration", "Crypto", "Doctor", "Platform", "RuntimeAdministration",
+                "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform", "RuntimeAdministration",
                 "RuntimeControl", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
@@ -245,6 +249,11 @@ let package = Package(
         .testTarget(
             name: "TOMLTextTests",
             dependencies: ["TOMLText", "Platform", "TestSupport"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "EnginesTests",
+            dependencies: ["Engines", "Crypto", "JSONText", "Platform", "TOMLText", "CLinux"],
             swiftSettings: strict
         ),
         .testTarget(

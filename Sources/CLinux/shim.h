@@ -31,6 +31,8 @@
 
 // sys/xattr.h is in no module of Swift's.
 extern ssize_t getxattr(const char *, const char *, void *, size_t);
+extern ssize_t fgetxattr(int, const char *, void *, size_t);
+extern int fsetxattr(int, const char *, const void *, size_t, int);
 
 // Hidden by glibc without _GNU_SOURCE.
 extern int accept4(int, struct sockaddr *, socklen_t *, int);

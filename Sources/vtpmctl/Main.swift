@@ -9,7 +9,8 @@ struct VTPMControl: ParsableCommand {
         commandName: "vtpmctl",
         abstract: "Shows and manages the TPMs that containers have.",
         subcommands: [
-            List.self, DoctorCommand.self, GrantCommand.self, LogCommand.self, StateCommand.self, KeyCommand.self,
+            List.self, DoctorCommand.self, EngineCommand.self, GrantCommand.self, LogCommand.self, StateCommand.self,
+            KeyCommand.self,
             Version.self,
         ]
     )

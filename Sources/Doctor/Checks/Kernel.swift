@@ -1,4 +1,5 @@
 import CLinux
+import Engines
 import Glibc
 import Platform
 import VTPMProxy

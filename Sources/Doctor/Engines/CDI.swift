@@ -1,3 +1,4 @@
+import Engines
 import Platform
 
 /// A file of the Container Device Interface, as far as it matters. container-device-interface, SPEC.md

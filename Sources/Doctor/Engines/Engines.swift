@@ -1,3 +1,4 @@
+import Engines
 import Platform
 
 /// The engines and runtimes that are installed, and how each is told to call the hook.

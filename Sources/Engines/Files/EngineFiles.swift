@@ -1,0 +1,222 @@
+import CLinux
+import Glibc
+import Platform
+
+/// A file of an engine's as it was found.
+public struct FoundFile: Sendable {
+    /// What is in it.
+    public let bytes: [UInt8]
+    let status: stat
+    /// The extended attributes that a new file in its place needs, by their names.
+    let attributes: [(name: String, value: [UInt8])]
+}
+
+/// The one place that reads and writes files of engines.
+///
+/// No link is followed, and every folder of a path, up to `/`, must be one that root alone can write: anybody else
+/// could exchange what is read, or what root writes.
+public struct EngineFiles: Sendable {
+    /// What precedes every path: empty on the real host.
+    let root: String
+    /// The user who must own all of it: root.
+    let owner: uid_t
+
+    /// The largest file that is read, in bytes.
+    static let limit = DockerText.limit
+    /// The name of a new file until it takes its place.
+    ///
+    /// No engine reads it: it has none of their endings.
+    private static let temporary = ".container-vtpm.new"
+    /// Beside owner and mode: the SELinux label, and the access control list.
+    private static let kept = ["security.selinux", "system.posix_acl_access"]
+
+    /// Creates the access to files below a folder.
+    public init(root: String = "", owner: uid_t = 0) { (self.root, self.owner) = (root, owner) }
+
+    /// Reads a file; returns nil if there is none.
+    public func read(_ path: String) throws(Failure) -> FoundFile? {
+        var made: [String] = []
+        guard let folder = try openFolder(of: path, creating: false, &made) else { return nil }
+        return try read(path, in: folder)
+    }
+
+    private func read(_ path: String, in folder: borrowing Descriptor) throws(Failure) -> FoundFile? {
+        let what = "cannot change \(path)"
+        let file: Descriptor
+        do {
+            file = try .openFile(Self.name(path), .beneath(O_RDONLY), at: folder.number, as: path)
+        } catch let error where error.code == ENOENT {
+            return nil
+        } catch let error where error.code == ELOOP {
+            throw Self.link(path, what)
+        }
+        let status = try file.status(path)
+        try require(status, path, what)
+        guard status.st_nlink == 1 else {
+            throw Failure(what, because: "it has another name too, which would keep the old content")
+        }
+        var attributes: [(name: String, value: [UInt8])] = []
+        for name in Self.kept {
+            if let value = try attribute(name, of: file, path) { attributes.append((name, value)) }
+        }
+        let bytes = try file.readAll(limit: Self.limit, path)
+        return FoundFile(bytes: bytes, status: status, attributes: attributes)
+    }
+
+    /// Writes a file in one step, which a loss of power cannot divide.
+    ///
+    /// The file that was found gives the owner, the mode and the label; nil stands for none. Returns the folders that were
+    /// made for it, the outermost first.
+    ///
+    /// - Throws: ``Failure`` if something else is there by now, or it cannot be written. Nothing is changed then.
+    @discardableResult
+    public func write(_ bytes: [UInt8], to path: String, replacing found: FoundFile?) throws(Failure) -> [String] {
+        var made: [String] = []
+        guard let folder = try openFolder(of: path, creating: true, &made) else {
+            throw Failure("cannot write \(path)", because: "its folder is gone")
+        }
+        do {
+            try replace(path, in: folder, bytes, found)
+        } catch {
+            try? remove(Self.temporary, at: folder, path)
+            removeFolders(made)
+            throw error
+        }
+        return made
+    }
+
+    private func replace(
+        _ path: String,
+        in folder: borrowing Descriptor,
+        _ bytes: [UInt8],
+        _ found: FoundFile?
+    ) throws(Failure) {
+        // What a process that was killed has left.
+        try remove(Self.temporary, at: folder, path)
+        let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
+        let file = try Descriptor.open(Self.temporary, options, at: folder.number, as: "a new file for \(path)")
+        try file.writeAll(bytes, path)
+        let number = file.number
+        if let found {
+            if found.status.st_gid != getegid() || found.status.st_uid != geteuid() {
+                let (user, group) = (found.status.st_uid, found.status.st_gid)
+                try systemCall("fchown", "cannot give \(path) its owner") { fchown(number, user, group) }
+            }
+            for (name, value) in found.attributes {
+                try systemCall("fsetxattr \(name)", "cannot label \(path)") {
+                    fsetxattr(number, name, value, value.count, 0)
+                }
+            }
+        }
+        let mode = found.map { $0.status.st_mode & 0o7777 } ?? 0o644
+        try systemCall("fchmod", "cannot give \(path) its mode") { fchmod(number, mode) }
+        try file.synchronize(path)
+        try requireUnchanged(path, in: folder, found)
+        let (directory, name) = (folder.number, Self.name(path))
+        // RENAME_NOREPLACE: what has come meanwhile stays. renameat2(2)
+        let flags: CUnsignedInt = found == nil ? 1 : 0
+        try systemCall("renameat2", "cannot replace \(path)") {
+            renameat2(directory, Self.temporary, directory, name, flags)
+        }
+        try folder.synchronize(path)
+    }
+
+    /// Removes a file that is as it was found, and those of these folders that are empty then.
+    public func remove(_ path: String, found: FoundFile, folders: [String]) throws(Failure) {
+        var made: [String] = []
+        guard let folder = try openFolder(of: path, creating: false, &made) else { return }
+        try requireUnchanged(path, in: folder, found)
+        try Platform.remove(Self.name(path), at: folder, path)
+        try folder.synchronize(path)
+        removeFolders(folders)
+    }
+
+    private func remove(_ name: String, at folder: borrowing Descriptor, _ path: String) throws(Failure) {
+        try Platform.remove(name, at: folder, "a new file for \(path)")
+    }
+
+    /// A folder that holds something is not removed. rmdir(2)
+    private func removeFolders(_ folders: [String]) {
+        for folder in folders.reversed() { rmdir(root + folder) }
+    }
+
+    private func requireUnchanged(
+        _ path: String,
+        in folder: borrowing Descriptor,
+        _ found: FoundFile?
+    ) throws(Failure) {
+        let now = try read(path, in: folder)
+        let isSame =
+            now?.bytes == found?.bytes && now?.status.st_ino == found?.status.st_ino
+            && now?.status.st_mode == found?.status.st_mode
+        guard isSame else {
+            throw Failure("cannot change \(path)", because: "somebody else is changing it", hint: "try again")
+        }
+    }
+
+    /// Opens the folder of a path, and makes those that are missing if asked to; returns nil if one is missing.
+    private func openFolder(
+        of path: String,
+        creating: Bool,
+        _ made: inout [String]
+    ) throws(Failure) -> Descriptor? {
+        let what = "cannot change \(path)"
+        var folder = try Descriptor.open(root.isEmpty ? "/" : root, .directory)
+        try require(folder.status("/"), "/", what)
+        var place = ""
+        for name in path.split(separator: "/").dropLast().map(String.init) {
+            let parent = folder.number
+            place += "/\(name)"
+            if creating, mkdirat(parent, name, 0o755) == 0 {
+                made.append(place)
+                try folder.synchronize(place)
+            }
+            do {
+                folder = try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent, as: place)
+            } catch let error where error.code == ENOENT {
+                return nil
+            } catch let error where error.code == ELOOP {
+                throw Self.link(place, what)
+            }
+            try require(folder.status(place), place, what)
+        }
+        return folder
+    }
+
+    private func require(_ status: stat, _ place: String, _ what: String) throws(Failure) {
+        guard status.st_uid == owner else {
+            throw Failure(
+                what,
+                because: "another user could change it: \(place) belongs to user \(status.st_uid)",
+                hint: "chown root: \(place)"
+            )
+        }
+        guard status.st_mode & 0o022 == 0 else {
+            let mode = String(status.st_mode & 0o7777, radix: 8)
+            throw Failure(
+                what,
+                because: "another user could change it: the mode of \(place) is 0\(mode)",
+                hint: "chmod go-w \(place)"
+            )
+        }
+    }
+
+    private func attribute(_ name: String, of file: borrowing Descriptor, _ path: String) throws(Failure) -> [UInt8]? {
+        var value = [UInt8](repeating: 0, count: 1024)
+        let number = file.number
+        do {
+            let count = try systemCall("fgetxattr \(name)", "cannot read the label of \(path)") {
+                fgetxattr(number, name, &value, value.count)
+            }
+            return Array(value[..<count])
+        } catch let error where error.code == ENODATA || error.code == EOPNOTSUPP {
+            return nil
+        }
+    }
+
+    private static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "" }
+
+    private static func link(_ place: String, _ what: String) -> Failure {
+        Failure(what, because: "\(place) is a symbolic link", hint: "put a file in its place, or edit what it leads to")
+    }
+}

@@ -1,0 +1,95 @@
+import Glibc
+import Platform
+import TOMLText
+
+/// Whether and how an engine is configured, as far as its files tell.
+public struct EngineStatus: Encodable, Sendable {
+    /// The engine.
+    public let engine: String
+    /// Whether its program is installed.
+    public let isInstalled: Bool
+    /// The way that is configured; nil if none is.
+    public let way: String?
+    /// The files that have our entries.
+    public let files: [String]
+    /// Whether a container that asks for a TPM by this way never starts without one; nil without a way.
+    public let failsClosed: Bool?
+    /// Whether anything keeps the entries from having an effect: then there is a remark about it.
+    public let isInForce: Bool
+    /// What there is to know, in sentences.
+    public let remarks: [String]
+}
+
+extension Installation {
+    /// Returns which of the engine's ways are configured, the first that is complete first; one without a way if none
+    /// is.
+    public func status() throws(Failure) -> [EngineStatus] {
+        var found: [EngineStatus] = []
+        for way in engine.ways {
+            if let status = try status(of: way) { found.append(status) }
+        }
+        if !found.isEmpty { return found }
+        let install = "vtpmctl engine install \(engine.rawValue)"
+        let remark =
+            engine == .nerdctl ? "nothing has to be configured: \(use(.runtime))" : "not configured: \(install)"
+        return [
+            EngineStatus(
+                engine: engine.rawValue,
+                isInstalled: host.isInstalled(engine),
+                way: nil,
+                files: [],
+                failsClosed: nil,
+                isInForce: false,
+                remarks: [remark]
+            )
+        ]
+    }
+
+    private func use(_ way: Way) -> String { engine.use(of: way, host.layout) }
+
+    private func status(of way: Way) throws(Failure) -> EngineStatus? {
+        var files: [String] = []
+        do {
+            let places = try Places(engine: engine, host: host).files(of: way, isDefault: false)
+            guard !places.isEmpty else { return nil }
+            for (path, text) in places {
+                if let switchText = text as? DockerText, switchText.entry == .none { continue }
+                guard let file = try host.files.read(path), try text.isComplete(file.bytes) else { return nil }
+                files.append(path)
+            }
+        } catch {
+            // What cannot be understood has no entries of ours, unless a record says so.
+            guard try host.record(of: engine)?.way == way else { return nil }
+            return status(way, files, flaws: [error.description])
+        }
+        var flaws: [String] = []
+        let program = way == .runtime ? host.layout.runtime : host.layout.hook
+        if !host.isExecutable(program) { flaws.append("\(program) is not there") }
+        if engine == .containerd, try isWithoutCRI() {
+            flaws.append("\(Places.containerd) disables the CRI plugin, which is what reads the entries")
+        }
+        return status(way, files, flaws: flaws)
+    }
+
+    private func status(_ way: Way, _ files: [String], flaws: [String]) -> EngineStatus {
+        EngineStatus(
+            engine: engine.rawValue,
+            isInstalled: host.isInstalled(engine),
+            way: way.rawValue,
+            files: files,
+            failsClosed: way.failsClosed,
+            isInForce: flaws.isEmpty,
+            remarks: flaws + ["it \(way.promise)", "to use it: \(use(way))"]
+        )
+    }
+
+    private func isWithoutCRI() throws(Failure) -> Bool {
+        guard let file = try host.files.read(Places.containerd) else { return false }
+        let document = try Document(parsing: file.bytes, path: Places.containerd)
+        guard case .array(let disabled)? = document.value(at: ["disabled_plugins"]) else { return false }
+        return disabled.contains { value in
+            guard case .string(let name) = value else { return false }
+            return ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"].contains(name)
+        }
+    }
+}
