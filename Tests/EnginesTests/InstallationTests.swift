@@ -14,6 +14,7 @@ import Testing
         var template = Array("/tmp/container-vtpm-engines.XXXXXX".utf8CString)
         let root = try #require(mkdtemp(&template).map { String(cString: $0) })
         self.root = root
+        for folder in ["/var", "/var/lib"] { try #require(mkdir(root + folder, 0o755) == 0) }
         host = EngineHost(Self.layout, root: root, owner: geteuid()) { $0 == "dockerd" ? "Docker version 26.1.5" : nil }
     }
 

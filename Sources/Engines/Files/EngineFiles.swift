@@ -48,7 +48,7 @@ public struct EngineFiles: Sendable {
         } catch let error where error.code == ENOENT {
             return nil
         } catch let error where error.code == ELOOP {
-            throw Self.link(path, what)
+            throw Failure(what, because: "\(path) is a symbolic link", hint: "put a file in its place")
         }
         let status = try file.status(path)
         try require(status, path, what)
@@ -175,7 +175,8 @@ public struct EngineFiles: Sendable {
                 folder = try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent, as: place)
             } catch let error where error.code == ENOENT {
                 return nil
-            } catch let error where error.code == ELOOP {
+            } catch let error where error.code == ELOOP || error.code == ENOTDIR {
+                // O_DIRECTORY comes before O_NOFOLLOW: a link is no directory. open(2)
                 throw Self.link(place, what)
             }
             try require(folder.status(place), place, what)
@@ -217,6 +218,6 @@ public struct EngineFiles: Sendable {
     private static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "" }
 
     private static func link(_ place: String, _ what: String) -> Failure {
-        Failure(what, because: "\(place) is a symbolic link", hint: "put a file in its place, or edit what it leads to")
+        Failure(what, because: "\(place) is a symbolic link, or no folder", hint: "put what it leads to in its place")
     }
 }

@@ -69,7 +69,7 @@ public struct Installation: Sendable {
             changes.append(change)
             records.append(change.record)
         }
-        for file in old?.files ?? [] where !files.contains(where: { $0.path == file.path }) {
+        for file in (old?.files ?? []).reversed() where !files.contains(where: { $0.path == file.path }) {
             if let change = try removal(file.path, file) { changes.append(change) }
         }
         let record = records.isEmpty ? nil : Record(way: way, files: records)
@@ -139,7 +139,8 @@ public struct Installation: Sendable {
         var changes: [FileChange] = []
         var remarks: [String] = []
         let recorded = record?.files ?? []
-        for file in recorded {
+        // A folder that was made goes with the first file in it, when the others are gone.
+        for file in recorded.reversed() {
             if file.before == file.after {
                 remarks.append("\(file.path) was there before, and stays")
             } else if let other = try otherUser(of: file.path) {

@@ -12,6 +12,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case deviceFilter = "device-filter"
     case kernelText = "kernel-text"
     case jsonText = "json-text"
+    case engineText = "engine-text"
 
     /// Runs one input: it returns, or the process dies.
     func run(_ bytes: UnsafeRawBufferPointer) {
@@ -28,6 +29,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .deviceFilter: fuzzDeviceFilter(bytes)
         case .kernelText: fuzzKernelText(bytes)
         case .jsonText: fuzzJSONText(bytes)
+        case .engineText: fuzzEngineText(bytes)
         }
     }
 }
