@@ -21,6 +21,11 @@ struct EngineSettings {
         }
     }
 
+    /// Returns the path of a runtime wrapper of ours that is assigned to a key; nil if there is none.
+    func wrapper(of key: String) -> String? {
+        values(of: key).compactMap { $0.first }.last { $0.split(separator: "/").last == "vtpm-runtime" }
+    }
+
     /// Returns the last string or word that is assigned to a key.
     func value(of key: String) -> String? { values(of: key).last?.first }
 

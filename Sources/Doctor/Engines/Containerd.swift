@@ -1,3 +1,4 @@
+import Engines
 import Platform
 
 /// containerd, its own and that of k3s and RKE2.
@@ -8,7 +9,8 @@ enum Containerd {
     }
 
     private static let files = [
-        "/etc/containerd/config.toml", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+        "/etc/containerd/config.toml", "/etc/containerd/conf.d/container-vtpm.toml",
+        "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
         "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
     ]
 
@@ -22,13 +24,17 @@ enum Containerd {
         let what = present.isEmpty ? "it has no configuration file" : present.joined(separator: ", ")
         return .note(
             "\(what): nothing tells it to call the hook for containers of Kubernetes",
-            remedy: "name a file with our hooks as base_runtime_spec of a runtime: docs/configuration.md"
+            remedy: "vtpmctl engine install containerd"
         )
     }
 
     /// Returns a finding if this file leads to our hook, or is meant to.
     private static func look(into path: String, _ host: Host) throws(Failure) -> Finding? {
         let settings = EngineSettings(try host.text(path) ?? "")
+        if let program = settings.wrapper(of: "BinaryName") {
+            let engine = path.contains("rancher") ? "k3s" : "containerd"
+            return Engines.wrapper(program, "a handler in \(path)", engine: engine, host)
+        }
         for file in settings.values(of: "base_runtime_spec").compactMap({ $0.first }) where !file.isEmpty {
             guard let specification = try host.json(file, as: Specification.self) else {
                 return .problem("\(path) names \(file), which is not there", remedy: "make \(file), or take it out")
@@ -36,7 +42,9 @@ enum Containerd {
             var carrier = HookCarrier()
             for (stage, hooks) in specification.hooks ?? [:] { for hook in hooks { carrier.add(hook, in: stage) } }
             if carrier.isEmpty { continue }
-            guard let flaw = carrier.flaw(host) else { return .ok("our hooks are in \(file), which \(path) names") }
+            guard let flaw = carrier.flaw(host) else {
+                return .ok("way base-spec: our hooks are in \(file), which \(path) names; it fails closed")
+            }
             return .problem(
                 "\(file): \(flaw)",
                 remedy: "add them with merge.jq, as README.md says, and restart containerd"
@@ -51,6 +59,6 @@ enum Containerd {
                 remedy: "set enable_cdi = true in \(path), and restart containerd"
             )
         }
-        return .ok("our device is in \(device), and \(path) has CDI on")
+        return .ok("way cdi: our device is in \(device), and \(path) has CDI on; \(Way.cdi.promise)")
     }
 }

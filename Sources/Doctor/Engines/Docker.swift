@@ -36,17 +36,22 @@ enum Docker {
         } catch {
             return .problem("\(error.what): \(error.why)", remedy: "dockerd --validate --config-file \(path)")
         }
-        let wrappers = (daemon?.runtimes ?? [:]).filter { $0.value.path?.contains("vtpm") ?? false }.keys.sorted()
-        if let wrapper = wrappers.first { return .ok("its runtime \(wrapper)") }
+        let wrappers = (daemon?.runtimes ?? [:]).mapValues { $0.path ?? "" }.filter { $0.value.contains("vtpm") }
+        if let (name, program) = wrappers.min(by: { $0.key < $1.key }) {
+            return Engines.wrapper(program, "its runtime \(name) in \(path)", engine: "docker", host)
+        }
         let client = host.program("docker") ?? "/usr/bin/docker"
         guard let version = Engines.version(of: client, host) else {
             return .unknown("\(client) --version shows no version")
         }
         guard version >= first else {
-            return .note("docker \(version) does not know CDI", remedy: "upgrade to docker \(whole) or newer")
+            return .note("docker \(version) does not know CDI", remedy: "vtpmctl engine install docker")
         }
         guard try CDI.path(host) != nil else {
-            return .note("docker \(version): nothing tells it to call the hook", remedy: CDI.install)
+            return .note(
+                "docker \(version): nothing tells it to call the hook",
+                remedy: "vtpmctl engine install docker"
+            )
         }
         let isOn = daemon?.features?["cdi"]?.isOn
         guard isOn ?? (version >= whole) else {
@@ -58,9 +63,9 @@ enum Docker {
         guard version >= whole else {
             return .note(
                 "docker \(version) does not start containers with our device and --restart=always with its daemon",
-                remedy: "docker start, after a boot; or upgrade to docker \(whole) or newer"
+                remedy: "docker start, after a boot; or vtpmctl engine install docker, and --runtime vtpm"
             )
         }
-        return .ok("docker \(version) looks for CDI devices")
+        return .ok("way cdi: docker \(version) looks for CDI devices; \(Way.cdi.promise)")
     }
 }

@@ -27,39 +27,55 @@ enum Engines {
         let files =
             ["/usr/share/containers/containers.conf", "/etc/containers/containers.conf"]
             + (try host.files(in: ["/etc/containers/containers.conf.d"], ending: ".conf"))
-        return try takingHooksFromDirectories(files, key: "hooks_dir", host)
+        return try takingHooksFromDirectories("podman", files, runtime: ProgramLayout.runtimeName, host)
     }
 
     /// CRI-O.
     static func crio(_ host: Host) throws(Failure) -> Finding {
         guard host.program("crio") != nil else { return .ok("not installed") }
         let files = ["/etc/crio/crio.conf"] + (try host.files(in: ["/etc/crio/crio.conf.d"], ending: ".conf"))
-        return try takingHooksFromDirectories(files, key: "hooks_dir", host)
+        return try takingHooksFromDirectories("crio", files, runtime: "runtime_path", host)
     }
 
-    /// Returns the finding about an engine that reads `hooks.d`, and knows CDI.
+    /// Returns the finding about an engine that reads `hooks.d`, knows CDI, and has runtimes by a key of its files.
     private static func takingHooksFromDirectories(
+        _ engine: String,
         _ files: [String],
-        key: String,
+        runtime key: String,
         _ host: Host
     ) throws(Failure) -> Finding {
         var directories = [HookDirectories.standard]
+        var wrapper: (program: String, file: String)?
         for file in files {
             guard let settings = try host.text(file).map(EngineSettings.init) else { continue }
-            if let named = settings.values(of: key).last { directories = named }
+            if let named = settings.values(of: "hooks_dir").last { directories = named }
+            if let program = settings.wrapper(of: key) { wrapper = (program, file) }
         }
-        if let finding = try HookDirectories.finding(directories, host) { return finding }
-        if let device = try CDI.path(host) { return .ok("our device is in \(device)") }
-        return .note("nothing tells it to call the hook", remedy: "\(CDI.install); or \(HookDirectories.install)")
+        let hooks = try HookDirectories.finding(directories, host)
+        if let hooks, hooks.result == .problem { return hooks }
+        if let (program, file) = wrapper { return self.wrapper(program, "a runtime in \(file)", engine: engine, host) }
+        if let hooks { return hooks }
+        if let device = try CDI.path(host) {
+            return .ok("way cdi: our device is in \(device); \(Way.cdi.promise)")
+        }
+        return .note("nothing tells it to call the hook", remedy: "vtpmctl engine install \(engine)")
+    }
+
+    /// Returns the finding about a runtime wrapper of ours that an engine's file names.
+    static func wrapper(_ program: String, _ place: String, engine: String, _ host: Host) -> Finding {
+        guard host.exists(program) else {
+            return .problem("\(place): \(program) is not there", remedy: "vtpmctl engine install \(engine)")
+        }
+        return .ok("way runtime: \(place); \(Way.runtime.promise)")
     }
 
     /// nerdctl.
     static func nerdctl(_ host: Host) throws(Failure) -> Finding {
         guard host.program("nerdctl") != nil else { return .ok("not installed") }
         guard let device = try CDI.path(host) else {
-            return .note("nothing tells it to call the hook", remedy: CDI.install)
+            return .note("nothing tells it to call the hook", remedy: "vtpmctl engine install nerdctl --way cdi")
         }
-        return .ok("our device is in \(device)")
+        return .ok("way cdi: our device is in \(device); \(Way.cdi.promise)")
     }
 
     /// Returns the version that a program prints; nil if it does not.

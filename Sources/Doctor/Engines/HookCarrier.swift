@@ -1,3 +1,4 @@
+import Engines
 import FoundationEssentials
 import Platform
 
@@ -102,7 +103,11 @@ struct HookDirectories {
             if let flaw = carrier.flaw(host) {
                 return .problem("\(place): \(flaw), and containers start without a TPM, or keep none", remedy: install)
             }
-            return .ok("our hooks are in \(place)")
+            // The engine passes a hook over that it cannot read, or whose condition does not match.
+            return .note(
+                "way hooks: our hooks are in \(place); it \(Way.hooks.promise)",
+                remedy: "a way that fails closed: --device \(ProgramLayout.device), or a runtime: docs/engines.md"
+            )
         }
         guard let first = unread.first else { return nil }
         return .problem(
