@@ -107,7 +107,7 @@ struct EngineCommand: ParsableCommand {
             let plan = try installation.removing()
             try EngineCommand.perform(plan, installation, isDryRun: isDryRun)
             if plan.changes.isEmpty { return try Output.write(line: "\(engine.rawValue): nothing to change") }
-            guard let activation = engine.activation(of: .cdi) else { return }
+            guard let activation = engine.activation(of: plan.formerWay ?? .cdi) else { return }
             try Output.write(line: "\(engine.rawValue): to put it into force: \(activation)")
         }
     }

@@ -14,8 +14,9 @@ import Testing
         var template = Array("/tmp/container-vtpm-engines.XXXXXX".utf8CString)
         let root = try #require(mkdtemp(&template).map { String(cString: $0) })
         self.root = root
-        for folder in ["/var", "/var/lib"] { try #require(mkdir(root + folder, 0o755) == 0) }
+        for folder in ["/var", "/var/lib", "/var/lib/container-vtpm"] { try #require(mkdir(root + folder, 0o755) == 0) }
         host = EngineHost(Self.layout, root: root, owner: geteuid()) { $0 == "dockerd" ? "Docker version 26.1.5" : nil }
+        for program in [Self.layout.runtime, Self.layout.hook] { try write(program, "", mode: 0o755) }
     }
 
     deinit { _ = try? ProgramLaunch("/bin/rm", ["rm", "-rf", root]).start().wait() }
@@ -43,7 +44,7 @@ import Testing
         func walk(_ path: String) throws {
             for name in try entries(of: .open(root + path, .directory), path).sorted() {
                 let entry = "\(path)/\(name)"
-                guard entry != "/var/lib/container-vtpm" else { continue }
+                guard entry != EngineHost.records else { continue }
                 var status = stat()
                 try #require(lstat(root + entry, &status) == 0)
                 found.append("\(entry) \(String(status.st_mode, radix: 8))")
@@ -100,7 +101,7 @@ import Testing
         let status = try Installation(of: engine, on: host).status()
         if !plan.changes.isEmpty {
             #expect(status.first?.way == way.rawValue && status.first?.failsClosed == (way != .hooks))
-            #expect(status.first?.isInForce == false, "the programs are not there")
+            #expect(status.first?.isInForce == true)
         }
         try remove(engine)
         #expect(try tree() == before)
@@ -109,12 +110,22 @@ import Testing
     }
 
     @Test func `a host without any file gets them, and loses them again`() throws {
+        let before = try tree()
         for engine in [Engine.docker, .podman, .containerd, .crio] {
             try install(engine)
-            #expect(try tree().count > 1)
+            #expect(try tree().count > before.count)
             try remove(engine)
-            #expect(try tree().filter { !$0.hasPrefix("/var") } == [], "\(engine)")
+            #expect(try tree() == before, "\(engine)")
         }
+    }
+
+    @Test func `a program that is not there is not configured`() throws {
+        try #require(unlink(root + Self.layout.runtime) == 0)
+        #expect(why { try install(.docker) }.contains("vtpm-runtime is not there"))
+        try install(.docker, .cdi)
+        try #require(unlink(root + Self.layout.hook) == 0)
+        let status = try Installation(of: .docker, on: host).status().first
+        #expect(status?.isInForce == false && status?.remarks.first?.contains("vtpm-hook is not there") ?? false)
     }
 
     @Test func `one way takes the other's place, and the default comes back`() throws {

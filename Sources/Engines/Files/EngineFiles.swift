@@ -25,7 +25,7 @@ public struct EngineFiles: Sendable {
     static let limit = DockerText.limit
     /// The name of a new file until it takes its place.
     ///
-    /// No engine reads it: it has none of their endings.
+    /// It has none of the endings that engines look for; CRI-O alone reads files of any name.
     private static let temporary = ".container-vtpm.new"
     /// Beside owner and mode: the SELinux label, and the access control list.
     private static let kept = ["security.selinux", "system.posix_acl_access"]

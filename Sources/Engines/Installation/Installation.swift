@@ -22,6 +22,8 @@ public struct Plan: Sendable {
     public let engine: Engine
     /// The way; nil if there is none any more.
     public let way: Way?
+    /// The way that was configured before, as far as is recorded.
+    public let formerWay: Way?
     /// The files that change, in order; none if all is as it is to be.
     public let changes: [FileChange]
     /// What the operator should know besides.
@@ -52,6 +54,10 @@ public struct Installation: Sendable {
             )
         }
         try requireDefault(way, isDefault, what)
+        let program = way == .runtime ? host.layout.runtime : host.layout.hook
+        guard host.isExecutable(program) else {
+            throw Failure(what, because: "\(program) is not there", hint: "make install")
+        }
         let old = try host.record(of: engine)
         var changes: [FileChange] = []
         var records: [Record.File] = []
@@ -73,7 +79,7 @@ public struct Installation: Sendable {
             if let change = try removal(file.path, file) { changes.append(change) }
         }
         let record = records.isEmpty ? nil : Record(way: way, files: records)
-        return Plan(engine: engine, way: way, changes: changes, remarks: [], record: record)
+        return Plan(engine: engine, way: way, formerWay: old?.way, changes: changes, remarks: [], record: record)
     }
 
     private func requireDefault(_ way: Way, _ isDefault: Bool, _ what: String) throws(Failure) {
@@ -152,7 +158,7 @@ public struct Installation: Sendable {
         for path in places.unrecorded where !recorded.contains(where: { $0.path == path }) {
             if let change = try removal(path, nil) { changes.append(change) }
         }
-        return Plan(engine: engine, way: nil, changes: changes, remarks: remarks, record: nil)
+        return Plan(engine: engine, way: nil, formerWay: record?.way, changes: changes, remarks: remarks, record: nil)
     }
 
     private func removal(_ path: String, _ former: Record.File?) throws(Failure) -> FileChange? {
