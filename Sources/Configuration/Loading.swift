@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import TOMLText
 
 extension Configuration {
     /// The largest configuration file that is read, in bytes.
