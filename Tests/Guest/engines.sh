@@ -11,8 +11,15 @@ install_carrier() {
     install -D --mode=0644 "$HOOKS/cdi/container-vtpm.json" /etc/cdi/container-vtpm.json
 }
 
+# How containers get their TPM: `hook` by CDI's device, or `wrapper` by our runtime, which `vtpmctl engine` has put in place.
+WAY=hook
+
+engine_runtime() {
+    if [[ $WAY == wrapper ]]; then echo vtpm; else echo "$RUNTIME"; fi
+}
+
 engine() { # COMMAND...
-    if [[ $ENGINE == podman ]]; then podman --runtime "$RUNTIME" "$@"; else docker "$@"; fi
+    if [[ $ENGINE == podman ]]; then podman --runtime "$(engine_runtime)" "$@"; else docker "$@"; fi
 }
 
 # Once for each machine.
@@ -26,8 +33,13 @@ engine_import() {
 engine_start() { # NAME [OPTION...]
     local name=$1
     shift
-    [[ $ENGINE == podman ]] || set -- --runtime "$RUNTIME" "$@"
-    engine run --detach --name "$name" --device "$TPM_DEVICE" --env TPM2TOOLS_TCTI=device:/dev/tpmrm0 "$@" "$IMAGE" \
+    [[ $ENGINE == podman ]] || set -- --runtime "$(engine_runtime)" "$@"
+    if [[ $WAY == hook ]]; then
+        set -- --device "$TPM_DEVICE" "$@"
+    else
+        set -- --annotation org.container-vtpm.state=persistent "$@"
+    fi
+    engine run --detach --name "$name" --env TPM2TOOLS_TCTI=device:/dev/tpmrm0 "$@" "$IMAGE" \
         sleep 100000 >"$WORK/output" 2>&1 || {
         cat "$WORK/output" >&2
         fail "cannot start the container $name with $ENGINE and $RUNTIME"
@@ -38,8 +50,11 @@ engine_start() { # NAME [OPTION...]
 # A container without a TPM that ends at once.
 engine_pass() {
     local options=(--rm)
-    [[ $ENGINE == podman ]] || options+=(--runtime "$RUNTIME")
-    engine run "${options[@]}" "$IMAGE" true
+    if [[ $ENGINE == podman ]]; then
+        podman --runtime "$RUNTIME" run "${options[@]}" "$IMAGE" true
+    else
+        docker run "${options[@]}" --runtime "$RUNTIME" "$IMAGE" true
+    fi
 }
 
 # The image for CRI, which takes it from podman.
