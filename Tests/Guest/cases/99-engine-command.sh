@@ -3,7 +3,6 @@
 # Guests: debian-13
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
-WAY=wrapper
 
 configure <<<"[runtime]
 path = \"$(command -v "$RUNTIME")\""
@@ -22,6 +21,7 @@ systemctl reload docker
 systemctl restart containerd
 wait_until "containerd" ctr version
 wait_until "docker" docker info
+WAY=wrapper
 host=$(host_snapshot)
 
 # The runtime has allowed the devices itself, and systemd knows them: no program of ours is in force.
