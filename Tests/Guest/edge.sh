@@ -34,7 +34,7 @@ expect_containers() { # WHAT [ID]...
 # Made, started, stopped.
 edge_begin() {
     local pid
-    configure <<<$'[state]\nid = "annotation"'
+    printf '[state]\nid = "annotation"\n[runtime]\npath = "%s"\n' "$(command -v "$RUNTIME")" | configure
     app_bundle one
     on_device a
     app create web "$BUNDLES/one"

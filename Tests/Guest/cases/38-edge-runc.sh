@@ -6,6 +6,8 @@
 export VTPM_APP_ENGINE=runc VTPM_APP_RUNTIME=$RUNTIME VTPM_APP_RUNTIME_ROOT=$WORK/$RUNTIME
 
 edge_begin
+# The way to the TPM can be another with each container.
+[[ $RUNTIME != crun ]] || export VTPM_APP_WAY=wrapper
 edge_upgrade
 
 # What does not depend on the runtime is shown with one of them.

@@ -12,6 +12,8 @@ runtime() {
 }
 
 edge_begin
+# The way to the TPM can be another with each container.
+export VTPM_APP_WAY=wrapper
 edge_upgrade
 expect_equal "the containers that containerd knows" web.2 "$(ctr containers list --quiet)"
 edge_move
