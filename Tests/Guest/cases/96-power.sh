@@ -1,5 +1,6 @@
 # An orderly restart of the host leaves each state whole, and counts no attempt, even for a container that nobody stops; after
-# a power failure the state is whole as well, and nothing of before is left.
+# a power failure the state is whole as well, and nothing of before is left. Containers that their engine starts again by itself
+# have their TPM again, but for docker's with a CDI device before docker 28.2.
 # Guests: debian-13
 # Runtimes: runc
 . "$GUEST/lib.sh"
@@ -42,6 +43,36 @@ remove() {
     engine rm --force --time 0 "$name" >/dev/null 2>&1 || engine rm --force "$name" >/dev/null
 }
 
+# Containers that the engine starts again by itself: with the hook and with the wrapper.
+each_restarting() { # COMMAND...
+    for name in again-podman-hook again-podman-wrapper again-docker-hook again-docker-wrapper; do
+        ENGINE=${name#again-} ENGINE=${ENGINE%-*} WAY=${name##*-} RUNTIME=runc
+        "$@"
+    done
+    WAY=hook
+}
+
+begin_restarting() {
+    engine_start "$name" --restart always
+    engine_endorsement_key "$name" >"$keep/$name"
+}
+
+is_restarted() { # NAME
+    [[ $(engine inspect --format '{{.State.Running}}' "$1") == true ]]
+}
+
+expect_restarted() {
+    local version
+    version=$(docker version --format '{{.Server.Version}}')
+    if [[ $name == again-docker-hook && $(printf '%s\n' "$version" 28.2 | sort --version-sort | head -n 1) != 28.2 ]]; then
+        expect_failure "docker $version has started a container with a CDI device again" is_restarted "$name"
+    else
+        wait_until "$name to run again" is_restarted "$name"
+        expect_key
+    fi
+    remove
+}
+
 live_restore() { # true | false
     jq --argjson value "$1" '."live-restore" = $value' </etc/docker/daemon.json >"$keep/daemon.json"
     cat "$keep/daemon.json" >/etc/docker/daemon.json
@@ -54,9 +85,21 @@ case $PHASE in
         rm -rf "$keep"
         mkdir "$keep"
         each begin
+        vtpmctl engine install docker >/dev/null
+        vtpmctl engine install podman --way runtime >/dev/null
+        systemctl reload docker
+        systemctl --quiet enable podman-restart
+        each_restarting begin_restarting
         restart_host orderly after-shutdown
         ;;
     after-shutdown)
+        wait_until "podman's containers to be started again" systemctl --quiet is-active podman-restart
+        each_restarting expect_restarted
+        systemctl --quiet disable podman-restart
+        vtpmctl engine remove docker >/dev/null
+        vtpmctl engine remove podman >/dev/null
+        systemctl reload docker
+        wait_until "all vTPMs to be gone" vtpms_are 0
         expect_nothing_left "after a shutdown"
         each start_again "after a shutdown" 0x0
         # With this setting nobody stops docker's container before systemd kills what is left, a few seconds after a SIGTERM.
