@@ -18,7 +18,8 @@ STATIC   := .build/static
 RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
-PROFILES := $(PROGRAMS) vtpmctl
+# A profile would take inherited files and the parent-death signal away from the runtime that vtpm-runtime becomes.
+PROFILES := $(filter-out vtpm-runtime,$(PROGRAMS)) vtpmctl
 
 .PHONY: build install format lint unit guest test newest soak bench fuzz demo clean dependencies stage
 

@@ -90,6 +90,7 @@ static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR
 static const unsigned int clinux_mount_attr_noexec = 0x8;          // MOUNT_ATTR_NOEXEC
 static const unsigned int clinux_move_mount_f_empty_path = 0x4;    // MOVE_MOUNT_F_EMPTY_PATH
 static const unsigned int clinux_move_mount_t_empty_path = 0x40;   // MOVE_MOUNT_T_EMPTY_PATH
+static const unsigned int clinux_rename_noreplace = 0x1;            // RENAME_NOREPLACE
 static const unsigned int clinux_rename_exchange = 0x2;             // RENAME_EXCHANGE
 static const unsigned int clinux_open_tree_clone = 0x1;            // OPEN_TREE_CLONE
 static const unsigned int clinux_open_tree_cloexec = 02000000;     // OPEN_TREE_CLOEXEC

@@ -32,7 +32,10 @@ public struct Creation {
         let container = try ContainerInit(of: state.pid)
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try runDirectory.requireOwn(files: [], hostPaths.leases)
-        let leaseName = try Lease.name(containerID: state.id, bundle: state.bundle)
+        let leaseName =
+            setting.prepared == nil
+            ? try Lease.name(containerID: state.id, bundle: state.bundle)
+            : try OpenLease.preparedName(containerID: state.id, bundle: state.bundle, in: runDirectory)
         // What was prepared, and the nodes of an earlier call, would be in the way of every step below.
         if try hasAdopted(container, leaseName, in: runDirectory) { return }
         if try hasTPM(container, leaseName, in: runDirectory) { return }

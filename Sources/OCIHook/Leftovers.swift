@@ -75,21 +75,24 @@ struct Leftovers {
     /// If the state cannot be removed, the lease stays too, so that the next call tries again.
     func undo(_ lease: borrowing OpenLease, in runDirectory: borrowing Descriptor) throws(Failure) {
         if let made = try lease.madeState() { try discard(made) }
-        try restoreBundle(of: lease, in: runDirectory)
+        guard try restoreBundle(of: lease, in: runDirectory) else { return }
         try lease.remove(from: runDirectory)
         try VTPMCgroups.open(Procfs())?.remove(lease.name)
     }
 
     /// Puts a bundle's own `config.json` back, which the process that has prepared a vTPM was killed before it did.
+    ///
+    /// Returns false if another creation uses the bundle: then the lease stays for the next call.
     private func restoreBundle(
         of lease: borrowing OpenLease,
         in runDirectory: borrowing Descriptor
-    ) throws(Failure) {
-        guard try lease.prepared() != nil, let bundle = try lease.read()?.bundle else { return }
+    ) throws(Failure) -> Bool {
+        guard try lease.prepared() != nil, let bundle = try lease.read()?.bundle else { return true }
         do {
-            try BundleDirectory(bundle).restoreUnlessUsed(in: runDirectory)
+            return try BundleDirectory(bundle).restoreUnlessUsed(in: runDirectory, but: lease.name)
         } catch let error where error.code == ENOENT || error.code == ENOTDIR {
             // The bundle is gone, and its config.json with it.
+            return true
         }
     }
 

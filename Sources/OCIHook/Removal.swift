@@ -42,17 +42,20 @@ public struct Removal {
 
     private func remove(in runDirectory: borrowing Descriptor) throws(Failure) {
         HeldNumbers.release(in: runDirectory)
-        let name = try Lease.name(containerID: state.id, bundle: state.bundle)
+        let name = try OpenLease.preparedName(containerID: state.id, bundle: state.bundle, in: runDirectory)
         guard let opened = try OpenLease.open(name, in: runDirectory) else {
             // If a creation failed because its supervisor was killed, the worker lived on until the init was dead, and kept
             // their cgroup.
             try VTPMCgroups.open(Procfs())?.remove(name)
             return
         }
-        let isPrepared = try opened.prepared() != nil
-        if isPrepared {
-            // No hook has adopted it, so that the container was not created. The runtime lives, and so would the vTPM.
-            try SupervisorLink.abandonPrepared(in: opened, until: Deadline(milliseconds: Self.timeout))
+        let prepared = try opened.prepared()
+        // Its own name shows that the runtime has read the config.json of this creation: no hook has adopted the vTPM, so the
+        // container was not created. Any other poststop is that of an earlier container with this ID.
+        let isGivenUp = prepared != nil && prepared?.token == setting.prepared?.token
+        if let prepared {
+            guard isGivenUp else { return }
+            try SupervisorLink.abandonPrepared(prepared.token, in: opened, until: Deadline(milliseconds: Self.timeout))
         } else {
             try awaitSupervisor(in: opened.directory)
         }
@@ -60,13 +63,13 @@ public struct Removal {
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
         guard try opened.isCurrent(in: runDirectory) else { return }
         let record = try opened.read()
-        let leftovers = Leftovers(on: hostPaths, setting, of: isPrepared ? record?.initProcess : nil)
+        let leftovers = Leftovers(on: hostPaths, setting, of: isGivenUp ? record?.initProcess : nil)
         guard let lease = record else {
             // The hook was killed, or has not written the lease yet.
             return try leftovers.remove(name, in: runDirectory)
         }
         let isAlive = try lease.container.isAlive()
-        guard isPrepared || !isAlive else {
+        guard isGivenUp || !isAlive else {
             // The number must stay reserved for as long as the container could use its node.
             Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             let pid = lease.initProcess.process
@@ -99,7 +102,6 @@ extension ProcessID {
     /// Kills the process if its ID is not another's by now, and waits up to 1 s until it is gone.
     fileprivate func killAndWait() throws(Failure) {
         guard let reference = try reference() else { return }
-        reference.kill()
-        _ = try wait(for: reference.descriptor.number, until: Deadline(milliseconds: 1000))
+        try reference.awaitEnd(milliseconds: 0)
     }
 }

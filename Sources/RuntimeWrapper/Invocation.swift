@@ -36,22 +36,27 @@ struct Invocation: Equatable {
     ]
     private static let what = "cannot prepare a TPM"
 
+    /// Why a container must not be created: the arguments say so in a way that this program does not understand.
+    var problem: Failure?
+
     /// Reads the arguments, of which the first is the program's name.
-    ///
-    /// - Throws: ``Failure`` if a container is created in a way that this program does not understand.
-    init(_ arguments: [String]) throws(Failure) {
+    init(_ arguments: [String]) {
         var rest = arguments.dropFirst()
-        let verb: String
-        do {
-            verb = try parseGlobal(&rest)
+        let word: String
+        do throws(Failure) {
+            word = try parseGlobal(&rest)
         } catch {
             // What creates nothing goes on: the real runtime knows its own options.
             let verbs: [PreparationVerb] = [.create, .run, .restore]
-            guard rest.contains(where: { PreparationVerb(rawValue: $0).map(verbs.contains) ?? false }) else { return }
-            throw error
+            if rest.contains(where: { PreparationVerb(rawValue: $0).map(verbs.contains) ?? false }) { problem = error }
+            return
         }
-        guard let verb = PreparationVerb(rawValue: verb), verb != .undo, !Self.asksForHelp(rest) else { return }
-        creation = try Self.parse(verb, rest)
+        guard let verb = PreparationVerb(rawValue: word), verb != .undo else { return }
+        do throws(Failure) {
+            creation = try Self.parse(verb, rest)
+        } catch {
+            problem = error
+        }
     }
 
     /// Reads the options before the verb; returns the verb, or "" if there is none.
@@ -75,23 +80,27 @@ struct Invocation: Equatable {
 
     private static let optionHint = "write its value with \"=\", as --option=value"
 
-    private static func asksForHelp(_ rest: ArraySlice<String>) -> Bool {
-        rest.contains { ["--help", "-h", "-?", "--usage"].contains($0) }
-    }
+    private static let helpOptions: Set = ["help", "h", "?", "usage"]
 
-    private static func parse(_ verb: PreparationVerb, _ arguments: ArraySlice<String>) throws(Failure) -> Creation {
+    /// Reads what follows the verb; returns nil if it only asks for help.
+    private static func parse(_ verb: PreparationVerb, _ arguments: ArraySlice<String>) throws(Failure) -> Creation? {
         var rest = arguments
         var bundle: String?
         var id: String?
+        var endsOptions = false
         while let argument = rest.popFirst() {
-            guard argument != "--", let option = Option(argument) else {
-                if argument == "--" { continue }
+            if argument == "--", !endsOptions {
+                endsOptions = true
+                continue
+            }
+            guard !endsOptions, let option = Option(argument) else {
                 guard id == nil else {
                     throw Failure(what, because: "there are two container IDs: \(argument.excerpt) is one too many")
                 }
                 id = argument
                 continue
             }
+            if helpOptions.contains(option.name) { return nil }
             if option.isBundle {
                 guard let value = option.value ?? rest.popFirst(), bundle == nil else {
                     throw Failure(what, because: "\(argument.excerpt) has no value, or is there twice")

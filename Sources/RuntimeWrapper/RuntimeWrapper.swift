@@ -10,16 +10,17 @@ import RuntimeControl
 /// exactly what this program has inherited: environment, descriptors, limits, signals, working directory. So this
 /// program changes nothing of its own process. The real runtime is the one that root's configuration names.
 public enum RuntimeWrapper {
-    /// Prepares what is needed, and executes the real runtime; the first argument is this program's name.
+    /// Prepares what is needed, and executes the real runtime with this program's own arguments.
     ///
     /// - Throws: ``Failure`` if the container must not be created, or if the runtime cannot be executed. It has been
     ///   written to the file of `--log` as well, where engines look for it.
-    public static func run(_ arguments: [String]) throws(Failure) {
-        let invocation = try Invocation(arguments)
-        do {
-            let path = try runtimePath(for: invocation)
+    public static func run() throws(Failure) {
+        let invocation = Invocation(CommandLine.arguments)
+        do throws(Failure) {
+            if let problem = invocation.problem { throw problem }
+            let path = try runtimePath()
             if let creation = invocation.creation { try Preparer(creation).run() }
-            try execute(path, arguments)
+            try execute(path)
         } catch {
             RuntimeLog.write(error, to: invocation)
             throw error
@@ -28,30 +29,37 @@ public enum RuntimeWrapper {
 
     /// Returns the real runtime's path, which only root can change.
     ///
-    /// A mistake in the configuration must not keep an engine from stopping a container: where nothing is created, the
-    /// standard runtime stands in for one that cannot be read.
-    private static func runtimePath(for invocation: Invocation) throws(Failure) -> String {
-        var path = Configuration.Runtime().path
+    /// If it cannot be read, no other stands in for it: a runtime removes what it finds under the ID of a container that it
+    /// does not know.
+    private static func runtimePath() throws(Failure) -> String {
+        let path = try Configuration.loadRuntime().path
+        let what = "cannot execute \(path)"
         do throws(Failure) {
-            path = try Configuration.loadRuntime().path
-        } catch {
-            guard invocation.creation == nil else { throw error }
-        }
-        do throws(Failure) {
-            try TrustedProgram(path: path, what: "cannot execute \(path)").check()
+            try TrustedProgram(path: path, what: what, allowsSticky: false).check()
         } catch let error where error.code == ENOENT {
             throw error.withHint(
                 "name the runtime in \(Configuration.standardPath): [runtime] path = \"/usr/bin/crun\""
             )
         }
+        let one = try Descriptor.open(path, .read).status(path)
+        let other = try Descriptor.open("/proc/self/exe", .read).status("/proc/self/exe")
+        guard one.st_dev != other.st_dev || one.st_ino != other.st_ino else {
+            throw Failure(what, because: "it is this program itself", hint: "name the real runtime: [runtime] path")
+        }
         return path
     }
 
     /// Becomes the runtime. execve(2)
-    private static func execute(_ path: String, _ arguments: [String]) throws(Failure) {
-        let vector = CStrings([path] + arguments.dropFirst())
-        _ = try withExtendedLifetime(vector) { () throws(Failure) in
-            try systemCall("execve", "cannot execute \(path)") { execve(path, vector.pointers, clinux_environment()) }
+    ///
+    /// The arguments go on byte by byte: they need not be UTF-8.
+    private static func execute(_ path: String) throws(Failure) {
+        let program = CStrings([path])
+        var vector = program.pointers
+        vector.removeLast()
+        for index in 1..<max(Int(CommandLine.argc), 1) { vector.append(CommandLine.unsafeArgv[index]) }
+        vector.append(nil)
+        _ = try withExtendedLifetime(program) { () throws(Failure) in
+            try systemCall("execve", "cannot execute \(path)") { execve(path, vector, clinux_environment()) }
         }
     }
 }

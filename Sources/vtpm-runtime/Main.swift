@@ -7,7 +7,7 @@ import RuntimeWrapper
 struct Main {
     static func main() {
         do throws(Failure) {
-            try RuntimeWrapper.run(CommandLine.arguments)
+            try RuntimeWrapper.run()
         } catch {
             StandardError.write("vtpm-runtime: \(error)")
             exit(1)

@@ -132,6 +132,16 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         return all.filter { $0.isNamed(program) }.compactMap(\.timeout).min()
     }
 
+    /// Returns what follows an option of this program's hook, of the first that has it; nil if none has.
+    func hookArgument(after option: String) -> String? {
+        let all = (hooks?.prestart ?? []) + (hooks?.createRuntime ?? [])
+        for arguments in all.filter({ $0.isNamed("vtpm-hook") }).compactMap(\.args) {
+            guard let index = arguments.firstIndex(of: option), index + 1 < arguments.count else { continue }
+            return arguments[index + 1]
+        }
+        return nil
+    }
+
     /// Whether the last mount on `/dev` is a tmpfs of the container's own.
     var mountsOwnDev: Bool {
         let last = mounts?.last { mount in

@@ -21,7 +21,11 @@ extension Creation {
         let (record, lease) = (try opened?.prepared(), try opened?.read())
         switch (setting.prepared, record, lease) {
         case (nil, nil, _): return false
-        case (nil, .some, _):
+        case (nil, .some, let lease):
+            guard try lease?.container.isAlive() ?? false else {
+                // What a creation has left whose processes were killed; the next step but one removes it.
+                return false
+            }
             throw Failure(
                 Self.what,
                 because: "the vTPM that was prepared for it is not named by the config.json that the runtime has read",
@@ -34,7 +38,7 @@ extension Creation {
             // An earlier call of this hook has adopted it.
             return false
         default:
-            try restoreBundle(in: runDirectory)
+            try BundleDirectory(state.bundle).restoreUnlessUsed(in: runDirectory)
             throw Failure(
                 Self.what,
                 because: "config.json names a vTPM that is gone",
@@ -51,10 +55,6 @@ extension Creation {
 
     private static var what: String { "cannot give the container its TPM" }
 
-    private func restoreBundle(in runDirectory: borrowing Descriptor) throws(Failure) {
-        try BundleDirectory(state.bundle).restoreUnlessUsed(in: runDirectory)
-    }
-
     /// Takes the vTPM over; if the process that has prepared it was killed, puts the bundle's own `config.json` back.
     private func takeOver(
         _ name: PreparedName,
@@ -65,7 +65,8 @@ extension Creation {
         do {
             return try SupervisorLink(adopting: name.token, lease, leaseName, in: runDirectory)
         } catch {
-            try restoreBundle(in: runDirectory)
+            // The runtime has read the file: it has called this hook.
+            try BundleDirectory(state.bundle).restoreUnlessUsed(in: runDirectory, but: leaseName)
             throw error
         }
     }

@@ -19,7 +19,11 @@ extension SupervisorLink {
         guard let opened = try OpenLease.open(leaseName, in: runDirectory) else {
             throw Failure(what, because: "it is gone", hint: hint)
         }
-        let client = try ControlSocket.connect(in: opened.directory, as: AdoptionRequest.socketName)
+        let client = try ControlSocket.connect(
+            in: opened.directory,
+            as: AdoptionRequest.socketName,
+            of: "preparing process"
+        )
         try client.send(AdoptionRequest.adopt(token: token))
         guard try wait(for: client.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
             throw Failure(what, because: "the process that has prepared it does not answer")
@@ -48,20 +52,20 @@ extension SupervisorLink {
     /// Says that the runtime has given a container up, and waits until its vTPM is undone.
     ///
     /// Does nothing if nobody listens: then it is undone already, or its hook has it.
-    static func abandonPrepared(in lease: borrowing OpenLease, until deadline: Deadline) throws(Failure) {
+    static func abandonPrepared(
+        _ token: [UInt8],
+        in lease: borrowing OpenLease,
+        until deadline: Deadline
+    ) throws(Failure) {
         do {
-            let client = try ControlSocket.connect(in: lease.directory, as: AdoptionRequest.socketName, until: deadline)
-            try client.send(AdoptionRequest.abandon, until: deadline)
+            let client = try ControlSocket.connect(
+                in: lease.directory,
+                as: AdoptionRequest.socketName,
+                of: "preparing process",
+                until: deadline
+            )
+            try client.send(AdoptionRequest.abandon(token: token), until: deadline)
             _ = try wait(for: client.descriptor.number, until: deadline)
         } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {}
-    }
-}
-
-extension ProcessHandle {
-    /// Waits until the process has ended, and kills it if that takes too long.
-    borrowing func awaitEnd(milliseconds: Int) throws(Failure) {
-        if try wait(for: descriptor.number, until: Deadline(milliseconds: milliseconds)) != 0 { return }
-        kill()
-        _ = try wait(for: descriptor.number, until: Deadline(milliseconds: 1000))
     }
 }

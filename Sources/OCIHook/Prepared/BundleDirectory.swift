@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeLease
 
 /// A bundle's directory, in which `config.json` is exchanged for the time of one creation.
 ///
@@ -10,15 +11,23 @@ struct BundleDirectory: ~Copyable {
     /// The name of the original while another file has its own.
     static let originalName = ".config.json.container-vtpm"
     private static let name = "config.json"
+    /// The name of the other file until it is whole.
+    private static let unfinishedName = ".config.json.container-vtpm.new"
 
-    /// The bundle's absolute path.
+    /// The bundle's absolute path, without links.
     let path: String
     private let directory: Descriptor
 
     /// Opens the directory; links in its path are followed, as the runtime follows them.
-    init(_ path: String) throws(Failure) {
+    init(_ given: String) throws(Failure) {
+        guard let resolved = realpath(given, nil) else {
+            throw Failure("cannot find the bundle \(given)", call: "realpath", code: errno)
+        }
+        let path = String(cString: resolved)
+        free(resolved)
+        let directory = try Descriptor.open(path, .withoutMagicLinks(openPathOnly | O_DIRECTORY))
         self.path = path
-        directory = try .open(path, .withoutMagicLinks(openPathOnly | O_DIRECTORY))
+        self.directory = directory
     }
 
     private var configPath: String { "\(path)/\(Self.name)" }
@@ -57,6 +66,7 @@ struct BundleDirectory: ~Copyable {
             throw Failure(what, because: "it is no regular file of the bundle's own")
         }
         guard try readConfig() == original else { throw changed(what) }
+        try removeOther()
         try write(contents, like: before, what)
         do {
             try rename(what)
@@ -72,8 +82,11 @@ struct BundleDirectory: ~Copyable {
         }
     }
 
+    /// Removes what has the original's name and is none, and what a write that was cut short has left.
     private borrowing func removeOther() throws(Failure) {
-        try remove(Self.originalName, at: directory, "\(path)/\(Self.originalName)")
+        for name in [Self.originalName, Self.unfinishedName] {
+            try remove(name, at: directory, "\(path)/\(name)")
+        }
     }
 
     private func changed(_ what: String) -> Failure {
@@ -81,15 +94,18 @@ struct BundleDirectory: ~Copyable {
     }
 
     private borrowing func write(_ contents: [UInt8], like before: Entry, _ what: String) throws(Failure) {
-        let name = "\(path)/\(Self.originalName)"
+        let name = "\(path)/\(Self.unfinishedName)"
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
-        let file = try Descriptor.openFile(Self.originalName, options, at: directory.number, as: name)
-        let number = file.number
+        let file = try Descriptor.openFile(Self.unfinishedName, options, at: directory.number, as: name)
+        let (number, parent) = (file.number, directory.number)
         do {
             try file.writeAll(contents, name)
             try systemCall("fchown", what) { fchown(number, before.user, before.group) }
             try systemCall("fchmod", what) { fchmod(number, before.mode & 0o7777) }
             try file.synchronizeData(name)
+            try systemCall("renameat2", what) {
+                renameat2(parent, Self.unfinishedName, parent, Self.originalName, clinux_rename_noreplace)
+            }
         } catch {
             try removeOther()
             throw error
@@ -134,5 +150,37 @@ struct BundleDirectory: ~Copyable {
         let status = try directory.status(path)
         let mixed = UInt64(status.st_dev) &* 0x9e37_79b9_7f4a_7c15 ^ UInt64(status.st_ino)
         return Int(mixed >> 2)
+    }
+}
+
+// Who may put `config.json` back.
+extension BundleDirectory {
+    /// Returns the ID of a container that is being created from the bundle, whose runtime lives.
+    ///
+    /// That runtime may not have read `config.json` yet: without the hook in it the container would start without a TPM. The
+    /// lease with the name `own` is the caller's, which knows that its runtime has read the file, or never will.
+    borrowing func user(in runDirectory: borrowing Descriptor, but own: String? = nil) throws(Failure) -> String? {
+        var user: String?
+        let bundle = path
+        _ = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
+            guard opened.name != own, let lease, lease.bundle.utf8.elementsEqual(bundle.utf8),
+                try opened.prepared() != nil, try lease.container.isAlive()
+            else { return }
+            user = lease.containerID
+        }
+        return user
+    }
+
+    /// Puts the original back unless somebody uses what is in its place; returns whether nobody does.
+    @discardableResult
+    borrowing func restoreUnlessUsed(
+        in runDirectory: borrowing Descriptor,
+        but own: String? = nil
+    ) throws(Failure) -> Bool {
+        guard let lock = try BundleLock.tryTake(of: self, in: runDirectory) else { return false }
+        guard try user(in: runDirectory, but: own) == nil else { return false }
+        _ = try restore()
+        lock.release()
+        return true
     }
 }

@@ -27,9 +27,9 @@ struct Preparation {
             let bundle = try BundleDirectory(bundlePath)
             if verb == .undo {
                 try undo(bundle, runtime)
-            } else if let asked = try selected(bundle) {
+            } else if try asksForTPM() {
                 guard verb != .restore else { throw Self.noCheckpoint }
-                return try prepare(asked, bundle, runtime, channel)
+                return try prepare(bundle, runtime, channel)
             }
             try channel.send(PreparationReply.nothing)
         } catch {
@@ -53,8 +53,19 @@ struct Preparation {
         let configuration: String?
     }
 
-    /// Decides whether the container gets a TPM; returns nil if it gets none.
-    private func selected(_ bundle: borrowing BundleDirectory) throws(Failure) -> Asked? {
+    /// Returns whether the container gets a TPM.
+    ///
+    /// A container that gets none is the runtime's affair alone, whatever its `config.json` looks like.
+    private func asksForTPM() throws(Failure) -> Bool {
+        let file = try BundleConfig.load(bundle: bundlePath)
+        var setting = HookSetting()
+        setting.configurationPath = file.config.hookArgument(after: "--config")
+        let annotations = try Annotations(state: file.config.annotations, bundle: file.config.annotations)
+        return try annotations.selectTPM(setting.loadConfiguration().container)
+    }
+
+    /// Reads what the container asks for, once nobody else changes the bundle; returns nil if it gets no TPM.
+    private func asked(_ bundle: borrowing BundleDirectory) throws(Failure) -> Asked? {
         let path = "\(bundlePath)/config.json"
         let file = try bundle.readConfig()
         let configuration = try PreparedConfig.configuration(of: file, path: path)
@@ -74,11 +85,11 @@ struct Preparation {
         _ runtime: borrowing RuntimeProcess
     ) throws(Failure) {
         let runDirectory = try openOwnDirectory(hostPaths.leases)
-        try bundle.restoreUnlessUsed(in: runDirectory)
-        var setting = HookSetting()
-        setting.configurationPath = try PreparedConfig.configuration(of: bundle.readConfig(), path: bundlePath)
-        let leftovers = Leftovers(on: hostPaths, setting, of: runtime.identity)
         let name = try Lease.name(containerID: id, bundle: bundlePath)
+        try bundle.restoreUnlessUsed(in: runDirectory, but: name)
+        var setting = HookSetting()
+        setting.configurationPath = try BundleConfig.load(bundle: bundlePath).config.hookArgument(after: "--config")
+        let leftovers = Leftovers(on: hostPaths, setting, of: runtime.identity)
         // The supervisor has noticed that the process is gone, and leaves the lease, as it cannot reach the bundle.
         _ = try Deadline(milliseconds: Self.undoTimeout).wait { () throws(Failure) in
             try leftovers.remove(name, in: runDirectory)
@@ -90,7 +101,6 @@ struct Preparation {
     private static let undoTimeout = 5000
 
     private func prepare(
-        _ asked: consuming Asked,
         _ bundle: borrowing BundleDirectory,
         _ runtime: borrowing RuntimeProcess,
         _ channel: Channel
@@ -104,12 +114,14 @@ struct Preparation {
                 try runtime.check()
             }
         )
-        var asked = asked
-        try refuseWhileUsed(in: runDirectory)
-        if try bundle.restore() {
-            guard let again = try selected(bundle) else { return try channel.send(PreparationReply.nothing) }
-            asked = again
+        if let user = try bundle.user(in: runDirectory) {
+            throw Failure(
+                "cannot use the bundle \(bundlePath)",
+                because: "container \"\(user)\" is being created from it"
+            )
         }
+        _ = try bundle.restore()
+        guard let asked = try asked(bundle) else { return try channel.send(PreparationReply.nothing) }
         let vTPM = try PreparedCreation(
             asked.creation,
             asked.config,
@@ -132,45 +144,20 @@ struct Preparation {
             try channel.send(PreparationReply.prepared)
             try vTPM.awaitAdoption(of: name, listener, runtime) { () throws(Failure) in _ = try bundle.restore() }
         } catch {
-            restore(bundle)
-            try? vTPM.withdraw()
+            withdraw(vTPM, bundle)
             throw error
         }
         lock.release()
     }
 
-    /// Refuses a bundle from which another container is being created, whose preparing process was killed.
-    ///
-    /// Its runtime may not have read `config.json` yet, and must find its hook in it.
-    private func refuseWhileUsed(in runDirectory: borrowing Descriptor) throws(Failure) {
-        _ = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
-            guard let lease, lease.bundle.utf8.elementsEqual(bundlePath.utf8), try opened.prepared() != nil,
-                try lease.container.isAlive()
-            else { return }
-            throw Failure(
-                "cannot use the bundle \(bundlePath)",
-                because: "container \"\(lease.containerID)\" is being created from it"
-            )
-        }
-    }
-
-    private func restore(_ bundle: borrowing BundleDirectory) {
+    /// Puts `config.json` back; if that fails, the lease goes on to say so to whoever comes next.
+    private func withdraw(_ vTPM: PreparedCreation, _ bundle: borrowing BundleDirectory) {
         do throws(Failure) {
             _ = try bundle.restore()
+            try vTPM.withdraw()
         } catch {
             Log.error("\(error)")
         }
-    }
-}
-
-extension BundleDirectory {
-    /// Puts the original back unless a creation has the bundle locked; returns whether there was one.
-    @discardableResult
-    borrowing func restoreUnlessUsed(in runDirectory: borrowing Descriptor) throws(Failure) -> Bool {
-        guard let lock = try BundleLock.tryTake(of: self, in: runDirectory) else { return false }
-        let isRestored = try restore()
-        lock.release()
-        return isRestored
     }
 }
 

@@ -17,7 +17,7 @@ enum PreparedConfig {
     ]
     /// The timeouts of the hooks, in seconds: a creation, and what containerd gives a whole clean-up.
     private static let (creationTimeout, removalTimeout) = (60, 10)
-    private static let stages = ["prestart", "createRuntime"]
+    private static let stages = ["prestart", "createRuntime", "poststop"]
 
     /// Adds the hooks, the device rules and the masked paths of the vTPM.
     ///
@@ -43,10 +43,11 @@ enum PreparedConfig {
             entry(hook, ["createRuntime", PreparedName.option, name.text] + setting, creationTimeout),
             to: ["hooks", "createRuntime"]
         )
-        let poststop = text.value(at: ["hooks", "poststop"])?.elements ?? []
-        if !poststop.contains(where: isOurs) {
-            try text.append(entry(hook, ["poststop"] + setting, removalTimeout), to: ["hooks", "poststop"])
-        }
+        // The name shows poststop that the runtime has read this very file.
+        try text.append(
+            entry(hook, ["poststop", PreparedName.option, name.text] + setting, removalTimeout),
+            to: ["hooks", "poststop"]
+        )
         try allow(name.devices, in: &text)
         let masked = text.value(at: ["linux", "maskedPaths"])?.elements ?? []
         for path in maskedPaths where !masked.contains(where: { $0.string == path }) {

@@ -150,22 +150,45 @@ final class PreparedCreation {
     ) throws(Failure) {
         var failure: Failure?
         while true {
-            var set = PollSet()
-            let runtimeIndex = set.add(runtime.process.descriptor.number)
-            let supervisorIndex = failure == nil ? set.add(supervisor.number) : nil
-            let listenerIndex = set.add(listener.number)
-            try set.wait()
-            if let supervisorIndex, set.isReady(supervisorIndex) { failure = endFailed() }
-            if set.isReady(listenerIndex), let client = try ControlSocket.accept(from: listener),
-                try answer(client, name, failure, restore)
-            {
-                return
-            }
-            if set.isReady(runtimeIndex) {
-                if let failure { throw failure }
-                try runtime.check()
+            do {
+                if try look(for: name, listener, runtime, &failure, restore) { return }
+            } catch let error where error.what == Self.givenUp.what && error.why == Self.givenUp.why {
+                throw failure ?? error
+            } catch {
+                // The runtime may still read config.json, so that nothing may be put back.
+                if failure == nil { Log.error("\(error)") }
+                failure = failure ?? error
+                supervisor.end()
+                guard try runtime.process.isAlive() else { throw failure ?? error }
+                sleep(milliseconds: 50)
             }
         }
+    }
+
+    /// Waits for one event; returns whether a hook has the vTPM.
+    private func look(
+        for name: PreparedName,
+        _ listener: borrowing Descriptor,
+        _ runtime: borrowing RuntimeProcess,
+        _ failure: inout Failure?,
+        _ restore: () throws(Failure) -> Void
+    ) throws(Failure) -> Bool {
+        var set = PollSet()
+        let runtimeIndex = set.add(runtime.process.descriptor.number)
+        let supervisorIndex = failure == nil ? set.add(supervisor.number) : nil
+        let listenerIndex = set.add(listener.number)
+        try set.wait()
+        if let supervisorIndex, set.isReady(supervisorIndex) { failure = endFailed() }
+        if set.isReady(listenerIndex), let client = try ControlSocket.accept(from: listener),
+            try answer(client, name, failure, restore)
+        {
+            return true
+        }
+        if set.isReady(runtimeIndex) {
+            if let failure { throw failure }
+            try runtime.check()
+        }
+        return false
     }
 
     /// Ends a vTPM whose supervisor has failed or ended; returns why.
@@ -178,6 +201,9 @@ final class PreparedCreation {
             return error
         }
     }
+
+    /// The runtime has read `config.json`, and its hook has refused the container or was not called.
+    private static let givenUp = Failure("cannot start the vTPM", because: "the runtime has given the container up")
 
     /// Answers a hook; returns whether the vTPM is the hook's now.
     private func answer(
@@ -192,12 +218,12 @@ final class PreparedCreation {
         else { return false }
         switch AdoptionRequest(message) {
         case .adopt(name.token): break
+        case .abandon(name.token): throw Self.givenUp
+        case .abandon: return false
         case .adopt:
             let failure = Failure("cannot start the vTPM", because: "config.json names another one than the lease")
             try? client.send(AdoptionReply.failure(failure))
             return false
-        case .abandon:
-            throw Failure("cannot start the vTPM", because: "the runtime has given the container up")
         case .none: return false
         }
         do throws(Failure) {

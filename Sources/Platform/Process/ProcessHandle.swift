@@ -33,6 +33,13 @@ public struct ProcessHandle: ~Copyable, Sendable {
     public borrowing func kill() {
         _ = pidfd_send_signal(descriptor.number, SIGKILL, nil, 0)
     }
+
+    /// Waits until the process has ended, kills it after this many milliseconds, and then waits for 1 s at most.
+    public borrowing func awaitEnd(milliseconds: Int) throws(Failure) {
+        if try wait(for: descriptor.number, until: Deadline(milliseconds: milliseconds)) != 0 { return }
+        kill()
+        _ = try wait(for: descriptor.number, until: Deadline(milliseconds: 1000))
+    }
 }
 
 /// The identity of a process for a file: its ID and its start time, since the kernel uses IDs again.

@@ -45,7 +45,11 @@ extension ProgramLaunch {
             }
             return child
         }
-        try systemCall("waitpid", what) { waitpid(child, nil, 0) }
+        do {
+            try systemCall("waitpid", what) { waitpid(child, nil, 0) }
+        } catch let error where error.code == ECHILD {
+            // With SIGCHLD ignored, which is left as it is, the kernel has reaped it.
+        }
     }
 
     /// Waits until the pipe is closed, by execve(2) or by the end of a process that could not be made.

@@ -10,14 +10,17 @@ package struct TrustedProgram {
     let path: String
     /// The start of every error.
     let what: String
+    /// Whether a directory with the sticky bit may be writable for others.
+    let allowsSticky: Bool
 
     /// The most symbolic links to follow, the kernel's own limit. path_resolution(7)
     private static let linkLimit = 40
 
     /// Creates the check of the program with this path; each error begins with `what`.
-    package init(path: String, what: String) {
+    package init(path: String, what: String, allowsSticky: Bool = true) {
         self.path = path
         self.what = what
+        self.allowsSticky = allowsSticky
     }
 
     /// Throws if another user could change or exchange the program; the error names the place.
@@ -70,7 +73,7 @@ package struct TrustedProgram {
         }
         // The kernel ignores the mode of a symbolic link. symlink(7)
         let kind = status.st_mode & S_IFMT
-        let isSticky = kind == S_IFDIR && status.st_mode & S_ISVTX != 0
+        let isSticky = allowsSticky && kind == S_IFDIR && status.st_mode & S_ISVTX != 0
         guard kind == S_IFLNK || isSticky || status.st_mode & 0o022 == 0 else {
             let mode = String(status.st_mode & 0o7777, radix: 8)
             throw Failure(

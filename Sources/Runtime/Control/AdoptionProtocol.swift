@@ -5,7 +5,9 @@ public enum AdoptionRequest: ChannelMessage {
     /// Asks for the vTPM with this token, which the hook has got from the runtime's `config.json`.
     case adopt(token: [UInt8])
     /// Says that the runtime has given the container up; there is no answer, and the connection closes at the end.
-    case abandon
+    ///
+    /// The token shows that the runtime has read `config.json`.
+    case abandon(token: [UInt8])
 
     /// The socket's name in the lease's directory.
     public static let socketName = "adoption"
@@ -28,16 +30,17 @@ public enum AdoptionRequest: ChannelMessage {
     }
 
     public func encode(into writer: inout ByteWriter) {
-        if case .adopt(let token) = self { writer.write(token) }
+        switch self {
+        case .adopt(let token), .abandon(let token): writer.write(token)
+        }
     }
 
     public init?(_ kind: Kind, _ contents: borrowing Message) {
+        let token = contents.body
+        guard token.count == Self.tokenSize else { return nil }
         switch kind {
-        case .adopt:
-            let token = contents.body
-            guard token.count == Self.tokenSize else { return nil }
-            self = .adopt(token: token)
-        case .abandon: self = .abandon
+        case .adopt: self = .adopt(token: token)
+        case .abandon: self = .abandon(token: token)
         }
     }
 }

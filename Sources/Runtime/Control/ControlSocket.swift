@@ -34,9 +34,10 @@ public enum ControlSocket {
     public static func connect(
         in directory: borrowing Descriptor,
         as name: String = ControlSocket.name,
+        of peer: String = "supervisor",
         until deadline: Deadline = Deadline(milliseconds: 2000)
     ) throws(Failure) -> Channel {
-        let what = "cannot reach the supervisor"
+        let what = "cannot reach the \(peer)"
         let socket = try makeSocket()
         var address = try address(of: name, in: directory)
         let number = socket.number
@@ -53,7 +54,7 @@ public enum ControlSocket {
         }
         guard isConnected else { throw Failure(what, because: "it accepts no connection", code: EAGAIN) }
         try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, 0) }
-        return Channel(owning: socket, peer: "supervisor")
+        return Channel(owning: socket, peer: peer)
     }
 
     /// Accepts one connection of root's; returns nil if there is none, or if the peer is somebody else.

@@ -53,6 +53,25 @@ public struct OpenLease: ~Copyable {
         }
     }
 
+    /// Returns the name of the lease that the container of a prepared vTPM has, or would have.
+    ///
+    /// `vtpm-runtime` resolves the links in a bundle's path. Some runtimes tell the hook of the path as it was given.
+    public static func preparedName(
+        containerID: String,
+        bundle: String,
+        in runDirectory: borrowing Descriptor
+    ) throws(Failure) -> String {
+        let name = try Lease.name(containerID: containerID, bundle: bundle)
+        guard let path = realpath(bundle, nil) else { return name }
+        defer { free(path) }
+        let resolved = try Lease.name(containerID: containerID, bundle: String(cString: path))
+        guard resolved != name, try open(name, in: runDirectory) == nil, try open(resolved, in: runDirectory) != nil
+        else {
+            return name
+        }
+        return resolved
+    }
+
     /// Takes the lock that the supervisor holds until it ends; returns false if somebody has it.
     ///
     /// It belongs to the open directory, and ends with the last descriptor of that. flock(2)
