@@ -156,10 +156,10 @@ final class PreparedCreation {
                 throw failure ?? error
             } catch {
                 // The runtime may still read config.json, so that nothing may be put back.
+                guard try runtime.process.isAlive() else { throw failure ?? error }
                 if failure == nil { Log.error("\(error)") }
                 failure = failure ?? error
                 supervisor.end()
-                guard try runtime.process.isAlive() else { throw failure ?? error }
                 sleep(milliseconds: 50)
             }
         }

@@ -61,6 +61,58 @@ for victim in worker hook; do
     for moment in tpm_exists exchanged at_runtime; do kill_at "$moment" "$victim"; done
 done
 
+# An earlier container of this ID has its poststop while the runtime has not read config.json yet: it stays, as it must.
+begin_creation() { # ID
+    rm -f "$WORK/go" "$WORK/at-runtime"
+    "$WRAPPER" --root "$WORK/runc" create --bundle "$BUNDLES/main" "$1" </dev/null >"$WORK/output.$1" 2>&1 &
+    creator=$!
+    wait_until "the runtime of $1" at_runtime
+}
+begin_creation main
+"$HOOK" poststop <<<"$(state_json main 0)"
+exchanged || fail "another container's poststop has put config.json back before the runtime has read it"
+: >"$WORK/go"
+wait "$creator" || fail "cannot create the container: $(<"$WORK/output.main")"
+container_stop main 2>/dev/null || runtime delete --force main
+wait_until "our processes to end" nothing_runs
+own_config || fail "config.json is not put back after that"
+
+# A second container from one bundle waits; if the first's preparing process is killed, it is refused and leaves the file.
+begin_creation main
+"$WRAPPER" --root "$WORK/runc" create --bundle "$BUNDLES/main" second </dev/null >"$WORK/output.second" 2>&1 &
+second=$!
+wait_until "the second's preparing process" pgrep --full 'prepare create second'
+: >"$WORK/go"
+wait "$creator" || fail "cannot create the first: $(<"$WORK/output.main")"
+wait "$second" || fail "cannot create the second: $(<"$WORK/output.second")"
+runtime delete --force main
+runtime delete --force second
+wait_until "our processes to end" nothing_runs
+vtpmctl state purge --yes second >/dev/null
+begin_creation main
+"$WRAPPER" --root "$WORK/runc" create --bundle "$BUNDLES/main" second </dev/null >"$WORK/output.second" 2>&1 &
+second=$!
+wait_until "the second's preparing process" pgrep --full 'prepare create second'
+pkill -KILL --full 'vtpm-hook prepare create'
+! wait "$second" || fail "the second was created"
+exchanged || fail "the second has put config.json back before the first's runtime has read it"
+: >"$WORK/go"
+! wait "$creator" || fail "the first was created without its TPM"
+! runtime state main >/dev/null 2>&1 || runtime delete --force main
+wait_until "our processes to end" nothing_runs
+own_config || fail "config.json is not put back after both were killed"
+
+# A bundle behind a link, as the working directory: runc calls it by that name.
+container_bundle linked "$without_hooks" ".root.path = \"$BUNDLES/linked/rootfs\""
+ln -s "$BUNDLES/linked" "$WORK/link"
+: >"$WORK/go"
+(cd "$WORK/link" && exec "$WRAPPER" --root "$WORK/runc" create linked </dev/null >"$WORK/output" 2>&1) ||
+    fail "cannot create a container from a bundle behind a link: $(<"$WORK/output")"
+expect_equal "the bundle as the runtime calls it" "$WORK/link" "$(runtime state linked | jq --raw-output .bundle)"
+runtime delete --force linked
+rm "$WORK/link"
+wait_until "our processes to end" nothing_runs
+
 # A restored bundle starts with the plain runtime, without a TPM.
 runtime run --detach --bundle "$BUNDLES/main" main </dev/null >/dev/null 2>&1
 expect_failure "the TPM with the plain runtime" container_exec main test -e /dev/tpmrm0
