@@ -2,6 +2,7 @@ import Crypto
 import Platform
 import RuntimeAdministration
 import RuntimeKeys
+import RuntimePCR
 import RuntimeTransfer
 import Testing
 

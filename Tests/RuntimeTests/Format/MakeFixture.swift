@@ -6,6 +6,7 @@ import Platform
 import RuntimeAdministration
 import RuntimeControl
 import RuntimeKeys
+import RuntimePCR
 import RuntimeTransfer
 import Testing
 

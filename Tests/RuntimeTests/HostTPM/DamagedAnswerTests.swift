@@ -1,4 +1,5 @@
 import Platform
+import RuntimePCR
 import TestSupport
 import Testing
 

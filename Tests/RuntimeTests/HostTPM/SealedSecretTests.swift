@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import RuntimePCR
 import TestSupport
 import Testing
 
