@@ -3,8 +3,8 @@ import Platform
 extension JSONText {
     /// Gives the member that these names lead to a value, which `json` is the text of.
     ///
-    /// It replaces the value that is there, and makes the objects that are missing on the way. A new member is the last
-    /// of its object, and begins as the one before it does. No names at all stand for the whole value.
+    /// It replaces the value that is there, and makes the objects that are missing, or null, on the way. A new member is
+    /// the last of its object, and begins as the one before it does. No names at all stand for the whole value.
     ///
     /// - Throws: ``Failure`` if a value on the way is no object, `json` is no JSON value, or the text gets larger than
     ///   its limit; the text stays as it was.
@@ -16,9 +16,13 @@ extension JSONText {
                 value = next
                 continue
             }
-            guard let members = value.members else { throw misfit(names.prefix(index), value, "an object") }
             let rest = names[(index + 1)...]
             let nested = rest.map { "{\(Self.quoted($0)): " }.joined() + json + rest.map { _ in "}" }.joined()
+            if value.kind == .null, index > 0 {
+                try splice((value.range, "{" + Self.quoted(name) + ": " + nested + "}"))
+                return
+            }
+            guard let members = value.members else { throw misfit(names.prefix(index), value, "an object") }
             guard let last = members.last else {
                 try splice(fill(value, with: Self.quoted(name) + ": " + nested))
                 return

@@ -21,6 +21,7 @@ import Testing
         ("{\n  \"r\": {}\n}", "{\n  \"r\": {\n    \"v\": 1\n  }\n}"),
         ("{\n  \"r\": {\n    \"n\": {}\n  }\n}", "{\n  \"r\": {\n    \"n\": {},\n    \"v\": 1\n  }\n}"),
         (#"{"r": {"v": [7]}, "z": 0}"#, #"{"r": {"v": 1}, "z": 0}"#),
+        (#"{"r": null, "z": 0}"#, #"{"r": {"v": 1}, "z": 0}"#),
     ])
     func `a member is set`(before: String, after: String) throws {
         #expect(try edited(before) { try $0.set("1", at: ["r", "v"]) } == after)
