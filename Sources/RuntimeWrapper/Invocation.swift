@@ -16,6 +16,8 @@ struct Invocation: Equatable {
 
     /// What is created; nil for a verb that creates nothing.
     var creation: Creation?
+    /// Why a container must not be created that is created in a way which this program does not understand.
+    var refusal: Failure?
     /// `--log`: the file in which the engine looks for the runtime's error.
     var log: String?
     /// Whether the errors in that file are JSON (`--log-format`).
@@ -36,27 +38,28 @@ struct Invocation: Equatable {
     ]
     private static let what = "cannot prepare a TPM"
 
-    /// Why a container must not be created: the arguments say so in a way that this program does not understand.
-    var problem: Failure?
-
     /// Reads the arguments, of which the first is the program's name.
     init(_ arguments: [String]) {
+        do throws(Failure) {
+            try read(arguments)
+        } catch {
+            refusal = error
+        }
+    }
+
+    private mutating func read(_ arguments: [String]) throws(Failure) {
         var rest = arguments.dropFirst()
         let word: String
-        do throws(Failure) {
+        do {
             word = try parseGlobal(&rest)
         } catch {
             // What creates nothing goes on: the real runtime knows its own options.
             let verbs: [PreparationVerb] = [.create, .run, .restore]
-            if rest.contains(where: { PreparationVerb(rawValue: $0).map(verbs.contains) ?? false }) { problem = error }
-            return
+            guard rest.contains(where: { PreparationVerb(rawValue: $0).map(verbs.contains) ?? false }) else { return }
+            throw error
         }
         guard let verb = PreparationVerb(rawValue: word), verb != .undo else { return }
-        do throws(Failure) {
-            creation = try Self.parse(verb, rest)
-        } catch {
-            problem = error
-        }
+        creation = try Self.parse(verb, rest)
     }
 
     /// Reads the options before the verb; returns the verb, or "" if there is none.
@@ -80,27 +83,25 @@ struct Invocation: Equatable {
 
     private static let optionHint = "write its value with \"=\", as --option=value"
 
-    private static let helpOptions: Set = ["help", "h", "?", "usage"]
-
-    /// Reads what follows the verb; returns nil if it only asks for help.
+    /// Reads what follows the verb; returns nil if it asks for help, so that nothing is created.
     private static func parse(_ verb: PreparationVerb, _ arguments: ArraySlice<String>) throws(Failure) -> Creation? {
         var rest = arguments
         var bundle: String?
         var id: String?
-        var endsOptions = false
+        var hasOptions = true
         while let argument = rest.popFirst() {
-            if argument == "--", !endsOptions {
-                endsOptions = true
+            if hasOptions, argument == "--" {
+                hasOptions = false
                 continue
             }
-            guard !endsOptions, let option = Option(argument) else {
+            guard hasOptions, let option = Option(argument) else {
                 guard id == nil else {
                     throw Failure(what, because: "there are two container IDs: \(argument.excerpt) is one too many")
                 }
                 id = argument
                 continue
             }
-            if helpOptions.contains(option.name) { return nil }
+            if option.isHelp { return nil }
             if option.isBundle {
                 guard let value = option.value ?? rest.popFirst(), bundle == nil else {
                     throw Failure(what, because: "\(argument.excerpt) has no value, or is there twice")
@@ -134,7 +135,7 @@ private struct Option {
         let text = argument.dropFirst(isLong ? 2 : 1)
         // A short option of crun's has its value right behind it; runc's long ones may begin with one dash.
         if !isLong, text.utf8.count > 1, let first = text.first, "bf".contains(first),
-            !Self.long.contains(where: text.hasPrefix)
+            !Self.long.contains(where: { text == $0 || text.hasPrefix("\($0)=") })
         {
             name = String(first)
             let rest = text.dropFirst()
@@ -151,6 +152,9 @@ private struct Option {
     }
 
     private static let long = ["bundle", "file"]
+
+    /// Whether it asks for help.
+    var isHelp: Bool { value == nil && ["help", "h", "?", "usage"].contains(name) }
 
     /// Whether it names the bundle; GNU programs take the beginning of a long name for the whole.
     var isBundle: Bool { name == "b" || isLong && "bundle".hasPrefix(name) || name == "bundle" }

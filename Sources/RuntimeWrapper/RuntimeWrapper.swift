@@ -15,12 +15,33 @@ public enum RuntimeWrapper {
     /// - Throws: ``Failure`` if the container must not be created, or if the runtime cannot be executed. It has been
     ///   written to the file of `--log` as well, where engines look for it.
     public static func run() throws(Failure) {
-        let invocation = Invocation(CommandLine.arguments)
+        var vector: [UnsafeMutablePointer<CChar>?] = []
+        // They go on byte by byte: they need not be UTF-8.
+        for index in 1..<max(Int(CommandLine.argc), 1) { vector.append(CommandLine.unsafeArgv[index]) }
+        try run(CommandLine.arguments, vector, configuration: Configuration.standardPath)
+    }
+
+    /// Does the same with these arguments and the configuration in another file, for tests.
+    ///
+    /// Whoever calls the program cannot name that file: it names a program that root executes.
+    package static func run(_ arguments: [String], configuration file: String) throws(Failure) {
+        let vector = CStrings(Array(arguments.dropFirst()))
+        try withExtendedLifetime(vector) { () throws(Failure) in
+            try run(arguments, vector.pointers.dropLast(), configuration: file)
+        }
+    }
+
+    private static func run(
+        _ arguments: [String],
+        _ vector: [UnsafeMutablePointer<CChar>?],
+        configuration file: String
+    ) throws(Failure) {
+        let invocation = Invocation(arguments)
         do throws(Failure) {
-            if let problem = invocation.problem { throw problem }
-            let path = try runtimePath()
+            if let refusal = invocation.refusal { throw refusal }
+            let path = try runtimePath(file)
             if let creation = invocation.creation { try Preparer(creation).run() }
-            try execute(path)
+            try execute(path, vector)
         } catch {
             RuntimeLog.write(error, to: invocation)
             throw error
@@ -31,8 +52,8 @@ public enum RuntimeWrapper {
     ///
     /// If it cannot be read, no other stands in for it: a runtime removes what it finds under the ID of a container that it
     /// does not know.
-    private static func runtimePath() throws(Failure) -> String {
-        let path = try Configuration.loadRuntime().path
+    private static func runtimePath(_ file: String) throws(Failure) -> String {
+        let path = try Configuration.loadRuntime(path: file).path
         let what = "cannot execute \(path)"
         do throws(Failure) {
             try TrustedProgram(path: path, what: what, allowsSticky: false).check()
@@ -50,16 +71,11 @@ public enum RuntimeWrapper {
     }
 
     /// Becomes the runtime. execve(2)
-    ///
-    /// The arguments go on byte by byte: they need not be UTF-8.
-    private static func execute(_ path: String) throws(Failure) {
+    private static func execute(_ path: String, _ arguments: [UnsafeMutablePointer<CChar>?]) throws(Failure) {
         let program = CStrings([path])
-        var vector = program.pointers
-        vector.removeLast()
-        for index in 1..<max(Int(CommandLine.argc), 1) { vector.append(CommandLine.unsafeArgv[index]) }
-        vector.append(nil)
+        let vector = program.pointers.dropLast() + arguments + [nil]
         _ = try withExtendedLifetime(program) { () throws(Failure) in
-            try systemCall("execve", "cannot execute \(path)") { execve(path, vector, clinux_environment()) }
+            try systemCall("execve", "cannot execute \(path)") { execve(path, Array(vector), clinux_environment()) }
         }
     }
 }
