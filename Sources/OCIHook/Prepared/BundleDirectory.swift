@@ -59,8 +59,13 @@ struct BundleDirectory: ~Copyable {
 
     /// Puts other contents in the place of `config.json`, which must have these contents now.
     ///
-    /// Either name leads to a whole file at any moment, also after a power failure.
-    borrowing func exchange(_ original: [UInt8], for contents: [UInt8]) throws(Failure) {
+    /// Either name leads to a whole file at any moment, also after a power failure. `whenWritten` is called before the
+    /// exchange.
+    borrowing func exchange(
+        _ original: [UInt8],
+        for contents: [UInt8],
+        whenWritten: () -> Void = {}
+    ) throws(Failure) {
         let what = "cannot change \(configPath)"
         guard let before = try entry(Self.name), before.isFile else {
             throw Failure(what, because: "it is no regular file of the bundle's own")
@@ -68,6 +73,7 @@ struct BundleDirectory: ~Copyable {
         guard try readConfig() == original else { throw changed(what) }
         try removeOther()
         try write(contents, like: before, what)
+        whenWritten()
         do {
             try rename(what)
         } catch {

@@ -18,6 +18,8 @@ enum PreparedConfig {
     /// The timeouts of the hooks, in seconds: a creation, and what containerd gives a whole clean-up.
     private static let (creationTimeout, removalTimeout) = (60, 10)
     private static let stages = ["prestart", "createRuntime", "poststop"]
+    /// The hooks' whole environment: without one, runtimes let a hook have their own or the container's. CVE-2025-23266
+    private static let searchPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
     /// Adds the hooks, the device rules and the masked paths of the vTPM.
     ///
@@ -85,7 +87,8 @@ enum PreparedConfig {
 
     private static func entry(_ hook: String, _ arguments: [String], _ timeout: Int) -> String {
         let list = (["vtpm-hook"] + arguments).map(JSONText.quoted).joined(separator: ",")
-        return "{\"path\":\(JSONText.quoted(hook)),\"args\":[\(list)],\"timeout\":\(timeout)}"
+        let environment = "[\"\(searchPath)\"]"
+        return "{\"path\":\(JSONText.quoted(hook)),\"args\":[\(list)],\"env\":\(environment),\"timeout\":\(timeout)}"
     }
 
     /// Removes the entries that would call the hook; returns the vTPMs that they name.
