@@ -22,7 +22,8 @@ let fuzzed: [Target.Dependency] = [
     "CLinux", "Configuration", "Crypto", "Engines", "JSONText", "OCIHook", "Platform", "RuntimeControl",
     "RuntimeFormat",
     "RuntimeHostTPM",
-    "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "VTPMProxy",
+    "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
+    "RuntimeWrapper", "VTPMProxy",
 ]
 
 /// What lies beside them and is no source.
@@ -257,6 +258,19 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "RuntimeWrapperTests",
+            dependencies: ["RuntimeWrapper", "JSONText", "Platform", "RuntimeControl", "WrapperProgram"],
+            exclude: ["WrapperProgram"],
+            swiftSettings: strict
+        ),
+        // What the tests start in place of `vtpm-runtime`, whose configuration has a fixed path, and of its hook.
+        .executableTarget(
+            name: "WrapperProgram",
+            dependencies: ["RuntimeWrapper", "RuntimeControl", "Platform"],
+            path: "Tests/RuntimeWrapperTests/WrapperProgram",
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "JSONTextTests",
             dependencies: ["JSONText", "Platform", "TestSupport"],
             swiftSettings: strict
@@ -270,7 +284,7 @@ let package = Package(
             name: "OCIHookTests",
             dependencies: [
                 "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "Systemd", "CLinux", "ProbeProgram", "PlacementProgram", "TestSupport",
+                "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram", "TestSupport",
             ],
             exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
             swiftSettings: strict

@@ -1,0 +1,35 @@
+import Foundation
+import Glibc
+import Platform
+import Testing
+
+/// A folder with the programs of one test, removed with everything in it.
+final class WrapperFolder {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/container-vtpm-test.XXXXXX".utf8CString)
+        path = try #require(mkdtemp(&template).map { String(cString: $0) })
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    func write(_ name: String, _ text: String, mode: mode_t = 0o600) throws {
+        let file = try Descriptor.open("\(path)/\(name)", OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: mode))
+        try file.writeAll(Array(text.utf8), name)
+    }
+
+    func read(_ name: String) throws -> String {
+        String(decoding: try Descriptor.open("\(path)/\(name)", .read).readAll(limit: 1 << 20, name), as: UTF8.self)
+    }
+
+    func exists(_ name: String) -> Bool { access("\(path)/\(name)", F_OK) == 0 }
+
+    /// Copies the stand-in for our programs, which lies beside the tests: a program finds the others beside itself.
+    func install(_ names: [String]) throws {
+        let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let program = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("WrapperProgram")
+            .path
+        for name in names { try FileManager.default.copyItem(atPath: program, toPath: "\(path)/\(name)") }
+    }
+}

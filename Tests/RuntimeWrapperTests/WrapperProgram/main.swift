@@ -1,0 +1,36 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeWrapper
+
+// `vtpm-runtime` with a configuration beside it, `NAME.toml`; under the name `vtpm-hook`, what prepares a container's
+// TPM, as far as `BUNDLE/answer` says.
+let arguments = CommandLine.arguments
+do {
+    if arguments[0] == "vtpm-hook" {
+        try prepare(verb: arguments[2], bundle: arguments[4])
+    } else {
+        try RuntimeWrapper.run(arguments, configuration: "\(arguments[0]).toml")
+    }
+} catch {
+    StandardError.write("\(error)")
+    exit(1)
+}
+
+private func prepare(verb: String, bundle: String) throws {
+    let asked = try Descriptor.open("\(bundle)/asked", OpenOptions(O_WRONLY | O_CREAT | O_APPEND, mode: 0o600))
+    try asked.writeAll(Array((arguments.joined(separator: " ") + "\n").utf8), "asked")
+    let answer = try Descriptor.open("\(bundle)/answer", .read).readAll(limit: 100, "answer")
+    let channel = Channel(owning: Descriptor(owning: 3), peer: "vtpm-runtime")
+    switch String(decoding: answer, as: UTF8.self) {
+    case "prepared": try channel.send(PreparationReply.prepared)
+    case "nothing",
+        _ where verb == "undo":
+        try channel.send(PreparationReply.nothing)
+    case "failure": try channel.send(PreparationReply.failure(Failure("cannot do it", because: "it is a test")))
+    case "nonsense": try [UInt8]().withUnsafeBytes { try channel.send(kind: 9, $0) }
+    default: return
+    }
+    // As the real one, it stays while the runtime goes on: until somebody opens the pipe.
+    _ = open("\(bundle)/hold", O_RDONLY)
+}

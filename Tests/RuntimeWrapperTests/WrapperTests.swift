@@ -1,0 +1,236 @@
+import Foundation
+import Glibc
+import JSONText
+import Platform
+import Testing
+
+@testable import RuntimeWrapper
+
+/// The program as an engine starts it, with a script in the runtime's place that writes down what it got.
+@Suite struct WrapperTests {
+    private let folder: WrapperFolder
+
+    init() throws {
+        folder = try WrapperFolder()
+        try folder.install(["vtpm-runtime", "vtpm-hook"])
+        try folder.write("runtime", Self.runtime, mode: 0o755)
+        try folder.write("vtpm-runtime.toml", "[runtime]\npath = \"\(folder.path)/runtime\"\n")
+        #expect(mkdir("\(folder.path)/bundle", 0o700) == 0)
+        for name in ["in", "3", "4", "5", "6", "7", "8", "9"] { try folder.write(name, "") }
+    }
+
+    /// Redirects nothing of its own, as it is what is looked at. Other shells than bash unblock all signals.
+    private static let runtime = """
+        #!/bin/bash
+        mkdir -p "$OUT"
+        for file in cmdline environ status limits oom_score_adj cgroup; do cat "/proc/$$/$file" >"$OUT/$file"; done
+        readlink "/proc/$$/cwd" >"$OUT/cwd"
+        for number in 0 1 2 3 4 5 6 7 8 9; do
+            readlink "/proc/$$/fd/$number" >>"$OUT/descriptors" || echo none >>"$OUT/descriptors"
+        done
+        [ ! -e "/proc/$$/task/$$/children" ] || cat "/proc/$$/task/$$/children" >"$OUT/children"
+        exit 42
+        """
+
+    /// What is not usual of a process, and is passed on by execve(2).
+    private static let engine = """
+        cd "$1" && shift && umask 0027 && ulimit -S -n 77 && ulimit -c 0 && exec <in >out 2>err \
+            3<3 4<4 5>>5 6<6 7<7 9<9 && exec env -i --block-signal=USR2 --ignore-signal=HUP "$@"
+        """
+
+    private var environment: [String] {
+        [
+            "PATH=/usr/bin:/bin", "OUT=\(folder.path)/got", "NOTIFY_SOCKET=/run/notify", "EMPTY=",
+            "ODD=a b\nc=d\u{1b}",
+            "LISTEN_FDS=3", "LISTEN_PID=1", "_OCI_STARTPIPE=4",
+        ]
+    }
+
+    @discardableResult
+    private func start(
+        _ arguments: [String],
+        program: String = "vtpm-runtime"
+    ) throws -> WaitStatus {
+        let words = ["sh", "-c", Self.engine, "sh", folder.path] + environment
+        return try ProgramLaunch("/bin/sh", words + ["\(folder.path)/\(program)"] + arguments).start()
+            .wait(until: Deadline(milliseconds: 60_000))
+    }
+
+    /// The lines of /proc/PID/status that execve(2) keeps, and that do not count what happens.
+    private func attributes(_ out: String) throws -> [String] {
+        let names = [
+            "Umask", "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd",
+            "CapAmb",
+            "NoNewPrivs", "Seccomp", "Cpus_allowed", "NSpid",
+        ]
+        return try folder.read("\(out)/status").split(separator: "\n").map(String.init).filter { line in
+            names.contains { line.hasPrefix("\($0):") && $0 != "NSpid" }
+        }
+    }
+
+    /// What the runtime gets of `vtpm-runtime` is what it would get of the engine.
+    private func expectTheSame(_ arguments: [String]) throws {
+        #expect(try start(arguments, program: "runtime") == .exited(42))
+        #expect(rename("\(folder.path)/got", "\(folder.path)/direct") == 0)
+        let status = try start(arguments)
+        let errors = try folder.read("err")
+        #expect(status == .exited(42), "\(errors)")
+        for file in ["environ", "limits", "cwd", "descriptors", "cmdline", "oom_score_adj", "cgroup"] {
+            #expect(try folder.read("got/\(file)") == folder.read("direct/\(file)"), "\(file)")
+        }
+        #expect(try attributes("got") == attributes("direct"))
+        #expect(try folder.read("out") == "")
+        #expect(try folder.read("err") == "")
+    }
+
+    private let creation = [
+        "--root", "/r", "--log", "log", "--log-format", "json", "create", "--bundle", "bundle", "--pid-file", "p",
+        "web",
+    ]
+
+    @Test func `the runtime gets exactly what the engine has set up`() throws {
+        try expectTheSame(["--odd=\u{1b}\n", "state", "", "ü", "--", "-x"])
+        // The comparison would pass if the engine's own set-up did nothing.
+        #expect(try folder.read("got/environ") == environment.map { "\($0)\0" }.joined())
+        let attributes = try attributes("got").map { $0.replacing("\t", with: "") }
+        #expect(attributes.contains("Umask:0027"))
+        for (name, signal) in [("SigBlk:", SIGUSR2), ("SigIgn:", SIGHUP)] {
+            let line = try #require(attributes.first { $0.hasPrefix(name) })
+            let set = try #require(UInt64(line.dropFirst(name.count), radix: 16))
+            #expect(set & 1 << UInt64(signal - 1) != 0, "\(line)")
+        }
+        #expect(try folder.read("got/limits").contains(#/Max open files\s+77 /#))
+        let descriptors = ["in", "out", "err", "3", "4", "5", "6", "7"].map { "\(folder.path)/\($0)" }
+        #expect(
+            try folder.read("got/descriptors")
+                == (descriptors + ["none", "\(folder.path)/9", ""]).joined(separator: "\n")
+        )
+        let words = ["/bin/bash", "\(folder.path)/runtime", "--odd=\u{1b}\n", "state", "", "ü", "--", "-x", ""]
+        #expect(try folder.read("got/cmdline") == words.joined(separator: "\0"))
+    }
+
+    /// A script's own name is not among its arguments; a program's is.
+    @Test func `the runtime's name is its path`() throws {
+        try folder.write("vtpm-runtime.toml", "[runtime]\npath = \"/bin/sh\"\n")
+        #expect(try start(["-c", "cat /proc/$$/cmdline; exit 7"]) == .exited(7))
+        #expect(try folder.read("out") == "/bin/sh\0-c\0cat /proc/$$/cmdline; exit 7\0")
+    }
+
+    private func answer(_ text: String) throws {
+        try folder.write("bundle/answer", text)
+        #expect(mkfifo("\(folder.path)/bundle/hold", 0o600) == 0)
+    }
+
+    /// Lets the preparing process end, which waits in open(2).
+    private func release() {
+        let deadline = Deadline(milliseconds: 60_000)
+        while !deadline.hasPassed {
+            let pipe = open("\(folder.path)/bundle/hold", O_WRONLY | O_NONBLOCK)
+            if pipe >= 0 {
+                close(pipe)
+                return
+            }
+        }
+        Issue.record("the preparing process has not stayed")
+    }
+
+    @Test(arguments: ["prepared", "nothing"])
+    func `nothing changes after a preparation`(text: String) throws {
+        try folder.write("bundle/answer", text)
+        try expectTheSame(["state"])
+        for name in ["got", "direct"] { try FileManager.default.removeItem(atPath: "\(folder.path)/\(name)") }
+        try FileManager.default.removeItem(atPath: "\(folder.path)/bundle/answer")
+        try answer(text)
+        try expectTheSame(creation)
+        // A runtime waits for all of its children: there is none but the `cat` that has read this.
+        if folder.exists("got/children") { #expect(try folder.read("got/children").split(separator: " ").count == 1) }
+        release()
+        let bundle = try #require(realpath("\(folder.path)/bundle", nil).map { String(cString: $0) })
+        #expect(try folder.read("bundle/asked") == "vtpm-hook prepare create web \(bundle)\n")
+    }
+
+    @Test(arguments: [
+        ("failure", "cannot do it: it is a test"),
+        ("nonsense", "cannot prepare a TPM for container \"web\": the preparing process's answer makes no sense"),
+    ])
+    func `a failure keeps the runtime from being executed`(text: String, line: String) throws {
+        try answer(text)
+        #expect(try start(creation) == .exited(1))
+        release()
+        #expect(!folder.exists("got"))
+        #expect(try folder.read("err").trimmingCharacters(in: .newlines) == line)
+        let log = try JSONText(parsing: Array(folder.read("log").utf8), path: "log", limit: 1 << 16)
+        #expect(log.root["msg"]?.string == "vtpm-runtime: \(line)")
+    }
+
+    /// Another process puts the bundle's own `config.json` back.
+    @Test func `a preparing process that was killed is followed by one that undoes`() throws {
+        try answer("death")
+        #expect(try start(creation) == .exited(1))
+        release()
+        #expect(!folder.exists("got"))
+        let line = "cannot prepare a TPM for container \"web\": the preparing process ended (see the system log)"
+        #expect(try folder.read("err").trimmingCharacters(in: .newlines) == line)
+        #expect(
+            try folder.read("bundle/asked").split(separator: "\n").map { $0.split(separator: " ")[2] } == [
+                "create", "undo",
+            ]
+        )
+    }
+
+    @Test func `a bundle that is not there is refused`() throws {
+        #expect(try start(["create", "-b", "nowhere", "web"]) == .exited(1))
+        #expect(try folder.read("err") == "cannot find the bundle nowhere: realpath: No such file or directory\n")
+        #expect(!folder.exists("got"))
+    }
+
+    @Test func `what is not understood is refused, and logged`() throws {
+        #expect(try start(["--log", "log", "create", "--config", "c", "web"]) == .exited(1))
+        #expect(!folder.exists("got"))
+        let line =
+            "cannot prepare a TPM: --config names another file than the bundle's config.json (put it into a bundle)"
+        #expect(try folder.read("err") == "\(line)\n")
+        #expect(try folder.read("log") == "vtpm-runtime: \(line)\n")
+    }
+
+    @Test(arguments: [["state", "web"], ["create", "web"]])
+    func `a runtime that others can exchange is not executed`(arguments: [String]) throws {
+        #expect(mkdir("\(folder.path)/open", 0o700) == 0)
+        #expect(rename("\(folder.path)/runtime", "\(folder.path)/open/runtime") == 0)
+        #expect(chmod("\(folder.path)/open", 0o777) == 0)
+        let path = "\(folder.path)/open/runtime"
+        try folder.write("vtpm-runtime.toml", "[runtime]\npath = \"\(path)\"\n")
+        #expect(try start(arguments) == .exited(1))
+        #expect(!folder.exists("got"))
+        let folder = "\(folder.path)/open"
+        #expect(
+            try self.folder.read("err")
+                == "cannot execute \(path): another user could change the program: the mode of \(folder) is 0777 "
+                + "(chmod go-w \(folder))\n"
+        )
+    }
+
+    @Test func `a runtime that is not there is named`() throws {
+        #expect(unlink("\(folder.path)/runtime") == 0)
+        #expect(try start(["state", "web"]) == .exited(1))
+        #expect(
+            try folder.read("err").hasSuffix(
+                "(name the runtime in /etc/container-vtpm/config.toml: "
+                    + "[runtime] path = \"/usr/bin/crun\")\n"
+            )
+        )
+    }
+
+    /// A container is stopped by the standard runtime, and none is created.
+    @Test func `a mistake in the configuration keeps a container from being created alone`() throws {
+        try folder.write("vtpm-runtime.toml", "[runtime]\npath = 7\n")
+        #expect(try start(["create", "web"]) == .exited(1))
+        #expect(try folder.read("err").contains("vtpm-runtime.toml"))
+        try start(["--version"])
+        #expect(try !folder.read("err").contains("vtpm-runtime.toml"))
+        #expect(!folder.exists("got"))
+        // One in another table is nobody's business here.
+        try folder.write("vtpm-runtime.toml", "[state]\nid = 7\n[runtime]\npath = \"\(folder.path)/runtime\"\n")
+        #expect(try start(["state", "web"]) == .exited(42))
+    }
+}
