@@ -97,4 +97,42 @@ import Testing
         let path = try directory.file("[state]\n\nid = 7\n")
         #expect(try refusal(path) == "cannot read \(path): line 3: \"id\" must be a string, not an integer")
     }
+
+    /// `vtpm-runtime` reads no other table: a mistake there must not keep a container from being stopped.
+    @Test func theRuntimeIsReadAlone() throws {
+        let path = try directory.file("[state]\nid = 7\n[no-such-table]\n[runtime]\npath = \"/usr/bin/crun\"\n")
+        #expect(try Configuration.loadRuntime(path: path).path == "/usr/bin/crun")
+        #expect(throws: Failure.self) { try Configuration.load(path: path) }
+        let whole = try directory.file("[runtime]\npath = \"/usr/bin/crun\"\n")
+        #expect(try Configuration.load(path: whole).runtime.path == "/usr/bin/crun")
+    }
+
+    @Test func noRuntimeMeansTheStandardOne() throws {
+        #expect(try Configuration.loadRuntime(path: "\(directory.path)/none").path == "/usr/sbin/runc")
+        for text in ["", "[runtime]\n", "[key]\n"] {
+            #expect(try Configuration.loadRuntime(path: directory.file(text)).path == "/usr/sbin/runc")
+        }
+    }
+
+    @Test(arguments: [
+        "[runtime]\npath = \"runc\"\n", "[runtime]\npath = \"\"\n", "[runtime]\npath = 7\n",
+        "[runtime]\nname = \"runc\"\n",
+        "[runtime]\npath = \"/usr/bin/crun\"\npath = \"/usr/bin/runc\"\n", "runtime = 7\n",
+        "[runtime]\npath = \"/a\\u0000\"\n",
+        "[state\n",
+    ])
+    func aRuntimeThatIsNoneIsRefused(text: String) throws {
+        let path = try directory.file(text)
+        for load in [{ _ = try Configuration.loadRuntime(path: path) }, { _ = try Configuration.load(path: path) }] {
+            let error = #expect(throws: Failure.self) { try load() }
+            #expect(error?.description.contains(path) == true)
+        }
+    }
+
+    /// Whoever could change the file could have any program executed as root.
+    @Test func othersMustNotBeAbleToNameTheRuntime() throws {
+        let path = try directory.file("[runtime]\npath = \"/usr/bin/crun\"\n", mode: 0o646)
+        let error = #expect(throws: Failure.self) { try Configuration.loadRuntime(path: path) }
+        #expect(error?.why == "another user could change it")
+    }
 }
