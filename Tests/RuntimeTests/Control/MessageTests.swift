@@ -43,6 +43,10 @@ import Testing
     }
     static let failure = Failure("cannot do it", because: String(repeating: "ü", count: 40_000))
 
+    private static func container(of request: StartRequest) -> ContainerIdentity {
+        ContainerIdentity(initProcess: request.initProcess, cgroup: request.cgroup)
+    }
+
     /// What a message says.
     private func contents(_ message: some ChannelMessage) -> [UInt8] {
         var writer = ByteWriter()
@@ -82,13 +86,15 @@ import Testing
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
             .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .key, .device(number: 7), .reserve,
-            .commit,
+            .commit, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
-        for message: HookReply in [.started(worker: 77), .ready(library), .serving, .committed] { try check(message) }
+        for message: HookReply in [.started(worker: 77), .ready(library), .serving, .committed, .adopted] {
+            try check(message)
+        }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
             .confine(user: 7), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
-            .serve, .shutdown, .expectEnd,
+            .serve, .shutdown, .expectEnd, .watch,
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
         try check(WorkerReply.failure(Self.failure), isText: true)
@@ -96,6 +102,18 @@ import Testing
         let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: Self.failure.description)
         for message: ControlReply in [.status(status), .rekeyed] { try check(message) }
         try check(ControlReply.failure(Self.failure), isText: true)
+    }
+
+    @Test func whatIsSaidOfAPreparationComesBackAsItWas() throws {
+        let token = [UInt8](0..<16)
+        for message: AdoptionRequest in [.adopt(token: token), .abandon] { try check(message) }
+        try check(AdoptionReply.handedOver)
+        try check(AdoptionReply.failure(Self.failure), isText: true)
+        for message: PreparationReply in [.prepared, .nothing] { try check(message) }
+        try check(PreparationReply.failure(Self.failure), isText: true)
+        for kind in [0, 3, 255] as [UInt8] { #expect(try receive(kind, token, as: AdoptionRequest.self) == nil) }
+        for kind in [0, 3, 255] as [UInt8] { #expect(try receive(kind, [], as: AdoptionReply.self) == nil) }
+        for kind in [0, 4, 255] as [UInt8] { #expect(try receive(kind, [], as: PreparationReply.self) == nil) }
     }
 
     @Test func aRequestComesBackWithAllThatItSays() throws {
