@@ -9,7 +9,7 @@ import RuntimeState
 /// first byte of each being its kind.
 ///
 /// 0: the hook's orders to a new supervisor. 1: a worker's messages to its supervisor. 2: questions and answers of a
-/// control socket. The bits above are how many descriptors come with the first message.
+/// control socket, and of a preparation. The bits above are how many descriptors come with the first message.
 func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
     guard let first = bytes.first else { return }
     let messages = Array(Records(bytes.dropFirst()).prefix(64)).map(\.bytes)
@@ -101,10 +101,27 @@ private func hearClient(_ client: Channel) {
             let key = try SecretBytes(capacity: MasterKey.size)
             _ = ControlReply(message)
             _ = HookReply(message)
+            _ = HookRequest(message)
+            if case .adopt(let token)? = AdoptionRequest(message) {
+                require(token == body, "a token that is not what came")
+            }
+            for failure in [failure(of: AdoptionReply(message)), failure(of: PreparationReply(message))] {
+                _ = accepted { () throws(Failure) in if let failure { throw failure } }
+            }
             if case .rekey? = ControlRequest(message), message.append(to: key) {
                 require(key.count == body.count, "a key that is not what came")
                 _ = try MasterKey(key)
             }
         }
     }
+}
+
+private func failure(of reply: AdoptionReply?) -> Failure? {
+    guard case .failure(let failure)? = reply else { return nil }
+    return failure
+}
+
+private func failure(of reply: PreparationReply?) -> Failure? {
+    guard case .failure(let failure)? = reply else { return nil }
+    return failure
 }

@@ -13,6 +13,8 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case kernelText = "kernel-text"
     case jsonText = "json-text"
     case engineText = "engine-text"
+    case preparedConfig = "prepared-config"
+    case invocation
 
     /// Runs one input: it returns, or the process dies.
     func run(_ bytes: UnsafeRawBufferPointer) {
@@ -30,6 +32,8 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .kernelText: fuzzKernelText(bytes)
         case .jsonText: fuzzJSONText(bytes)
         case .engineText: fuzzEngineText(bytes)
+        case .preparedConfig: fuzzPreparedConfig(bytes)
+        case .invocation: fuzzInvocation(bytes)
         }
     }
 }

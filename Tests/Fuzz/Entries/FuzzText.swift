@@ -1,10 +1,10 @@
 import Configuration
 import RuntimeHostTPM
+import RuntimePCR
 import VTPMProxy
 
 @testable import OCIHook
 @testable import Platform
-import RuntimePCR
 
 /// The configuration file.
 func fuzzConfiguration(_ bytes: UnsafeRawBufferPointer) {
