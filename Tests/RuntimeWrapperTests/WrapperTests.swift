@@ -19,7 +19,9 @@ import Testing
         for name in ["in", "3", "4", "5", "6", "7", "8", "9"] { try folder.write(name, "") }
     }
 
-    /// Redirects nothing of its own, as it is what is looked at. Other shells than bash unblock all signals.
+    /// Redirects nothing of its own, as it is what is looked at.
+    ///
+    /// Other shells than bash unblock all signals.
     private static let runtime = """
         #!/bin/bash
         mkdir -p "$OUT"
