@@ -106,7 +106,7 @@ import Testing
 
     @Test func whatIsSaidOfAPreparationComesBackAsItWas() throws {
         let token = [UInt8](0..<16)
-        for message: AdoptionRequest in [.adopt(token: token), .abandon] { try check(message) }
+        for message: AdoptionRequest in [.adopt(token: token), .abandon(token: token)] { try check(message) }
         try check(AdoptionReply.handedOver)
         try check(AdoptionReply.failure(Self.failure), isText: true)
         for message: PreparationReply in [.prepared, .nothing] { try check(message) }
