@@ -195,11 +195,11 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[colour]",
-            "line 1: \"colour\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback)"
+            "line 1: \"colour\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback, runtime)"
         ),
         (
             "\n\nid = 7\n",
-            "line 3: \"id\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback)"
+            "line 3: \"id\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback, runtime)"
         ),
         (
             "[state]\nname = 1",

@@ -69,7 +69,7 @@ import Testing
         let known =
             [
                 "tpm", "opt-out", "id", "scope", "bundles", "ephemeral", "random-ids", "unused-for", "group", "device",
-                "pcrs", "counter", "nv-index",
+                "pcrs", "counter", "nv-index", "path",
             ] + Configuration.Key.names
         let end = try #require(sample.firstIndex(of: "#[key.next]"))
         let resume = try #require(sample.firstIndex(of: "[host-tpm]"))

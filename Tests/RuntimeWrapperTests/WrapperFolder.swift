@@ -8,7 +8,8 @@ final class WrapperFolder {
     let path: String
 
     init() throws {
-        var template = Array("/tmp/container-vtpm-test.XXXXXX".utf8CString)
+        // Nobody else may be able to write on the way to the runtime, as everybody can below /tmp.
+        var template = Array("\(NSHomeDirectory())/.container-vtpm-test.XXXXXX".utf8CString)
         path = try #require(mkdtemp(&template).map { String(cString: $0) })
     }
 

@@ -71,7 +71,7 @@ struct BundleDirectory: ~Copyable {
             throw Failure(what, because: "it is no regular file of the bundle's own")
         }
         guard try readConfig() == original else { throw changed(what) }
-        try removeOther()
+        try removeUnfinished()
         try write(contents, like: before, what)
         whenWritten()
         do {
@@ -88,11 +88,14 @@ struct BundleDirectory: ~Copyable {
         }
     }
 
-    /// Removes what has the original's name and is none, and what a write that was cut short has left.
+    /// Removes what has the original's name and is none.
     private borrowing func removeOther() throws(Failure) {
-        for name in [Self.originalName, Self.unfinishedName] {
-            try remove(name, at: directory, "\(path)/\(name)")
-        }
+        try remove(Self.originalName, at: directory, "\(path)/\(Self.originalName)")
+    }
+
+    /// Removes what a write that was cut short has left.
+    private borrowing func removeUnfinished() throws(Failure) {
+        try remove(Self.unfinishedName, at: directory, "\(path)/\(Self.unfinishedName)")
     }
 
     private func changed(_ what: String) -> Failure {
@@ -113,7 +116,7 @@ struct BundleDirectory: ~Copyable {
                 renameat2(parent, Self.unfinishedName, parent, Self.originalName, clinux_rename_noreplace)
             }
         } catch {
-            try removeOther()
+            try removeUnfinished()
             throw error
         }
     }
@@ -155,7 +158,7 @@ struct BundleDirectory: ~Copyable {
     borrowing func lockNumber() throws(Failure) -> Int {
         let status = try directory.status(path)
         let mixed = UInt64(status.st_dev) &* 0x9e37_79b9_7f4a_7c15 ^ UInt64(status.st_ino)
-        return Int(mixed >> 2)
+        return Int(mixed & 0x3fff_ffff_ffff_ffff)
     }
 }
 

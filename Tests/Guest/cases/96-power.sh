@@ -88,6 +88,7 @@ case $PHASE in
         vtpmctl engine install docker >/dev/null
         vtpmctl engine install podman --way runtime >/dev/null
         systemctl reload docker
+        wait_until "docker to know the runtime" sh -c 'docker info --format "{{.Runtimes}}" | grep vtpm'
         systemctl --quiet enable podman-restart
         each_restarting begin_restarting
         restart_host orderly after-shutdown

@@ -64,7 +64,7 @@ import VTPMProxy
         }
         let added = text(
             ",\(entry("createRuntime", Self.first, timeout: 60))",
-            ",\(entry("poststop", timeout: 10))",
+            ",\(entry("poststop", Self.first, timeout: 10))",
             ",\(rule(10, 224)),\(rule(253, 65536))",
             ",\(masks)"
         )
@@ -148,15 +148,19 @@ import VTPMProxy
         let poststop = try #require(json.value(at: ["hooks", "poststop"])?.elements)
         #expect(
             poststop.map { String(decoding: json.bytes[$0.range], as: UTF8.self) }
-                == [entry("poststop", nil, ",\"--config\",\"/etc/x.toml\"", timeout: 10)]
+                == [entry("poststop", Self.first, ",\"--config\",\"/etc/x.toml\"", timeout: 10)]
         )
     }
 
-    @Test func `the poststop of hook mode stays alone`() throws {
+    @Test func `the poststop of hook mode is replaced`() throws {
         let own = #"{"path":"/opt/vtpm-hook","args":["vtpm-hook","poststop","--config","/c"],"timeout":9}"#
         let json = try parsed(Self.edited("{\"hooks\":{\"poststop\":[\(own)]}}"))
         let poststop = try #require(json.value(at: ["hooks", "poststop"])?.elements)
-        #expect(poststop.map { String(decoding: json.bytes[$0.range], as: UTF8.self) } == [own])
+        #expect(
+            poststop.map { String(decoding: json.bytes[$0.range], as: UTF8.self) } == [
+                entry("poststop", Self.first, timeout: 10)
+            ]
+        )
     }
 
     @Test(arguments: [

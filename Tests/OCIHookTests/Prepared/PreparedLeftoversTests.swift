@@ -111,9 +111,10 @@ import Testing
             checkCancellation: { () throws(Failure) in }
         )
         Leftovers(on: hostPaths, setting).removeAll(in: runDirectory)
-        #expect(try leases() == [])
-        #expect(try config() == prepared)
+        try expectKept()
         lock.release()
+        Leftovers(on: hostPaths, setting).removeAll(in: runDirectory)
+        try expectUndone()
     }
 
     @Test func `a bundle that is gone keeps nothing`() throws {
@@ -143,8 +144,22 @@ import Testing
     @Test func `poststop undoes what was never adopted`() throws {
         // The runtime lives: it is what calls poststop.
         _ = try makeLease(of: ProcessID(of: getpid()))
+        var setting = setting
+        let digits = String(repeating: "07", count: AdoptionRequest.tokenSize)
+        setting.prepared = PreparedName("\(digits)/10:224/253:65536")
         try Removal(of: state, on: hostPaths, setting).run()
         try expectUndone()
+    }
+
+    /// It may come before the new runtime has read config.json.
+    @Test(arguments: [nil, "08"]) func `an earlier container's poststop changes nothing`(digits: String?) throws {
+        _ = try makeLease(of: ProcessID(of: getpid()))
+        var setting = setting
+        setting.prepared = digits.flatMap {
+            PreparedName("\(String(repeating: $0, count: AdoptionRequest.tokenSize))/10:224/253:65536")
+        }
+        try Removal(of: state, on: hostPaths, setting).run()
+        try expectKept()
     }
 
     @Test func `poststop leaves a living container's lease`() throws {
