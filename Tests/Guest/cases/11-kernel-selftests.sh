@@ -1,5 +1,6 @@
 # The kernel's own selftests for TPM 2, smoke and space, pass inside a container.
 # Guests: debian-12 debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 container_bundle selftests

@@ -2,6 +2,7 @@
 # identity is the same, and every write that was acknowledged is there.
 #
 # KILL_ROUNDS says how often, KILL_SEED repeats the same choices.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 seed=${KILL_SEED:-$SRANDOM}

@@ -4,7 +4,7 @@
 # DA_ROUNDS says how often each kind of stop is tried.
 . "$GUEST/lib.sh"
 
-rounds=${DA_ROUNDS:-$(rounds 3 20)}
+rounds=${DA_ROUNDS:-$(rounds 2 20)}
 readonly rounds
 echo "rounds of each kind: $rounds (DA_ROUNDS)"
 

@@ -1,6 +1,7 @@
 # On a host with a hardware TPM a container gets a TPM of its own beside it. The host's is not reachable in the
 # container, and nothing in it has changed.
 # Needs: hardware-tpm
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 # Prints what the host's TPM must not lose, and what a container must not find.

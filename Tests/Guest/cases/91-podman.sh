@@ -20,24 +20,14 @@ fi
 
 systemctl daemon-reload
 neighbours_come_and_go machine.slice
-expect_tpm "after daemon-reload and ten neighbours" main
+expect_tpm "after daemon-reload and five neighbours" main
 systemctl daemon-reexec
 neighbours_come_and_go machine.slice
-expect_tpm "after daemon-reexec and ten neighbours" main
+expect_tpm "after daemon-reexec and five neighbours" main
 systemctl set-property --runtime "$unit" MemoryMax=1G
 expect_tpm "after a property of its unit was set" main
 
-if [[ -n $pinned ]]; then
-    # That crun compares the pinned program with the one for podman's rules, which know nothing of the TPM.
-    expect_error "podman update" 'not supported when using BPFProgram' podman update --memory 512m main
-else
-    podman update --memory 512m main >/dev/null
-fi
-if [[ $RUNTIME == crun ]] && ! engine_exec main tpm2_getrandom 8 >/dev/null 2>&1; then
-    # crun replaces the program of its own cgroup, from a configuration that knows nothing of the TPM.
-    expect_error "doctor's exit status" 'podman update|vtpmctl grant' vtpmctl doctor
-    vtpmctl grant main 2>/dev/null || vtpmctl grant "$id"
-fi
+podman_update main
 expect_tpm "after podman update" main
 
 podman restart --time 0 main >/dev/null

@@ -14,7 +14,7 @@ key=$(engine_endorsement_key main)
 
 systemctl daemon-reload
 neighbours_come_and_go system.slice
-expect_tpm "after daemon-reload and ten neighbours" main
+expect_tpm "after daemon-reload and five neighbours" main
 systemctl set-property --runtime "$unit" MemoryMax=1G
 docker update --memory 512m --memory-swap 1g main >/dev/null
 expect_tpm "after docker update" main
