@@ -63,7 +63,8 @@ public enum RuntimeWrapper {
             )
         }
         let one = try Descriptor.open(path, .read).status(path)
-        let other = try Descriptor.open("/proc/self/exe", .read).status("/proc/self/exe")
+        let own = try Procfs().link("self/exe")
+        let other = try Descriptor.open(own, .read).status(own)
         guard one.st_dev != other.st_dev || one.st_ino != other.st_ino else {
             throw Failure(what, because: "it is this program itself", hint: "name the real runtime: [runtime] path")
         }

@@ -47,7 +47,7 @@ public struct LeaseDirectory: ~Copyable {
     /// own `config.json` back.
     public consuming func remove() throws(Failure) {
         let own = OpenLease(name, directory)
-        if !own.isPrepared() { try own.remove(from: runDirectory) }
+        if try !own.isPrepared() { try own.remove(from: runDirectory) }
     }
 
     /// Writes a file into the directory; it does not outlive the boot, and needs no sync.
