@@ -87,7 +87,7 @@ struct Leftovers {
         of lease: borrowing OpenLease,
         in runDirectory: borrowing Descriptor
     ) throws(Failure) -> Bool {
-        guard try lease.prepared() != nil, let bundle = try lease.read()?.bundle else { return true }
+        guard try lease.isPrepared(), let bundle = try lease.read()?.bundle else { return true }
         do {
             return try BundleDirectory(bundle).restoreUnlessUsed(in: runDirectory, but: lease.name)
         } catch let error where error.code == ENOENT || error.code == ENOTDIR {

@@ -58,7 +58,7 @@ extension OpenLease {
     /// Returns whether the vTPM still waits for its hook, and so for whoever puts `config.json` back.
     ///
     /// A supervisor asks, whose system call filter allows no faccessat2(2).
-    borrowing func isPrepared() throws(Failure) -> Bool {
+    public borrowing func isPrepared() throws(Failure) -> Bool {
         try directory.status(of: LeaseFiles.prepared, "the lease \(name)") != nil
     }
 }

@@ -58,7 +58,7 @@ import Testing
         }
         // An empty one counts: its writer was killed, and the bundle is looked at.
         try temporary.write("l/prepared", [])
-        let isPrepared = lease.isPrepared()
+        let isPrepared = try lease.isPrepared()
         #expect(isPrepared)
     }
 
