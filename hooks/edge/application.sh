@@ -112,7 +112,12 @@ launch() { # VERSION
         engine_stop "$name.$1" || reason="$reason; $name.$1 does not stop"
         return 1
     fi
-    [ -f "$app/tpm" ] || : >"$app/tpm"
+    # Without this record, an application whose states are lost would be given a new TPM.
+    [ -f "$app/tpm" ] || { : >"$app/tpm"; } 2>/dev/null || {
+        reason="the record in $app cannot be written"
+        engine_stop "$name.$1" || reason="$reason; $name.$1 does not stop"
+        return 1
+    }
     sync -- "$app"
 }
 

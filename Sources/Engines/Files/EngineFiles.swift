@@ -167,12 +167,16 @@ public struct EngineFiles: Sendable {
         for name in path.split(separator: "/").dropLast().map(String.init) {
             let parent = folder.number
             place += "/\(name)"
-            if creating, mkdirat(parent, name, 0o755) == 0 {
+            let isNew = creating && mkdirat(parent, name, 0o755) == 0
+            if isNew {
                 made.append(place)
                 try folder.synchronize(place)
             }
             do {
                 folder = try .open(name, .beneath(O_RDONLY | O_DIRECTORY), at: parent, as: place)
+                // The umask has taken the rights of others, who run engines of their own.
+                let number = folder.number
+                if isNew { try systemCall("fchmod", what) { fchmod(number, 0o755) } }
             } catch let error where error.code == ENOENT {
                 return nil
             } catch let error where error.code == ELOOP || error.code == ENOTDIR {

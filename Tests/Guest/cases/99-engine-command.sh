@@ -17,6 +17,8 @@ for name in docker 'podman --way runtime' containerd; do
     expect_match "a second install of $name" 'nothing|already' "$(vtpmctl engine install $name)"
 done
 expect_different "the engines' files" "$before" "$(files)"
+# Engines of other users read it too.
+expect_equal "the mode of a new folder" 755 "$(stat --format %a /etc/containers/containers.conf.d)"
 systemctl reload docker
 systemctl restart containerd
 wait_until "containerd" ctr version
