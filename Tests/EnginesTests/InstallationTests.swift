@@ -163,6 +163,32 @@ import Testing
         #expect(try text(Places.containerd) == Fixture.containerdDefault2 + "[others]\na = 1\n")
     }
 
+    /// docker 28.2 has CDI on, so that the new way needs nothing in the file; so does one where somebody has switched it on.
+    @Test(arguments: ["28.2.1", "26.1.5"]) func `a way that needs nothing takes the other's place`(
+        version: String
+    ) throws {
+        let host = EngineHost(Self.layout, root: root, owner: geteuid()) { _ in "Docker version \(version)" }
+        let before = "{\n  \"default-runtime\": \"nvidia\",\n  \"features\": {\"cdi\": true}\n}\n"
+        try write(Places.daemon, before)
+        let installation = Installation(of: .docker, on: host)
+        try installation.perform(installation.installing(.runtime, isDefault: true))
+        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"vtpm\"") ?? false)
+        try installation.perform(installation.installing(.cdi, isDefault: false))
+        #expect(try text(Places.daemon) == before && text(Places.device) != nil)
+        try installation.perform(installation.removing())
+        #expect(try text(Places.daemon) == before && text(Places.device) == nil)
+    }
+
+    @Test func `a device that two engines use stays when one takes another way`() throws {
+        try install(.podman, .cdi)
+        try install(.docker, .cdi)
+        try install(.podman, .runtime)
+        #expect(try text(Places.device) != nil)
+        try remove(.podman)
+        try remove(.docker)
+        #expect(try text(Places.device) == nil)
+    }
+
     @Test func `a device that two engines use stays for the other`() throws {
         try install(.podman, .cdi)
         try install(.nerdctl, .cdi)
@@ -201,10 +227,31 @@ import Testing
         #expect(try text(Places.containerdDropIn)?.hasPrefix("version = 3\n") ?? false)
         try remove(.containerd)
         #expect(try text(Places.containerdDropIn) == nil)
+        // The option is the node's own.
+        for name in ["runc", "other"] {
+            let runtimes = "[plugins.'io.containerd.cri.v1.runtime'.containerd"
+            let options = "\(runtimes).runtimes.\(name).options]\nSystemdCgroup = true\n"
+            let chosen = name == "runc" ? "" : "\(runtimes)]\ndefault_runtime_name = \"\(name)\"\n"
+            try write(Places.containerd, main + chosen + options)
+            try install(.containerd)
+            #expect(try text(Places.containerdDropIn)?.contains("SystemdCgroup = true") ?? false, "\(name)")
+            try remove(.containerd)
+        }
         // Before version 3 what is imported replaces the whole plugin's configuration.
         try write(Places.containerd, main.replacing("version = 3", with: "version = 2"))
         try install(.containerd)
         #expect(try text(Places.containerdDropIn) == nil)
+    }
+
+    @Test func `what another program has written anew is not taken for removed`() throws {
+        try write(Places.containerd, "version = 2\n")
+        try install(.containerd)
+        let marked = try #require(try text(Places.containerd))
+        let bare = marked.split(separator: "\n").filter { !$0.contains("#") }.joined(separator: "\n") + "\n"
+        try write(Places.containerd, bare)
+        #expect(why { try remove(.containerd) }.contains("the comments around our entries are gone"))
+        #expect(try text(Places.containerd) == bare)
+        #expect(try host.record(of: .containerd) != nil)
     }
 
     private func why(_ body: () throws -> Void) -> String {

@@ -61,12 +61,14 @@ public struct Installation: Sendable {
         let old = try host.record(of: engine)
         var changes: [FileChange] = []
         var records: [Record.File] = []
-        let files = try places.files(of: way, isDefault: isDefault)
+        let files = try places.files(of: way, isDefault: isDefault).filter { file in
+            (file.text as? DockerText)?.entry != DockerText.Entry.none
+        }
         for (path, text) in files {
-            if (text as? DockerText)?.entry == DockerText.Entry.none { continue }
             let former = old?.files.first { $0.path == path }
             let found = try host.files.read(path)
-            if let found, try text.isComplete(found.bytes) {
+            // What another way has put there goes, even if the new one needs nothing.
+            if let found, former == nil || old?.way == way, try text.isComplete(found.bytes) {
                 let digest = try Record.digest(found.bytes)
                 records.append(former ?? Record.File(path: path, before: digest, after: digest))
                 continue
@@ -76,6 +78,7 @@ public struct Installation: Sendable {
             records.append(change.record)
         }
         for file in (old?.files ?? []).reversed() where !files.contains(where: { $0.path == file.path }) {
+            if try otherUser(of: file.path) != nil { continue }
             if let change = try removal(file.path, file) { changes.append(change) }
         }
         let record = records.isEmpty ? nil : Record(way: way, files: records)
@@ -110,13 +113,14 @@ public struct Installation: Sendable {
         var clean = found?.bytes
         if let found { clean = try without(found.bytes, text, former) }
         var edited = EditedText(clean ?? text.base)
-        try text.add(to: &edited)
+        let isComplete = try clean.map { (bytes) throws(Failure) in try text.isComplete(bytes) } ?? false
+        if !isComplete { try text.add(to: &edited) }
         var record = Record.File(path: path, isMade: clean == nil, folders: former?.folders ?? [])
         record.before = try clean.map { (bytes) throws(Failure) in try Record.digest(bytes) } ?? ""
         record.after = try Record.digest(edited.bytes)
         record.splices = clean == nil ? [] : edited.splices
         record.formerDefault = edited.formerDefault
-        record.switchedCDIOn = (text as? DockerText)?.entry == .cdi
+        record.switchedCDIOn = !isComplete && (text as? DockerText)?.entry == .cdi
         return FileChange(path: path, before: found, after: edited.bytes, record: record, folders: [])
     }
 
@@ -182,10 +186,13 @@ public struct Installation: Sendable {
 
     /// Carries a plan out.
     ///
-    /// The record is written first: whatever happens then, it tells what may be in the files.
+    /// The record is written first, with what an earlier way has left: whatever happens then, it tells what may be in the
+    /// files.
     public func perform(_ plan: Plan) throws(Failure) {
+        let old = try host.record(of: engine)
         var record = plan.record
-        if let record { try host.keep(record, of: engine) }
+        let dropped = (old?.files ?? []).filter { file in !(record?.files.contains { $0.path == file.path } ?? false) }
+        if let record { try host.keep(Record(way: record.way, files: record.files + dropped), of: engine) }
         for change in plan.changes {
             if let after = change.after {
                 let made = try host.files.write(after, to: change.path, replacing: change.before)
@@ -197,13 +204,13 @@ public struct Installation: Sendable {
                 try host.files.remove(change.path, found: before, folders: change.folders)
             }
         }
-        if plan.way == nil { try handOver() }
+        try handOver(dropped)
         try host.keep(record, of: engine)
     }
 
     /// Gives files that stay for other engines into these engines' records.
-    private func handOver() throws(Failure) {
-        for file in try host.record(of: engine)?.files ?? [] where file.isMade {
+    private func handOver(_ files: [Record.File]) throws(Failure) {
+        for file in files where file.isMade {
             guard let other = try otherUser(of: file.path), var record = try host.record(of: other) else { continue }
             for index in record.files.indices where record.files[index].path == file.path {
                 record.files[index] = file

@@ -142,13 +142,19 @@ struct Places {
             let tables = try ContainerdText.Tables(of: main, Self.containerd)
             guard main.value(at: tables.ours) == nil else { throw ContainerdText.foreign(Self.containerd) }
         }
+        var systemdCgroup: Bool?
+        if isDropIn, let main {
+            let tables = try ContainerdText.Tables(of: main, Self.containerd)
+            systemdCgroup = ContainerdText.systemdCgroup(of: main, tables)
+        }
         let path = isDropIn ? Self.containerdDropIn : Self.containerd
         let text = ContainerdText(
             path: path,
             wrapper: wrapper,
             isDefault: isDefault,
             newVersion: isDropIn ? 3 : newVersion,
-            isDropIn: isDropIn
+            isDropIn: isDropIn,
+            systemdCgroup: systemdCgroup
         )
         return (path, text)
     }

@@ -10,9 +10,19 @@ public struct ContainerdText: EngineText {
     let newVersion: Int
     /// Whether it is a file of our own in a folder that another one imports.
     let isDropIn: Bool
+    /// The option SystemdCgroup of the node's own runtime, for a file that does not have it.
+    let systemdCgroup: Bool?
 
     /// Creates the change of the file, which errors call `path`.
-    public init(path: String, wrapper: String, isDefault: Bool, newVersion: Int, isDropIn: Bool = false) {
+    public init(
+        path: String,
+        wrapper: String,
+        isDefault: Bool,
+        newVersion: Int,
+        isDropIn: Bool = false,
+        systemdCgroup: Bool? = nil
+    ) {
+        self.systemdCgroup = systemdCgroup
         self.path = path
         self.wrapper = wrapper
         self.isDefault = isDefault
@@ -90,11 +100,8 @@ public struct ContainerdText: EngineText {
         let document = try Document(parsing: text.bytes, path: path)
         let tables = try Tables(of: document, path)
         guard document.value(at: tables.ours) == nil else { throw Self.foreign(path) }
-        var systemdCgroup: String?
-        if case .boolean(let isOn)? = document.value(at: tables.runc + ["options", "SystemdCgroup"]) {
-            systemdCgroup = "\(isOn)"
-        }
-        var lines = Self.handler(tables, wrapper: wrapper, systemdCgroup: systemdCgroup)
+        let isOn = Self.systemdCgroup(of: document, tables) ?? systemdCgroup
+        var lines = Self.handler(tables, wrapper: wrapper, systemdCgroup: isOn.map { "\($0)" })
         var entries = [tables.ours]
         if !isDropIn, document.value(at: tables.runtimes) == nil {
             // containerd 1 takes the runtimes of the file in place of its own: without this one, its default is none.
@@ -108,6 +115,17 @@ public struct ContainerdText: EngineText {
         MarkedBlock.append(lines, of: .containerd, to: &text)
         let after = try Document(parsing: text.bytes, path: "\(path) with our entries")
         try Meaning.require(document, after, differingAt: entries, path)
+    }
+
+    /// Returns the option SystemdCgroup of the runtime that containers have unless they name another; nil if it has none.
+    static func systemdCgroup(of document: Document, _ tables: Tables) -> Bool? {
+        var names = ["runc"]
+        if case .string(let name)? = document.value(at: tables.defaultName) { names.insert(name, at: 0) }
+        for name in names where name != ProgramLayout.runtimeName {
+            let option = document.value(at: tables.runtimes + [name, "options", "SystemdCgroup"])
+            if case .boolean(let isOn)? = option { return isOn }
+        }
+        return nil
     }
 
     /// Makes our handler the default where that has a place already; returns the lines for the end of the file if it
@@ -140,7 +158,7 @@ public struct ContainerdText: EngineText {
         let tables = try Tables(of: document, path)
         let count = text.splices.count
         try MarkedBlock.cut(from: &text, path)
-        guard text.splices.count > count else { return }
+        guard text.splices.count > count else { return try requireNone(document, tables) }
         var after = try Document(parsing: text.bytes, path: "\(path) without our entries")
         let isOurs = after.value(at: tables.defaultName) == .string(ProgramLayout.runtimeName)
         if isOurs, let range = after.range(ofValueAt: tables.defaultName) {
@@ -148,6 +166,18 @@ public struct ContainerdText: EngineText {
             after = try Document(parsing: text.bytes, path: "\(path) without our entries")
         }
         try Meaning.require(after, document, differingAt: [tables.ours, tables.runc, tables.defaultName], path)
+    }
+
+    /// Throws if our entries are there without the comments around them, which a program has dropped that wrote the file anew.
+    private func requireNone(_ document: Document, _ tables: Tables) throws(Failure) {
+        guard case .string(let program)? = document.value(at: tables.ours + ["options", "BinaryName"]),
+            ProgramLayout.isRuntime(program)
+        else { return }
+        throw Failure(
+            "cannot change \(path)",
+            because: "the comments around our entries are gone, so that they cannot be told from others",
+            hint: "take out \(Tables.header(tables.ours)) and what names it, by hand"
+        )
     }
 
     static func foreign(_ path: String) -> Failure {
