@@ -320,6 +320,16 @@ import Testing
         #expect(!lines.contains { $0.contains("secret") })
     }
 
+    @Test func `a file on one line is not shown whole`() throws {
+        let secret = "http://user:secret@proxy.example/" + String(repeating: "x", count: 120)
+        try write(Places.daemon, "{\"proxies\":{\"http-proxy\":\"\(secret)\"},\"debug\":true}\n")
+        let lines = try #require(
+            Installation(of: .docker, on: host).installing(.runtime, isDefault: false).changes.first
+        ).lines
+        #expect(!lines.contains { $0.contains("secret") })
+        #expect(lines.contains { $0.hasPrefix("+…") && $0.contains("vtpm-runtime") })
+    }
+
     /// The files that an engine gets from vtpmctl are those of the folder `hooks`.
     @Test func `the files in JSON are the shipped ones`() throws {
         let hooks = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 } + "/hooks"
