@@ -6,9 +6,9 @@ import Testing
 
 /// Installing on a host that is a folder: what is written, what comes back, and what is not touched.
 @Suite final class InstallationTests {
-    private let root: String
-    private let host: EngineHost
-    private static let layout = ProgramLayout(programs: "/usr/libexec/container-vtpm")
+    let root: String
+    let host: EngineHost
+    static let layout = ProgramLayout(programs: "/usr/libexec/container-vtpm")
 
     init() throws {
         var template = Array("/tmp/container-vtpm-engines.XXXXXX".utf8CString)
@@ -21,7 +21,7 @@ import Testing
 
     deinit { _ = try? ProgramLaunch("/bin/rm", ["rm", "-rf", root]).start().wait() }
 
-    private func write(_ path: String, _ text: String, mode: mode_t = 0o644) throws {
+    func write(_ path: String, _ text: String, mode: mode_t = 0o644) throws {
         var partial = root
         for component in path.split(separator: "/").dropLast() {
             partial += "/\(component)"
@@ -32,14 +32,14 @@ import Testing
         try #require(chmod(root + path, mode) == 0)
     }
 
-    private func text(_ path: String) throws -> String? {
+    func text(_ path: String) throws -> String? {
         guard access(root + path, F_OK) == 0 else { return nil }
         let bytes = try Descriptor.open(root + path, .read).readAll(limit: 1 << 20, path)
         return String(decoding: bytes, as: UTF8.self)
     }
 
     /// All files below the root but the records, with their modes.
-    private func tree() throws -> [String] {
+    func tree() throws -> [String] {
         var found: [String] = []
         func walk(_ path: String) throws {
             for name in try entries(of: .open(root + path, .directory), path).sorted() {
@@ -56,7 +56,7 @@ import Testing
     }
 
     @discardableResult
-    private func install(_ engine: Engine, _ way: Way? = nil, isDefault: Bool = false) throws -> Plan {
+    func install(_ engine: Engine, _ way: Way? = nil, isDefault: Bool = false) throws -> Plan {
         let installation = Installation(of: engine, on: host)
         let plan = try installation.installing(way ?? engine.ways[0], isDefault: isDefault)
         try installation.perform(plan)
@@ -64,14 +64,14 @@ import Testing
     }
 
     @discardableResult
-    private func remove(_ engine: Engine) throws -> Plan {
+    func remove(_ engine: Engine) throws -> Plan {
         let installation = Installation(of: engine, on: host)
         let plan = try installation.removing()
         try installation.perform(plan)
         return plan
     }
 
-    private func prepare(_ engine: Engine) throws {
+    func prepare(_ engine: Engine) throws {
         switch engine {
         case .docker: try write(Places.daemon, Fixture.docker, mode: 0o640)
         case .podman: try write("/usr/share/containers/containers.conf", Fixture.podmanDebian)
@@ -128,17 +128,6 @@ import Testing
         #expect(status?.isInForce == false && status?.remarks.first?.contains("vtpm-hook is not there") ?? false)
     }
 
-    @Test func `one way takes the other's place, and the default comes back`() throws {
-        try prepare(.docker)
-        try install(.docker, .runtime, isDefault: true)
-        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"vtpm\"") ?? false)
-        try install(.docker, .cdi)
-        #expect(try text(Places.daemon)?.contains("vtpm-runtime") == false)
-        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"nvidia\"") ?? false)
-        try remove(.docker)
-        #expect(try text(Places.daemon) == Fixture.docker && text(Places.device) == nil)
-    }
-
     @Test func `owner, mode and the record's contents`() throws {
         try prepare(.docker)
         if geteuid() == 0 { try #require(chown(root + Places.daemon, 0, 4) == 0) }
@@ -161,41 +150,6 @@ import Testing
         #expect(try install(.containerd).changes.isEmpty)
         try remove(.containerd)
         #expect(try text(Places.containerd) == Fixture.containerdDefault2 + "[others]\na = 1\n")
-    }
-
-    /// docker 28.2 has CDI on, so that the new way needs nothing in the file; so does one where somebody has switched it on.
-    @Test(arguments: ["28.2.1", "26.1.5"]) func `a way that needs nothing takes the other's place`(
-        version: String
-    ) throws {
-        let host = EngineHost(Self.layout, root: root, owner: geteuid()) { _ in "Docker version \(version)" }
-        let before = "{\n  \"default-runtime\": \"nvidia\",\n  \"features\": {\"cdi\": true}\n}\n"
-        try write(Places.daemon, before)
-        let installation = Installation(of: .docker, on: host)
-        try installation.perform(installation.installing(.runtime, isDefault: true))
-        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"vtpm\"") ?? false)
-        try installation.perform(installation.installing(.cdi, isDefault: false))
-        #expect(try text(Places.daemon) == before && text(Places.device) != nil)
-        try installation.perform(installation.removing())
-        #expect(try text(Places.daemon) == before && text(Places.device) == nil)
-    }
-
-    @Test func `a device that two engines use stays when one takes another way`() throws {
-        try install(.podman, .cdi)
-        try install(.docker, .cdi)
-        try install(.podman, .runtime)
-        #expect(try text(Places.device) != nil)
-        try remove(.podman)
-        try remove(.docker)
-        #expect(try text(Places.device) == nil)
-    }
-
-    @Test func `a device that two engines use stays for the other`() throws {
-        try install(.podman, .cdi)
-        try install(.nerdctl, .cdi)
-        #expect(try remove(.podman).remarks == ["\(Places.device) stays, since nerdctl uses it too"])
-        #expect(try text(Places.device) != nil)
-        try remove(.nerdctl)
-        #expect(try text(Places.device) == nil)
     }
 
     @Test func `files of the installation are used, and stay`() throws {
@@ -243,18 +197,7 @@ import Testing
         #expect(try text(Places.containerdDropIn) == nil)
     }
 
-    @Test func `what another program has written anew is not taken for removed`() throws {
-        try write(Places.containerd, "version = 2\n")
-        try install(.containerd)
-        let marked = try #require(try text(Places.containerd))
-        let bare = marked.split(separator: "\n").filter { !$0.contains("#") }.joined(separator: "\n") + "\n"
-        try write(Places.containerd, bare)
-        #expect(why { try remove(.containerd) }.contains("the comments around our entries are gone"))
-        #expect(try text(Places.containerd) == bare)
-        #expect(try host.record(of: .containerd) != nil)
-    }
-
-    private func why(_ body: () throws -> Void) -> String {
+    func why(_ body: () throws -> Void) -> String {
         (#expect(throws: Failure.self) { try body() })?.description ?? ""
     }
 
@@ -318,16 +261,6 @@ import Testing
         #expect(lines.prefix(2) == ["--- \(Places.daemon)", "+++ \(Places.daemon)"])
         #expect(lines.contains { $0.hasPrefix("+") && $0.contains("vtpm-runtime") })
         #expect(!lines.contains { $0.contains("secret") })
-    }
-
-    @Test func `a file on one line is not shown whole`() throws {
-        let secret = "http://user:secret@proxy.example/" + String(repeating: "x", count: 120)
-        try write(Places.daemon, "{\"proxies\":{\"http-proxy\":\"\(secret)\"},\"debug\":true}\n")
-        let lines = try #require(
-            Installation(of: .docker, on: host).installing(.runtime, isDefault: false).changes.first
-        ).lines
-        #expect(!lines.contains { $0.contains("secret") })
-        #expect(lines.contains { $0.hasPrefix("+…") && $0.contains("vtpm-runtime") })
     }
 
     /// The files that an engine gets from vtpmctl are those of the folder `hooks`.

@@ -1,0 +1,75 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import Engines
+
+// What becomes of files when an engine takes another way, or another program has changed them.
+extension InstallationTests {
+    @Test func `one way takes the other's place, and the default comes back`() throws {
+        try prepare(.docker)
+        try install(.docker, .runtime, isDefault: true)
+        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"vtpm\"") ?? false)
+        try install(.docker, .cdi)
+        #expect(try text(Places.daemon)?.contains("vtpm-runtime") == false)
+        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"nvidia\"") ?? false)
+        try remove(.docker)
+        #expect(try text(Places.daemon) == Fixture.docker && text(Places.device) == nil)
+    }
+
+    /// docker 28.2 has CDI on, so that the new way needs nothing in the file; so does one where somebody has switched it on.
+    @Test(arguments: ["28.2.1", "26.1.5"]) func `a way that needs nothing takes the other's place`(
+        version: String
+    ) throws {
+        let host = EngineHost(Self.layout, root: root, owner: geteuid()) { _ in "Docker version \(version)" }
+        let before = "{\n  \"default-runtime\": \"nvidia\",\n  \"features\": {\"cdi\": true}\n}\n"
+        try write(Places.daemon, before)
+        let installation = Installation(of: .docker, on: host)
+        try installation.perform(installation.installing(.runtime, isDefault: true))
+        #expect(try text(Places.daemon)?.contains("\"default-runtime\": \"vtpm\"") ?? false)
+        try installation.perform(installation.installing(.cdi, isDefault: false))
+        #expect(try text(Places.daemon) == before && text(Places.device) != nil)
+        try installation.perform(installation.removing())
+        #expect(try text(Places.daemon) == before && text(Places.device) == nil)
+    }
+
+    @Test func `a device that two engines use stays when one takes another way`() throws {
+        try install(.podman, .cdi)
+        try install(.docker, .cdi)
+        try install(.podman, .runtime)
+        #expect(try text(Places.device) != nil)
+        try remove(.podman)
+        try remove(.docker)
+        #expect(try text(Places.device) == nil)
+    }
+
+    @Test func `a device that two engines use stays for the other`() throws {
+        try install(.podman, .cdi)
+        try install(.nerdctl, .cdi)
+        #expect(try remove(.podman).remarks == ["\(Places.device) stays, since nerdctl uses it too"])
+        #expect(try text(Places.device) != nil)
+        try remove(.nerdctl)
+        #expect(try text(Places.device) == nil)
+    }
+
+    @Test func `what another program has written anew is not taken for removed`() throws {
+        try write(Places.containerd, "version = 2\n")
+        try install(.containerd)
+        let marked = try #require(try text(Places.containerd))
+        let bare = marked.split(separator: "\n").filter { !$0.contains("#") }.joined(separator: "\n") + "\n"
+        try write(Places.containerd, bare)
+        #expect(why { try remove(.containerd) }.contains("the comments around our entries are gone"))
+        #expect(try text(Places.containerd) == bare)
+        #expect(try host.record(of: .containerd) != nil)
+    }
+
+    @Test func `a file on one line is not shown whole`() throws {
+        let secret = "http://user:secret@proxy.example/" + String(repeating: "x", count: 120)
+        try write(Places.daemon, "{\"proxies\":{\"http-proxy\":\"\(secret)\"},\"debug\":true}\n")
+        let lines = try #require(
+            Installation(of: .docker, on: host).installing(.runtime, isDefault: false).changes.first
+        ).lines
+        #expect(!lines.contains { $0.contains("secret") })
+        #expect(lines.contains { $0.hasPrefix("+…") && $0.contains("vtpm-runtime") })
+    }
+}
