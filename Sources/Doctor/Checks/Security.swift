@@ -64,8 +64,12 @@ enum SecurityChecks {
     }
 
     /// Our programs that are installed, each with a profile of its name.
+    ///
+    /// `vtpm-runtime` has none: entering one would take from it what it inherits for the runtime that it becomes.
     private static func programs(_ host: Host) throws(Failure) -> [String] {
-        try host.names(host.withoutRoot(host.paths.programs)).filter { $0.hasPrefix("vtpm") }
+        try host.names(host.withoutRoot(host.paths.programs)).filter {
+            $0.hasPrefix("vtpm") && $0 != "vtpm-runtime"
+        }
     }
 
     /// Returns a finding if the profiles are for programs in another folder than these.
