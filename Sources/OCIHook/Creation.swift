@@ -59,19 +59,11 @@ public struct Creation {
         // A container that cannot have a TPM is refused before anything is made for it.
         let request = try readRequest(file, of: container)
         Log.subject.state = request.stateIdentity.stateID
-        let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
-        try selinux?.examine()
-        let owner = try examineDev(request, of: container)
-        let deviceAccess = try DeviceAccess(
-            of: container.process,
-            cgroupsPath: request.config.linux?.cgroupsPath,
-            systemd: systemd,
-            probe: hostPaths.program("vtpm-hook")
-        )
-        defer { deviceAccess.end() }
-        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request, deviceAccess)
-        try deviceAccess.examine(mountingOn: hostPaths.leases)
+        let examined = try examine(request, of: container, systemd)
+        defer { examined.end() }
+        try examined.deviceAccess.examine(mountingOn: hostPaths.leases)
 
+        let cgroup = examined.cgroup
         let identity = ContainerIdentity(initProcess: container.identity, cgroup: cgroup?.identity)
         try begin(supervisor, request, leaseName, identity, container.watch(cgroup), runDirectory)
         let worker = try supervisor.awaitWorker(container.procfs)
@@ -100,17 +92,6 @@ public struct Creation {
             library,
             livingPlace
         )
-        try complete(
-            registered,
-            lease,
-            leaseName,
-            request,
-            container,
-            owner,
-            selinux,
-            deviceAccess,
-            supervisor,
-            runDirectory
-        )
+        try complete(lease, named: leaseName, for: container, examined, supervisor, in: runDirectory)
     }
 }

@@ -44,13 +44,7 @@ extension Creation {
             try lease.container.isAlive()
         else { return false }
         let what = "cannot start the vTPM"
-        guard lease.initProcess == container.identity else {
-            throw Failure(
-                what,
-                because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
-                hint: "stop that container, with all its processes, before another one gets its ID"
-            )
-        }
+        guard lease.initProcess == container.identity else { throw hasOne(lease) }
         guard try lease.supervisor.isAlive(), try lease.worker.isAlive() else {
             throw Failure(
                 what,
@@ -60,6 +54,22 @@ extension Creation {
         }
         Log.notice("the hook was called twice: container \"\(state.id)\" has tpm\(lease.tpmNumber) already")
         return true
+    }
+
+    /// Refuses a second container of this ID while the first one lives.
+    func requireNone(_ leaseName: String, in runDirectory: borrowing Descriptor) throws(Failure) {
+        guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
+            try lease.container.isAlive()
+        else { return }
+        throw hasOne(lease)
+    }
+
+    private func hasOne(_ lease: Lease) -> Failure {
+        Failure(
+            "cannot start the vTPM",
+            because: "container \"\(state.id)\" has one already (init \(lease.initProcess.process))",
+            hint: "stop that container, with all its processes, before another one gets its ID"
+        )
     }
 
     /// Acquires a slot, after a wait if none is free; takes the bundle's configuration if it was read already.

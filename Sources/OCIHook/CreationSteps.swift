@@ -139,35 +139,3 @@ extension Creation {
         return lease
     }
 }
-
-// The steps of a container whose vTPM is registered.
-extension Creation {
-    /// Puts the nodes into the container, lets it use them, and leaves the vTPM to its supervisor.
-    func complete(
-        _ registered: RegisteredTPM,
-        _ lease: Lease,
-        _ leaseName: String,
-        _ request: CreationRequest,
-        _ container: borrowing ContainerInit,
-        _ owner: DeviceOwner,
-        _ selinux: SELinuxAccess?,
-        _ deviceAccess: DeviceAccess,
-        _ supervisor: SupervisorLink,
-        _ runDirectory: borrowing Descriptor
-    ) throws(Failure) {
-        try Placement.place(
-            registered,
-            owner: owner,
-            label: selinux?.nodeLabel,
-            in: container.process,
-            rootPath: request.rootPath,
-            privateMountPoint: "\(hostPaths.leases)/\(leaseName)"
-        ) { (tpm, tpmrm) throws(Failure) in
-            try selinux?.check([tpm.number, tpmrm.number])
-            try deviceAccess.allow([registered.tpm, registered.tpmrm], nodes: [tpm.number, tpmrm.number])
-            try HeldNumbers.hold(lease, named: leaseName, in: runDirectory) { () throws(Failure) in
-                try supervisor.commit()
-            }
-        }
-    }
-}

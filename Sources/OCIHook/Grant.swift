@@ -71,10 +71,7 @@ private struct RunningContainer: ~Copyable {
         guard let process = try lease.initProcess.reference() else {
             throw Failure(what, because: "the container's init ended", hint: "start the container again")
         }
-        guard let tpm = DeviceNumber(lease.tpm), let tpmrm = DeviceNumber(lease.tpmrm) else {
-            throw Failure(what, because: "its device numbers make no sense")
-        }
-        self.tpm = RegisteredTPM(number: lease.tpmNumber, tpm: tpm, tpmrm: tpmrm)
+        self.tpm = try lease.registered()
         self.lease = lease
         self.process = process
     }

@@ -58,3 +58,29 @@ public func requireOwn(
         )
     }
 }
+
+/// Throws if another user than these could change a file or directory, or what is in it.
+///
+/// - Parameters:
+///   - status: Its status.
+///   - place: Its path, for errors.
+///   - owners: The users that it may belong to.
+///   - what: The start of every error.
+///   - subject: What another user could change, for errors.
+/// - Throws: ``Failure`` that names the place, and the command that helps.
+public func requireNoOtherWriter(
+    _ status: stat,
+    _ place: String,
+    owners: [uid_t] = [0, geteuid()],
+    _ what: String,
+    _ subject: String = "it"
+) throws(Failure) {
+    let why = "another user could change \(subject)"
+    guard owners.contains(status.st_uid) else {
+        throw Failure(what, because: "\(why): \(place) belongs to user \(status.st_uid)", hint: "chown root: \(place)")
+    }
+    guard status.st_mode & 0o022 == 0 else {
+        let mode = String(status.st_mode & 0o7777, radix: 8)
+        throw Failure(what, because: "\(why): the mode of \(place) is 0\(mode)", hint: "chmod go-w \(place)")
+    }
+}

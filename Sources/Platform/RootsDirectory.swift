@@ -41,19 +41,5 @@ private func requireRoots(_ status: stat, _ place: String, _ what: String) throw
     case S_IFLNK: throw Failure(what, because: "\(place.excerpt) is a symbolic link")
     default: throw Failure(what, because: "\(place.excerpt) is no directory")
     }
-    guard status.st_uid == 0 || status.st_uid == geteuid() else {
-        throw Failure(
-            what,
-            because: "\(place.excerpt) belongs to user \(status.st_uid)",
-            hint: "chown root: \(place.excerpt)"
-        )
-    }
-    guard status.st_mode & 0o022 == 0 else {
-        let mode = String(status.st_mode & 0o7777, radix: 8)
-        throw Failure(
-            what,
-            because: "others can write \(place.excerpt), which has the mode 0\(mode)",
-            hint: "chmod go-w \(place.excerpt)"
-        )
-    }
+    try requireNoOtherWriter(status, place.excerpt, what)
 }

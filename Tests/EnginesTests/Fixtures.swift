@@ -145,7 +145,7 @@ enum Fixture {
     static let docker = """
         {
             "log-driver": "journald",
-            "http-proxy": "http://user:secret@proxy:3128",
+            "http-proxy": "user:secret@proxy:3128",
             "runtimes": {
                 "nvidia": {
                     "args": [],

@@ -64,7 +64,7 @@ extension InstallationTests {
     }
 
     @Test func `a file on one line is not shown whole`() throws {
-        let secret = "http://user:secret@proxy.example/" + String(repeating: "x", count: 120)
+        let secret = "user:secret@proxy/" + String(repeating: "x", count: 120)
         try write(Places.daemon, "{\"proxies\":{\"http-proxy\":\"\(secret)\"},\"debug\":true}\n")
         let lines = try #require(
             Installation(of: .docker, on: host).installing(.runtime, isDefault: false).changes.first

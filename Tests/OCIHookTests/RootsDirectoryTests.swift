@@ -37,7 +37,7 @@ import Testing
     func whatOthersCanWriteIsRefused(place: String, mode: mode_t) throws {
         try #require(chmod("\(folder.path)\(place)", mode) == 0)
         let digits = String(mode, radix: 8)
-        let line = "cannot test: others can write \(folder.path)\(place), which has the mode 0\(digits)"
+        let line = "cannot test: another user could change it: the mode of \(folder.path)\(place) is 0\(digits)"
         #expect(refusal("/run/k8s.io/ab") == "\(line) (chmod go-w \(folder.path)\(place))")
     }
 

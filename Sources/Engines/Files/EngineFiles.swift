@@ -189,21 +189,7 @@ public struct EngineFiles: Sendable {
     }
 
     private func require(_ status: stat, _ place: String, _ what: String) throws(Failure) {
-        guard status.st_uid == owner else {
-            throw Failure(
-                what,
-                because: "another user could change it: \(place) belongs to user \(status.st_uid)",
-                hint: "chown root: \(place)"
-            )
-        }
-        guard status.st_mode & 0o022 == 0 else {
-            let mode = String(status.st_mode & 0o7777, radix: 8)
-            throw Failure(
-                what,
-                because: "another user could change it: the mode of \(place) is 0\(mode)",
-                hint: "chmod go-w \(place)"
-            )
-        }
+        try requireNoOtherWriter(status, place, owners: [owner], what)
     }
 
     private func attribute(_ name: String, of file: borrowing Descriptor, _ path: String) throws(Failure) -> [UInt8]? {

@@ -90,50 +90,22 @@ extension Creation {
         }
         let request = try readRequest(file, of: container)
         Log.subject.state = request.stateIdentity.stateID
-        guard let registered = lease.registered, request.stateIdentity.stateID == lease.stateID else {
+        guard request.stateIdentity.stateID == lease.stateID else {
             throw Failure(Self.what, because: "the vTPM that was prepared has another state than its own")
         }
-        let selinux = try SELinuxAccess(of: request.config, SELinuxPolicy.current(container.procfs))
-        try selinux?.examine()
-        let owner = try examineDev(request, of: container)
         let systemd = try SystemdClient.ofHost(hostPaths)
         defer { systemd?.end() }
-        let deviceAccess = try DeviceAccess(
-            of: container.process,
-            cgroupsPath: request.config.linux?.cgroupsPath,
-            systemd: systemd,
-            probe: hostPaths.program("vtpm-hook")
-        )
-        defer { deviceAccess.end() }
-        let cgroup = try SharedPIDNamespace.cgroup(of: container, id: state.id, request, deviceAccess)
+        let examined = try examine(request, of: container, systemd)
+        defer { examined.end() }
 
         let supervisor = try takeOver(name, lease, leaseName, in: runDirectory)
         defer { supervisor.abandonUnlessCommitted(in: runDirectory, Leftovers(on: hostPaths, setting)) }
         var lease = lease
         lease.initProcess = container.identity
-        lease.cgroup = cgroup?.identity
-        try supervisor.adopt(lease.container, container.watch(cgroup))
+        lease.cgroup = examined.cgroup?.identity
+        try supervisor.adopt(lease.container, container.watch(examined.cgroup))
         // From here on the number is the container's, and not the runtime's.
         try supervisor.write(lease)
-        try complete(
-            registered,
-            lease,
-            leaseName,
-            request,
-            container,
-            owner,
-            selinux,
-            deviceAccess,
-            supervisor,
-            runDirectory
-        )
-    }
-}
-
-extension Lease {
-    /// The vTPM's device numbers; nil if they make no sense.
-    var registered: RegisteredTPM? {
-        guard let tpm = DeviceNumber(tpm), let tpmrm = DeviceNumber(tpmrm) else { return nil }
-        return RegisteredTPM(number: tpmNumber, tpm: tpm, tpmrm: tpmrm)
+        try complete(lease, named: leaseName, for: container, examined, supervisor, in: runDirectory)
     }
 }

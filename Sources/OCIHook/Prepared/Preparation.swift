@@ -49,8 +49,6 @@ struct Preparation {
         let creation: Creation
         let file: [UInt8]
         let config: BundleConfig
-        /// The path after `--config` of the entries that the file has for the hook.
-        let configuration: String?
     }
 
     /// Returns whether the container gets a TPM.
@@ -58,9 +56,11 @@ struct Preparation {
     /// A container that gets none is the runtime's affair alone, whatever its `config.json` looks like.
     private func asksForTPM() throws(Failure) -> Bool {
         let file = try BundleConfig.load(bundle: bundlePath)
-        var setting = HookSetting()
-        setting.configurationPath = file.config.hookArgument(after: "--config")
-        let annotations = try Annotations(state: file.config.annotations, bundle: file.config.annotations)
+        return try asks(file.config, HookSetting(configurationPath: file.config.hookArgument(after: "--config")))
+    }
+
+    private func asks(_ config: BundleConfig, _ setting: HookSetting) throws(Failure) -> Bool {
+        let annotations = try Annotations(state: config.annotations, bundle: config.annotations)
         return try annotations.selectTPM(setting.loadConfiguration().container)
     }
 
@@ -69,14 +69,12 @@ struct Preparation {
         let path = "\(bundlePath)/config.json"
         let file = try bundle.readConfig()
         let configuration = try PreparedConfig.configuration(of: file, path: path)
-        var setting = HookSetting()
-        setting.configurationPath = configuration
+        let setting = HookSetting(configurationPath: configuration)
         let config = try BundleConfig(parsing: file, path: path)
+        guard try asks(config, setting) else { return nil }
         let state = try ContainerState(of: id, bundle: bundlePath, config)
-        let annotations = try Annotations(state: config.annotations, bundle: config.annotations)
-        guard try annotations.selectTPM(setting.loadConfiguration().container) else { return nil }
         let creation = Creation(of: state, on: hostPaths, setting)
-        return Asked(creation: creation, file: file, config: config, configuration: configuration)
+        return Asked(creation: creation, file: file, config: config)
     }
 
     /// Puts `config.json` back after another process was killed, unless somebody uses what is there.
@@ -87,8 +85,9 @@ struct Preparation {
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         let name = try Lease.name(containerID: id, bundle: bundlePath)
         try bundle.restoreUnlessUsed(in: runDirectory, but: name)
-        var setting = HookSetting()
-        setting.configurationPath = try BundleConfig.load(bundle: bundlePath).config.hookArgument(after: "--config")
+        let setting = HookSetting(
+            configurationPath: try BundleConfig.load(bundle: bundlePath).config.hookArgument(after: "--config")
+        )
         let leftovers = Leftovers(on: hostPaths, setting, of: runtime.identity)
         // The supervisor has noticed that the process is gone, and leaves the lease, as it cannot reach the bundle.
         _ = try Deadline(milliseconds: Self.undoTimeout).wait { () throws(Failure) in
@@ -136,7 +135,7 @@ struct Preparation {
             path: "\(bundlePath)/config.json",
             naming: name,
             hook: hostPaths.program("vtpm-hook"),
-            configuration: asked.configuration
+            configuration: asked.creation.setting.configurationPath
         )
         let listener = try vTPM.announce(PreparedVTPM(token: name.token, config: contents))
         do {

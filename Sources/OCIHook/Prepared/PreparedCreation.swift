@@ -28,7 +28,7 @@ final class PreparedCreation {
     ) throws(Failure) {
         let hostPaths = creation.hostPaths
         let leaseName = try Lease.name(containerID: creation.state.id, bundle: creation.state.bundle)
-        try Self.requireNone(leaseName, creation.state.id, in: runDirectory)
+        try creation.requireNone(leaseName, in: runDirectory)
         let control = try openProxyControl()
         _ = try creation.acquireSlot(on: control, for: runtime.process, nil)
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
@@ -80,22 +80,6 @@ final class PreparedCreation {
         }
         self.supervisor = supervisor
         self.leftovers = leftovers
-    }
-
-    /// Refuses a second container of this ID while the first one lives.
-    private static func requireNone(
-        _ leaseName: String,
-        _ id: String,
-        in runDirectory: borrowing Descriptor
-    ) throws(Failure) {
-        guard let opened = try OpenLease.open(leaseName, in: runDirectory), let lease = try opened.read(),
-            try lease.container.isAlive()
-        else { return }
-        throw Failure(
-            "cannot start the vTPM",
-            because: "container \"\(id)\" has one already (init \(lease.initProcess.process))",
-            hint: "stop that container, with all its processes, before another one gets its ID"
-        )
     }
 
     /// Writes down that the vTPM waits for its hook; returns the socket on which the hook will ask for it.
@@ -152,7 +136,7 @@ final class PreparedCreation {
         while true {
             do {
                 if try look(for: name, listener, runtime, &failure, restore) { return }
-            } catch let error where error.what == Self.givenUp.what && error.why == Self.givenUp.why {
+            } catch let error where error == Self.givenUp {
                 throw failure ?? error
             } catch {
                 // The runtime may still read config.json, so that nothing may be put back.

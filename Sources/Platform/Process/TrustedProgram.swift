@@ -64,24 +64,12 @@ package struct TrustedProgram {
     }
 
     private func require(_ status: stat, _ place: String) throws(Failure) {
-        guard status.st_uid == 0 || status.st_uid == geteuid() else {
-            throw Failure(
-                what,
-                because: "another user could change the program: \(place) belongs to user \(status.st_uid)",
-                hint: "chown root: \(place)"
-            )
-        }
+        var status = status
         // The kernel ignores the mode of a symbolic link. symlink(7)
         let kind = status.st_mode & S_IFMT
         let isSticky = allowsSticky && kind == S_IFDIR && status.st_mode & S_ISVTX != 0
-        guard kind == S_IFLNK || isSticky || status.st_mode & 0o022 == 0 else {
-            let mode = String(status.st_mode & 0o7777, radix: 8)
-            throw Failure(
-                what,
-                because: "another user could change the program: the mode of \(place) is 0\(mode)",
-                hint: "chmod go-w \(place)"
-            )
-        }
+        if kind == S_IFLNK || isSticky { status.st_mode &= ~0o022 }
+        try requireNoOtherWriter(status, place, what, "the program")
     }
 
     private func target(of link: borrowing Descriptor, _ place: String) throws(Failure) -> String {

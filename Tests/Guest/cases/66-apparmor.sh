@@ -1,5 +1,5 @@
-# Each of the five programs has its AppArmor profile from its first instruction on, and the profiles deny: what takes a
-# program's place gets no further than the program.
+# Each program but the runtime wrapper has its AppArmor profile from its first instruction on, and the profiles deny: what takes
+# a program's place gets no further than the program.
 # Runtimes: runc
 # Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
