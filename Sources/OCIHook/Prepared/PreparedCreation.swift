@@ -134,91 +134,91 @@ final class PreparedCreation {
     ) throws(Failure) {
         var failure: Failure?
         while true {
-            do {
-                if try look(for: name, listener, runtime, &failure, restore) { return }
-            } catch let error where error == Self.givenUp {
-                throw failure ?? error
-            } catch {
-                // The runtime may still read config.json, so that nothing may be put back.
-                guard try runtime.process.isAlive() else { throw failure ?? error }
-                if failure == nil { Log.error("\(error)") }
-                failure = failure ?? error
-                supervisor.end()
+            let event = look(for: name, listener, runtime, failure, restore)
+            switch event {
+            case .nothing: continue
+            case .handedOver: return
+            case .ended(let reason): throw failure ?? reason
+            case .refused(let reason): throw reason
+            case .failed(let reason):
+                // The runtime may not have read config.json yet, so that nothing may be put back.
+                if failure == nil { supervisor.end() }
+                failure = failure ?? reason
+                // What goes on failing must not keep a processor busy.
                 sleep(milliseconds: 50)
             }
         }
     }
 
-    /// Waits for one event; returns whether a hook has the vTPM.
+    /// What ends a wait.
+    private enum Event {
+        /// Nothing that counts.
+        case nothing
+        /// A hook has the vTPM.
+        case handedOver
+        /// The vTPM has failed, or could not be watched.
+        case failed(Failure)
+        /// The runtime has ended.
+        case ended(Failure)
+        /// The container is not created, and its runtime has read `config.json`: somebody knows the token.
+        case refused(Failure)
+    }
+
     private func look(
         for name: PreparedName,
         _ listener: borrowing Descriptor,
         _ runtime: borrowing RuntimeProcess,
-        _ failure: inout Failure?,
+        _ failure: Failure?,
         _ restore: () throws(Failure) -> Void
-    ) throws(Failure) -> Bool {
-        var set = PollSet()
-        let runtimeIndex = set.add(runtime.process.descriptor.number)
-        let supervisorIndex = failure == nil ? set.add(supervisor.number) : nil
-        let listenerIndex = set.add(listener.number)
-        try set.wait()
-        if let supervisorIndex, set.isReady(supervisorIndex) { failure = endFailed() }
-        if set.isReady(listenerIndex), let client = try ControlSocket.accept(from: listener),
-            try answer(client, name, failure, restore)
-        {
-            return true
-        }
-        if set.isReady(runtimeIndex) {
-            if let failure { throw failure }
-            try runtime.check()
-        }
-        return false
-    }
-
-    /// Ends a vTPM whose supervisor has failed or ended; returns why.
-    private func endFailed() -> Failure? {
+    ) -> Event {
         do throws(Failure) {
-            try supervisor.check()
-            return nil
+            var set = PollSet()
+            let runtimeIndex = set.add(runtime.process.descriptor.number)
+            // One that has failed has nothing more to say.
+            let supervisorIndex = failure == nil ? set.add(supervisor.number) : nil
+            let listenerIndex = set.add(listener.number)
+            try set.wait()
+            if let supervisorIndex, set.isReady(supervisorIndex) { try supervisor.check() }
+            if set.isReady(listenerIndex), let client = try ControlSocket.accept(from: listener) {
+                return try answer(client, name, failure, restore)
+            }
+            return set.isReady(runtimeIndex) ? .ended(RuntimeProcess.ended) : .nothing
         } catch {
-            supervisor.end()
-            return error
+            return .failed(error)
         }
     }
 
-    /// The runtime has read `config.json`, and its hook has refused the container or was not called.
-    private static let givenUp = Failure("cannot start the vTPM", because: "the runtime has given the container up")
-
-    /// Answers a hook; returns whether the vTPM is the hook's now.
+    /// Answers a hook, or the poststop of a container that is not created.
     private func answer(
         _ client: Channel,
         _ name: PreparedName,
         _ failure: Failure?,
         _ restore: () throws(Failure) -> Void
-    ) throws(Failure) -> Bool {
+    ) throws(Failure) -> Event {
         let deadline = Deadline(milliseconds: Self.timeout)
         guard try wait(for: client.descriptor.number, until: deadline) != 0,
             let message = try? client.receive(into: Channel.makeBuffer())
-        else { return false }
+        else { return .nothing }
+        let what = "cannot start the vTPM"
         switch AdoptionRequest(message) {
         case .adopt(name.token): break
-        case .abandon(name.token): throw Self.givenUp
-        case .abandon: return false
+        case .abandon(name.token):
+            return .refused(failure ?? Failure(what, because: "the runtime has given the container up"))
         case .adopt:
-            let failure = Failure("cannot start the vTPM", because: "config.json names another one than the lease")
-            try? client.send(AdoptionReply.failure(failure))
-            return false
-        case .none: return false
+            let other = Failure(what, because: "config.json names another one than the lease")
+            try? client.send(AdoptionReply.failure(other))
+            return .nothing
+        case .abandon, .none: return .nothing
         }
         do throws(Failure) {
             if let failure { throw failure }
             try restore()
             try withdraw()
             try supervisor.handOver(to: client)
+            return .handedOver
         } catch {
             try? client.send(AdoptionReply.failure(error))
-            throw error
+            return .refused(error)
         }
-        return true
     }
 }

@@ -32,5 +32,6 @@ struct RuntimeProcess: ~Copyable {
         guard try process.isAlive() else { throw Self.ended }
     }
 
-    private static let ended = Failure("cannot start the vTPM", because: "the runtime ended before it called the hook")
+    /// Why nothing comes of a preparation whose runtime has ended.
+    static let ended = Failure("cannot start the vTPM", because: "the runtime ended before it called the hook")
 }
