@@ -20,7 +20,7 @@ start_all() { # WAY OPTION...
     for ((number = 1; number <= count; number++)); do
         wait "${starters[number - 1]}" || fail "cannot start $way-$number: $(<"$WORK/$way-$number")"
     done
-    echo "$count containers at once, $way: $((SECONDS - begin)) s"
+    echo "measured: $count containers at once, $way: $((SECONDS - begin)) s"
 }
 
 stop_all() { # WAY
