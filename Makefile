@@ -15,7 +15,8 @@ DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
 STATIC   := .build/static
-RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
+# Without the last, a program's build ID would depend on the folder of the tree: what is stripped away has its name in it.
+RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
 STAGE    := .build/stage
 PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
 # A profile would take inherited files and the parent-death signal away from the runtime that vtpm-runtime becomes.
