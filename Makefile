@@ -11,6 +11,8 @@ APPARMORDIR ?= /etc/apparmor.d
 OCIHOOKSDIR ?= $(PREFIX)/share/containers/oci/hooks.d
 CDIDIR      ?= /etc/cdi
 MODULESDIR  ?= $(PREFIX)/lib/modules-load.d
+UNITSDIR    ?= $(PREFIX)/lib/systemd/system
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
@@ -18,11 +20,12 @@ STATIC   := .build/static
 # Without the last, a program's build ID would depend on the folder of the tree: what is stripped away has its name in it.
 RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
 STAGE    := .build/stage
+PACKAGES := .build/packages
 PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
 # A profile would take inherited files and the parent-death signal away from the runtime that vtpm-runtime becomes.
 PROFILES := $(filter-out vtpm-runtime,$(PROGRAMS)) vtpmctl
 
-.PHONY: build install format lint unit guest test newest soak bench fuzz demo clean dependencies stage
+.PHONY: build install deb format lint unit guest test newest soak bench fuzz demo clean dependencies stage
 
 ## Builds the programs.
 build:
@@ -51,6 +54,10 @@ install:
 	$(if $(OCIHOOKSDIR),install -D -m 0644 -t $(DESTDIR)$(OCIHOOKSDIR) $(DESTDIR)$(DATADIR)/hooks/hooks.d/*.json)
 	$(if $(CDIDIR),install -D -m 0644 -t $(DESTDIR)$(CDIDIR) $(DESTDIR)$(DATADIR)/hooks/cdi/*.json)
 	$(if $(MODULESDIR),echo tpm_vtpm_proxy | install -D -m 0644 /dev/stdin $(DESTDIR)$(MODULESDIR)/container-vtpm.conf)
+	$(if $(UNITSDIR),for unit in $(notdir $(wildcard packaging/systemd/*)); do \
+	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' packaging/systemd/$$unit | \
+	        install -D -m 0644 /dev/stdin $(DESTDIR)$(UNITSDIR)/$$unit || exit 1; done)
+	$(if $(TMPFILESDIR),install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/container-vtpm.conf)
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/
@@ -58,6 +65,12 @@ install:
 	    >$(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
 	chmod 0644 $(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
 	$(if $(DESTDIR),,AppArmor/load $(PROFILES:%=$(APPARMORDIR)/%))
+
+## Makes a Debian package and prints its path: what `make install` installs with its defaults. docs/operations.md
+deb: build
+	@rm -rf $(PACKAGES)
+	@$(MAKE) --no-print-directory --silent install DESTDIR=$(PACKAGES)/tree
+	@packaging/deb --tree $(PACKAGES)/tree --output $(PACKAGES)
 
 ## Formats all Swift code.
 format:
@@ -79,6 +92,7 @@ stage: dependencies
 	@rm -rf $(STAGE)
 	@$(MAKE) --no-print-directory --silent install DESTDIR=$(STAGE)
 	@install -D -s -m 0755 .build/release/HostileWorker $(STAGE)/fixtures/hostile-worker
+	@packaging/deb --tree $(STAGE) --output $(STAGE)/packages --compress none >/dev/null
 
 ## The cases that need a real kernel with /dev/vtpmx, in a virtual machine where the host has none.
 guest: stage
