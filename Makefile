@@ -17,8 +17,9 @@ DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
 STATIC   := .build/static
-# Without the last, a program's build ID would depend on the folder of the tree: what is stripped away has its name in it.
-RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
+# The last three keep the folder of the tree out of the programs: its name, and what the compiler derives from it. What tells a
+# debugger of the sources would have both, and a program's build ID is a digest of that too.
+RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -gnone -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
 STAGE    := .build/stage
 PACKAGES := .build/packages
 PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
