@@ -22,9 +22,9 @@ STATIC   := .build/static
 RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -gnone -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
 STAGE    := .build/stage
 PACKAGES := .build/packages
-PROGRAMS := vtpm-hook vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
-# A profile would take inherited files and the parent-death signal away from the runtime that vtpm-runtime becomes.
-PROFILES := $(filter-out vtpm-runtime,$(PROGRAMS)) vtpmctl
+PROGRAMS := vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
+# A profile would take inherited files and the parent-death signal away from what these two become.
+PROFILES := $(filter-out vtpm-run vtpm-runtime,$(PROGRAMS)) vtpmctl
 
 .PHONY: build install deb format lint unit guest test newest soak bench fuzz demo clean dependencies stage
 
@@ -38,13 +38,13 @@ build:
 ## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.
 ## The hooks of podman and CRI-O, and the CDI device, also go where engines look for them: they are for containers that ask
 ## for a TPM, by an annotation or by the device's name, and for no others. Without DESTDIR the profiles are put into force as
-## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR is a link to it:
-## whatever LIBEXECDIR is, it is found.
+## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR under its name is a link
+## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
 	for program in $(PROGRAMS) vtpmctl; do \
 	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
-	ln -s -f -r $(DESTDIR)$(LIBEXECDIR)/vtpmctl $(DESTDIR)$(BINDIR)/vtpmctl
+	ln -s -f -r $(DESTDIR)$(LIBEXECDIR)/vtpm-run $(DESTDIR)$(BINDIR)/vtpmctl
 	install -m 0644 hooks/merge.jq $(DESTDIR)$(DATADIR)/hooks/
 	for file in hooks/*.json hooks/*/*.json; do \
 	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$file | \

@@ -60,6 +60,7 @@ let package = Package(
     name: "container-vtpm",
     products: [
         .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
+        .executable(name: "vtpm-run", targets: ["vtpm-run"]),
         .executable(name: "vtpm-runtime", targets: ["vtpm-runtime"]),
         .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
         .executable(name: "vtpm-systemd", targets: ["vtpm-systemd"]),
@@ -168,6 +169,9 @@ let package = Package(
         // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
         library("RuntimeWrapper", ["Configuration", "JSONText", "Platform", "RuntimeControl", "CLinux"]),
 
+        // `vtpmctl run`, which becomes its command as the wrapper becomes the runtime.
+        library("CommandRun", ["Platform", "RuntimeControl", "RuntimeWrapper", "CLinux"]),
+
         // How container engines are told of this project, for `vtpmctl` alone.
         library("Engines", ["Crypto", "JSONText", "Platform", "TOMLText", "CLinux"]),
 
@@ -181,6 +185,7 @@ let package = Package(
         ),
 
         program("vtpm-hook", ["OCIHook", "Platform"]),
+        program("vtpm-run", ["CommandRun"]),
         program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
         program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
         program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
@@ -259,7 +264,10 @@ let package = Package(
         ),
         .testTarget(
             name: "RuntimeWrapperTests",
-            dependencies: ["RuntimeWrapper", "JSONText", "Platform", "RuntimeControl", "WrapperProgram"],
+            dependencies: [
+                "CommandRun", "RuntimeWrapper", "JSONText", "Platform", "RuntimeControl", "WrapperProgram", "vtpm-run",
+                "vtpmctl",
+            ],
             exclude: ["WrapperProgram"],
             swiftSettings: strict
         ),

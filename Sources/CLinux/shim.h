@@ -86,6 +86,7 @@ static const unsigned int clinux_fsopen_cloexec = 0x1;             // FSOPEN_CLO
 static const unsigned int clinux_fsmount_cloexec = 0x1;            // FSMOUNT_CLOEXEC
 static const unsigned int clinux_fsconfig_set_string = 1;          // FSCONFIG_SET_STRING
 static const unsigned int clinux_fsconfig_cmd_create = 6;          // FSCONFIG_CMD_CREATE
+static const unsigned int clinux_mount_attr_rdonly = 0x1;          // MOUNT_ATTR_RDONLY
 static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR_NOSUID
 static const unsigned int clinux_mount_attr_noexec = 0x8;          // MOUNT_ATTR_NOEXEC
 static const unsigned int clinux_move_mount_f_empty_path = 0x4;    // MOVE_MOUNT_F_EMPTY_PATH
@@ -93,6 +94,7 @@ static const unsigned int clinux_move_mount_t_empty_path = 0x40;   // MOVE_MOUNT
 static const unsigned int clinux_rename_noreplace = 0x1;            // RENAME_NOREPLACE
 static const unsigned int clinux_rename_exchange = 0x2;             // RENAME_EXCHANGE
 static const unsigned int clinux_open_tree_clone = 0x1;            // OPEN_TREE_CLONE
+static const unsigned int clinux_at_recursive = 0x8000;            // AT_RECURSIVE
 static const unsigned int clinux_open_tree_cloexec = 02000000;     // OPEN_TREE_CLOEXEC
 
 // "structure not supported" to the importer, because of the sizeof in _IOWR.

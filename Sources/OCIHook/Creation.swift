@@ -65,7 +65,7 @@ public struct Creation {
 
         let cgroup = examined.cgroup
         let identity = ContainerIdentity(initProcess: container.identity, cgroup: cgroup?.identity)
-        try begin(supervisor, request, leaseName, identity, container.watch(cgroup), runDirectory)
+        try begin(supervisor, request.state, leaseName, identity, container.watch(cgroup), runDirectory)
         let worker = try supervisor.awaitWorker(container.procfs)
         let scope = try place.beginScope(
             for: state.id,
@@ -85,7 +85,7 @@ public struct Creation {
         // it must be written before the container has a node.
         let lease = try writeLease(
             of: registered,
-            request,
+            request.state,
             identity,
             supervisor,
             worker.process,

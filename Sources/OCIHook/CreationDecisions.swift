@@ -86,14 +86,23 @@ extension Creation {
         if try CreationSlot.tryAcquire(on: control) { return bundle }
         let file: BundleFile
         if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
-        let timeout = CreationSlot.timeout(ofHook: file.config.timeout(ofHook: "vtpm-hook"))
+        try awaitSlot(on: control, for: process, hookTimeout: file.config.timeout(ofHook: "vtpm-hook"))
+        return file
+    }
+
+    /// Waits for a slot, as long as a hook with this timeout in seconds may.
+    func awaitSlot(
+        on control: borrowing Descriptor,
+        for process: borrowing ProcessHandle,
+        hookTimeout: Int?
+    ) throws(Failure) {
+        let timeout = CreationSlot.timeout(ofHook: hookTimeout)
         try CreationSlot.acquire(on: control, until: Deadline(milliseconds: timeout)) { () throws(Failure) in
             // If the runtime is killed, its container dies with it, but the hook lives on.
             guard try process.isAlive() else {
                 throw Failure("cannot start the vTPM", because: "the container's init ended")
             }
         }
-        return file
     }
 
     /// Reads both configurations, unless the bundle's was read already, and decides which state the container gets.

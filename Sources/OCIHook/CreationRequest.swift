@@ -1,6 +1,14 @@
 import Configuration
 import Platform
 
+/// The state that a vTPM gets, and the configuration that leads to its keys.
+struct RequestedState: Sendable {
+    let identity: StateIdentity
+    /// The time to keep the state after its last use, in seconds; nil to keep it until somebody removes it.
+    let keptFor: UInt64?
+    let configuration: Configuration
+}
+
 /// A container's request for a TPM, decided from its state, its bundle and the operator's configuration.
 ///
 /// The decision is made before anything is made for the container. This type does no I/O of its own.
@@ -12,6 +20,11 @@ struct CreationRequest: Sendable {
     let keptFor: UInt64?
     /// The path of the container's root filesystem on the host.
     let rootPath: String
+
+    /// What of it counts for the vTPM, whatever it is put into.
+    var state: RequestedState {
+        RequestedState(identity: stateIdentity, keptFor: keptFor, configuration: configuration)
+    }
 
     /// Decides which state the container gets, and for how long it is kept.
     ///

@@ -25,7 +25,7 @@ extension Creation {
     /// Sends the start request, with keys and directories if the state is persistent.
     func begin(
         _ supervisor: SupervisorLink,
-        _ request: CreationRequest,
+        _ requested: RequestedState,
         _ leaseName: String,
         _ container: ContainerIdentity,
         _ watch: borrowing ContainerWatch,
@@ -39,7 +39,7 @@ extension Creation {
             initProcess: container.initProcess,
             cgroup: container.cgroup
         )
-        guard case .persistent(let stateID, let formerID) = request.stateIdentity else {
+        guard case .persistent(let stateID, let formerID) = requested.identity else {
             return try supervisor.begin(
                 start,
                 keys: [],
@@ -50,7 +50,7 @@ extension Creation {
         }
         let host = try HostContext(
             hostPaths,
-            request.configuration,
+            requested.configuration,
             credentialsDirectory: setting.credentialsDirectory
         )
         start.storage = .persistent(
@@ -61,7 +61,7 @@ extension Creation {
                 indexPath: hostPaths.index,
                 keyCount: UInt8(host.keys.all.count),
                 counter: host.counter,
-                keptFor: request.keptFor
+                keptFor: requested.keptFor
             )
         )
         try supervisor.begin(
@@ -114,7 +114,7 @@ extension Creation {
 
     func writeLease(
         of registered: RegisteredTPM,
-        _ request: CreationRequest,
+        _ requested: RequestedState,
         _ container: ContainerIdentity,
         _ supervisor: SupervisorLink,
         _ worker: pid_t,
@@ -124,7 +124,7 @@ extension Creation {
         let lease = Lease(
             containerID: state.id,
             bundle: state.bundle,
-            stateID: request.stateIdentity.stateID,
+            stateID: requested.identity.stateID,
             initProcess: container.initProcess,
             cgroup: container.cgroup,
             supervisor: try ProcessID(of: supervisor.process),

@@ -15,18 +15,21 @@ public enum Hook {
         case poststop
     }
 
-    /// Runs a stage with the container's state from standard input, or a ``GrantVerb``.
+    /// Runs a stage with the container's state from standard input, a ``GrantVerb``, a ``Preparation`` or a
+    /// ``CommandCreation``.
     ///
-    /// The arguments are the stage's name and, optionally, `--config` and a path; or the verb and the names of leases.
+    /// The arguments are the stage's name and, optionally, `--config` and a path; or the verb and the names of leases; or
+    /// `prepare VERB ID BUNDLE`; or `run` and, optionally, a state's ID.
     /// Errors about the state and those of the stage have been logged when this throws; errors from before are not.
     public static func run(_ arguments: [String]) throws(Failure) {
         var setting = HookSetting()
         let notReset = try Inheritance.reset(from: .engine)
-        // The process that prepares a vTPM has a channel as descriptor 3.
-        try Hardening.closeInheritedDescriptors(from: arguments.first == "prepare" ? 4 : 3)
+        // A process that makes a vTPM for the one which has started it has a channel as descriptor 3.
+        let answers = ["prepare", "run"].contains(arguments.first)
+        try Hardening.closeInheritedDescriptors(from: answers ? 4 : 3)
         try Hardening.clearEnvironment()
         if let verb = arguments.first.flatMap(GrantVerb.init) { return try run(verb, arguments.dropFirst()) }
-        if arguments.first == "prepare" { return try prepare(arguments) }
+        if answers { return try answer(arguments) }
         let stage = try parse(arguments, &setting)
         Log.open("vtpm-hook", reconnects: false)
         try Hardening.protectMemory()
@@ -66,23 +69,38 @@ public enum Hook {
         }
     }
 
-    private static func prepare(_ arguments: [String]) throws(Failure) {
-        let channel = Channel(owning: Descriptor(owning: 3), peer: "vtpm-runtime")
+    /// Makes a vTPM for the process at the other end of descriptor 3, which gets any error too.
+    private static func answer(_ arguments: [String]) throws(Failure) {
+        let channel = Channel(owning: Descriptor(owning: 3), peer: "calling process")
         Log.open("vtpm-hook", reconnects: false)
         do throws(Failure) {
-            guard arguments.count == 4, let verb = PreparationVerb(rawValue: arguments[1]) else {
-                throw Failure("cannot prepare a TPM", because: "the arguments are not VERB ID BUNDLE")
-            }
-            Log.subject.container = arguments[2]
             try Hardening.protectMemory()
-            try requireRoot()
-            let paths = try HostPaths.current()
-            try Preparation(verb: verb, id: arguments[2], bundlePath: arguments[3], hostPaths: paths).run(channel)
+            if arguments.first == "run" {
+                try run(arguments.dropFirst().first, isWhole: arguments.count < 3, channel)
+            } else {
+                try prepare(arguments, channel)
+            }
         } catch {
-            Log.error("container \"\(arguments.dropFirst(2).first ?? "")\": \(error)", .refused)
+            Log.error("container \"\(Log.subject.container ?? "")\": \(error)", .refused)
             try? channel.send(PreparationReply.failure(error))
             throw error
         }
+    }
+
+    private static func prepare(_ arguments: [String], _ channel: Channel) throws(Failure) {
+        guard arguments.count == 4, let verb = PreparationVerb(rawValue: arguments[1]) else {
+            throw Failure("cannot prepare a TPM", because: "the arguments are not VERB ID BUNDLE")
+        }
+        Log.subject.container = arguments[2]
+        try requireRoot()
+        let paths = try HostPaths.current()
+        try Preparation(verb: verb, id: arguments[2], bundlePath: arguments[3], hostPaths: paths).run(channel)
+    }
+
+    private static func run(_ stateID: String?, isWhole: Bool, _ channel: Channel) throws(Failure) {
+        guard isWhole else { throw Failure("cannot make a TPM", because: "the arguments are not STATE alone") }
+        try requireRoot()
+        try CommandCreation(stateID: stateID, hostPaths: .current()).run(channel)
     }
 
     private static func requireRoot() throws(Failure) {

@@ -3,15 +3,10 @@ import Glibc
 import Platform
 import RuntimeControl
 
-/// The process that prepares a container's TPM, seen from the one that becomes the runtime.
-///
-/// It is no child of this process: runtimes wait for all of their children.
+/// What prepares a container's TPM, seen from the process that becomes the runtime.
 struct Preparer {
     private let creation: Invocation.Creation
     private let bundle: String
-
-    /// The timeout for the answer, in milliseconds; each of its steps has a shorter one of its own.
-    private static let timeout = 240_000
 
     /// Creates the preparation of a container, whose bundle is the working directory unless it is named.
     init(_ creation: Invocation.Creation) throws(Failure) {
@@ -37,30 +32,8 @@ struct Preparer {
     }
 
     private func answer(to verb: PreparationVerb) throws(Failure) {
-        let program = try HostPaths.current().program("vtpm-hook")
-        let what = "cannot prepare a TPM for container \"\(creation.id)\""
-        let channel = try start(["vtpm-hook", "prepare", verb.rawValue, creation.id, bundle], program)
-        let deadline = Deadline(milliseconds: Self.timeout)
-        guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
-            throw Failure(what, because: "nothing answers within \(Self.timeout / 1000) s")
-        }
-        guard let message = try channel.receive(into: Channel.makeBuffer()) else {
-            throw Failure(what, because: "the preparing process ended", code: EPIPE, hint: "see the system log")
-        }
-        switch PreparationReply(message) {
-        case .prepared, .nothing: return
-        case .failure(let failure): throw failure
-        case .none: throw Failure(what, because: "the preparing process's answer makes no sense")
-        }
-    }
-
-    /// Starts the process; the end of its channel is closed here, so that its end is noticed.
-    private func start(_ arguments: [String], _ program: String) throws(Failure) -> Channel {
-        let pair = try Channel.pair(near: "vtpm-runtime", far: "preparing process")
-        var launch = ProgramLaunch(program, arguments)
-        launch.passed = [pair.far.descriptor.number]
-        launch.ownSession = true
-        try launch.startDetached()
-        return pair.near
+        let arguments = ["prepare", verb.rawValue, creation.id, bundle]
+        try PreparingProcess(arguments, of: "vtpm-runtime")
+            .awaitAnswer("cannot prepare a TPM for container \"\(creation.id)\"")
     }
 }

@@ -9,8 +9,8 @@ struct VTPMControl: ParsableCommand {
         commandName: "vtpmctl",
         abstract: "Shows and manages the TPMs that containers have.",
         subcommands: [
-            List.self, DoctorCommand.self, EngineCommand.self, GrantCommand.self, LogCommand.self, StateCommand.self,
-            KeyCommand.self,
+            List.self, RunCommand.self, DoctorCommand.self, EngineCommand.self, GrantCommand.self, LogCommand.self,
+            StateCommand.self, KeyCommand.self,
             Version.self,
         ]
     )
@@ -47,7 +47,8 @@ struct VTPMControl: ParsableCommand {
             let message = fullMessage(for: error)
             guard code.isSuccess else {
                 if !message.isEmpty { complain(message) }
-                return code.rawValue
+                // An exit code of `run` that is not our own is the command's.
+                return CommandLine.arguments.dropFirst().first == "run" ? RunCommand.refused : code.rawValue
             }
             do {
                 try report { () throws(Failure) in try Output.write(line: message) }

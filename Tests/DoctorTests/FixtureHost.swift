@@ -99,7 +99,7 @@ final class FixtureHost {
         try makeDirectory("/run/systemd/system")
         try write("/dev/log", "")
         var profiles = "other (enforce)\n"
-        for program in ["vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"] {
+        for program in ["vtpm-hook", "vtpm-run", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"] {
             try write("/usr/libexec/container-vtpm/\(program)", "#!/bin/true\n", mode: 0o755)
             try write("/etc/apparmor.d/\(program)", "")
             profiles += "\(program) (enforce)\n"

@@ -26,11 +26,11 @@ final class WrapperFolder {
 
     func exists(_ name: String) -> Bool { access("\(path)/\(name)", F_OK) == 0 }
 
-    /// Copies the stand-in for our programs, which lies beside the tests: a program finds the others beside itself.
-    func install(_ names: [String]) throws {
+    /// Copies the stand-in for our programs, or another program, which lies beside the tests: a program finds the others
+    /// beside itself.
+    func install(_ names: [String], of program: String = "WrapperProgram") throws {
         let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let program = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("WrapperProgram")
-            .path
-        for name in names { try FileManager.default.copyItem(atPath: program, toPath: "\(path)/\(name)") }
+        let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent(program).path
+        for name in names { try FileManager.default.copyItem(atPath: path, toPath: "\(self.path)/\(name)") }
     }
 }

@@ -9,81 +9,29 @@ import Testing
 /// The program as an engine starts it, with a script in the runtime's place that writes down what it got.
 @Suite struct WrapperTests {
     private let folder: WrapperFolder
+    private let caller: Caller
 
     init() throws {
         folder = try WrapperFolder()
+        caller = Caller(folder: folder)
         try folder.install(["vtpm-runtime", "vtpm-hook"])
-        try folder.write("runtime", Self.runtime, mode: 0o755)
+        try folder.write("runtime", Caller.script, mode: 0o755)
         try folder.write("vtpm-runtime.toml", "[runtime]\npath = \"\(folder.path)/runtime\"\n")
         #expect(mkdir("\(folder.path)/bundle", 0o700) == 0)
-        for name in ["in", "3", "4", "5", "6", "7", "8", "9"] { try folder.write(name, "") }
+        try caller.prepare()
     }
 
-    /// Redirects nothing of its own, as it is what is looked at.
-    ///
-    /// Other shells than bash unblock all signals.
-    private static let runtime = """
-        #!/bin/bash
-        mkdir -p "$OUT"
-        for file in cmdline environ status limits oom_score_adj cgroup; do cat "/proc/$$/$file" >"$OUT/$file"; done
-        readlink "/proc/$$/cwd" >"$OUT/cwd"
-        for number in 0 1 2 3 4 5 6 7 8 9; do
-            readlink "/proc/$$/fd/$number" >>"$OUT/descriptors" || echo none >>"$OUT/descriptors"
-        done
-        [ ! -e "/proc/$$/task/$$/children" ] || cat "/proc/$$/task/$$/children" >"$OUT/children"
-        exit 42
-        """
-
-    /// What is not usual of a process, and is passed on by execve(2).
-    private static let engine = """
-        cd "$1" && shift && umask 0027 && ulimit -S -n 77 && ulimit -c 0 && exec <in >out 2>err \
-            3<3 4<4 5>>5 6<6 7<7 9<9 && exec env -i --block-signal=USR2 --ignore-signal=HUP "$@"
-        """
-
-    private var environment: [String] {
-        [
-            "PATH=/usr/bin:/bin", "OUT=\(folder.path)/got", "NOTIFY_SOCKET=/run/notify", "EMPTY=",
-            "ODD=a b\nc=d\u{1b}",
-            "LISTEN_FDS=3", "LISTEN_PID=1", "_OCI_STARTPIPE=4",
-        ]
-    }
+    private var environment: [String] { caller.environment }
 
     @discardableResult
-    private func start(
-        _ arguments: [String],
-        program: String = "vtpm-runtime"
-    ) throws -> WaitStatus {
-        let words = ["sh", "-c", Self.engine, "sh", folder.path] + environment
-        return try ProgramLaunch("/bin/sh", words + ["\(folder.path)/\(program)"] + arguments).start()
-            .wait(until: Deadline(milliseconds: 60_000))
+    private func start(_ arguments: [String]) throws -> WaitStatus {
+        try caller.start(arguments, program: "vtpm-runtime")
     }
 
-    /// The lines of /proc/PID/status that execve(2) keeps, and that do not count what happens.
-    private func attributes(_ out: String) throws -> [String] {
-        let names = [
-            "Umask", "Uid", "Gid", "Groups", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapBnd",
-            "CapAmb",
-            "NoNewPrivs", "Seccomp", "Cpus_allowed", "NSpid",
-        ]
-        return try folder.read("\(out)/status").split(separator: "\n").map(String.init).filter { line in
-            names.contains { line.hasPrefix("\($0):") && $0 != "NSpid" }
-        }
-    }
+    private func attributes(_ out: String) throws -> [String] { try caller.attributes(out) }
 
-    /// What the runtime gets of `vtpm-runtime` is what it would get of the engine.
     private func expectTheSame(_ arguments: [String]) throws {
-        #expect(try start(arguments, program: "runtime") == .exited(42))
-        #expect(rename("\(folder.path)/got", "\(folder.path)/direct") == 0)
-        let status = try start(arguments)
-        let errors = try folder.read("err")
-        #expect(status == .exited(42), "\(errors)")
-        for file in ["environ", "limits", "cwd", "descriptors", "cmdline", "oom_score_adj", "cgroup"] {
-            #expect(try folder.read("got/\(file)") == folder.read("direct/\(file)"), "\(file)")
-        }
-        let (got, direct) = (try attributes("got"), try attributes("direct"))
-        #expect(got == direct, "\(Set(got).symmetricDifference(direct).sorted())")
-        #expect(try folder.read("out") == "")
-        #expect(try folder.read("err") == "")
+        try caller.expectTheSame(direct: (arguments, "runtime"), arguments, of: "vtpm-runtime")
     }
 
     private let creation = [

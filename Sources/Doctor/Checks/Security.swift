@@ -65,10 +65,11 @@ enum SecurityChecks {
 
     /// Our programs that are installed, each with a profile of its name.
     ///
-    /// `vtpm-runtime` has none: entering one would take from it what it inherits for the runtime that it becomes.
+    /// `vtpm-run` and `vtpm-runtime` have none: entering one would take from them what they inherit for the program that they
+    /// become.
     private static func programs(_ host: Host) throws(Failure) -> [String] {
         try host.names(host.withoutRoot(host.paths.programs)).filter {
-            $0.hasPrefix("vtpm") && $0 != "vtpm-runtime"
+            $0.hasPrefix("vtpm") && !["vtpm-run", "vtpm-runtime"].contains($0)
         }
     }
 

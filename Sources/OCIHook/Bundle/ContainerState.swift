@@ -95,6 +95,20 @@ extension ContainerState {
     }
 }
 
+extension ContainerState {
+    /// Creates the state that stands for a command on the host, which has neither a container nor a bundle.
+    ///
+    /// Its ID is unique for as long as it runs. As its bundle counts the root directory, which is never gone: a state that
+    /// it used last is no orphan.
+    init(ofCommand process: pid_t) {
+        id = "run-\(process)"
+        bundle = "/"
+        pid = process
+        annotations = nil
+        root = nil
+    }
+}
+
 /// A member outside of the specification; its value is nil if it is not a string.
 struct OptionalText: Decodable, Equatable, Sendable {
     let value: String?

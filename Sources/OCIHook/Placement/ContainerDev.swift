@@ -49,11 +49,8 @@ struct ContainerDev: ~Copyable {
     /// Creates a file of this name, and mounts a node on it. move_mount(2)
     mutating func attach(_ node: borrowing Descriptor, as name: String) throws(Failure) {
         let target = try makeTarget(name)
-        let (source, destination) = (node.number, target.number)
         attached.append(name)
-        try systemCall("move_mount", Self.failed(name)) {
-            move_mount(source, "", destination, "", clinux_move_mount_f_empty_path | clinux_move_mount_t_empty_path)
-        }
+        try DetachedMount.attach(node, to: target, Self.failed(name))
     }
 
     /// Checks that the container will find the mounted node; returns it opened with O_PATH, to check access to it.

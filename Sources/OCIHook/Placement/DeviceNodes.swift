@@ -51,28 +51,13 @@ struct DeviceNodes: ~Copyable {
         mountedOn path: String
     ) throws(Failure) {
         let what = "cannot mount a private tmpfs"
-        let context = Descriptor(owning: try systemCall("fsopen", what) { fsopen("tmpfs", clinux_fsopen_cloexec) })
-        let number = context.number
-        for (key, value) in [("mode", "0700"), ("size", "64k"), ("nr_inodes", "8")] {
-            try systemCall("fsconfig \(key)", what) { fsconfig(number, clinux_fsconfig_set_string, key, value, 0) }
-        }
-        if let label {
-            // All files on it get this label, as on the /dev that a runtime mounts. mount(8), `context`
-            let what = "cannot label the device nodes \(label)"
-            try systemCall("fsconfig context", what) {
-                fsconfig(number, clinux_fsconfig_set_string, "context", label, 0)
-            }
-        }
-        try systemCall("fsconfig", what) { fsconfig(number, clinux_fsconfig_cmd_create, nil, nil, 0) }
-        let attributes = clinux_mount_attr_nosuid | clinux_mount_attr_noexec
-        let tmpfs = Descriptor(
-            owning: try systemCall("fsmount", what) { fsmount(number, clinux_fsmount_cloexec, attributes) }
+        let tmpfs = try DetachedMount.tmpfs(
+            [("mode", "0700"), ("size", "64k"), ("nr_inodes", "8")],
+            label: label.map { ($0, "cannot label the device nodes \($0)") },
+            attributes: clinux_mount_attr_nosuid | clinux_mount_attr_noexec,
+            what
         )
-        let directory = try Descriptor.open(path, .directory)
-        let (mounted, target) = (tmpfs.number, directory.number)
-        try systemCall("move_mount", what) {
-            move_mount(mounted, "", target, "", clinux_move_mount_f_empty_path | clinux_move_mount_t_empty_path)
-        }
+        try DetachedMount.attach(tmpfs, to: .open(path, .directory), what)
         let tpm = try Self.make("tpm0", devices.tpm, owner, in: tmpfs)
         let tpmrm = try Self.make("tpmrm0", devices.tpmrm, owner, in: tmpfs)
         self.tpm = tpm
@@ -91,10 +76,6 @@ struct DeviceNodes: ~Copyable {
         try systemCall("chown", what) { fchownat(parent, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) }
         // mknod(2) cannot set the mode: the umask would clear the group's bits.
         try systemCall("chmod", what) { fchmodat(parent, name, owner.mode, 0) }
-        return Descriptor(
-            owning: try systemCall("open_tree", what) {
-                open_tree(parent, name, clinux_open_tree_clone | clinux_open_tree_cloexec)
-            }
-        )
+        return try DetachedMount.clone(name, at: tmpfs, what)
     }
 }

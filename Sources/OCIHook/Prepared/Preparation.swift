@@ -123,11 +123,16 @@ struct Preparation {
         guard let asked = try asked(bundle) else { return try channel.send(PreparationReply.nothing) }
         let vTPM = try PreparedCreation(
             asked.creation,
-            asked.config,
+            hookTimeout: asked.config.timeout(ofHook: "vtpm-hook"),
             unit: ContainerSubtree(cgroupsPath: asked.config.linux?.cgroupsPath).unitName,
             for: runtime,
             in: runDirectory
-        )
+        ) { () throws(Failure) in
+            let request = try asked.creation.request(asked.config, asked.creation.setting.loadConfiguration())
+            Log.subject.state = request.stateIdentity.stateID
+            try SELinuxAccess(of: asked.config, SELinuxPolicy.current(runtime.procfs))?.examine()
+            return request.state
+        }
         defer { vTPM.abandonUnlessHandedOver(in: runDirectory) }
         let name = try PreparedName(of: [vTPM.registered.tpm, vTPM.registered.tpmrm])
         let contents = try PreparedConfig.contents(

@@ -18,19 +18,20 @@ final class PreparedCreation {
 
     /// Makes the vTPM, and writes its lease, in which the runtime stands for the container's init.
     ///
-    /// If this throws, everything has been undone.
+    /// `requested` decides which state it gets, once leftovers are gone. If this throws, everything has been undone.
     init(
         _ creation: Creation,
-        _ config: BundleConfig,
+        hookTimeout: Int?,
         unit: String?,
         for runtime: borrowing RuntimeProcess,
-        in runDirectory: borrowing Descriptor
+        in runDirectory: borrowing Descriptor,
+        requested: () throws(Failure) -> RequestedState
     ) throws(Failure) {
         let hostPaths = creation.hostPaths
         let leaseName = try Lease.name(containerID: creation.state.id, bundle: creation.state.bundle)
         try creation.requireNone(leaseName, in: runDirectory)
         let control = try openProxyControl()
-        _ = try creation.acquireSlot(on: control, for: runtime.process, nil)
+        try creation.awaitSlot(on: control, for: runtime.process, hookTimeout: hookTimeout)
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
         let systemd = try SystemdClient.ofHost(hostPaths)
         defer { systemd?.end() }
@@ -42,11 +43,10 @@ final class PreparedCreation {
             leftovers.removeAll(in: runDirectory)
             place.removeLeftovers(runDirectory)
             HeldNumbers.release(in: runDirectory)
-            let request = try creation.request(config, creation.setting.loadConfiguration())
-            Log.subject.state = request.stateIdentity.stateID
-            try SELinuxAccess(of: config, SELinuxPolicy.current(runtime.procfs))?.examine()
+            let requested = try requested()
+            Log.subject.state = requested.identity.stateID
             let identity = ContainerIdentity(initProcess: runtime.identity, cgroup: nil)
-            try creation.begin(supervisor, request, leaseName, identity, runtime.watch(), runDirectory)
+            try creation.begin(supervisor, requested, leaseName, identity, runtime.watch(), runDirectory)
             let worker = try supervisor.awaitWorker(runtime.procfs)
             let running = try ProcessID(of: worker.process)
             workerID = running
@@ -66,7 +66,7 @@ final class PreparedCreation {
             keepRandomnessFromVTPMs(new: registered.number, in: runDirectory)
             _ = try creation.writeLease(
                 of: registered,
-                request,
+                requested,
                 identity,
                 supervisor,
                 worker.process,
@@ -81,6 +81,9 @@ final class PreparedCreation {
         self.supervisor = supervisor
         self.leftovers = leftovers
     }
+
+    /// Completes the creation for a process that needs no hook any more: from here on the vTPM lives as long as it does.
+    func commit() throws(Failure) { try supervisor.commit() }
 
     /// Writes down that the vTPM waits for its hook; returns the socket on which the hook will ask for it.
     func announce(_ record: PreparedVTPM) throws(Failure) -> Descriptor {

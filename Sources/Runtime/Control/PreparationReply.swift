@@ -50,3 +50,25 @@ public enum PreparationReply: ChannelMessage {
         }
     }
 }
+
+/// What a process that becomes a command tells `vtpm-hook run`, the only message in that direction.
+public enum CommandNotice: ChannelMessage {
+    /// The process has a mount namespace and a `/dev` of its own.
+    case ready
+
+    /// The numbers of the messages.
+    public enum Kind: UInt8, Sendable {
+        case ready = 1
+    }
+
+    public static let maximumSize = 0
+
+    public var kind: Kind { .ready }
+
+    public func encode(into writer: inout ByteWriter) {}
+
+    public init?(_ kind: Kind, _ contents: borrowing Message) {
+        guard contents.count == 0 else { return nil }
+        self = .ready
+    }
+}

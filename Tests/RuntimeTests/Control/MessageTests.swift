@@ -114,6 +114,9 @@ import Testing
         for kind in [0, 3, 255] as [UInt8] { #expect(try receive(kind, token, as: AdoptionRequest.self) == nil) }
         for kind in [0, 3, 255] as [UInt8] { #expect(try receive(kind, [], as: AdoptionReply.self) == nil) }
         for kind in [0, 4, 255] as [UInt8] { #expect(try receive(kind, [], as: PreparationReply.self) == nil) }
+        try check(CommandNotice.ready)
+        #expect(try receive(1, [0], as: CommandNotice.self) == nil)
+        #expect(try receive(2, [], as: CommandNotice.self) == nil)
     }
 
     @Test func aRequestComesBackWithAllThatItSays() throws {

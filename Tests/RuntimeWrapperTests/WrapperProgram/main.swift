@@ -4,10 +4,12 @@ import RuntimeControl
 import RuntimeWrapper
 
 // `vtpm-runtime` with a configuration beside it, `NAME.toml`; under the name `vtpm-hook`, what prepares a container's
-// TPM, as far as `BUNDLE/answer` says.
+// TPM, as far as `BUNDLE/answer` says, or a command's, as far as `answer` beside it says.
 let arguments = CommandLine.arguments
 do {
-    if arguments[0] == "vtpm-hook" {
+    if arguments[0] == "vtpm-hook", arguments[1] == "run" {
+        try serveCommand()
+    } else if arguments[0] == "vtpm-hook" {
         try prepare(verb: arguments[2], bundle: arguments[4])
     } else {
         try RuntimeWrapper.run(arguments, configuration: "\(arguments[0]).toml")
@@ -33,4 +35,19 @@ private func prepare(verb: String, bundle: String) throws {
     }
     // As the real one, it stays while the runtime goes on: until somebody opens the pipe.
     _ = open("\(bundle)/hold", O_RDONLY)
+}
+
+private func serveCommand() throws {
+    let folder = String(try Procfs().link("self/exe").dropLast("/vtpm-hook".utf8.count))
+    let asked = try Descriptor.open("\(folder)/asked", OpenOptions(O_WRONLY | O_CREAT | O_APPEND, mode: 0o600))
+    try asked.writeAll(Array((arguments.joined(separator: " ") + "\n").utf8), "asked")
+    let channel = Channel(owning: Descriptor(owning: 3), peer: "vtpm-run")
+    let answer = try Descriptor.open("\(folder)/answer", .read).readAll(limit: 100, "answer")
+    if String(decoding: answer, as: UTF8.self) == "refused" {
+        return try channel.send(PreparationReply.failure(Failure("cannot do it", because: "it is a test")))
+    }
+    guard let message = try channel.receive(into: Channel.makeBuffer()), case .ready? = CommandNotice(message) else {
+        return
+    }
+    try channel.send(PreparationReply.prepared)
 }
