@@ -149,8 +149,8 @@ let package = Package(
             "RuntimeAdministration",
             path: "Runtime/Administration",
             [
-                "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeLease", "RuntimeState",
-                "RuntimeSupervisor", "CLinux",
+                "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
+                "RuntimeState", "RuntimeSupervisor", "CLinux",
             ]
         ),
 
@@ -194,7 +194,7 @@ let package = Package(
             "vtpmctl",
             [
                 "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform", "RuntimeAdministration",
-                "RuntimeControl", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+                "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),

@@ -8,9 +8,10 @@ import RuntimeState
 struct StateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "state",
-        abstract: "Shows, checks, moves and removes the states of TPMs.",
+        abstract: "Makes, shows, checks, moves and removes the states of TPMs.",
         subcommands: [
-            StateList.self, StateShow.self, StateVerify.self, StateExportCommand.self, StateImportCommand.self,
+            StateCreate.self, StateList.self, StateShow.self, StateVerify.self, StateExportCommand.self,
+            StateImportCommand.self,
             StateRename.self, StateAccept.self, StateReset.self, StatePurge.self, StatePrune.self,
             QuarantineCommand.self,
         ]

@@ -2,7 +2,7 @@ import CLibCrypto
 import Platform
 
 /// The encoding of public keys for libcrypto, SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
-enum PublicKeyInfo {
+package enum PublicKeyInfo {
     // rsaEncryption with its parameters, NULL; then id-ecPublicKey with secp256r1.
     private static let rsaAlgorithm: [UInt8] = [
         0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
@@ -17,7 +17,7 @@ enum PublicKeyInfo {
     private static let uncompressed: UInt8 = 0x04
 
     /// Encodes an RSA key; the modulus is big-endian.
-    static func rsa(modulus: [UInt8], exponent: UInt32) -> [UInt8] {
+    package static func rsa(modulus: [UInt8], exponent: UInt32) -> [UInt8] {
         var number = ByteWriter()
         number.write(exponent)
         let key = element(sequence, unsigned(modulus) + unsigned(number.bytes))
@@ -25,7 +25,7 @@ enum PublicKeyInfo {
     }
 
     /// Encodes a point of P-256, uncompressed.
-    static func p256(_ point: AgreementKey.Point) -> [UInt8] {
+    package static func p256(_ point: AgreementKey.Point) -> [UInt8] {
         let key = [0, uncompressed] + point.x + point.y
         return element(sequence, element(sequence, p256Algorithm) + element(bitString, key))
     }

@@ -25,15 +25,30 @@ extension StateRepository {
         }
     }
 
-    /// Creates a state from that of a TPM from elsewhere; throws a ``Failure`` if there is one of this ID.
-    public func importState(_ stateID: String, _ permanent: SecretBytes) throws(Failure) {
+    /// Throws a ``Failure`` if there is a state of this ID, before anything is made for a new one.
+    public func requireNone(_ stateID: String, to verb: String) throws(Failure) {
+        let name = try StateDirectoryName.encoded(stateID)
+        guard try open(name) == nil else { throw taken(stateID, verb) }
+        guard try index.entry(name)?.generation ?? 0 == 0 else { throw taken(stateID, verb) }
+    }
+
+    private func taken(_ stateID: String, _ verb: String) -> Failure {
+        Failure(
+            "cannot \(verb) the state \"\(stateID)\"",
+            because: "there is one",
+            hint: "vtpmctl state rename or reset"
+        )
+    }
+
+    /// Creates a state from that of a TPM from elsewhere, or of a new one; throws a ``Failure`` if there is one of this ID.
+    public func importState(
+        _ stateID: String,
+        _ permanent: SecretBytes,
+        verb: String = "import"
+    ) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
         try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
-            let taken = Failure(
-                "cannot import the state \"\(stateID)\"",
-                because: "there is one",
-                hint: "vtpmctl state rename or reset"
-            )
+            let taken = taken(stateID, verb)
             guard try open(name) == nil else { throw taken }
             try settleRemoval(of: name)
             let header = try StateFile(
@@ -44,7 +59,7 @@ extension StateRepository {
             )
             try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
                 let entry = try records.entry(name)
-                try requireNotBeingRenamed(entry, "cannot import the state \"\(stateID)\"")
+                try requireNotBeingRenamed(entry, taken.what)
                 guard entry?.generation ?? 0 == 0 else { throw taken }
                 try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
             }

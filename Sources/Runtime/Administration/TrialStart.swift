@@ -1,6 +1,7 @@
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeHostTPM
 import RuntimeSupervisor
 
 /// Starts a TPM and shuts it down again, in a worker of its own.
@@ -12,6 +13,8 @@ public struct TrialStart {
 
     /// How long the worker may take for the whole trial, in milliseconds.
     private static let timeout = 60_000
+    /// The same if it makes its endorsement keys as well: an RSA key takes a slow machine long.
+    private static let identityTimeout = 180_000
 
     /// Creates a trial with the worker of this path.
     public init(worker: String) {
@@ -21,52 +24,38 @@ public struct TrialStart {
     /// Runs the trial; returns the state that the TPM stored last, or throws a ``Failure`` if no TPM starts from it.
     public func run(_ state: SecretBytes) throws(Failure) -> SecretBytes {
         do {
-            return try start(state).stored
+            return try start(state) { (conversation) throws(Failure) in try conversation.shutDown() }.result
         } catch {
             throw Failure("cannot use the state that is to be imported", because: "no TPM starts from it: \(error)")
         }
     }
 
     /// Manufactures a TPM and throws it away; returns the version of the library that did it.
-    public func manufacture() throws(Failure) -> LibraryVersion? { try start(nil).library }
+    public func manufacture() throws(Failure) -> LibraryVersion? {
+        try start(nil) { (conversation) throws(Failure) in _ = try conversation.shutDown() }.library
+    }
 
-    private func start(_ state: SecretBytes?) throws(Failure) -> (stored: SecretBytes, library: LibraryVersion?) {
+    /// Manufactures a TPM; returns its state and its endorsement keys.
+    package func manufactureWithIdentity() throws(Failure) -> (state: SecretBytes, keys: [EndorsementKey]) {
+        try start(nil, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
+            try conversation.serve()
+            let keys = try EndorsementKey.all(of: conversation)
+            return (try conversation.shutDown(), keys)
+        }.result
+    }
+
+    private func start<Result>(
+        _ state: SecretBytes?,
+        timeout: Int = timeout,
+        _ body: (WorkerConversation) throws(Failure) -> Result
+    ) throws(Failure) -> (result: Result, library: LibraryVersion?) {
         let itself = try ProcessHandle(getpid())
         let link = try WorkerLink.start(program: worker)
         defer { link.close() }
         try link.confine(for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil))
         try link.initialize(state)
-        return (try converse(link), link.libraryVersion)
-    }
-
-    private func converse(_ link: WorkerLink) throws(Failure) -> SecretBytes {
-        let what = "cannot start the TPM"
-        let buffer = try Channel.makeSecretBuffer()
-        var incoming = IncomingState()
-        var stored: SecretBytes?
-        let deadline = Deadline(milliseconds: Self.timeout)
-        while true {
-            guard !deadline.hasPassed, try wait(for: link.channel.descriptor.number, until: deadline) != 0
-            else {
-                throw Failure(what, because: "its worker does not answer")
-            }
-            guard let message = try link.channel.receive(into: buffer) else {
-                throw Failure(what, because: "its worker ended")
-            }
-            switch WorkerReply(message) {
-            case .state:
-                if let state = try incoming.take(message) {
-                    stored = state
-                    try link.send(.stored)
-                }
-            case .ready: try link.send(.shutdown)
-            case .stopped:
-                buffer.wipe()
-                guard let stored, stored.count > 0 else { throw Failure(what, because: "its worker stored nothing") }
-                return stored
-            case .failure(let failure): throw failure
-            default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
-            }
-        }
+        let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
+        try conversation.awaitReady()
+        return (try body(conversation), link.libraryVersion)
     }
 }

@@ -59,15 +59,7 @@ extension TPMConnection {
 
     /// Creates a primary key in the owner hierarchy and makes it persistent. Provisioning Guidance, 7.8
     func makeStorageKey(from template: [UInt8], at place: UInt32 = Handle.storageKey) throws(Failure) {
-        var create = Command(.createPrimary)
-        create.handles = [.init(Handle.owner)]
-        create.authorization = .password
-        // TPM2B_SENSITIVE_CREATE: an empty authorization value and no data.
-        create.parameters.write(sized: [0, 0, 0, 0])
-        create.parameters.write(sized: template)
-        create.parameters.write(sized: [])
-        create.parameters.write(UInt32(0))
-        create.returnsHandle = true
+        let create = Command.createPrimary(in: Handle.owner, from: template)
         let hint =
             "the owner makes the storage key: tpm2_createprimary -C o -P AUTH -G ecc256:aes128cfb -c srk.ctx && "
             + "tpm2_evictcontrol -C o -P AUTH -c srk.ctx \(Handle.text(place))"
@@ -97,5 +89,21 @@ extension TPMConnection {
             )
         }
         return response
+    }
+}
+
+extension Command {
+    /// Creates a primary key without an authorization value of its own. TPM2_CreatePrimary
+    static func createPrimary(in hierarchy: UInt32, from template: [UInt8]) -> Command {
+        var create = Command(.createPrimary)
+        create.handles = [.init(hierarchy)]
+        create.authorization = .password
+        // TPM2B_SENSITIVE_CREATE: an empty authorization value and no data.
+        create.parameters.write(sized: [0, 0, 0, 0])
+        create.parameters.write(sized: template)
+        create.parameters.write(sized: [])
+        create.parameters.write(UInt32(0))
+        create.returnsHandle = true
+        return create
     }
 }

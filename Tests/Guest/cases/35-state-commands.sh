@@ -83,3 +83,13 @@ container_stop one
 vtpmctl state prune --unused-for 0s --forever --yes >"$WORK/pruned"
 expect_match "what went for ever" 'state "one" was removed for ever' "$(<"$WORK/pruned")"
 expect_equal "states in the end" '' "$(vtpmctl state list --json | jq -r '.[].stateID')"
+
+# A TPM that is known before its first container, which has it.
+vtpmctl state create known --json >"$WORK/identity"
+printed=$(jq --raw-output '.endorsementKeys[] | select(.algorithm == "ecc-nist-p256").sha256' "$WORK/identity")
+expect_error "making it again" 'cannot create the state "known": there is one' vtpmctl state create known
+container_start known
+expect_equal "the endorsement key in the container" "$printed" "$(container_shell known '
+    tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pem -f pem >/dev/null
+    openssl pkey -pubin -in /tmp/ek.pem -outform DER | sha256sum | cut -d " " -f 1')"
+container_stop known

@@ -50,6 +50,7 @@ enum StructureTag {
 enum Handle {
     static let owner: UInt32 = 0x4000_0001
     static let null: UInt32 = 0x4000_0007
+    static let endorsement: UInt32 = 0x4000_000b
     static let passwordSession: UInt32 = 0x4000_0009
     static let storageKey: UInt32 = 0x8100_0001
 
@@ -91,6 +92,7 @@ struct ObjectAttributes: OptionSet {
     static let fixedParent = ObjectAttributes(rawValue: 1 << 4)
     static let sensitiveDataOrigin = ObjectAttributes(rawValue: 1 << 5)
     static let userWithAuth = ObjectAttributes(rawValue: 1 << 6)
+    static let adminWithPolicy = ObjectAttributes(rawValue: 1 << 7)
     static let noDA = ObjectAttributes(rawValue: 1 << 10)
     static let restricted = ObjectAttributes(rawValue: 1 << 16)
     static let decrypt = ObjectAttributes(rawValue: 1 << 17)

@@ -1,0 +1,109 @@
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeHostTPM
+import RuntimeSupervisor
+
+/// What is said with a worker whose TPM no container has, and what that TPM stores meanwhile.
+final class WorkerConversation: TPMTransport {
+    private let link: WorkerLink
+    private let deadline: Deadline
+    private let buffer: ScratchBuffer
+    private var incoming = IncomingState()
+    private var stored: SecretBytes?
+    /// The near end of what the worker serves in a device's place; nil until ``serve()``.
+    private var device: Channel?
+
+    private static let what = "cannot start the TPM"
+    /// The size of the largest response, in bytes. linux: TPM_BUFSIZE
+    private static let responseLimit = 4096
+
+    /// Begins with a worker that was given its state, or was told to manufacture one.
+    init(over link: WorkerLink, until deadline: Deadline) throws(Failure) {
+        self.link = link
+        self.deadline = deadline
+        buffer = try Channel.makeSecretBuffer()
+    }
+
+    /// Waits until the TPM has started up.
+    func awaitReady() throws(Failure) { try awaitReply(.ready) }
+
+    /// Has the worker serve a socket, which has the framing of the kernel's device; from then on ``transmit(_:)`` works.
+    func serve() throws(Failure) {
+        let pair = try Channel.pair(near: "vtpmctl", far: "worker's TPM")
+        try link.send(.serve, descriptors: [pair.far.descriptor.number])
+        device = pair.near
+        try awaitReply(.serving)
+    }
+
+    /// Has the worker execute TPM2_Shutdown; returns the state that it stored last.
+    func shutDown() throws(Failure) -> SecretBytes {
+        try link.send(.shutdown)
+        try awaitReply(.stopped)
+        buffer.wipe()
+        guard let stored, stored.count > 0 else {
+            throw Failure(Self.what, because: "its worker stored nothing")
+        }
+        return stored
+    }
+
+    func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
+        let what = "cannot use the new TPM"
+        guard let device else { throw Failure(what, because: "nobody serves it") }
+        let number = device.descriptor.number
+        try systemCall("send", what) {
+            command.withUnsafeBytes { send(number, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+        }
+        while true {
+            var set = PollSet()
+            let (channel, answer) = (set.add(link.channel.descriptor.number), set.add(number))
+            try set.wait(until: deadline)
+            // A command is answered once its change is stored.
+            if set.isReady(channel) {
+                if let kind = try takeMessage() { throw outOfTurn(kind.rawValue) }
+            } else if set.isReady(answer) {
+                var response = [UInt8](repeating: 0, count: Self.responseLimit)
+                let count = try systemCall("read", what) {
+                    response.withUnsafeMutableBytes { read(number, $0.baseAddress, $0.count) }
+                }
+                guard count > 0 else { throw Failure(what, because: "its worker ended") }
+                return Array(response[..<count])
+            } else if deadline.hasPassed {
+                throw Failure(what, because: "its worker does not answer")
+            }
+        }
+    }
+
+    private func awaitReply(_ expected: WorkerReply.Kind) throws(Failure) {
+        while true {
+            guard !deadline.hasPassed, try wait(for: link.channel.descriptor.number, until: deadline) != 0 else {
+                throw Failure(Self.what, because: "its worker does not answer")
+            }
+            guard let kind = try takeMessage() else { continue }
+            guard kind == expected else { throw outOfTurn(kind.rawValue) }
+            return
+        }
+    }
+
+    /// Takes one message; returns nil if it was a part of the state, which is kept.
+    private func takeMessage() throws(Failure) -> WorkerReply.Kind? {
+        guard let message = try link.channel.receive(into: buffer) else {
+            throw Failure(Self.what, because: "its worker ended")
+        }
+        switch WorkerReply(message) {
+        case .state:
+            if let state = try incoming.take(message) {
+                stored = state
+                try link.send(.stored)
+            }
+            return nil
+        case .failure(let failure): throw failure
+        case .some(let reply): return reply.kind
+        case .none: throw outOfTurn(message.kind)
+        }
+    }
+
+    private func outOfTurn(_ kind: UInt8) -> Failure {
+        Failure(Self.what, because: "its worker sent message \(kind) out of turn")
+    }
+}
