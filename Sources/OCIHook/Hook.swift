@@ -43,7 +43,7 @@ public enum Hook {
             Log.subject.container = ContainerState.identifier(in: json)
             state = try ContainerState(parsing: json)
         } catch {
-            Log.error("\(error)", failed)
+            Log.error("\(error)", failed, LogDetails(reason: error.kind))
             throw error
         }
         for failure in notReset { Log.notice("\(failure)") }
@@ -54,7 +54,7 @@ public enum Hook {
             case .poststop: try Removal(of: state, on: hostPaths, setting).run()
             }
         } catch {
-            Log.error("container \"\(state.id)\": \(error)", failed)
+            Log.error("container \"\(state.id)\": \(error)", failed, LogDetails(reason: error.kind))
             throw error
         }
     }
@@ -81,7 +81,8 @@ public enum Hook {
                 try prepare(arguments, channel)
             }
         } catch {
-            Log.error("container \"\(Log.subject.container ?? "")\": \(error)", .refused)
+            Log.error(
+                "container \"\(Log.subject.container ?? "")\": \(error)", .refused, LogDetails(reason: error.kind))
             try? channel.send(PreparationReply.failure(error))
             throw error
         }

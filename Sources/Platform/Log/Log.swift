@@ -22,13 +22,23 @@ public enum Log {
     public nonisolated(unsafe) static var subject = LogSubject()
 
     /// Writes a line about a normal event.
-    public static func notice(_ text: String, _ event: LogEvent = .notice, about subject: LogSubject? = nil) {
-        connection?.send(LOG_NOTICE, text, LogFields(event, subject ?? Log.subject))
+    public static func notice(
+        _ text: String,
+        _ event: LogEvent = .notice,
+        about subject: LogSubject? = nil,
+        _ details: LogDetails = LogDetails()
+    ) {
+        connection?.send(LOG_NOTICE, text, LogFields(event, subject ?? Log.subject, details))
     }
 
     /// Writes a line that an operator has to look at.
-    public static func error(_ text: String, _ event: LogEvent = .error, about subject: LogSubject? = nil) {
-        connection?.send(LOG_ERR, text, LogFields(event, subject ?? Log.subject))
+    public static func error(
+        _ text: String,
+        _ event: LogEvent = .error,
+        about subject: LogSubject? = nil,
+        _ details: LogDetails = LogDetails()
+    ) {
+        connection?.send(LOG_ERR, text, LogFields(event, subject ?? Log.subject, details))
     }
 }
 

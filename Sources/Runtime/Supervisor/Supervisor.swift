@@ -41,6 +41,8 @@ public final class Supervisor {
     var adopter: ContainerIdentity?
     /// Why the container's creation was undone.
     var abandonment: Failure?
+    /// How long the writes of a persistent state have taken.
+    var writeTimes = WriteTimes()
 
     /// How long to wait until the previous user of the same state releases it, in milliseconds.
     static let lockTimeout = 10_000
@@ -57,7 +59,7 @@ public final class Supervisor {
             defer { supervisor.close() }
             try supervisor.live()
         } catch {
-            Log.error("\(container): \(error)", .refused)
+            Log.error("\(container): \(error)", .refused, LogDetails(reason: error.kind))
             try? hook.send(HookReply.failure(error))
             throw error
         }
@@ -124,6 +126,13 @@ public final class Supervisor {
         case .ephemeral: "ephemeral"
         case .persistent(let storage): "state \"\(storage.stateID)\""
         }
+    }
+
+    /// Writes the TPM's state; when it returns, the state is as durable as it ever gets.
+    func write(_ state: SecretBytes) throws(Failure) {
+        let payload = StatePayload(permanent: state, isComplete: true)
+        guard case .persistent = request.storage else { return try store.write(payload) }
+        try writeTimes.measure { () throws(Failure) in try store.write(payload) }
     }
 
     var name: String { "vTPM of container \"\(request.containerID)\"" }

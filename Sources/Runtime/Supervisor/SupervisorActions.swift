@@ -24,9 +24,11 @@ extension Supervisor {
         case .answerFailure(let reason): answerFailure(reason)
         case .logTermination: Log.notice("\(name) goes on after SIGTERM: its container lives", .kept)
         case .expectEnd: expectEnd()
-        case .logStop(true, _): Log.notice("\(name) stopped, generation \(store.generation)", .stopped)
+        case .logStop(true, _):
+            Log.notice("\(name) stopped, generation \(store.generation)", .stopped, details())
         case .logStop(false, let status):
-            Log.error("\(name) stopped without TPM2_Shutdown: its worker ended with \(status)", .stopped)
+            let text = "\(name) stopped without TPM2_Shutdown: its worker ended with \(status)"
+            Log.error(text, .stopped, details(reason: .process))
         case .abandon(let reason): abandon(reason)
         case .setTimeout(let milliseconds): deadline = Deadline(milliseconds: milliseconds)
         case .clearTimeout: deadline = nil
@@ -39,7 +41,7 @@ extension Supervisor {
             guard let state = manufactured else {
                 throw Failure("cannot manufacture the TPM", because: "its worker stored no state")
             }
-            try store.write(.init(permanent: state, isComplete: true))
+            try write(state)
             manufactured = nil
         }
         guard let worker, let library = worker.libraryVersion else { return }
@@ -89,7 +91,13 @@ extension Supervisor {
     private func answerFailure(_ reason: Failure) {
         endWorker()
         if let server = server.take() { responder.take(server) }
-        Log.error("\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)", .failed)
+        let text = "\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)"
+        Log.error(text, .failed, details(reason: reason.kind))
+    }
+
+    /// What the last line of a vTPM is told with: after a failure nothing is written any more.
+    private func details(reason: FailureKind? = nil) -> LogDetails {
+        LogDetails(reason: reason, writes: writeTimes.count == 0 ? nil : writeTimes)
     }
 
     private func abandon(_ reason: Failure) {

@@ -122,7 +122,7 @@ extension Supervisor {
             if manufactures && lifecycle.phase == .starting {
                 manufactured = state
             } else {
-                try store.write(.init(permanent: state, isComplete: true))
+                try write(state)
             }
         } catch {
             try? worker?.send(.refused)

@@ -120,7 +120,9 @@ import Testing
         let daemon = try Daemon(path)
         var log = LogConnection("program", path: path)
         let odd = String(repeating: "\"", count: 1 << 20)
-        let fields = LogFields(.notice, LogSubject(container: odd, state: odd, tpm: .max))
+        let writes = WriteTimes(count: .max, total: .max, longest: .max)
+        let details = LogDetails(reason: .container, writes: writes)
+        let fields = LogFields(.notice, LogSubject(container: odd, state: odd, tpm: .max), details)
         log.send(LOG_NOTICE, String(repeating: "ä", count: 1 << 20), fields)
         let line = try #require(daemon.lines().first)
         #expect(line.utf8.count < 8192 && line.contains("ä [event=notice container=\"\\\""))
@@ -131,7 +133,7 @@ import Testing
     @Test func theFieldsOfALineAreReadBack() throws {
         let parts = [
             "\"", "\\", "]", "[event=failed", "[event=failed]", " container=\"victim\"", " state=", "\"]", " tpm=3",
-            " ", "é", "\\\"]",
+            " ", "é", "\\\"]", " reason=key", " writes=9", " writes-us=9", " longest-us=9]",
         ]
         for _ in 0..<20_000 {
             func text() -> String { (0..<Int.random(in: 0...5)).map { _ in parts.randomElement() ?? "" }.joined() }
@@ -140,7 +142,11 @@ import Testing
                 state: Bool.random() ? text() : nil,
                 tpm: Bool.random() ? .random(in: 0...9) : nil
             )
-            let fields = LogFields(LogEvent.allCases.randomElement() ?? .error, subject)
+            let details = LogDetails(
+                reason: Bool.random() ? FailureKind.allCases.randomElement() : nil,
+                writes: Bool.random() ? WriteTimes(count: 1, total: .random(in: 0...99), longest: 3) : nil
+            )
+            let fields = LogFields(LogEvent.allCases.randomElement() ?? .error, subject, details)
             let line = "\(text()) \(fields.text)"
             try #require(LogFields(atEndOf: line.utf8) == fields, "\(line)")
         }
@@ -186,6 +192,10 @@ import Testing
         // That it serves, and what this machine lacks.
         #expect(lines[0].contains(/\(lines that the system log did not take before it: [1-9]\) \[event=/), "\(lines)")
         let fields = try #require(LogFields(atEndOf: lines[0].utf8))
-        #expect(fields == LogFields(.stopped, LogSubject(container: "container-web", state: "web", tpm: 7)))
+        let subject = LogSubject(container: "container-web", state: "web", tpm: 7)
+        let writes = try #require(fields.details.writes)
+        #expect(fields == LogFields(.stopped, subject, LogDetails(writes: writes)))
+        // The manufacture, the index that was defined, and the shutdown.
+        #expect(writes.count >= 3 && writes.longest > 0 && writes.longest <= writes.total, "\(writes)")
     }
 }
