@@ -70,7 +70,9 @@ struct ConfirmationOptions: ParsableArguments {
             throw Failure("cannot \(what)", because: "nobody has confirmed it", hint: "add --yes")
         }
         complain("This will \(what). Type \"\(word)\" to go on: ", end: "")
-        guard readLine() == word else { throw Failure("cannot \(what)", because: "it was not confirmed") }
+        guard try Progress.pause({ () throws(Failure) in readLine() }) == word else {
+            throw Failure("cannot \(what)", because: "it was not confirmed")
+        }
     }
 }
 

@@ -28,7 +28,7 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         var reports: [Report] = []
-        try report { () throws(Failure) in
+        try report("examining this host") { () throws(Failure) in
             let paths = try host.hostPaths()
             if let serve { return try self.serve(from: serve, paths) }
             try Examination { launch(from: $0, paths) }.run { (report) throws(Failure) in

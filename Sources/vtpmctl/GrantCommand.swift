@@ -25,7 +25,7 @@ struct GrantCommand: ParsableCommand {
     private static let prefixLength = 8
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("granting the TPM") { () throws(Failure) in
             let paths = try HostPaths.current()
             for lease in try leases(paths) { try grant(lease, paths) }
         }

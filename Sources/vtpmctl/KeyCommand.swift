@@ -36,7 +36,7 @@ struct KeyShow: ParsableCommand {
     @OptionGroup var host: HostOptions
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("reading the master keys") { () throws(Failure) in
             try HostContext.withKeysLock(host.hostPaths(), shared: true) { () throws(Failure) in
                 let keys = try host.keychain().load(isFirstUse: false).all
                 try Output.write(lines: keys.map { Hexadecimal.encode($0.id) })
@@ -60,7 +60,7 @@ struct KeyRotate: ParsableCommand {
     @OptionGroup var confirmation: ConfirmationOptions
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("changing the master key") { () throws(Failure) in
             try confirmation.require("change the master key", typing: "rotate")
             var told: [String] = []
             do throws(Failure) {
@@ -91,7 +91,8 @@ struct KeyRotate: ParsableCommand {
                 let repository = try host.open(hostPaths).repository()
                 let quarantine = Quarantine(hostPaths.quarantine)
                 let rotation = KeyRotation(repository, quarantine: quarantine, leases: hostPaths.leases)
-                let report = try rotation.run()
+                Progress.begin("writing states under the new master key")
+                let report = try rotation.run { total in Progress.step(of: total) }
                 told += describe(report, repository)
                 try check(report)
                 return rotation
@@ -161,7 +162,7 @@ struct KeyExport: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("exporting the master key") { () throws(Failure) in
             try HostContext.withKeysLock(host.hostPaths(), shared: true) { () throws(Failure) in
                 let ring = try host.keychain().load(isFirstUse: false)
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
@@ -199,7 +200,7 @@ struct KeyImport: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("importing the master key") { () throws(Failure) in
             try confirmation.require("replace the master key", typing: "import")
             let content = try readSecret(file, limit: StateExport.fileLimit)
             let opener = try opener(passphraseFile: passphraseFile, identity: identity, for: file)

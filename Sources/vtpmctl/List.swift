@@ -13,7 +13,7 @@ struct List: ParsableCommand {
     var json = false
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("asking supervisors") { () throws(Failure) in
             let entries = try load()
             try json ? Output.write(json: entries) : writeTable(entries)
         }

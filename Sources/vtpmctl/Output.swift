@@ -20,6 +20,9 @@ enum Output {
     /// Writes a line with a line feed.
     static func write(line: String) throws(Failure) { try write(lines: [line]) }
 
+    /// Writes a text that ends in a line feed.
+    static func write(text: String) throws(Failure) { try write(Array(text.utf8)) }
+
     /// Writes a value as JSON, with sorted keys and a line feed at the end.
     static func write(json value: some Encodable) throws(Failure) {
         let encoder = JSONEncoder()
@@ -69,6 +72,7 @@ enum Output {
     }
 
     private static func write(_ body: (borrowing Descriptor) throws(Failure) -> Void) throws(Failure) {
+        Progress.clear()
         do {
             let number = try systemCall("fcntl F_DUPFD_CLOEXEC", "cannot write \(name)") {
                 fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
@@ -83,8 +87,10 @@ enum Output {
 
 /// Runs a command; if it fails, writes the error as one line to standard error, and throws the exit code 1.
 ///
-/// Nothing is written if the reader of standard output has closed its end.
-func report(_ body: () throws(Failure) -> Void) throws {
+/// Nothing is written if the reader of standard output has closed its end. While it runs, ``Progress`` says what it does.
+func report(_ doing: String = "at work", _ body: () throws(Failure) -> Void) throws {
+    Progress.begin(doing)
+    defer { Progress.end() }
     do throws(Failure) {
         try body()
     } catch {
@@ -95,6 +101,7 @@ func report(_ body: () throws(Failure) -> Void) throws {
 
 /// Writes to standard error; an error is ignored, since there is nobody left to report it to.
 func complain(_ text: String, end: String = "\n") {
+    Progress.clear()
     let line = Array((text + end).utf8)
     _ = write(STDERR_FILENO, line, line.count)
 }

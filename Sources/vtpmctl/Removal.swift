@@ -16,10 +16,10 @@ enum Removal {
         _ quarantine: Quarantine?
     ) throws(Failure) -> Int {
         try repository.removeLeftovers()
-        var progress = Progress()
+        Progress.begin("removing states")
         var refused = 0
         try pruning.remove(found, to: quarantine) { (candidate, outcome) throws(Failure) in
-            progress.step("removed")
+            Progress.step(of: found.count)
             switch outcome {
             case .removed: try tell(candidate, "was removed for ever")
             case .quarantined(let place): try tell(candidate, "is in \(place)")
@@ -51,18 +51,5 @@ enum Removal {
 
     private static func lastUse(_ candidate: Pruning.Candidate) -> String {
         candidate.lastUse == 0 ? "never used" : "last used \(timestamp(candidate.lastUse))"
-    }
-}
-
-/// Reports progress on standard error, at most once per second.
-struct Progress {
-    private var count = 0
-    private var next = Deadline(milliseconds: 1000)
-
-    mutating func step(_ what: String) {
-        count += 1
-        guard next.hasPassed else { return }
-        complain("vtpmctl: \(what) \(count) states")
-        next = Deadline(milliseconds: 1000)
     }
 }

@@ -33,7 +33,7 @@ struct StateList: ParsableCommand {
     var json = false
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("reading states") { () throws(Failure) in
             let summaries = try host.withRepository { (repository, _) throws(Failure) in
                 try repository.summaries()
             }
@@ -63,7 +63,7 @@ struct StateShow: ParsableCommand {
     var stateID: String
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("reading the state") { () throws(Failure) in
             let summary = try host.withRepository { (repository, _) throws(Failure) in
                 try repository.summary(of: stateID)
             }
@@ -84,11 +84,12 @@ struct StateVerify: ParsableCommand {
     var stateIDs: [String] = []
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("checking states") { () throws(Failure) in
             let results = try host.withRepository { (repository, _) throws(Failure) in
-                guard !stateIDs.isEmpty else { return try repository.verifyAll() }
+                guard !stateIDs.isEmpty else { return try repository.verifyAll { total in Progress.step(of: total) } }
                 var results: [(stateID: String, problem: Failure?)] = []
                 for stateID in stateIDs {
+                    Progress.step(of: stateIDs.count)
                     do throws(Failure) {
                         try repository.verify(stateID)
                         results.append((stateID, nil))

@@ -61,7 +61,7 @@ struct StateExportCommand: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("exporting the state") { () throws(Failure) in
             let permanent = try host.withRepository { (repository, _) throws(Failure) in
                 try repository.exportState(stateID)
             }
@@ -111,7 +111,7 @@ struct StateImportCommand: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("importing the state") { () throws(Failure) in
             let permanent = try read()
             try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 let stored = try TrialStart(worker: hostPaths.program("vtpm-worker")).run(permanent)

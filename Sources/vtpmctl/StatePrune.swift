@@ -57,13 +57,13 @@ struct StatePrune: ParsableCommand {
     ) throws(Failure) {
         let containers = ContainerInventory { program in try? lines(of: program) }
         let pruning = Pruning(repository, containers, now: UInt64(clamping: Glibc.time(nil)))
-        var progress = Progress()
+        Progress.begin("looking at states")
         var found: [Pruning.Candidate] = []
         var seen: Set<String> = []
         // Without --unused-for, each state's own time counts first, and then that of the configuration.
         let times = unusedFor == nil && time != nil ? [nil, time] : [time]
         for criteria in times.map({ Pruning.Criteria(unusedFor: $0, orphansOnly: orphans) }) {
-            try pruning.each(criteria, progress: { progress.step("looked at") }) { (candidate) throws(Failure) in
+            try pruning.each(criteria, progress: { Progress.step() }) { (candidate) throws(Failure) in
                 if times.count > 1, !seen.insert(candidate.stateID).inserted { return }
                 if dryRun {
                     try Output.write(line: Removal.line(candidate))

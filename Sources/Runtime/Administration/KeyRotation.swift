@@ -49,13 +49,18 @@ public struct KeyRotation {
     /// Writes all states, including the quarantined ones, and the index under the current key.
     ///
     /// The report has the states that could not be written. Throws a ``Failure`` if a state stays in use for `timeout`
-    /// milliseconds and its supervisor cannot be reached; all that was rewritten until then stays so.
-    public func run(timeout: Int = KeyRotation.timeout) throws(Failure) -> Report {
+    /// milliseconds and its supervisor cannot be reached; all that was rewritten until then stays so. `progress` is
+    /// called for each state that is done, with the number of all.
+    public func run(
+        timeout: Int = KeyRotation.timeout,
+        progress: (_ total: Int) -> Void = { _ in }
+    ) throws(Failure) -> Report {
         var report = Report()
         let deadline = Deadline(milliseconds: timeout)
         var busy = try repository.names()
+        let total = busy.count
         let isDone = try deadline.wait(backoff: Backoff(first: 100, limit: 100)) { () throws(Failure) in
-            busy = reencrypt(busy, &report)
+            busy = reencrypt(busy, &report) { progress(total) }
             return busy.isEmpty
         }
         guard isDone else {
@@ -94,9 +99,10 @@ public struct KeyRotation {
     }
 
     /// Writes states under the current key; returns the names of those whose users do not answer yet.
-    private func reencrypt(_ names: [String], _ report: inout Report) -> [String] {
+    private func reencrypt(_ names: [String], _ report: inout Report, _ progress: () -> Void) -> [String] {
         var busy: [String] = []
         for name in names {
+            defer { if busy.last != name { progress() } }
             do throws(Failure) {
                 switch try reencrypt(name) {
                 case .done(.atRest): report.atRest += 1

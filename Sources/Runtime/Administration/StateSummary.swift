@@ -139,9 +139,15 @@ extension StateRepository {
     }
 
     /// Verifies all states; returns the ID of each, and its error or nil.
-    public func verifyAll() throws(Failure) -> [(stateID: String, problem: Failure?)] {
+    ///
+    /// `progress` is called for each, with the number of all.
+    public func verifyAll(
+        progress: (_ total: Int) -> Void = { _ in }
+    ) throws(Failure) -> [(stateID: String, problem: Failure?)] {
         var results: [(stateID: String, problem: Failure?)] = []
-        for summary in try summaries() {
+        let summaries = try summaries()
+        for summary in summaries {
+            progress(summaries.count)
             do throws(Failure) {
                 if let problem = summary.problem {
                     throw Failure("cannot load the state \(summary.path)", because: problem)

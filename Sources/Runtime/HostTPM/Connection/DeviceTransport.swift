@@ -30,8 +30,10 @@ final class DeviceTransport: TPMTransport {
         let what = "cannot use the host's TPM \(path)"
         let number = device.number
         // The kernel takes each write for a whole command: the rest must not be sent with a second one.
-        let written = try systemCall("write", what) {
-            command.withUnsafeBytes { write(number, $0.baseAddress, $0.count) }
+        // It executes the command in the caller's context, and takes a signal for a TPM that does not answer
+        // (drivers/char/tpm/tpm_tis_core.c, wait_for_tpm_stat).
+        let written = try TimerSignal.hold { () throws(Failure) in
+            try systemCall("write", what) { command.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
         }
         guard written == command.count else { throw Failure(what, because: "it took only a part of a command") }
         guard try wait(for: number, until: Deadline(milliseconds: Self.responseTimeout)) != 0 else {
