@@ -149,7 +149,7 @@ let package = Package(
             "RuntimeAdministration",
             path: "Runtime/Administration",
             [
-                "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
+                "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
                 "RuntimeState", "RuntimeSupervisor", "CLinux",
             ]
         ),
@@ -209,7 +209,8 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "CLinux", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeConfinement",
+                "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
+                "RuntimeConfinement",
                 "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
                 "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",
                 "OtherLibrary",

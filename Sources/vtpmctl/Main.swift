@@ -9,9 +9,8 @@ struct VTPMControl: ParsableCommand {
         commandName: "vtpmctl",
         abstract: "Shows and manages the TPMs that containers have.",
         subcommands: [
-            List.self, RunCommand.self, DoctorCommand.self, EngineCommand.self, GrantCommand.self, LogCommand.self,
-            StateCommand.self, KeyCommand.self,
-            Version.self,
+            List.self, RunCommand.self, DoctorCommand.self, EngineCommand.self, EventsCommand.self, GrantCommand.self,
+            LogCommand.self, MetricsCommand.self, StateCommand.self, KeyCommand.self, Version.self,
         ]
     )
 

@@ -1,16 +1,18 @@
 import Platform
 
 /// A line of one of our programs in the system log, as a log file or journalctl(1) shows it.
-struct LogLine {
+public struct LogLine: Sendable {
     /// The whole line, including its time and host.
     let text: String
+    /// The time as the log has it.
+    let time: String
     /// The text after the program's name, including the fields.
     let message: String
     /// The container and state that the line is about; nil in a line of a version that wrote no fields.
     let fields: LogFields?
 
     /// The names under which our programs log.
-    static let programs = ["vtpm-hook", "vtpm-supervisor"]
+    static let programs = ["vtpm-hook", "vtpm-supervisor", "vtpmctl"]
 
     /// Parses a line; returns nil if none of our programs wrote it.
     ///
@@ -33,6 +35,9 @@ struct LogLine {
             words += 1
             if words == 3 || words == 5, Self.isOurs(bytes[begin..<index]) {
                 text = String(decoding: bytes, as: UTF8.self)
+                // The host's name is between the time and the program's.
+                let host = bytes[..<(begin - 1)].lastIndex(of: UInt8(ascii: " ")) ?? 0
+                time = String(decoding: bytes[..<host], as: UTF8.self)
                 message = String(decoding: bytes[(index + 1)...], as: UTF8.self)
                 fields = LogFields(atEndOf: bytes[(index + 1)...])
                 return
@@ -54,6 +59,51 @@ struct LogLine {
     /// Returns whether the line names a container or a state in quotation marks, as lines without fields do.
     func names(_ id: String) -> Bool {
         message.contains("\"\(id)\"")
+    }
+}
+
+// MARK: - For people
+
+extension LogLine {
+    /// The whole line as the log has it, on one line of a terminal.
+    public var raw: String { text.onOneLine }
+
+    /// The time, and what was said, without the fields for programs.
+    public var words: String {
+        let sentence = LogFields.split(message.utf8)?.sentence ?? message
+        return "\(time)  \(sentence)".onOneLine
+    }
+
+    /// What helps after the line, as a command with its reason; nil if nothing has gone wrong, or if it is not known.
+    public var advice: String? {
+        guard let fields, let kind = fields.details.reason.map({ FailureKind(word: $0) }),
+            let outcome = Self.outcomes[fields.event]
+        else { return nil }
+        return "\(outcome): \(Self.advice(kind, fields.subject.state))".onOneLine
+    }
+
+    /// Whether the line says how a start or a life has ended, or that one goes on.
+    public var isOutcome: Bool { fields.map { $0.event == "started" || Self.outcomes[$0.event] != nil } ?? false }
+
+    private static let outcomes = [
+        "refused": "The container did not start", "failed": "The TPM answers no more until the container stops",
+        "stopped": "The TPM was not shut down in order",
+    ]
+
+    private static func advice(_ kind: FailureKind, _ state: String?) -> String {
+        switch kind {
+        case .key: "the master key cannot be had. See vtpmctl doctor and vtpmctl key show"
+        case .hostTPM: "the host's own TPM refuses. See vtpmctl doctor"
+        case .state:
+            "its state is in use, or not the one that it was. See vtpmctl list and "
+                + (state.map { "vtpmctl state verify '\($0)'" } ?? "vtpmctl state verify")
+        case .disk: "a file system is full, broken or read-only. See df /var/lib/container-vtpm and dmesg"
+        case .container: "the container cannot have a TPM as it is. The line above says what to change"
+        case .device: "the kernel makes no device, or lets it not be used. See vtpmctl doctor"
+        case .systemd: "systemd does not answer, or refuses. See vtpmctl doctor and systemctl status"
+        case .process: "a process of ours has ended, or could not start. See vtpmctl doctor and dmesg"
+        case .other: "the line above says why. See vtpmctl doctor"
+        }
     }
 }
 

@@ -19,15 +19,7 @@ public enum ProgramOutput {
         var ends: [CInt] = [-1, -1]
         try systemCall("pipe2", what) { pipe2(&ends, O_CLOEXEC) }
         let input = Descriptor(owning: ends[0])
-        let output = Descriptor(owning: ends[1])
-        let name = String(
-            decoding: Array(program.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.reversed()),
-            as: UTF8.self
-        )
-        var launch = ProgramLaunch(program, [name] + arguments)
-        launch.standardOutput = output.number
-        let child = try launch.start()
-        _ = consume output
+        let child = try start(program, arguments, writingTo: Descriptor(owning: ends[1]))
         let printed: Result<[UInt8], Failure>
         do throws(Failure) {
             printed = .success(try readLimited(input.number, "what \(program) prints", limit: limit, timeout: timeout))
@@ -43,6 +35,80 @@ public enum ProgramOutput {
             throw Failure(what, because: "it ended with \(status)")
         }
         return content
+    }
+
+    /// Runs a program that prints lines for as long as it lives, and calls `body` with each line.
+    ///
+    /// It ends, and the program with it, when nobody reads from `output` any more. A line that is longer than `limit`
+    /// bytes is left out.
+    ///
+    /// - Throws: ``Failure`` if the program ends by itself, or if `body` throws.
+    public static func follow(
+        _ program: String,
+        _ arguments: [String],
+        limit: Int,
+        whileReadFrom output: CInt,
+        _ body: ([UInt8]) throws(Failure) -> Void
+    ) throws(Failure) {
+        let what = "cannot read what \(program) prints"
+        var ends: [CInt] = [-1, -1]
+        try systemCall("pipe2", what) { pipe2(&ends, O_CLOEXEC) }
+        let input = Descriptor(owning: ends[0])
+        let child = try start(program, arguments, writingTo: Descriptor(owning: ends[1]))
+        let result: Result<Void, Failure>
+        do throws(Failure) {
+            result = .success(try readLines(input.number, what, limit: limit, whileReadFrom: output, body))
+        } catch {
+            result = .failure(error)
+        }
+        _ = try child.end()
+        try result.get()
+    }
+
+    private static func readLines(
+        _ number: CInt,
+        _ what: String,
+        limit: Int,
+        whileReadFrom output: CInt,
+        _ body: ([UInt8]) throws(Failure) -> Void
+    ) throws(Failure) {
+        var line: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16384)
+        while true {
+            var set = PollSet()
+            let index = set.add(number)
+            let reader = set.add(output, 0)
+            try set.wait()
+            if set.isReady(reader) { return }
+            guard set.isReady(index) else { continue }
+            let count = try systemCall("read", what) {
+                chunk.withUnsafeMutableBytes { Glibc.read(number, $0.baseAddress, $0.count) }
+            }
+            guard count > 0 else { throw Failure(what, because: "it has ended") }
+            for byte in chunk[..<count] {
+                if byte != UInt8(ascii: "\n") {
+                    if line.count <= limit { line.append(byte) }
+                    continue
+                }
+                if line.count <= limit { try body(line) }
+                line.removeAll(keepingCapacity: true)
+            }
+        }
+    }
+
+    /// Starts a program whose standard output is this end of a pipe.
+    private static func start(
+        _ program: String,
+        _ arguments: [String],
+        writingTo output: consuming Descriptor
+    ) throws(Failure) -> ChildProcess {
+        let name = String(
+            decoding: Array(program.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.reversed()),
+            as: UTF8.self
+        )
+        var launch = ProgramLaunch(program, [name] + arguments)
+        launch.standardOutput = output.number
+        return try launch.start()
     }
 
     /// Reads to the end, but at most `limit` bytes.

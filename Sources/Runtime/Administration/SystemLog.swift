@@ -6,10 +6,8 @@ import Platform
 ///
 /// Each source is read up to a limit, and journalctl(1) has a timeout.
 public struct SystemLog {
-    /// The directories of the journal; journald(8) keeps one on this host if either exists.
-    var journals = ["/var/log/journal", "/run/log/journal"]
-    /// The possible paths of journalctl(1).
-    var journalPrograms = ["/usr/bin/journalctl", "/bin/journalctl"]
+    /// Where the journal is, and what reads it.
+    var journal = EventJournal()
     /// The files of syslog daemons in pairs, the older one first.
     var files = ["/var/log/syslog.1", "/var/log/syslog", "/var/log/messages.1", "/var/log/messages"]
     /// The timeout of journalctl(1), in milliseconds.
@@ -27,7 +25,7 @@ public struct SystemLog {
     /// - Parameter container: The ID of a container, the first digits of one, or the ID of a state; nil for all lines.
     /// - Returns: The lines, at least one.
     /// - Throws: ``Failure`` if no log can be read, or if none has such a line.
-    public func lines(about container: String?) throws(Failure) -> [String] {
+    public func lines(about container: String?) throws(Failure) -> [LogLine] {
         let what = "cannot find \(container.map { "lines about \"\($0)\"" } ?? "lines of ours") in the system log"
         var looked: [String] = []
         var problems: [Failure] = []
@@ -39,7 +37,7 @@ public struct SystemLog {
                 let found = container.map { lines.about($0) } ?? lines
                 // Two sources have the same lines: a daemon that writes files gets them from the journal, or
                 // distributes the same ones to several files.
-                if !found.isEmpty { return found.map(\.text.onOneLine) }
+                if !found.isEmpty { return found }
             } catch {
                 problems.append(error)
             }
@@ -58,7 +56,7 @@ public struct SystemLog {
     }
 
     private static let hint =
-        "wherever this host's log is, our lines are those of " + LogLine.programs.joined(separator: " and ")
+        "wherever this host's log is, our lines are those of " + LogLine.programs.joined(separator: ", ")
 
     /// A source of lines; the files that are parts of one log are one source.
     private enum Source {
@@ -75,11 +73,7 @@ public struct SystemLog {
 
     private var sources: [Source] {
         var sources: [Source] = []
-        if journals.contains(where: { access($0, F_OK) == 0 }),
-            let program = journalPrograms.first(where: { access($0, X_OK) == 0 })
-        {
-            sources.append(.journal(program: program))
-        }
+        if let program = journal.program { sources.append(.journal(program: program)) }
         for first in files.indices where first.isMultiple(of: 2) {
             sources.append(.files(files[first...].prefix(2).filter { access($0, F_OK) == 0 }))
         }

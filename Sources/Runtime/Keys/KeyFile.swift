@@ -41,6 +41,16 @@ struct KeyFile {
         return content
     }
 
+    /// Returns when its content was written, in seconds since 1970; nil if there is no such file.
+    func timeOfChange() throws(Failure) -> UInt64? {
+        do {
+            let file = try Descriptor.open(path, OpenOptions(openPathOnly | O_NOFOLLOW), as: path)
+            return UInt64(clamping: try file.status(path).st_mtim.tv_sec)
+        } catch let error where error.code == ENOENT {
+            return nil
+        }
+    }
+
     /// Throws if it is not a regular file, belongs to another user, or has a mode that admits others.
     private func check(_ status: stat) throws(Failure) {
         guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(what, because: "it is a directory") }

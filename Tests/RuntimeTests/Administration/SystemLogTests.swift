@@ -15,8 +15,8 @@ import Testing
     /// A log in which nothing is there until a test puts it there.
     private func emptyLog() -> SystemLog {
         var log = SystemLog()
-        log.journals = ["\(directory.path)/journal"]
-        log.journalPrograms = ["\(directory.path)/journalctl"]
+        log.journal.directories = ["\(directory.path)/journal"]
+        log.journal.programs = ["\(directory.path)/journalctl"]
         log.files = ["syslog.1", "syslog", "messages.1", "messages"].map { "\(directory.path)/\($0)" }
         return log
     }
@@ -36,7 +36,7 @@ import Testing
     /// What was said, without the fields.
     private func messages(_ log: SystemLog, _ container: String?) throws -> [String] {
         try log.lines(about: container).map { line in
-            let message = line.split(separator: "]: ", maxSplits: 1).last ?? ""
+            let message = line.raw.split(separator: "]: ", maxSplits: 1).last ?? ""
             return String(message.split(separator: " [event=").first ?? "")
         }
     }
@@ -83,7 +83,7 @@ import Testing
         #expect(
             String(decoding: try directory.read("arguments"), as: UTF8.self)
                 == "--quiet --no-pager --output=short-iso --lines=10000 "
-                + "--identifier=vtpm-hook --identifier=vtpm-supervisor\n"
+                + "--identifier=vtpm-hook --identifier=vtpm-supervisor --identifier=vtpmctl\n"
         )
     }
 
@@ -98,7 +98,7 @@ import Testing
         let failure = try #require(throws: Failure.self) { try emptyLog().lines(about: "web") }
         #expect(failure.what == #"cannot find lines about "web" in the system log"#)
         #expect(failure.why.hasPrefix("there is no journal, and none of \(directory.path)/syslog.1, "))
-        #expect(failure.hint?.hasSuffix("our lines are those of vtpm-hook and vtpm-supervisor") == true)
+        #expect(failure.hint?.hasSuffix("our lines are those of vtpm-hook, vtpm-supervisor, vtpmctl") == true)
     }
 
     @Test func `where there is no such line it is said where was looked`() throws {
@@ -136,6 +136,34 @@ import Testing
 
     @Test func `a terminal is not driven by what was logged`() throws {
         try directory.write("syslog", Array("Jan 13 09:00:08 host vtpm-hook[1]: container \"a\": \u{1b}[2J\n".utf8))
-        #expect(try emptyLog().lines(about: "a") == ["Jan 13 09:00:08 host vtpm-hook[1]: container \"a\": ?[2J"])
+        let line = try #require(try emptyLog().lines(about: "a").first)
+        #expect(line.raw == "Jan 13 09:00:08 host vtpm-hook[1]: container \"a\": ?[2J")
+        #expect(line.words == "Jan 13 09:00:08  container \"a\": ?[2J")
+    }
+
+    @Test func `a person gets the time, the words, and what helps`() throws {
+        let refusal = LogFields(.refused, LogSubject(container: "db", state: "a \u{1b}b"), LogDetails(reason: .state))
+            .text
+        for time in ["Jan  3 09:00:08", "2026-01-13T09:00:08+0000"] {
+            try directory.write("syslog", Array("\(time) host vtpm-hook[1]: cannot [sic] \(refusal)\n".utf8))
+            let line = try #require(try emptyLog().lines(about: "db").first)
+            #expect(line.words == "\(time)  cannot [sic]")
+            #expect(
+                line.advice == "The container did not start: its state is in use, or not the one that it was. "
+                    + "See vtpmctl list and vtpmctl state verify 'a ?b'"
+            )
+        }
+    }
+
+    /// Each kind of error of each bad end has its words, and a good end has none.
+    @Test(arguments: FailureKind.allCases) func `each reason has its advice`(_ kind: FailureKind) throws {
+        for event in [LogEvent.refused, .failed, .stopped] {
+            let fields = LogFields(event, LogSubject(container: "db"), LogDetails(reason: kind)).text
+            let line = try #require(LogLine("Jan 13 09:00:08 host vtpm-hook[1]: x \(fields)".utf8))
+            #expect(line.advice?.contains(kind == .container ? "line above" : "See ") == true)
+        }
+        let good = LogFields(.stopped, LogSubject(container: "db")).text
+        #expect(LogLine("Jan 13 09:00:08 host vtpm-hook[1]: x \(good)".utf8)?.advice == nil)
+        #expect(LogLine("Jan 13 09:00:08 host vtpm-hook[1]: of an older version".utf8)?.advice == nil)
     }
 }

@@ -209,4 +209,53 @@ import Testing
         let said = try run(link)
         #expect(said.code == 0, "\(said.error)")
     }
+
+    /// A wait that nothing counts: for the lock of the keys.
+    ///
+    /// At a terminal it is seen after a second, and is gone in the end.
+    @Test func whatTakesLongSaysSoOnStandardErrorAlone() throws {
+        let program = VTPMUnderTest.program("vtpmctl")
+        let result = try run(
+            """
+            mkdir -p -m 0700 /run/container-vtpm
+            exec 9</run/container-vtpm
+            flock 9
+            script --quiet --command "'\(program)' key show >standard 9<&-" /dev/null >terminal 9<&- &
+            for ((i = 0; i < 600; i++)); do
+                grep --quiet ' s' terminal && break
+                sleep 0.1
+            done
+            exec 9<&-
+            wait
+            """
+        )
+        #expect(result.error == "")
+        let terminal = String(decoding: try temporary.read("terminal"), as: UTF8.self)
+        #expect(terminal.contains("vtpmctl: reading the master keys, "), "\(terminal)")
+        #expect(terminal.contains(" s\u{1b}[K\r"))
+        // The error that follows has its line alone.
+        let last = terminal.split(whereSeparator: \.isNewline).last ?? ""
+        #expect(last.contains("\r\u{1b}[Kvtpmctl: cannot load the master key"), "\(terminal)")
+        #expect(try temporary.read("standard") == [])
+    }
+
+    /// A host without anything, and one with a state.
+    @Test func metricsArePrintedOrWritten() throws {
+        let result = try run(
+            """
+            vtpmctl metrics >printed || exit
+            vtpmctl metrics --output written --cursor '\(temporary.path)/totals' || exit
+            mkdir -p -m 0700 /var/lib/container-vtpm/states/web /var/lib/container-vtpm/keys
+            touch -d @1800000000 /var/lib/container-vtpm/keys/master.key
+            vtpmctl metrics >other
+            """
+        )
+        #expect(result.code == 0 && result.error == "", "\(result)")
+        let printed = String(decoding: try temporary.read("printed"), as: UTF8.self)
+        #expect(printed.hasSuffix("\n# EOF\n") && printed.contains("container_vtpm_states 0\n"))
+        #expect(try temporary.read("written") == Array(printed.utf8))
+        let other = String(decoding: try temporary.read("other"), as: UTF8.self)
+        #expect(other.contains("container_vtpm_states 1\n"))
+        #expect(other.contains("container_vtpm_master_key_timestamp_seconds 1800000000\n"))
+    }
 }
