@@ -52,6 +52,7 @@ install:
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/hooks/kubernetes hooks/kubernetes/*.yaml
 	install -D -m 0755 -t $(DESTDIR)$(DATADIR)/hooks/edge hooks/edge/*
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
+	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/grafana packaging/grafana/*.json
 	$(if $(OCIHOOKSDIR),install -D -m 0644 -t $(DESTDIR)$(OCIHOOKSDIR) $(DESTDIR)$(DATADIR)/hooks/hooks.d/*.json)
 	$(if $(CDIDIR),install -D -m 0644 -t $(DESTDIR)$(CDIDIR) $(DESTDIR)$(DATADIR)/hooks/cdi/*.json)
 	$(if $(MODULESDIR),echo tpm_vtpm_proxy | install -D -m 0644 /dev/stdin $(DESTDIR)$(MODULESDIR)/container-vtpm.conf)
