@@ -13,6 +13,12 @@ CDIDIR      ?= /etc/cdi
 MODULESDIR  ?= $(PREFIX)/lib/modules-load.d
 UNITSDIR    ?= $(PREFIX)/lib/systemd/system
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+MANDIR      ?= $(PREFIX)/share/man
+# Where the shells look for completions.
+COMPLETIONS := bash:bash-completion/completions/vtpmctl zsh:zsh/vendor-completions/_vtpmctl \
+    fish:fish/vendor_completions.d/vtpmctl.fish
+# The program that prints them: another one than the installed one where that is for another processor.
+VTPMCTL     ?= .build/release/vtpmctl
 DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
@@ -35,7 +41,8 @@ build:
 	    { echo "make: cannot find libstdc++.a: apt-get install libstdc++-12-dev" >&2; exit 1; }
 	swift build $(RELEASE)
 
-## Installs the programs, stripped, the hook configurations, a sample of our own and the AppArmor profiles, below DESTDIR.
+## Installs the programs, stripped, the hook configurations, a sample of our own, the manual pages, the shells' completions and
+## the AppArmor profiles, below DESTDIR.
 ## The hooks of podman and CRI-O, and the CDI device, also go where engines look for them: they are for containers that ask
 ## for a TPM, by an annotation or by the device's name, and for no others. Without DESTDIR the profiles are put into force as
 ## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR under its name is a link
@@ -60,6 +67,12 @@ install:
 	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' packaging/systemd/$$unit | \
 	        install -D -m 0644 /dev/stdin $(DESTDIR)$(UNITSDIR)/$$unit || exit 1; done)
 	$(if $(TMPFILESDIR),install -D -m 0644 packaging/tmpfiles.conf $(DESTDIR)$(TMPFILESDIR)/container-vtpm.conf)
+	for page in docs/man/*.[578]; do \
+	    sed -e 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' $$page | install -D -m 0644 /dev/stdin \
+	        $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
+	set -o pipefail; for completion in $(COMPLETIONS); do \
+	    $(VTPMCTL) --generate-completion-script $${completion%%:*} | install -D -m 0644 /dev/stdin \
+	        $(DESTDIR)$(PREFIX)/share/$${completion#*:} || exit 1; done
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/

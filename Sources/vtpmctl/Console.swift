@@ -8,7 +8,11 @@ import RuntimeState
 
 /// The options that all commands share, and what they lead to.
 struct HostOptions: ParsableArguments {
-    @Option(name: .customLong("config"), help: "The configuration file; \(Configuration.standardPath) without it.")
+    @Option(
+        name: .customLong("config"),
+        help: "The configuration file; \(Configuration.standardPath) without it.",
+        completion: .file()
+    )
     var configurationPath: String?
 
     /// Returns the paths of the host's directories and programs.

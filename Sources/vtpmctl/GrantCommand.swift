@@ -16,7 +16,7 @@ struct GrantCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "The container's ID, or eight or more of its first digits.")
+    @Argument(help: "The container's ID, or eight or more of its first digits.", completion: .containers)
     var container: String
 
     /// How long the hook's program may take, in milliseconds.

@@ -148,11 +148,14 @@ struct KeyExport: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The file to be made; - is standard output.")
+    @Argument(help: "The file to be made; - is standard output.", completion: .file())
     var file: String
-    @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
+    @Option(help: "Encrypt with the passphrase in this file; - is standard input.", completion: .file())
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.")
+    @Option(
+        help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.",
+        completion: .file()
+    )
     var recipient: String?
 
     func validate() throws {
@@ -185,11 +188,11 @@ struct KeyImport: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The file; - is standard input.")
+    @Argument(help: "The file; - is standard input.", completion: .file())
     var file: String
-    @Option(help: "The file with the passphrase of the export; - is standard input.")
+    @Option(help: "The file with the passphrase of the export; - is standard input.", completion: .file())
     var passphraseFile: String?
-    @Option(help: "The private key that the export was made for, PEM; - is standard input.")
+    @Option(help: "The private key that the export was made for, PEM; - is standard input.", completion: .file())
     var identity: String?
 
     func validate() throws {

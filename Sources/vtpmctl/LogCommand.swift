@@ -14,7 +14,10 @@ struct LogCommand: ParsableCommand {
             """
     )
 
-    @Argument(help: "The container's ID, eight or more of its first digits, or its state's ID; all lines without it.")
+    @Argument(
+        help: "The container's ID, eight or more of its first digits, or its state's ID; all lines without it.",
+        completion: .containers
+    )
     var container: String?
 
     @Flag(help: "Print each line as the log has it, with the host, the process and the fields for programs.")

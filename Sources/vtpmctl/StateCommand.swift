@@ -59,7 +59,7 @@ struct StateShow: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String
 
     func run() throws {
@@ -80,7 +80,7 @@ struct StateVerify: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The IDs of the states.")
+    @Argument(help: ArgumentHelp("The IDs of the states.", valueName: "state-id"), completion: .states)
     var stateIDs: [String] = []
 
     func run() throws {
@@ -121,7 +121,7 @@ struct StateRename: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String
     @Argument(help: "Its new ID.")
     var newID: String
@@ -148,7 +148,7 @@ struct StateAccept: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String?
     @Flag(help: "All states, with a new index and, where it is bound to one, a new counter.")
     var all = false

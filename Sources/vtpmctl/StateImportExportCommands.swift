@@ -7,9 +7,15 @@ import RuntimeTransfer
 
 /// The options for the key of swtpm's files.
 struct SWTPMKeyOptions: ParsableArguments {
-    @Option(help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits; - is standard input.")
+    @Option(
+        help: "A file with swtpm's key: 16 or 32 bytes, or as many in hexadecimal digits; - is standard input.",
+        completion: .file()
+    )
     var swtpmKeyFile: String?
-    @Option(help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2); - is standard input.")
+    @Option(
+        help: "A file with the passphrase that swtpm derives its key from (kdf=pbkdf2); - is standard input.",
+        completion: .file()
+    )
     var swtpmPassphraseFile: String?
 
     /// Throws if both options are given, or one of them without `--swtpm`.
@@ -42,13 +48,16 @@ struct StateExportCommand: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String
-    @Argument(help: "The file to be made; - is standard output.")
+    @Argument(help: "The file to be made; - is standard output.", completion: .file())
     var file: String
-    @Option(help: "Encrypt with the passphrase in this file; - is standard input.")
+    @Option(help: "Encrypt with the passphrase in this file; - is standard input.", completion: .file())
     var passphraseFile: String?
-    @Option(help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.")
+    @Option(
+        help: "Encrypt to this public key: X25519, P-256 or P-384, PEM; - is standard input.",
+        completion: .file()
+    )
     var recipient: String?
     @Flag(help: "Write swtpm's tpm2-00.permall; without a key of swtpm's, in clear.")
     var swtpm = false
@@ -91,11 +100,11 @@ struct StateImportCommand: ParsableCommand {
     @OptionGroup var host: HostOptions
     @Argument(help: "The state's new ID.")
     var stateID: String
-    @Argument(help: "The file; - is standard input.")
+    @Argument(help: "The file; - is standard input.", completion: .file())
     var file: String
-    @Option(help: "The file with the passphrase of the export; - is standard input.")
+    @Option(help: "The file with the passphrase of the export; - is standard input.", completion: .file())
     var passphraseFile: String?
-    @Option(help: "The private key that the export was made for, PEM; - is standard input.")
+    @Option(help: "The private key that the export was made for, PEM; - is standard input.", completion: .file())
     var identity: String?
     @Flag(help: "Take swtpm's tpm2-00.permall, or the store of its file:// backend.")
     var swtpm = false

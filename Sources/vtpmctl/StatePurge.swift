@@ -17,7 +17,7 @@ struct StatePurge: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String?
     @Option(help: "All states below this scope that no container uses.")
     var scope: String?

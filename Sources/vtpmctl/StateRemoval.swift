@@ -13,7 +13,7 @@ struct StateReset: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var confirmation: ConfirmationOptions
-    @Argument(help: "The state's ID.")
+    @Argument(help: "The state's ID.", completion: .states)
     var stateID: String
 
     func run() throws {
