@@ -8,6 +8,7 @@
 #   RUNTIME    the OCI runtime to use: runc or crun
 #   WORK       an empty folder on a tmpfs
 #   HOOKS      the folder of hook configurations
+#   DOCUMENTS  README.md and the pages of docs
 #   FIXTURES   programs that stand in for ours
 #   ROOTFS     a Debian with tpm2-tools, read only
 #   SELFTESTS  the kernel's tools/testing/selftests/tpm2
@@ -61,6 +62,16 @@ expect_failure() { # WHAT COMMAND...
     if "$@"; then
         fail "$what: expected a failure"
     fi
+}
+
+# Prints the commands that a document has below a heading, as they stand there.
+commands_of() { # FILE HEADING
+    local commands
+    commands=$(awk -v heading="$2" '
+        /^##/ { inside = $0 ~ /^##+ / && substr($0, index($0, " ") + 1) == heading }
+        inside && sub(/^    /, "")' "$DOCUMENTS/$1")
+    [[ -n $commands ]] || fail "$1 has no commands below the heading '$2'"
+    echo "$commands"
 }
 
 # A command that has to fail for a reason.

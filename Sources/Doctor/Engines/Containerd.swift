@@ -47,7 +47,7 @@ enum Containerd {
             }
             return .problem(
                 "\(file): \(flaw)",
-                remedy: "add them with merge.jq, as README.md says, and restart containerd"
+                remedy: "add them with merge.jq, as docs/configuration.md says, and restart containerd"
             )
         }
         guard let device = try CDI.path(host) else { return nil }

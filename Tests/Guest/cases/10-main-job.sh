@@ -26,4 +26,8 @@ for class in tpm tpmrm; do
     expect_equal "/dev/${class}0 in the container" "$expected" \
         "$(container_exec main stat --format '%F %t:%T %a %u:%g' "/dev/${class}0")"
 done
+
+# What the page for those who have never seen a TPM shows.
+container_shell main "cd /tmp
+$(commands_of what-is-a-tpm.md 'What software does with it')"
 container_stop main

@@ -41,3 +41,12 @@ runtime run --detach --bundle "$BUNDLES/main" main </dev/null >/dev/null 2>&1
 expect_failure "the TPM with the plain runtime" container_exec main test -e /dev/tpmrm0
 container_stop main
 expect_host "$host"
+
+# README.md's commands for a bundle.
+mkdir --parents "$WORK/first/rootfs"
+mount --bind "$ROOTFS" "$WORK/first/rootfs"
+commands=$(commands_of README.md runc)
+(cd "$WORK/first" && bash -euo pipefail -c "$commands") >"$WORK/output" 2>&1 </dev/null || fail "README.md, runc: $(<"$WORK/output")"
+expect_match "the end of README.md, runc" '^[0-9a-f]{16}$' "$(tail --lines=1 "$WORK/output")"
+umount "$WORK/first/rootfs"
+expect_host "$host"

@@ -26,6 +26,24 @@ wait_until "docker" docker info
 WAY=wrapper
 host=$(host_snapshot)
 
+# What README.md promises for the first five minutes, by the commands that it has.
+podman tag "$IMAGE" localhost/tpm-test
+docker tag "$IMAGE" tpm-test
+first_tpm() { # HEADING
+    local commands
+    commands=$(commands_of README.md "$1")
+    bash -euo pipefail -c "$commands" >"$WORK/output" 2>&1 </dev/null || fail "README.md, $1: $(<"$WORK/output")"
+}
+for heading in docker podman containerd; do
+    first_tpm "$heading"
+    expect_match "the end of README.md, $heading" '^[0-9a-f]{16}$' "$(tail --lines=1 "$WORK/output")"
+done
+# What a pod of this node gets is below.
+first_tpm Kubernetes
+wait_until "containerd" ctr version
+wait_until "docker" docker info
+expect_host "$host"
+
 # The runtime has allowed the devices itself, and systemd knows them: no program of ours is in force.
 expect_native() { # ID
     local unit
@@ -91,6 +109,9 @@ ctr --namespace k8s.io run --rm --runc-binary /usr/libexec/container-vtpm/vtpm-r
 expect_match "random bytes with ctr" '^[0-9a-f]{16}$' "$(<"$WORK/bytes")"
 expect_host "$host"
 
+ctr images remove docker.io/library/tpm-test:latest
+docker rmi tpm-test >/dev/null
+podman untag localhost/tpm-test
 for name in docker podman containerd; do vtpmctl engine remove "$name" >/dev/null; done
 expect_equal "the engines' files at the end" "$before" "$(files)"
 systemctl reload docker
