@@ -304,6 +304,12 @@ let package = Package(
             exclude: ["Fixtures"],
             swiftSettings: strict
         ),
+        // What the manual, `--help`, completions and documents say, and what each program comes with.
+        .testTarget(
+            name: "ManualTests",
+            dependencies: ["Configuration", "OCIHook", "Platform", "vtpmctl"],
+            swiftSettings: strict
+        ),
         // `make bench`: the same program measures this project and what it is compared with.
         .executableTarget(
             name: "vtpm-bench",

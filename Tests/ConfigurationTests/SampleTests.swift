@@ -65,17 +65,6 @@ import Testing
         #expect(try parse(uncommented(source: source)).key == key)
     }
 
-    @Test func itShowsEveryKey() throws {
-        let known =
-            [
-                "tpm", "opt-out", "id", "scope", "bundles", "ephemeral", "random-ids", "unused-for", "group", "device",
-                "pcrs", "counter", "nv-index", "path",
-            ] + Configuration.Key.names
-        let end = try #require(sample.firstIndex(of: "#[key.next]"))
-        let resume = try #require(sample.firstIndex(of: "[host-tpm]"))
-        #expect((sample[..<end] + sample[resume...]).compactMap(key).sorted() == known.sorted())
-    }
-
     @Test func itsNextKeyParses() throws {
         let start = try #require(sample.firstIndex(of: "#[key.next]"))
         let end = try #require(sample.firstIndex(of: "[host-tpm]"))
