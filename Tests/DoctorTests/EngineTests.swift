@@ -72,6 +72,7 @@ import Testing
             "[crio.runtime.runtimes.vtpm]\nruntime_path = \"\(wrapper)\"\n"
         )
         let checks = ["podman", "docker", "containerd", "cri-o"]
+        try fixture.remove(wrapper)
         for id in checks {
             let report = try fixture.report(id)
             #expect(report.result == .problem && report.found.contains("\(wrapper) is not there"), "\(report)")

@@ -99,8 +99,11 @@ final class FixtureHost {
         try makeDirectory("/run/systemd/system")
         try write("/dev/log", "")
         var profiles = "other (enforce)\n"
-        for program in ["vtpm-hook", "vtpm-run", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"] {
+        let profiled = ["vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"]
+        for program in profiled + ["vtpm-run", "vtpm-runtime"] {
             try write("/usr/libexec/container-vtpm/\(program)", "#!/bin/true\n", mode: 0o755)
+        }
+        for program in profiled {
             try write("/etc/apparmor.d/\(program)", "")
             profiles += "\(program) (enforce)\n"
         }

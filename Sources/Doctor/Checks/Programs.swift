@@ -6,7 +6,9 @@ import RuntimeKeys
 
 /// Our own programs.
 enum ProgramChecks {
-    private static let names = ["vtpm-hook", "vtpm-run", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker"]
+    private static let names = [
+        "vtpm-hook", "vtpm-run", "vtpm-runtime", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl",
+    ]
 
     /// Whether the programs are there, and nobody but root can change them.
     static func installed(_ host: Host) throws(Failure) -> Finding {
