@@ -14,6 +14,15 @@ state_field() { # ID NAME
 
 expect_equal "who uses it" web "$(state_field web inUseBy)"
 expect_match "the table" 'web +web +[0-9]+ +[0-9]+ +[0-9a-f]{8} .* no +-' "$(vtpmctl state list)"
+# The shell completes the names that the tables have.
+offers() { # WORD...: what bash offers for the last word
+    bash -c '. /usr/share/bash-completion/completions/vtpmctl
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+        _vtpmctl vtpmctl "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        echo "${COMPREPLY[*]}"' bash "$@"
+}
+expect_equal "states to complete" web "$(offers vtpmctl state show w)"
+expect_equal "containers to complete" web "$(offers vtpmctl log w)"
 states=$(state_snapshot)
 for verb in 'rename web new' 'purge web --yes' 'reset web --yes' 'accept web --yes' "export web $WORK/export --swtpm"; do
     # shellcheck disable=SC2086 # words are meant
