@@ -1,7 +1,18 @@
 # Runs the kinds of tests there are and counts them; `all`, `newest` and `soak` source it.
 passed=0 failed=0
 scratch=$(mktemp --directory)
-trap 'rm -rf "$scratch"' EXIT
+# What runs beside the rest.
+preparation='' beside=''
+clean_up() {
+    local job
+    for job in $preparation $beside; do
+        kill "$job" 2>/dev/null && wait "$job"
+    done
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 count() { # PASSED FAILED
     passed=$((passed + $1))
@@ -55,23 +66,73 @@ unit_tests() {
     fi
 }
 
-# Runs guest cases with these arguments of `Guest/run`, and counts. With $suite those for the host with systemd, of that
-# suite.
-guest_cases() {
-    local guest=0 sum suite_option=()
-    [[ -z ${suite:-} ]] || suite_option=(--suite "$suite")
-    rm -f "$scratch/guest"
-    { Tests/Guest/prepare "${suite_option[@]}" && Tests/Guest/run "$@" "${suite_option[@]}" --results "$scratch/guest" | sed --unbuffered '$d'; } || guest=$?
-    sum=$(tail -n 1 "$scratch/guest" 2>/dev/null)
+# Begins to fill the cache of the guest cases, which hardly needs a processor; `guest_cases` waits for it, and shows what it
+# said. With $suite it is for the host with systemd of that suite.
+prepare_guests() {
+    local options=()
+    [[ -z ${suite:-} ]] || options=(--suite "$suite")
+    Tests/Guest/prepare "${options[@]}" >"$scratch/preparation" 2>&1 &
+    preparation=$!
+}
+
+guests_are_prepared() {
+    local status=0
+    [[ -n $preparation ]] || prepare_guests
+    tail --quiet --follow --lines=+1 --pid="$preparation" "$scratch/preparation"
+    wait "$preparation" || status=$?
+    preparation=''
+    return "$status"
+}
+
+# Two machines with two processors each, of which most cases use one at a time. CONTAINER_VTPM_GUESTS=1 forbids it.
+can_run_two_guests() {
+    [[ ${CONTAINER_VTPM_GUESTS:-2} != 1 ]] &&
+        (($(nproc) >= 2 && $(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo) >= 10 << 20))
+}
+
+# Counts what a run of guest cases has left in $scratch/NAME, which ended with STATUS.
+count_guest() { # NAME STATUS
+    local sum
+    sum=$(tail -n 1 "$scratch/$1" 2>/dev/null)
     if [[ $sum =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-        if ((guest != 0 && BASH_REMATCH[2] == 0)); then
-            echo "not ok guest (it did not end in order: exit status $guest)"
+        if (($2 != 0 && BASH_REMATCH[2] == 0)); then
+            echo "not ok $1 (it did not end in order: exit status $2)"
             count 0 1
         fi
     else
+        echo "not ok $1 (the cases did not run)"
+        count 0 1
+    fi
+}
+
+# Runs guest cases with these arguments of `Guest/run`, and counts.
+run_guest() { # NAME ARGUMENT...
+    local status=0
+    Tests/Guest/run "${@:2}" --results "$scratch/$1" | sed --unbuffered '$d' || status=$?
+    count_guest "$1" "$status"
+}
+
+# Runs guest cases with these arguments of `Guest/run`, and counts. With $suite those for the host with systemd, of that
+# suite; without it those of both guests, at once where there is room. What the second shows then comes when the first has
+# ended.
+guest_cases() { # ARGUMENT...
+    local status=0
+    if ! guests_are_prepared; then
         echo "not ok guest cases (they did not run)"
         count 0 1
+    elif [[ -n ${suite:-} ]]; then
+        run_guest guest "$@" --suite "$suite"
+    elif ! can_run_two_guests; then
+        run_guest guest "$@"
+    else
+        Tests/Guest/run "$@" --guest debian-13 --results "$scratch/debian-13" >"$scratch/shown" 2>&1 &
+        beside=$!
+        run_guest debian-12 "$@" --guest debian-12
+        wait "$beside" || status=$?
+        beside=''
+        sed '$d' "$scratch/shown"
+        count_guest debian-13 "$status"
     fi
 }
 
