@@ -37,7 +37,7 @@ time.sleep(1000)'
 exec {taken}< <(exec setpriv --pdeathsig KILL python3 -c "$all_places")
 others=$!
 read -r -u "$taken" _
-container_bundle short '.hooks.createRuntime[].timeout = 20'
+container_bundle short '.hooks.createRuntime[].timeout = 10'
 container_wrap_hooks short
 expect_creation_refused short 'start the vTPM: too many other containers are being created \(.*longer timeout'
 container_bundle gone
