@@ -1,5 +1,7 @@
 # Containers that share a PID namespace have a TPM each, which lasts as long as any process of its container: one whose
-# init is killed keeps its own, what starts meanwhile gets others, and nobody meets another's.
+# init is killed keeps its own, what starts meanwhile gets others, and nobody meets another's. The hook alone decides on it; how
+# the runtimes make such containers for engines is in 93-cri and 94-pod, with both.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 # Writes the fingerprint of the endorsement key again and again, or `none` where no TPM answers.

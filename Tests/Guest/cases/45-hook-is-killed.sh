@@ -54,12 +54,15 @@ expect_nothing_left supervisor_runs hook
 expect_nothing_left lease_begins hook
 expect_nothing_left tpm_exists hook
 expect_nothing_left lease_exists hook
-for moment in lease_begins tpm_exists; do
-    expect_nothing_left "$moment" supervisor
-    expect_nothing_left "$moment" worker
-    expect_nothing_left "$moment" hook supervisor
-    expect_nothing_left "$moment" hook supervisor worker
-done
+# Without one of the others the hook fails, which is all that its runtime sees; or it is killed, as above.
+if [[ $RUNTIME == runc ]]; then
+    for moment in lease_begins tpm_exists; do
+        expect_nothing_left "$moment" supervisor
+        expect_nothing_left "$moment" worker
+        expect_nothing_left "$moment" hook supervisor
+        expect_nothing_left "$moment" hook supervisor worker
+    done
+fi
 
 container_start again
 key=$(endorsement_key again)

@@ -1,7 +1,8 @@
 # A container that uses a protected key with the right password is no attacker: however it stops, by itself or by
 # `kill -9` of its init, the TPM is shut down in order and the counter of failed authorizations stays 0.
 #
-# DA_ROUNDS says how often each kind of stop is tried.
+# DA_ROUNDS says how often each kind of stop is tried. 95-stops and 96-power have the counter with both runtimes.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 rounds=${DA_ROUNDS:-$(rounds 2 20)}
