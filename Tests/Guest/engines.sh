@@ -1,18 +1,47 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # much here is for the cases
 # For cases with the line `# Guests: debian-13`: containers of the engines on a host with systemd, with each engine's own
-# defaults, and that host itself. To be sourced after lib.sh. ENGINE is podman or docker; RUNTIME is what it starts.
+# defaults, and that host itself. To be sourced after lib.sh. ENGINE is podman, docker or cri, which is containerd's; RUNTIME
+# is what it starts. A container of cri is named POD/CONTAINER.
 
 readonly IMAGE=localhost/tests:1 TPM_DEVICE=container-vtpm.org/tpm=auto
-readonly CRI=$GUEST/host/cri
 
 # What an operator puts in place for podman, docker and CRI.
 install_carrier() {
     install -D --mode=0644 "$HOOKS/cdi/container-vtpm.json" /etc/cdi/container-vtpm.json
 }
 
-# How containers get their TPM: `hook` by CDI's device, or `wrapper` by our runtime, which `vtpmctl engine` has put in place.
+# The same for the wrapper, which has this case's runtime unless a case configures another; the tables go into the
+# configuration beside it.
+install_wrapper() { # ENGINE [TABLES]
+    local options=()
+    printf '[runtime]\npath = "%s"\n%s\n' "$(command -v "$RUNTIME")" "${2:-}" | configure
+    [[ $1 != podman ]] || options=(--way runtime)
+    vtpmctl engine install "$1" "${options[@]}" >"$WORK/install" || fail "engine install $1: $(<"$WORK/install")"
+    case $1 in
+        docker)
+            systemctl reload docker
+            wait_until "docker to know the runtime" sh -c 'docker info --format "{{.Runtimes}}" | grep vtpm'
+            ;;
+        containerd)
+            systemctl restart containerd
+            wait_until "containerd" ctr version
+            ;;
+    esac
+}
+
+# How containers get their TPM: `hook` by CDI's device, or `wrapper` by our runtime, which `install_wrapper` has put in place.
 WAY=hook
+# What they run.
+init=(sleep 100000)
+
+# What a case knows of each of its containers is in files of this folder, by the container's name.
+RECORDS=$WORK
+record() { # WHAT
+    echo "$RECORDS/${name//\//-}.$1"
+}
+
+# --- the engines ---
 
 engine_runtime() {
     if [[ $WAY == wrapper ]]; then echo vtpm; else echo "$RUNTIME"; fi
@@ -22,45 +51,36 @@ engine() { # COMMAND...
     if [[ $ENGINE == podman ]]; then podman --runtime "$(engine_runtime)" "$@"; else docker "$@"; fi
 }
 
-# Once for each machine.
+# Once for each machine, which to ask the engine takes as long as a container.
 engine_import() {
+    [[ ! -e /srv/tests/imported-$ENGINE ]] || return 0
     # The command is what CRI's sandboxes run.
-    engine image inspect "$IMAGE" >/dev/null 2>&1 ||
-        engine import --change 'CMD ["/bin/sleep", "100000"]' /srv/tests/image.tar "$IMAGE" >/dev/null
+    engine import --change 'CMD ["/bin/sleep", "100000"]' /srv/tests/image.tar "$IMAGE" >/dev/null
+    touch "/srv/tests/imported-$ENGINE"
 }
 
-# Changes a limit of podman's container, whose ID is in `id`, and has what crun takes away from it given back.
-podman_update() { # NAME
-    # crun 1.23 and newer has systemd attach a program that it has pinned, in place of rules.
-    if [[ $WAY == hook && -n $(systemctl show --property=BPFProgram --value "$(scope_of "$id")") ]]; then
-        # That crun compares the pinned program with the one for podman's rules, which know nothing of the TPM.
-        expect_error "podman update" 'not supported when using BPFProgram' podman update --memory 512m "$1"
-    else
-        engine update --memory 512m "$1" >/dev/null
-    fi
-    if [[ $RUNTIME == crun ]] && ! engine_exec "$1" tpm2_getrandom 8 >/dev/null 2>&1; then
-        # crun replaces the program of its own cgroup, from a configuration that knows nothing of the TPM.
-        expect_error "doctor's exit status" 'podman update|vtpmctl grant' vtpmctl doctor
-        vtpmctl grant "$1" 2>/dev/null || vtpmctl grant "$id"
-    fi
-}
-
-# Starts a container with a TPM that stays, and leaves its ID in `id`.
+# Starts a container with a TPM that stays, and leaves its ID in `id`. The pod of one of cri is there.
 engine_start() { # NAME [OPTION...]
-    local name=$1
+    local name=$1 output
     shift
-    [[ $ENGINE == podman ]] || set -- --runtime "$(engine_runtime)" "$@"
-    if [[ $WAY == hook ]]; then
-        set -- --device "$TPM_DEVICE" "$@"
+    output=$(record output)
+    if [[ $ENGINE == cri ]]; then
+        cri_start "$@"
+    elif [[ $WAY == hook ]]; then
+        engine_run --device "$TPM_DEVICE" "$@"
     else
-        set -- --annotation org.container-vtpm.state=persistent "$@"
-    fi
-    engine run --detach --name "$name" --env TPM2TOOLS_TCTI=device:/dev/tpmrm0 "$@" "$IMAGE" \
-        sleep 100000 >"$WORK/output" 2>&1 || {
-        cat "$WORK/output" >&2
+        engine_run --annotation org.container-vtpm.state=persistent "$@"
+    fi >"$(record id)" 2>"$output" || {
+        cat "$output" >&2
         fail "cannot start the container $name with $ENGINE and $RUNTIME"
     }
-    id=$(engine_id "$name")
+    id=$(<"$(record id)")
+}
+
+# What they run ends by no signal but SIGKILL: nobody shall wait ten seconds for it.
+engine_run() { # OPTION...
+    [[ $ENGINE == podman ]] || set -- --runtime "$(engine_runtime)" "$@"
+    engine run --detach --stop-timeout 1 --name "$name" --env TPM2TOOLS_TCTI=device:/dev/tpmrm0 "$@" "$IMAGE" "${init[@]}"
 }
 
 # A container without a TPM that ends at once.
@@ -73,29 +93,36 @@ engine_pass() {
     fi
 }
 
-# The image for CRI, which takes it from podman.
-cri_import() {
-    [[ -z $(ctr --namespace k8s.io images list --quiet "name==$IMAGE") ]] || return 0
-    ENGINE=podman engine_import
-    podman save --quiet --format docker-archive --output /var/tmp/image.tar "$IMAGE"
-    ctr --namespace k8s.io images import /var/tmp/image.tar >/dev/null
-    rm /var/tmp/image.tar
-}
-
 engine_id() { # NAME
     engine inspect --format '{{.Id}}' "$1"
 }
 
 engine_pid() { # NAME
-    engine inspect --format '{{.State.Pid}}' "$1"
+    if [[ $ENGINE == cri ]]; then
+        lease_field "$id" initPID
+    else
+        engine inspect --format '{{.State.Pid}}' "$1"
+    fi
 }
 
 engine_exec() { # NAME COMMAND...
-    engine exec "$@" </dev/null
+    if [[ $ENGINE == cri ]]; then
+        cri exec "${1%/*}" "${1##*/}" "${@:2}"
+    else
+        engine exec "$@" </dev/null
+    fi
 }
 
 engine_shell() { # NAME SCRIPT
     engine_exec "$1" sh -euc "$2"
+}
+
+engine_remove() { # NAME
+    case $ENGINE in
+        podman) podman rm --force --time 0 "$1" ;;
+        docker) docker rm --force "$1" ;;
+        cri) cri remove "${1%/*}" ;;
+    esac >/dev/null
 }
 
 # The unit that the engine has systemd make for the container.
@@ -103,26 +130,27 @@ scope_of() { # ID
     case $ENGINE in
         podman) echo "libpod-$1.scope" ;;
         docker) echo "docker-$1.scope" ;;
+        cri) echo "cri-containerd-$1.scope" ;;
     esac
 }
 
-# As `endorsement_key` has it of a runtime's container.
+# As `endorsement_key` has it of a runtime's container, of one that can use both devices.
 readonly print_endorsement_key='
+    tpm2_getrandom --tcti device:/dev/tpm0 8 >/dev/null
     tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub >/dev/null
-    tpm2_flushcontext -t 2>/dev/null || true
     busybox sha256sum </tmp/ek.pub | busybox cut -d " " -f 1'
 
 engine_endorsement_key() { # NAME
     engine_shell "$1" "$print_endorsement_key"
 }
 
-expect_tpm() { # WHEN NAME
-    local bytes device
-    for device in tpmrm0 tpm0; do
-        bytes=$(engine_exec "$2" env "TPM2TOOLS_TCTI=device:/dev/$device" tpm2_getrandom --hex 8) ||
-            fail "$2 cannot use /dev/$device $1"
-        expect_match "random bytes of $2 from $device $1" '^[0-9a-f]{16}$' "$bytes"
-    done
+expect_tpm() { # WHEN [NAME]
+    local container=${2:-$name} bytes
+    bytes=$(engine_shell "$container" 'for device in tpmrm0 tpm0; do
+        TPM2TOOLS_TCTI=device:/dev/$device tpm2_getrandom --hex 8 || echo "none"
+        echo
+    done') || fail "$container cannot use its TPM $1"
+    expect_match "random bytes of $container from tpmrm0 and tpm0 $1" $'^[0-9a-f]{16}\n+[0-9a-f]{16}$' "$bytes"
 }
 
 # systemd builds what it knows of the units of a slice anew when one of them changes after a reload, and not before.
@@ -182,8 +210,6 @@ vtpms_are() { # COUNT
     [[ $(vtpmctl list --json | jq length) == "$1" ]]
 }
 
-# CRI's pods to remove at the end.
-pods=()
 end_engine_case() {
     local status=$? name
     set +e
@@ -191,11 +217,21 @@ end_engine_case() {
         podman rm --force --time 0 "$name" >/dev/null 2>&1
     done
     podman pod rm --all --force --time 0 >/dev/null 2>&1
-    for name in "${pods[@]}"; do
-        "$CRI" remove "$name" >/dev/null 2>&1
-    done
+    [[ -z ${cri_requests:-} ]] || {
+        cri clear
+        kill "$cri_server"
+    }
     ! systemctl --quiet is-active docker || docker ps --all --quiet | xargs --no-run-if-empty docker rm --force >/dev/null 2>&1
+    # The engines' own files, for the next case. What runs reads them when it is restarted.
+    for name in podman docker containerd; do
+        [[ ! -e /var/lib/container-vtpm/engines/$name.json ]] || vtpmctl engine remove "$name" >/dev/null
+    done
     (exit "$status")
     end_case
 }
 trap end_engine_case EXIT
+
+# shellcheck source=cri.sh
+. "$GUEST/cri.sh"
+# shellcheck source=side-by-side.sh
+. "$GUEST/side-by-side.sh"

@@ -1,38 +1,46 @@
-# docker with its defaults and CDI: as with podman, and its daemon may be restarted while containers run.
+# docker with its defaults, by CDI and by the wrapper: as with podman, and its daemon may be restarted while containers run.
 # Guests: debian-13
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 ENGINE=docker
 
 install_carrier
+install_wrapper docker
 engine_import
 host=$(host_snapshot)
-engine_start main
-unit=$(scope_of "$id")
-expect_tpm "at first" main
-key=$(engine_endorsement_key main)
+member hook docker hook "$RUNTIME"
+member wrapper docker wrapper "$RUNTIME"
+each start_member --restart always
+each expect_device_rules
 
 systemctl daemon-reload
 neighbours_come_and_go system.slice
-expect_tpm "after daemon-reload and five neighbours" main
-systemctl set-property --runtime "$unit" MemoryMax=1G
-docker update --memory 512m --memory-swap 1g main >/dev/null
-expect_tpm "after docker update" main
+each expect_tpm "after daemon-reload and five neighbours"
+systemctl daemon-reexec
+neighbours_come_and_go system.slice
+each expect_tpm "after daemon-reexec and five neighbours"
+each set_a_property
+each expect_tpm "after a property of its unit was set"
+docker update --memory 512m --memory-swap 1g hook wrapper >/dev/null
+each expect_tpm "after docker update"
 
 # With the setting that leaves containers running.
-cp /etc/docker/daemon.json "$WORK/daemon.json"
-jq '."live-restore" = true' <"$WORK/daemon.json" >/etc/docker/daemon.json
-systemctl reload docker
-supervisor=$(lease_field "$id" supervisorPID)
+supervisors() { vtpmctl list --json | jq --compact-output 'map(.supervisorPID) | sort'; }
+docker_live_restore true
+running=$(supervisors)
 systemctl restart docker
 wait_until "docker" docker info
-expect_equal "the supervisor after docker's restart" "$supervisor" "$(lease_field "$id" supervisorPID)"
-expect_tpm "after docker's restart" main
-cp "$WORK/daemon.json" /etc/docker/daemon.json
-systemctl reload docker
+expect_equal "the supervisors after docker's restart" "$running" "$(supervisors)"
+each expect_tpm "after docker's restart"
 
-docker restart --time 0 main >/dev/null
-expect_equal "its endorsement key after a restart" "$key" "$(engine_endorsement_key main)"
-docker rm --force main >/dev/null
+docker restart --time 0 hook wrapper >/dev/null
+each expect_key "after its restart"
+
+# Without that setting docker stops its containers, and starts them again.
+docker_live_restore false
+systemctl restart docker
+wait_until "docker" docker info
+each expect_started_again "after docker has started it again"
+docker rm --force hook wrapper >/dev/null
 expect_host "$host"
 expect_equal "units of ours" '' "$(units_of_ours)"

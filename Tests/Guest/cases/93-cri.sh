@@ -1,48 +1,65 @@
-# Three containers of one pod, made by containerd's CRI, share a PID namespace, and each has a TPM of its own that nobody
-# else ever meets, whatever dies.
+# Containers of one pod, made by containerd's CRI, share a PID namespace, and each has a TPM of its own that nobody
+# else ever meets, whatever dies. They have it by the hook, and another pod's container by the wrapper, whatever systemd and
+# containerd do.
 # Guests: debian-13
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
+ENGINE=cri
 
 install_carrier
 cri_import
+install_wrapper containerd
 host=$(host_snapshot)
-cri_id() { # NAME
-    "$CRI" id pod "$1"
-}
-cri_key() { # NAME
-    "$CRI" exec pod "$1" sh -euc "export TPM2TOOLS_TCTI=device:/dev/tpmrm0; $print_endorsement_key"
-}
+cri_pod pod pid=pod
+WAY=wrapper cri_pod wrapped
+# Their inits have a child that outlives them.
+init=(sh -c 'setsid sleep 100000 & exec sleep 100000')
+for name in first second; do member "pod/$name" cri hook "$RUNTIME"; done
+member wrapped/third cri wrapper "$RUNTIME"
+each start_member
+expect_equal "different keys" 3 "$(cat "$WORK"/*.key | sort --unique | grep --count .)"
+# A pod's sandbox has none.
+expect_equal "containers with a TPM" "$(cat "$WORK"/*.id | sort)" \
+    "$(vtpmctl list --json | jq --raw-output '.[].containerID' | sort)"
+each expect_device_rules
 
-pods=(pod)
-"$CRI" pod pod pid=pod "runtime=$RUNTIME" >/dev/null
-for name in first second third; do
-    # Its init has a child that outlives it.
-    "$CRI" container pod "$name" "device=$TPM_DEVICE" sh -c 'setsid sleep 100000 & exec sleep 100000' >/dev/null
-    keys+=("$(cri_key "$name")")
-done
-expect_different "the keys of the first two" "${keys[0]}" "${keys[1]}"
-expect_different "the keys of the last two" "${keys[1]}" "${keys[2]}"
-expect_different "the keys of the first and the last" "${keys[0]}" "${keys[2]}"
-wait_until "three vTPMs" vtpms_are 3
-
+neighbour_comes_and_goes() {
+    systemd-run --quiet --scope --slice kubepods.slice --property 'DeviceAllow=/dev/null rw' true
+}
 systemctl daemon-reload
-systemd-run --quiet --scope --slice kubepods.slice --property 'DeviceAllow=/dev/null rw' true
-expect_equal "the second's key after daemon-reload and another start" "${keys[1]}" "$(cri_key second)"
+neighbour_comes_and_goes
+each expect_key "after daemon-reload and another start"
+systemctl daemon-reexec
+neighbour_comes_and_goes
+each expect_tpm "after daemon-reexec and another start"
+each set_a_property
+each expect_tpm "after a property of its unit was set"
+each update_and_grant
+each expect_tpm "after an update"
+systemctl restart containerd
+wait_until "containerd" ctr version
+each expect_key "after containerd's restart"
 
 # containerd's shim kills what an init leaves behind, as soon as it hears of its death. The next container may be faster.
-kill -KILL "$(lease_field "$(cri_id first)" initPID)"
-"$CRI" container pod fourth "device=$TPM_DEVICE" sleep 100000 >/dev/null
-for i in 0 1 2; do
-    expect_different "the keys of container $i and the fourth" "${keys[i]}" "$(cri_key fourth)"
-done
-expect_equal "the second's key" "${keys[1]}" "$(cri_key second)"
-expect_equal "the third's key" "${keys[2]}" "$(cri_key third)"
+name=pod/first
+first=$(<"$(record id)")
+kill -KILL "$(lease_field "$first" initPID)"
+member pod/fourth cri hook "$RUNTIME"
+members=("${members[@]:1}")
+WAY=hook engine_start pod/fourth
+name=pod/fourth remember_key
+expect_equal "different keys with the fourth" 4 "$(cat "$WORK"/*.key | sort --unique | grep --count .)"
+each expect_key "after the first's end"
 wait_until "the first's TPM to end with its last process" vtpms_are 3
-expect_equal "the containers with a TPM" "$(printf '%s\n' "$(cri_id second)" "$(cri_id third)" "$(cri_id fourth)" | sort)" \
+expect_equal "the containers with a TPM" "$(cat "$WORK"/*.id | grep --invert-match "$first" | sort)" \
     "$(vtpmctl list --json | jq --raw-output '.[].containerID' | sort)"
 
-"$CRI" remove pod
-pods=()
+cri clear
+expect_host "$host"
+
+# ctr takes the wrapper without any configuration.
+ctr --namespace k8s.io run --rm --runc-binary /usr/libexec/container-vtpm/vtpm-runtime "$IMAGE" by-ctr \
+    env TPM2TOOLS_TCTI=device:/dev/tpmrm0 tpm2_getrandom --hex 8 >"$WORK/bytes"
+expect_match "random bytes with ctr" '^[0-9a-f]{16}$' "$(<"$WORK/bytes")"
 expect_host "$host"
 expect_equal "units of ours" '' "$(units_of_ours)"

@@ -9,13 +9,10 @@ install_carrier
 engine_import
 host=$(host_snapshot)
 podman pod create --name pod --share pid --infra-command '/bin/sleep 100000' --infra-image "$IMAGE" >/dev/null
-for name in first second third; do
-    engine_start "$name" --pod pod
-    ids+=("$id")
-    keys+=("$(engine_endorsement_key "$name")")
-done
-expect_different "the keys of the first two" "${keys[0]}" "${keys[1]}"
-expect_different "the keys of the last two" "${keys[1]}" "${keys[2]}"
+for name in first second third; do member "$name" podman hook "$RUNTIME"; done
+each start_member --pod pod
+expect_equal "different keys" 3 "$(cat "$WORK"/*.key | sort --unique | grep --count .)"
+key=$(<"$WORK/first.key")
 
 # A process that uses the TPM from a file, for as long as its container's control group has any.
 engine_exec first sh -c 'cat >/witness <<"END"
@@ -33,19 +30,25 @@ wait_until "the witness" test -s "$mounted/keys"
 kill -KILL "$(engine_pid first)"
 for i in 1 2; do
     engine_start "new$i" --pod pod
-    expect_different "the keys of the first and of a new container" "${keys[0]}" "$(engine_endorsement_key "new$i")"
+    expect_different "the keys of the first and of a new container" "$key" "$(engine_endorsement_key "new$i")"
 done
-expect_equal "all keys that the first's child has seen" "${keys[0]}" "$(grep . "$mounted/keys" | sort --unique)"
-expect_equal "the second's key" "${keys[1]}" "$(engine_endorsement_key second)"
+expect_equal "all keys that the first's child has seen" "$key" "$(grep . "$mounted/keys" | sort --unique)"
+name=second expect_key "after that"
 podman pod rm --force --time 0 pod >/dev/null
 
 # A container in the host's PID namespace is kept from the host's files by AppArmor, or by a user namespace.
-engine_start host --pid=host
-expect_tpm "with --pid=host" host
-podman rm --force --time 0 host >/dev/null
-engine_start users --pid=host --security-opt apparmor=unconfined --uidmap=0:1000000:65536 --gidmap=0:1000000:65536
-expect_tpm "with --pid=host and a user namespace" users
-podman rm --force --time 0 users >/dev/null
+members=()
+member host podman hook "$RUNTIME"
+member users podman hook "$RUNTIME"
+start() {
+    local users=()
+    [[ $name == host ]] ||
+        users=(--security-opt apparmor=unconfined --uidmap=0:1000000:65536 --gidmap=0:1000000:65536)
+    engine_start "$name" --pid=host "${users[@]}"
+    expect_tpm "with --pid=host"
+}
+each start
+podman rm --force --time 0 host users >/dev/null
 expect_failure "with --pid=host and nothing that confines it" \
     engine run --rm --device "$TPM_DEVICE" --pid=host --security-opt apparmor=unconfined "$IMAGE" true
 expect_match "why" "it shares a PID namespace, and through the host's processes" "$(journal_of_ours)"
