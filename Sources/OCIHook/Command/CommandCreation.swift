@@ -54,7 +54,9 @@ struct CommandCreation {
         guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
             throw Failure(Self.what, because: "it makes no /dev of its own")
         }
-        guard let message = try channel.receive(into: Channel.makeBuffer()) else { throw RuntimeProcess.ended }
+        guard let message = try channel.receive(into: Channel.makeBuffer()) else {
+            throw Failure(Self.what, because: "it ended before it had one")
+        }
         guard case .ready? = CommandNotice(message) else {
             throw Failure(Self.what, because: "what it says makes no sense")
         }
