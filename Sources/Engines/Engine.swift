@@ -7,11 +7,11 @@ public enum Engine: String, CaseIterable, Sendable {
     case k3s
     case nerdctl
 
-    /// The ways that an engine has, the one that is taken unless another is named first.
+    /// The ways that an engine has, the one that is taken unless another is named first: one that fails closed.
     public var ways: [Way] {
         switch self {
         case .docker: [.runtime, .cdi]
-        case .podman: [.hooks, .runtime, .cdi]
+        case .podman: [.cdi, .runtime, .hooks]
         case .containerd, .crio, .k3s: [.runtime]
         case .nerdctl: [.runtime, .cdi]
         }

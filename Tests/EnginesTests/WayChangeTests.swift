@@ -52,6 +52,57 @@ extension InstallationTests {
         #expect(try text(Places.device) == nil)
     }
 
+    @Test func `a way that fails open is no engine's default`() {
+        for engine in Engine.allCases { #expect(engine.ways.first?.failsClosed == true, "\(engine)") }
+    }
+
+    /// Containers that choose no runtime would else start without a TPM after a second install.
+    @Test(arguments: [Engine.docker, .podman, .containerd, .crio])
+    func `the default stays until it is taken back, and that is said`(engine: Engine) throws {
+        try prepare(engine)
+        let before = try tree()
+        try install(engine, .runtime, isDefault: true)
+        #expect(try Installation(of: engine, on: host).status().first { $0.way == "runtime" }?.isDefault == true)
+        let after = try tree()
+        let again = try install(engine, .runtime)
+        #expect(again.changes.isEmpty && again.remarks.count == 1)
+        #expect(again.remarks.first?.hasPrefix("ours stays \(engine.rawValue)'s default runtime") ?? false)
+        #expect(try tree() == after && install(engine, .runtime, isDefault: true).remarks.isEmpty)
+        // It stays when the programs have moved.
+        let moved = EngineHost(ProgramLayout(programs: "/opt/vtpm"), root: root, owner: geteuid()) { _ in nil }
+        try write("/opt/vtpm/vtpm-runtime", "", mode: 0o755)
+        let installation = Installation(of: engine, on: moved)
+        try installation.perform(installation.installing(.runtime, isDefault: false))
+        #expect(try installation.status().first { $0.way == "runtime" }?.isDefault == true)
+        try installation.perform(installation.removing())
+        #expect(try tree().filter { !$0.hasPrefix("/opt") } == before)
+        #expect(try install(engine, .runtime).remarks.isEmpty)
+        #expect(try Installation(of: engine, on: host).status().first { $0.way == "runtime" }?.isDefault == false)
+    }
+
+    @Test func `a default that goes with its way is said to go`() throws {
+        try prepare(.docker)
+        try install(.docker, .runtime, isDefault: true)
+        #expect(try install(.docker, .cdi).remarks == ["ours is docker's default runtime no more"])
+    }
+
+    @Test(arguments: [(Engine.podman, Way.cdi, 1), (.podman, .hooks, 2), (.docker, .cdi, 2)])
+    func `the files of an installation elsewhere are replaced`(engine: Engine, way: Way, count: Int) throws {
+        let old = "/usr/local/libexec/container-vtpm/vtpm-hook"
+        try write(Places.device, HookFiles.cdi(hook: old))
+        for (name, content) in HookFiles.folder(hook: old) { try write("\(Places.hooksFolder)/\(name)", content) }
+        let paths = try install(engine, way).changes.map(\.path)
+        #expect(paths.count == count)
+        for path in paths where path != Places.daemon {
+            #expect(try text(path)?.contains(Self.layout.hook) ?? false && text(path)?.contains("/local/") == false)
+        }
+        #expect(try install(engine, way).changes.isEmpty)
+        // What leads to another program is not ours, whatever its name.
+        try remove(engine)
+        try write(Places.device, HookFiles.cdi(hook: "/opt/other"))
+        if way == .cdi { #expect(why { try install(engine, .cdi) }.contains("it is not ours")) }
+    }
+
     @Test func `what another program has written anew is not taken for removed`() throws {
         try write(Places.containerd, "version = 2\n")
         try install(.containerd)

@@ -59,6 +59,13 @@ public struct Installation: Sendable {
             throw Failure(what, because: "\(program) is not there", hint: "make install")
         }
         let old = try host.record(of: engine)
+        var remarks: [String] = []
+        var isDefault = isDefault
+        if !isDefault, try isOursDefault() {
+            // Containers that choose no runtime count on it: without it they would start, and have no TPM.
+            isDefault = way == .runtime
+            remarks = [isDefault ? staysDefault : "ours is \(engine.rawValue)'s default runtime no more"]
+        }
         var changes: [FileChange] = []
         var records: [Record.File] = []
         let files = try places.files(of: way, isDefault: isDefault).filter { file in
@@ -82,7 +89,22 @@ public struct Installation: Sendable {
             if let change = try removal(file.path, file) { changes.append(change) }
         }
         let record = records.isEmpty ? nil : Record(way: way, files: records)
-        return Plan(engine: engine, way: way, formerWay: old?.way, changes: changes, remarks: [], record: record)
+        return Plan(engine: engine, way: way, formerWay: old?.way, changes: changes, remarks: remarks, record: record)
+    }
+
+    private var staysDefault: String {
+        let name = engine.rawValue
+        return "ours stays \(name)'s default runtime, as an earlier install with --default has made it; "
+            + "to have it no more: vtpmctl engine remove \(name), and install again"
+    }
+
+    /// Whether ours is the engine's default runtime in a file that an installation changes.
+    func isOursDefault() throws(Failure) -> Bool {
+        for path in Set(try host.record(of: engine)?.files.map(\.path) ?? []).union(places.unrecorded) {
+            guard let text = places.remover(of: path), let found = try host.files.read(path) else { continue }
+            if try text.isDefault(in: found.bytes) { return true }
+        }
+        return false
     }
 
     private func requireDefault(_ way: Way, _ isDefault: Bool, _ what: String) throws(Failure) {

@@ -14,7 +14,9 @@ public struct EngineStatus: Encodable, Sendable {
     public let files: [String]
     /// Whether a container that asks for a TPM by this way never starts without one; nil without a way.
     public let failsClosed: Bool?
-    /// Whether anything keeps the entries from having an effect: then there is a remark about it.
+    /// Whether ours is the engine's default runtime; nil without a way.
+    public let isDefault: Bool?
+    /// Whether the entries have an effect; if they have none, the first remark says why.
     public let isInForce: Bool
     /// What there is to know, in sentences.
     public let remarks: [String]
@@ -39,6 +41,7 @@ extension Installation {
                 way: nil,
                 files: [],
                 failsClosed: nil,
+                isDefault: nil,
                 isInForce: false,
                 remarks: [remark]
             )
@@ -49,8 +52,10 @@ extension Installation {
 
     private func status(of way: Way) throws(Failure) -> EngineStatus? {
         var files: [String] = []
+        var isDefault = false
         do {
-            let places = try Places(engine: engine, host: host).files(of: way, isDefault: false)
+            if way == .runtime { isDefault = try isOursDefault() }
+            let places = try Places(engine: engine, host: host).files(of: way, isDefault: isDefault)
             guard !places.isEmpty else { return nil }
             for (path, text) in places {
                 if let switchText = text as? DockerText, switchText.entry == .none { continue }
@@ -60,7 +65,7 @@ extension Installation {
         } catch {
             // What cannot be understood has no entries of ours, unless a record says so.
             guard try host.record(of: engine)?.way == way else { return nil }
-            return status(way, files, flaws: [error.description])
+            return status(way, files, isDefault: isDefault, flaws: [error.description])
         }
         var flaws: [String] = []
         let program = way == .runtime ? host.layout.runtime : host.layout.hook
@@ -68,18 +73,20 @@ extension Installation {
         if engine == .containerd, try isWithoutCRI() {
             flaws.append("\(Places.containerd) disables the CRI plugin, which is what reads the entries")
         }
-        return status(way, files, flaws: flaws)
+        return status(way, files, isDefault: isDefault, flaws: flaws)
     }
 
-    private func status(_ way: Way, _ files: [String], flaws: [String]) -> EngineStatus {
-        EngineStatus(
+    private func status(_ way: Way, _ files: [String], isDefault: Bool, flaws: [String]) -> EngineStatus {
+        let defaultRemark = isDefault ? ["it is the engine's default runtime"] : []
+        return EngineStatus(
             engine: engine.rawValue,
             isInstalled: host.isInstalled(engine),
             way: way.rawValue,
             files: files,
             failsClosed: way.failsClosed,
+            isDefault: isDefault,
             isInForce: flaws.isEmpty,
-            remarks: flaws + ["it \(way.promise)", "to use it: \(use(way))"]
+            remarks: flaws + defaultRemark + ["it \(way.promise)", "to use it: \(use(way))"]
         )
     }
 

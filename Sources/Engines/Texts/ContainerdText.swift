@@ -93,7 +93,13 @@ public struct ContainerdText: EngineText {
         let document = try Document(parsing: text, path: path)
         let tables = try Tables(of: document, path)
         guard document.value(at: tables.ours + ["options", "BinaryName"]) == .string(wrapper) else { return false }
-        return !isDefault || document.value(at: tables.defaultName) == .string(ProgramLayout.runtimeName)
+        guard isDefault else { return true }
+        return try self.isDefault(in: text)
+    }
+
+    public func isDefault(in text: [UInt8]) throws(Failure) -> Bool {
+        let document = try Document(parsing: text, path: path)
+        return try document.value(at: Tables(of: document, path).defaultName) == .string(ProgramLayout.runtimeName)
     }
 
     public func add(to text: inout EditedText) throws(Failure) {

@@ -38,10 +38,15 @@ public struct DockerText: EngineText {
         switch entry {
         case .runtime(let wrapper, let isDefault):
             guard json.value(at: Self.runtime + ["path"])?.string == wrapper else { return false }
-            return !isDefault || json.value(at: Self.defaultRuntime)?.string == ProgramLayout.runtimeName
+            guard isDefault else { return true }
+            return try self.isDefault(in: text)
         case .cdi: return json.value(at: Self.cdi)?.bool == true
         case .none: return true
         }
+    }
+
+    public func isDefault(in text: [UInt8]) throws(Failure) -> Bool {
+        try parse(text).value(at: Self.defaultRuntime)?.string == ProgramLayout.runtimeName
     }
 
     public func add(to text: inout EditedText) throws(Failure) {

@@ -5,6 +5,8 @@ import TOMLText
 public struct DropInText: EngineText {
     let path: String
     let engine: Engine
+    /// The keys of the default runtime.
+    let defaultKeys: [String]
     let lines: [String]
 
     public var base: [UInt8] { [] }
@@ -14,7 +16,8 @@ public struct DropInText: EngineText {
         let name = ProgramLayout.runtimeName
         let head = isDefault ? ["[crio.runtime]", "default_runtime = \"\(name)\""] : []
         let handler = ["[crio.runtime.runtimes.\(name)]", "runtime_path = \"\(wrapper)\"", "runtime_type = \"oci\""]
-        return DropInText(path: path, engine: .crio, lines: head + handler)
+        let keys = ["crio", "runtime", "default_runtime"]
+        return DropInText(path: path, engine: .crio, defaultKeys: keys, lines: head + handler)
     }
 
     /// podman's: a runtime, and whether it is the default. containers.conf(5)
@@ -22,12 +25,16 @@ public struct DropInText: EngineText {
         let name = ProgramLayout.runtimeName
         let head = isDefault ? ["[engine]", "runtime = \"\(name)\""] : []
         let table = ["[engine.runtimes]", "\(name) = [\"\(wrapper)\"]"]
-        return DropInText(path: path, engine: .podman, lines: head + table)
+        return DropInText(path: path, engine: .podman, defaultKeys: ["engine", "runtime"], lines: head + table)
     }
 
     private var block: [UInt8] { Array(MarkedBlock.text(lines, of: engine).utf8) }
 
     public func isComplete(_ text: [UInt8]) throws(Failure) -> Bool { text == block }
+
+    public func isDefault(in text: [UInt8]) throws(Failure) -> Bool {
+        try Document(parsing: text, path: path).value(at: defaultKeys) == .string(ProgramLayout.runtimeName)
+    }
 
     public func add(to text: inout EditedText) throws(Failure) {
         guard text.bytes.isEmpty else {
@@ -57,17 +64,11 @@ public struct OwnText: EngineText {
     public var base: [UInt8] { [] }
 
     /// `make install` or somebody else may have put it there, with other spaces or another timeout.
+    ///
+    /// One that leads to the hook of another installation is replaced.
     public func isComplete(_ text: [UInt8]) throws(Failure) -> Bool {
         let hooks = try HookFiles.hooks(in: text, path)
-        guard !hooks.isEmpty else { return false }
-        guard hooks.allSatisfy({ $0 == hook }) else {
-            throw Failure(
-                "cannot change \(path)",
-                because: "it names another hook than \(hook)",
-                hint: "rm \(path), if that hook is not used any more"
-            )
-        }
-        return true
+        return !hooks.isEmpty && hooks.allSatisfy { $0 == hook }
     }
 
     public func add(to text: inout EditedText) throws(Failure) {

@@ -87,10 +87,17 @@ public protocol EngineText: Sendable {
     var base: [UInt8] { get }
     /// Whether a text has all of our entries as they are to be.
     func isComplete(_ text: [UInt8]) throws(Failure) -> Bool
+    /// Whether a text makes ours the engine's default runtime.
+    func isDefault(in text: [UInt8]) throws(Failure) -> Bool
     /// Adds our entries to a text that has none of ours.
     func add(to text: inout EditedText) throws(Failure)
     /// Takes our entries out of a text, and nothing else.
     func remove(from text: inout EditedText, _ former: FormerEntries) throws(Failure)
+}
+
+extension EngineText {
+    /// A text that names no default runtime.
+    public func isDefault(in text: [UInt8]) throws(Failure) -> Bool { false }
 }
 
 /// The name of a default runtime that may be kept in a record: a word, and nothing that could be a secret.
