@@ -13,8 +13,8 @@ public struct FoundFile: Sendable {
 
 /// The one place that reads and writes files of engines.
 ///
-/// No link is followed, and every folder of a path, up to `/`, must be one that root alone can write: anybody else
-/// could exchange what is read, or what root writes.
+/// Where something is changed, no link is followed, and every folder of the path, up to `/`, must be one that root alone
+/// can write: anybody else could exchange what is read, or what root writes.
 public struct EngineFiles: Sendable {
     /// What precedes every path: empty on the real host.
     let root: String
@@ -38,6 +38,17 @@ public struct EngineFiles: Sendable {
         var made: [String] = []
         guard let folder = try openFolder(of: path, creating: false, &made) else { return nil }
         return try read(path, in: folder)
+    }
+
+    /// Reads a file that is not changed, but tells where a change has an effect; returns nil if there is none.
+    ///
+    /// It is read as its engine reads it: through links, and whoever may have written it.
+    public func look(_ path: String) throws(Failure) -> [UInt8]? {
+        do {
+            return try Descriptor.openFile(root + path, .read, as: path).readAll(limit: Self.limit, path)
+        } catch let error where error.code == ENOENT || error.code == ENOTDIR {
+            return nil
+        }
     }
 
     private func read(_ path: String, in folder: borrowing Descriptor) throws(Failure) -> FoundFile? {

@@ -35,7 +35,7 @@ public struct Plan: Sendable {
 public struct Installation: Sendable {
     let engine: Engine
     let host: EngineHost
-    private var places: Places { Places(engine: engine, host: host) }
+    var places: Places { Places(engine: engine, host: host) }
 
     /// Prepares changes for an engine.
     public init(of engine: Engine, on host: EngineHost) { (self.engine, self.host) = (engine, host) }
@@ -71,6 +71,7 @@ public struct Installation: Sendable {
         let files = try places.files(of: way, isDefault: isDefault).filter { file in
             (file.text as? DockerText)?.entry != DockerText.Entry.none
         }
+        try places.requireForce(isDefault: isDefault)
         for (path, text) in files {
             let former = old?.files.first { $0.path == path }
             let found = try host.files.read(path)
@@ -101,8 +102,8 @@ public struct Installation: Sendable {
     /// Whether ours is the engine's default runtime in a file that an installation changes.
     func isOursDefault() throws(Failure) -> Bool {
         for path in Set(try host.record(of: engine)?.files.map(\.path) ?? []).union(places.unrecorded) {
-            guard let text = places.remover(of: path), let found = try host.files.read(path) else { continue }
-            if try text.isDefault(in: found.bytes) { return true }
+            guard let text = places.remover(of: path), let bytes = try host.files.look(path) else { continue }
+            if try text.isDefault(in: bytes) { return true }
         }
         return false
     }
@@ -188,7 +189,10 @@ public struct Installation: Sendable {
     }
 
     private func removal(_ path: String, _ former: Record.File?) throws(Failure) -> FileChange? {
-        guard let found = try host.files.read(path), let text = places.remover(of: path) else { return nil }
+        guard let text = places.remover(of: path), let seen = try host.files.look(path) else { return nil }
+        // A file without our entries may be a link, or another's.
+        if former == nil, try without(seen, text, nil) == seen { return nil }
+        guard let found = try host.files.read(path) else { return nil }
         let after = try without(found.bytes, text, former)
         guard after != found.bytes else { return nil }
         let record = former ?? Record.File(path: path)

@@ -1,6 +1,5 @@
 import Glibc
 import Platform
-import TOMLText
 
 /// Whether and how an engine is configured, as far as its files tell.
 public struct EngineStatus: Encodable, Sendable {
@@ -59,7 +58,11 @@ extension Installation {
             guard !places.isEmpty else { return nil }
             for (path, text) in places {
                 if let switchText = text as? DockerText, switchText.entry == .none { continue }
-                guard let file = try host.files.read(path), try text.isComplete(file.bytes) else { return nil }
+                guard let file = try host.files.read(path), try text.isComplete(file.bytes) else {
+                    guard try host.record(of: engine)?.way == way else { return nil }
+                    let flaw = "\(path) does not have our entries any more: vtpmctl engine install \(engine.rawValue)"
+                    return status(way, files, isDefault: isDefault, flaws: [flaw])
+                }
                 files.append(path)
             }
         } catch {
@@ -70,9 +73,7 @@ extension Installation {
         var flaws: [String] = []
         let program = way == .runtime ? host.layout.runtime : host.layout.hook
         if !host.isExecutable(program) { flaws.append("\(program) is not there") }
-        if engine == .containerd, try isWithoutCRI() {
-            flaws.append("\(Places.containerd) disables the CRI plugin, which is what reads the entries")
-        }
+        if let flaw = flawOfOtherFiles(isDefault: isDefault) { flaws.append(flaw) }
         return status(way, files, isDefault: isDefault, flaws: flaws)
     }
 
@@ -90,13 +91,14 @@ extension Installation {
         )
     }
 
-    private func isWithoutCRI() throws(Failure) -> Bool {
-        guard let file = try host.files.read(Places.containerd) else { return false }
-        let document = try Document(parsing: file.bytes, path: Places.containerd)
-        guard case .array(let disabled)? = document.value(at: ["disabled_plugins"]) else { return false }
-        return disabled.contains { value in
-            guard case .string(let name) = value else { return false }
-            return ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"].contains(name)
+    /// Returns why other files of the engine's keep our entries from having an effect; nil if none does.
+    public func flawOfOtherFiles(isDefault: Bool = false) -> String? {
+        do {
+            guard let read = try places.containerdFiles() else { return nil }
+            if let path = read.disablesCRI { return "\(path) disables the CRI plugin, which is what reads the entries" }
+            return read.flaw(isDefault: isDefault)?.reason
+        } catch {
+            return error.reason
         }
     }
 }

@@ -10,8 +10,8 @@ public struct ContainerdText: EngineText {
     let newVersion: Int
     /// Whether it is a file of our own in a folder that another one imports.
     let isDropIn: Bool
-    /// The option SystemdCgroup of the node's own runtime, for a file that does not have it.
-    let systemdCgroup: Bool?
+    /// What else containerd reads, in its order.
+    let others: [Document]
 
     /// Creates the change of the file, which errors call `path`.
     public init(
@@ -20,9 +20,9 @@ public struct ContainerdText: EngineText {
         isDefault: Bool,
         newVersion: Int,
         isDropIn: Bool = false,
-        systemdCgroup: Bool? = nil
+        others: [Document] = []
     ) {
-        self.systemdCgroup = systemdCgroup
+        self.others = others
         self.path = path
         self.wrapper = wrapper
         self.isDefault = isDefault
@@ -47,7 +47,8 @@ public struct ContainerdText: EngineText {
 
     /// The tables of containerd's CRI plugin in a file.
     struct Tables {
-        let containerd: [String]
+        let plugin: [String]
+        var containerd: [String] { plugin + ["containerd"] }
         var runtimes: [String] { containerd + ["runtimes"] }
         var ours: [String] { runtimes + [ProgramLayout.runtimeName] }
         var runc: [String] { runtimes + ["runc"] }
@@ -69,9 +70,11 @@ public struct ContainerdText: EngineText {
         }
 
         init(version: Int) {
-            let plugin = version == 2 ? "io.containerd.grpc.v1.cri" : "io.containerd.cri.v1.runtime"
-            containerd = ["plugins", plugin, "containerd"]
+            plugin = ["plugins", version == 2 ? "io.containerd.grpc.v1.cri" : "io.containerd.cri.v1.runtime"]
         }
+
+        /// Those of all versions.
+        static let all = [Tables(version: 2), Tables(version: 3)]
 
         /// The header of a table.
         static func header(_ keys: [String]) -> String {
@@ -106,7 +109,7 @@ public struct ContainerdText: EngineText {
         let document = try Document(parsing: text.bytes, path: path)
         let tables = try Tables(of: document, path)
         guard document.value(at: tables.ours) == nil else { throw Self.foreign(path) }
-        let isOn = Self.systemdCgroup(of: document, tables) ?? systemdCgroup
+        let isOn = Self.systemdCgroup(of: [document] + others)
         var lines = Self.handler(tables, wrapper: wrapper, systemdCgroup: isOn.map { "\($0)" })
         var entries = [tables.ours]
         if !isDropIn, document.value(at: tables.runtimes) == nil {
@@ -124,11 +127,17 @@ public struct ContainerdText: EngineText {
     }
 
     /// Returns the option SystemdCgroup of the runtime that containers have unless they name another; nil if it has none.
-    static func systemdCgroup(of document: Document, _ tables: Tables) -> Bool? {
+    ///
+    /// Of several documents the last one that has a value holds.
+    static func systemdCgroup(of documents: [Document]) -> Bool? {
+        func last(_ keys: (Tables) -> [String]) -> Document.Value? {
+            let values = documents.flatMap { document in Tables.all.map { document.value(at: keys($0)) } }
+            return values.last { $0 != nil } ?? nil
+        }
         var names = ["runc"]
-        if case .string(let name)? = document.value(at: tables.defaultName) { names.insert(name, at: 0) }
+        if case .string(let name)? = last({ $0.defaultName }), !name.isEmpty { names.insert(name, at: 0) }
         for name in names where name != ProgramLayout.runtimeName {
-            let option = document.value(at: tables.runtimes + [name, "options", "SystemdCgroup"])
+            let option = last { $0.runtimes + [name, "options", "SystemdCgroup"] }
             if case .boolean(let isOn)? = option { return isOn }
         }
         return nil
