@@ -26,9 +26,14 @@ public struct EngineFiles: Sendable {
     /// The name of a new file until it takes its place.
     ///
     /// It has none of the endings that engines look for; CRI-O alone reads files of any name.
-    private static let temporary = ".container-vtpm.new"
+    static let temporary = ".container-vtpm.new"
     /// Beside owner and mode: the SELinux label, and the access control list.
     private static let kept = ["security.selinux", "system.posix_acl_access"]
+
+    /// Renames an entry of a folder; tests step in here. renameat2(2)
+    var rename: @Sendable (_ folder: CInt, _ from: String, _ to: String, _ flags: CUnsignedInt) -> CInt = {
+        renameat2($0, $1, $0, $2, $3)
+    }
 
     /// Creates the access to files below a folder.
     public init(root: String = "", owner: uid_t = 0) { (self.root, self.owner) = (root, owner) }
@@ -51,11 +56,15 @@ public struct EngineFiles: Sendable {
         }
     }
 
-    private func read(_ path: String, in folder: borrowing Descriptor) throws(Failure) -> FoundFile? {
+    private func read(
+        _ path: String,
+        named name: String? = nil,
+        in folder: borrowing Descriptor
+    ) throws(Failure) -> FoundFile? {
         let what = "cannot change \(path)"
         let file: Descriptor
         do {
-            file = try .openFile(Self.name(path), .beneath(O_RDONLY), at: folder.number, as: path)
+            file = try .openFile(name ?? Self.name(path), .beneath(O_RDONLY), at: folder.number, as: path)
         } catch let error where error.code == ENOENT {
             return nil
         } catch let error where error.code == ELOOP {
@@ -83,13 +92,17 @@ public struct EngineFiles: Sendable {
     @discardableResult
     public func write(_ bytes: [UInt8], to path: String, replacing found: FoundFile?) throws(Failure) -> [String] {
         var made: [String] = []
-        guard let folder = try openFolder(of: path, creating: true, &made) else {
-            throw Failure("cannot write \(path)", because: "its folder is gone")
-        }
-        do {
+        do throws(Failure) {
+            guard let folder = try openFolder(of: path, creating: true, &made) else {
+                throw Failure("cannot write \(path)", because: "its folder is gone")
+            }
             try replace(path, in: folder, bytes, found)
+        } catch let error where error.code == EACCES {
+            removeFolders(made)
+            let folder = path.split(separator: "/").dropLast().map { "/\($0)" }.joined()
+            let rule = "\(folder)/{,*} rw,"
+            throw error.withHint("if AppArmor denies it: \"\(rule)\" in /etc/apparmor.d/local/vtpmctl, loaded again")
         } catch {
-            try? remove(Self.temporary, at: folder, path)
             removeFolders(made)
             throw error
         }
@@ -106,6 +119,27 @@ public struct EngineFiles: Sendable {
         try remove(Self.temporary, at: folder, path)
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
         let file = try Descriptor.open(Self.temporary, options, at: folder.number, as: "a new file for \(path)")
+        let new = try file.status(path).st_ino
+        do {
+            try fill(file, bytes, as: found, path)
+            try requireUnchanged(path, in: folder, found)
+            try exchange(path, in: folder, found, new: new)
+        } catch {
+            // What stands there may be somebody else's by now.
+            if (try? folder.status(of: Self.temporary, path))??.st_ino == new {
+                try? remove(Self.temporary, at: folder, path)
+            }
+            throw error
+        }
+        try folder.synchronize(path)
+    }
+
+    private func fill(
+        _ file: borrowing Descriptor,
+        _ bytes: [UInt8],
+        as found: FoundFile?,
+        _ path: String
+    ) throws(Failure) {
         try file.writeAll(bytes, path)
         let number = file.number
         if let found {
@@ -122,14 +156,6 @@ public struct EngineFiles: Sendable {
         let mode = found.map { $0.status.st_mode & 0o7777 } ?? 0o644
         try systemCall("fchmod", "cannot give \(path) its mode") { fchmod(number, mode) }
         try file.synchronize(path)
-        try requireUnchanged(path, in: folder, found)
-        let (directory, name) = (folder.number, Self.name(path))
-        // RENAME_NOREPLACE: what has come meanwhile stays. renameat2(2)
-        let flags: CUnsignedInt = found == nil ? 1 : 0
-        try systemCall("renameat2", "cannot replace \(path)") {
-            renameat2(directory, Self.temporary, directory, name, flags)
-        }
-        try folder.synchronize(path)
     }
 
     /// Removes a file that is as it was found, and those of these folders that are empty then.
@@ -137,12 +163,12 @@ public struct EngineFiles: Sendable {
         var made: [String] = []
         guard let folder = try openFolder(of: path, creating: false, &made) else { return }
         try requireUnchanged(path, in: folder, found)
-        try Platform.remove(Self.name(path), at: folder, path)
+        try takeAway(path, in: folder, found)
         try folder.synchronize(path)
         removeFolders(folders)
     }
 
-    private func remove(_ name: String, at folder: borrowing Descriptor, _ path: String) throws(Failure) {
+    func remove(_ name: String, at folder: borrowing Descriptor, _ path: String) throws(Failure) {
         try Platform.remove(name, at: folder, "a new file for \(path)")
     }
 
@@ -151,12 +177,14 @@ public struct EngineFiles: Sendable {
         for folder in folders.reversed() { rmdir(root + folder) }
     }
 
-    private func requireUnchanged(
+    /// Throws unless a file is as it was found, at its own name or another.
+    func requireUnchanged(
         _ path: String,
+        named name: String? = nil,
         in folder: borrowing Descriptor,
         _ found: FoundFile?
     ) throws(Failure) {
-        let now = try read(path, in: folder)
+        let now = try read(path, named: name, in: folder)
         let isSame =
             now?.bytes == found?.bytes && now?.status.st_ino == found?.status.st_ino
             && now?.status.st_mode == found?.status.st_mode
@@ -179,6 +207,7 @@ public struct EngineFiles: Sendable {
             let parent = folder.number
             place += "/\(name)"
             let isNew = creating && mkdirat(parent, name, 0o755) == 0
+            guard isNew || !creating || errno == EEXIST else { throw Failure(what, call: "mkdirat", code: errno) }
             if isNew {
                 made.append(place)
                 try folder.synchronize(place)
@@ -216,7 +245,7 @@ public struct EngineFiles: Sendable {
         }
     }
 
-    private static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "" }
+    static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? "" }
 
     private static func link(_ place: String, _ what: String) -> Failure {
         Failure(what, because: "\(place) is a symbolic link, or no folder", hint: "put what it leads to in its place")
