@@ -36,6 +36,7 @@ extension Check {
             Check("log", "the system log", SystemChecks.log),
 
             Check("runtimes", "runc and crun", Engines.runtimes),
+            Check("wrapper", "the runtime behind our wrapper", ProgramChecks.runtime),
             Check("cdi", "our CDI device", CDI.check),
             Check("podman", "podman", Engines.podman),
             Check("docker", "docker", Docker.check),

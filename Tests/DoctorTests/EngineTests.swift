@@ -179,6 +179,57 @@ import Testing
         #expect(try fixture.report("containerd").found.contains("it has no hook for poststop"))
     }
 
+    @Test func aHandlerThatAnImportedFileReplacesHasNoEffect() throws {
+        let wrapper = "/usr/libexec/container-vtpm/vtpm-runtime"
+        try fixture.write(wrapper, "", mode: 0o755)
+        try install("containerd", printing: "containerd github.com/containerd/containerd 1.7.24~ds1\n")
+        let plugin = "[plugins.\"io.containerd.grpc.v1.cri\""
+        try fixture.write(
+            "/etc/containerd/config.toml",
+            "version = 2\nimports = [\"conf.d/*.toml\"]\n\(plugin).containerd.runtimes.vtpm.options]\n"
+                + "BinaryName = \"\(wrapper)\"\n"
+        )
+        #expect(try fixture.report("containerd").result == .ok)
+        try fixture.write("/etc/containerd/conf.d/1.toml", "\(plugin)]\nsandbox_image = \"x\"\n")
+        let report = try fixture.report("containerd")
+        #expect(report.result == .problem && report.found.contains("has no effect: containerd 1 takes all of"))
+        #expect(report.remedy == "vtpmctl engine show containerd")
+    }
+
+    @Test func aDeviceThatAnEngineDoesNotReadIsNone() throws {
+        try writeDevice("createRuntime", "poststop")
+        for program in ["podman", "nerdctl", "dockerd"] { try install(program) }
+        try install("docker", printing: "Docker version 28.5.2, build x\n")
+        for id in ["podman", "nerdctl", "docker"] { #expect(try fixture.report(id).found.contains("way cdi"), "\(id)") }
+        try fixture.write("/etc/containers/containers.conf", "[engine]\ncdi_spec_dirs = [\"/srv/cdi\"]\n")
+        try fixture.write("/etc/nerdctl/nerdctl.toml", "cdi_spec_dirs = [\"/srv/cdi\"]\n")
+        try fixture.write("/etc/docker/daemon.json", "{\"cdi-spec-dirs\": [\"/srv/cdi\"]}")
+        for id in ["podman", "nerdctl", "docker"] {
+            #expect(try fixture.report(id).found.contains("nothing tells it to call the hook"), "\(id)")
+        }
+    }
+
+    @Test(
+        arguments: [
+            (nil, "/usr/sbin/runc, version 1.1.15", Finding.Result.ok), ("/usr/bin/crun", "/usr/bin/crun", .ok),
+            ("/usr/bin/youki", "which is untested: tests run runc and crun", .note),
+            ("/usr/bin/missing", "No such file or directory", .problem),
+            ("/usr/bin/loose/runc", "another user could change", .problem),
+            ("runc", "must be an absolute path", .problem),
+            ("/usr/libexec/container-vtpm/vtpm-runtime", "is the wrapper itself", .problem),
+        ] as [(String?, String, Finding.Result)]
+    )
+    func theRuntimeBehindTheWrapper(path: String?, found: String, result: Finding.Result) throws {
+        #expect(try fixture.report("wrapper").found == "vtpm-runtime is not installed")
+        let programs = ["sbin/runc", "bin/crun", "bin/youki", "libexec/container-vtpm/vtpm-runtime"]
+        for program in programs { try fixture.write("/usr/\(program)", "", mode: 0o755) }
+        try fixture.write("/usr/bin/loose/runc", "", mode: 0o777)
+        fixture.printed["/usr/sbin/runc --version"] = "runc version 1.1.15+ds1\n"
+        if let path { try fixture.write("/etc/container-vtpm/config.toml", "[runtime]\npath = \"\(path)\"\n") }
+        let report = try fixture.report("wrapper")
+        #expect(report.result == result && report.found.contains(found), "\(report)")
+    }
+
     @Test func containerdsSwitchForDevicesDependsOnItsVersion() throws {
         try writeDevice("createRuntime", "poststop")
         try fixture.write("/etc/containerd/config.toml", "version = 2\n")

@@ -1,3 +1,4 @@
+import Configuration
 import Glibc
 import Platform
 import RuntimeAdministration
@@ -35,6 +36,35 @@ enum ProgramChecks {
             return .refusal(error, remedy: "ldd \(host.withoutRoot(host.paths.program("vtpm-hook")))")
         }
         return .ok("it starts")
+    }
+
+    /// The runtimes that the tests run behind the wrapper.
+    private static let testedRuntimes = ["runc", "crun"]
+
+    /// The runtime behind our wrapper, if that is installed.
+    static func runtime(_ host: Host) throws(Failure) -> Finding {
+        guard access(host.paths.program("vtpm-runtime"), X_OK) == 0 else { return .ok("vtpm-runtime is not installed") }
+        let file = Configuration.standardPath
+        let path: String
+        do {
+            path = try Configuration.loadRuntime(path: host.root + file).path
+            // Tests have their root in a folder with the sticky bit.
+            let what = "vtpm-runtime does not execute \(path)"
+            try TrustedProgram(path: host.root + path, what: what, allowsSticky: !host.root.isEmpty).check()
+        } catch {
+            return .problem("\(error.what): \(error.why)", remedy: "name the real one in \(file): [runtime] path")
+        }
+        let name = path.split(separator: "/").last.map(String.init) ?? ""
+        guard name != "vtpm-runtime" else {
+            return .problem("\(path) is the wrapper itself", remedy: "name the real one in \(file): [runtime] path")
+        }
+        guard testedRuntimes.contains(name) else {
+            return .note(
+                "vtpm-runtime executes \(path), which is untested: tests run \(testedRuntimes.joined(separator: " and "))"
+            )
+        }
+        let version = Engines.version(of: path, host).map { ", version \($0)" } ?? ""
+        return .ok("vtpm-runtime executes \(path)\(version)")
     }
 
     /// Whether a worker confines itself here and runs a TPM.

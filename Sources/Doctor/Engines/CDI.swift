@@ -25,24 +25,37 @@ private struct CDIFile: Decodable {
 
 /// Our device in the Container Device Interface, which podman, docker, containerd and CRI-O know.
 enum CDI {
-    /// The directories that every engine reads by default; nothing else is read.
+    /// The directories that every engine reads unless it is told otherwise.
     static let directories = ["/etc/cdi", "/var/run/cdi"]
     private static let kind = "container-vtpm.org/tpm"
     /// The command that gives the engines our device.
     static let install =
         "install -m 0644 -D -t /etc/cdi /usr/share/container-vtpm/hooks/cdi/container-vtpm.json"
 
-    /// Returns the path of the file with our device; nil if there is none.
-    static func path(_ host: Host) throws(Failure) -> String? {
+    /// Returns the path of the file with our device that an engine reads; nil if there is none.
+    static func path(_ host: Host, of engine: Engine) throws(Failure) -> String? {
+        try path(host, in: directories(of: engine, host))
+    }
+
+    private static func path(_ host: Host, in directories: [String]) throws(Failure) -> String? {
         for file in try host.files(in: directories, ending: ".json", ".yaml") {
             if try host.text(file)?.contains(kind) ?? false { return file }
         }
         return nil
     }
 
+    /// A file of the engine's that cannot be read is another check's affair.
+    private static func directories(of engine: Engine, _ host: Host) -> [String] {
+        (try? Installation(of: engine, on: host.forEngines(engine)).deviceFolders()) ?? directories
+    }
+
     /// The file with our device.
     static func check(_ host: Host) throws(Failure) -> Finding {
-        guard let path = try path(host) else {
+        var directories = directories
+        for engine in Engine.allCases {
+            directories += Self.directories(of: engine, host).filter { !directories.contains($0) }
+        }
+        guard let path = try path(host, in: directories) else {
             return .note("no file in \(directories.joined(separator: ", ")) has our device", remedy: install)
         }
         guard path.hasSuffix(".json") else { return .ok("\(path); it is in YAML, and was not looked into") }

@@ -32,7 +32,7 @@ enum Containerd {
     private static func look(into path: String, _ host: Host) throws(Failure) -> Finding? {
         let settings = EngineSettings(try host.text(path) ?? "")
         if let program = settings.wrapper(of: "BinaryName") {
-            let engine = path.contains("rancher") ? "k3s" : "containerd"
+            let engine = path.contains("rancher") ? Engine.k3s : .containerd
             return Engines.wrapper(program, "a handler in \(path)", engine: engine, host)
         }
         for file in settings.values(of: "base_runtime_spec").compactMap({ $0.first }) where !file.isEmpty {
@@ -50,7 +50,7 @@ enum Containerd {
                 remedy: "add them with merge.jq, as docs/configuration.md says, and restart containerd"
             )
         }
-        guard let device = try CDI.path(host) else { return nil }
+        guard let device = try CDI.path(host, of: .containerd) else { return nil }
         // containerd 2 looks for CDI devices by itself; version 3 is its form of the file.
         let isOn = settings.value(of: "enable_cdi") ?? (settings.value(of: "version") == "3" ? "true" : "false")
         guard isOn == "true" else {

@@ -38,7 +38,7 @@ enum Docker {
         }
         let wrappers = (daemon?.runtimes ?? [:]).mapValues { $0.path ?? "" }.filter { $0.value.contains("vtpm") }
         if let (name, program) = wrappers.min(by: { $0.key < $1.key }) {
-            return Engines.wrapper(program, "its runtime \(name) in \(path)", engine: "docker", host)
+            return Engines.wrapper(program, "its runtime \(name) in \(path)", engine: .docker, host)
         }
         let client = host.program("docker") ?? "/usr/bin/docker"
         guard let version = Engines.version(of: client, host) else {
@@ -47,7 +47,7 @@ enum Docker {
         guard version >= first else {
             return .note("docker \(version) does not know CDI", remedy: "vtpmctl engine install docker")
         }
-        guard try CDI.path(host) != nil else {
+        guard try CDI.path(host, of: .docker) != nil else {
             return .note(
                 "docker \(version): nothing tells it to call the hook",
                 remedy: "vtpmctl engine install docker"

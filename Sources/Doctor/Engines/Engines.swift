@@ -1,5 +1,6 @@
 import Engines
 import Platform
+import RuntimeControl
 
 /// The engines and runtimes that are installed, and how each is told to call the hook.
 enum Engines {
@@ -27,19 +28,19 @@ enum Engines {
         let files =
             ["/usr/share/containers/containers.conf", "/etc/containers/containers.conf"]
             + (try host.files(in: ["/etc/containers/containers.conf.d"], ending: ".conf"))
-        return try takingHooksFromDirectories("podman", files, runtime: ProgramLayout.runtimeName, host)
+        return try takingHooksFromDirectories(.podman, files, runtime: ProgramLayout.runtimeName, host)
     }
 
     /// CRI-O.
     static func crio(_ host: Host) throws(Failure) -> Finding {
         guard host.program("crio") != nil else { return .ok("not installed") }
         let files = ["/etc/crio/crio.conf"] + (try host.files(in: ["/etc/crio/crio.conf.d"], ending: ".conf"))
-        return try takingHooksFromDirectories("crio", files, runtime: "runtime_path", host)
+        return try takingHooksFromDirectories(.crio, files, runtime: "runtime_path", host)
     }
 
     /// Returns the finding about an engine that reads `hooks.d`, knows CDI, and has runtimes by a key of its files.
     private static func takingHooksFromDirectories(
-        _ engine: String,
+        _ engine: Engine,
         _ files: [String],
         runtime key: String,
         _ host: Host
@@ -55,16 +56,19 @@ enum Engines {
         if let hooks, hooks.result == .problem { return hooks }
         if let (program, file) = wrapper { return self.wrapper(program, "a runtime in \(file)", engine: engine, host) }
         if let hooks { return hooks }
-        if let device = try CDI.path(host) {
+        if let device = try CDI.path(host, of: engine) {
             return .ok("way cdi: our device is in \(device); \(Way.cdi.promise)")
         }
-        return .note("nothing tells it to call the hook", remedy: "vtpmctl engine install \(engine)")
+        return .note("nothing tells it to call the hook", remedy: "vtpmctl engine install \(engine.rawValue)")
     }
 
     /// Returns the finding about a runtime wrapper of ours that an engine's file names.
-    static func wrapper(_ program: String, _ place: String, engine: String, _ host: Host) -> Finding {
+    static func wrapper(_ program: String, _ place: String, engine: Engine, _ host: Host) -> Finding {
         guard host.exists(program) else {
-            return .problem("\(place): \(program) is not there", remedy: "vtpmctl engine install \(engine)")
+            return .problem("\(place): \(program) is not there", remedy: "vtpmctl engine install \(engine.rawValue)")
+        }
+        if let flaw = Installation(of: engine, on: host.forEngines(engine)).flawOfOtherFiles() {
+            return .problem("\(place) has no effect: \(flaw)", remedy: "vtpmctl engine show \(engine.rawValue)")
         }
         return .ok("way runtime: \(place); \(Way.runtime.promise)")
     }
@@ -72,7 +76,7 @@ enum Engines {
     /// nerdctl.
     static func nerdctl(_ host: Host) throws(Failure) -> Finding {
         guard host.program("nerdctl") != nil else { return .ok("not installed") }
-        guard let device = try CDI.path(host) else {
+        guard let device = try CDI.path(host, of: .nerdctl) else {
             return .note("nothing tells it to call the hook", remedy: "vtpmctl engine install nerdctl --way cdi")
         }
         return .ok("way cdi: our device is in \(device); \(Way.cdi.promise)")
@@ -81,5 +85,15 @@ enum Engines {
     /// Returns the version that a program prints; nil if it does not.
     static func version(of program: String, _ host: Host) -> VersionNumber? {
         (try? host.output(program, ["--version"])).flatMap { VersionNumber(in: $0) }
+    }
+}
+
+extension Host {
+    /// This host, as what configures an engine sees it.
+    func forEngines(_ engine: Engine) -> EngineHost {
+        // Only what containerd makes of its files depends on the version.
+        let program = engine == .containerd ? program(engine.program) : nil
+        let text = program.flatMap { try? output($0, ["--version"]) }
+        return EngineHost(ProgramLayout(programs: withoutRoot(paths.programs)), root: root, owner: owner) { _ in text }
     }
 }
