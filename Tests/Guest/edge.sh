@@ -27,6 +27,11 @@ expect_app() { # WHAT CONTAINER STATUS
     expect_match "$1" "(^|"$'\n'")web +$2 +$3 " "$(app list)"
 }
 
+# The wrapper is what containers have unless a way or a runtime is named: config.json gets the annotation alone.
+expect_no_hooks() {
+    expect_equal "hooks of the application" null "$(jq .hooks "$VTPM_APP_HOME/web/1/config.json")"
+}
+
 expect_containers() { # WHAT [ID]...
     expect_equal "$1" "${*:2}" "$(runtime list --quiet | paste --serial --delimiters ' ')"
 }

@@ -47,11 +47,25 @@ forget() { # VERSION
     engine_remove "$name.$1" && rm -rf -- "${app:?}/$1"
 }
 
-# What has no version in use never was an application.
+# What has no version in use never was an application, or its record is lost.
 require_new() {
     lock
     [ ! -f "$app/current" ] || die "cannot $verb $name: there is one; vtpm-app upgrade $name BUNDLE gives it another container"
+    forget_unrecorded
     rm -rf -- "$app"
+}
+
+# Removes the application's containers that the engine knows although no record does: one of them would be started in place of
+# a new one of its ID.
+forget_unrecorded() {
+    left=$(engine_containers "$name") || die "cannot $verb $name: $engine does not list its containers"
+    for other in $left; do
+        ! is_running "$other" ||
+            die "cannot $verb $name: its container $other runs, and no record of it is in $apps; stop it with $engine itself"
+    done
+    for other in $left; do
+        engine_remove "$other" || die "cannot $verb $name: $engine does not remove its container $other"
+    done
 }
 
 # Makes a version's folder of a bundle, which is not changed.

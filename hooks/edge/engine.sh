@@ -5,11 +5,12 @@
 # What starts containers: `runc` is a runtime alone, `containerd` is ctr. ctr reads its own variables, CONTAINERD_ADDRESS and
 # CONTAINERD_NAMESPACE.
 engine=${VTPM_APP_ENGINE:-runc}
-# How containers get their TPM: `hooks` adds them to config.json, `wrapper` starts containers with vtpm-runtime. Nothing else
-# depends on it.
-way=${VTPM_APP_WAY:-hooks}
 # The runtime: a program, by its path or its name. The wrapper has its own from /etc/container-vtpm/config.toml.
 runtime=${VTPM_APP_RUNTIME:-}
+# How containers get their TPM: `wrapper` starts containers with vtpm-runtime, `hooks` adds them to config.json. Nothing else
+# depends on it. Whoever names a runtime means that one, and gets hooks.
+way=${VTPM_APP_WAY:-${VTPM_APP_RUNTIME:+hooks}}
+way=${way:-wrapper}
 runtime_root=${VTPM_APP_RUNTIME_ROOT:-$locks/containers}
 
 case $engine in
@@ -80,6 +81,18 @@ engine_remove() { # CONTAINER
     [ "$engine" = runc ] || ! ctr container info "$1" >/dev/null 2>&1 || ctr container delete "$1" >/dev/null
 }
 
+# Prints the IDs of the application's containers that the engine knows, whatever is recorded.
+engine_containers() { # NAME
+    known=$("${engine}_containers") || return 1
+    for one in $known; do
+        number=${one#"$1".}
+        case $number in
+            "$one" | '' | *[!0-9]*) ;;
+            *) printf '%s\n' "$one" ;;
+        esac
+    done
+}
+
 # Whether the container has the TPM of this state. A hook that was not called makes none, and an annotation that did not reach
 # it has the TPM be another.
 has_tpm_of() { # CONTAINER STATE
@@ -99,6 +112,10 @@ runc_status() {
     # A runtime that was killed may have left a folder that it makes nothing of.
     state=$("$runtime" --root "$runtime_root" state "$1" 2>/dev/null) || state='{"status": "stopped"}'
     printf '%s\n' "$state" | jq -r 'if .status == "stopped" then "stopped" else "running" end'
+}
+
+runc_containers() {
+    [ ! -d "$runtime_root" ] || ls -- "$runtime_root"
 }
 
 runc_start() {
@@ -122,6 +139,10 @@ containerd_status() {
     printf '%s\n' "$tasks" | awk -v id="$1" '
         $1 == id { found = ($3 == "STOPPED") ? "stopped" : "running" }
         END { print found ? found : "none" }'
+}
+
+containerd_containers() {
+    ctr container list --quiet
 }
 
 containerd_start() {

@@ -3,11 +3,12 @@
 . "$GUEST/lib.sh"
 . "$GUEST/edge.sh"
 
-export VTPM_APP_ENGINE=runc VTPM_APP_RUNTIME=$RUNTIME VTPM_APP_RUNTIME_ROOT=$WORK/$RUNTIME
+export VTPM_APP_ENGINE=runc VTPM_APP_RUNTIME_ROOT=$WORK/$RUNTIME
 
 edge_begin
-# The way to the TPM can be another with each container.
-[[ $RUNTIME != crun ]] || export VTPM_APP_WAY=wrapper
+expect_no_hooks
+# The way to the TPM can be another with each container. A runtime that is named is not the wrapper's.
+[[ $RUNTIME != crun ]] || export VTPM_APP_RUNTIME=$RUNTIME
 edge_upgrade
 
 # What does not depend on the runtime is shown with one of them.
@@ -40,4 +41,15 @@ app create bare "$BUNDLES/bare"
 expect_error "a container without a TPM" 'cannot start bare: the container bare\.1 came without the TPM bare' app start bare
 [[ ! -e $BUNDLES/bare/rootfs/it-ran ]] || fail "the container without a TPM has run"
 app purge bare
+
+# The record is lost, and the runtime still knows the container.
+app create lost "$BUNDLES/one"
+app start lost
+rm -rf "$VTPM_APP_HOME/lost"
+expect_error "the end of what runs without a record" 'its container lost\.1 runs, and no record' app purge --yes lost
+runtime kill lost.1 KILL
+wait_until "the container lost.1 to stop" container_is_stopped lost.1
+app purge --yes lost
+expect_containers "the containers after the end of one without a record"
+expect_error "the end of nothing" 'there is no such application' app purge --yes lost
 expect_error "a TPM that is not there" 'no TPM of that name to adopt' app create --adopt db "$BUNDLES/one"

@@ -12,8 +12,9 @@ runtime() {
 }
 
 edge_begin
+expect_no_hooks
 # The way to the TPM can be another with each container.
-export VTPM_APP_WAY=wrapper
+export VTPM_APP_WAY=hooks
 edge_upgrade
 expect_equal "the containers that containerd knows" web.2 "$(ctr containers list --quiet)"
 edge_move
@@ -22,5 +23,17 @@ expect_equal "what would go as an orphan" '' "$(vtpmctl state prune --orphans --
 app purge --yes web
 on_device a
 app purge --yes web
+# The records are lost, and containerd still knows the containers.
+for name in lost lost-2; do
+    app create "$name" "$BUNDLES/one"
+    app start "$name"
+    app stop "$name"
+    rm -rf "${VTPM_APP_HOME:?}/$name"
+done
+app purge --yes lost
+expect_equal "the containers after the end of one without a record" lost-2.1 "$(ctr containers list --quiet)"
+app create --adopt lost-2 "$BUNDLES/two"
+expect_equal "the containers after another application of its name" '' "$(ctr containers list --quiet)"
+app purge --yes lost-2
 expect_equal "the containers that containerd knows in the end" '' "$(ctr containers list --quiet)"
 ctr namespaces remove edge >/dev/null
