@@ -8,11 +8,14 @@ struct Caller {
 
     /// A script that writes down in `$OUT` what it got, and ends with 42.
     ///
-    /// It redirects nothing of its own, as it is what is looked at. Other shells than bash unblock all signals.
+    /// It redirects nothing of its own, as it is what is looked at. Other shells than bash unblock all signals. Even bash blocks
+    /// some while it forks, so it reads its own status itself.
     static let script = """
         #!/bin/bash
         mkdir -p "$OUT"
-        for file in cmdline environ status limits oom_score_adj cgroup; do cat "/proc/$$/$file" >"$OUT/$file"; done
+        mapfile -t lines <"/proc/$$/status"
+        printf '%s\n' "${lines[@]}" >"$OUT/status"
+        for file in cmdline environ limits oom_score_adj cgroup; do cat "/proc/$$/$file" >"$OUT/$file"; done
         readlink "/proc/$$/cwd" >"$OUT/cwd"
         for number in 0 1 2 3 4 5 6 7 8 9; do
             readlink "/proc/$$/fd/$number" >>"$OUT/descriptors" || echo none >>"$OUT/descriptors"

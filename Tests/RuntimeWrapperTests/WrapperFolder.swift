@@ -31,6 +31,15 @@ final class WrapperFolder {
     func install(_ names: [String], of program: String = "WrapperProgram") throws {
         let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent(program).path
-        for name in names { try FileManager.default.copyItem(atPath: path, toPath: "\(self.path)/\(name)") }
+        for name in names { try copy(path, to: name) }
+    }
+
+    /// Makes a program that can be executed at once.
+    ///
+    /// What this process itself has written is busy as long as a child of another test has the descriptor too. execve(2),
+    /// ETXTBSY
+    func copy(_ program: String, to name: String) throws {
+        let words = ["cp", "-p", program, "\(path)/\(name)"]
+        try #require(try ProgramLaunch("/bin/cp", words).start().wait() == .exited(0))
     }
 }
