@@ -275,7 +275,7 @@ let package = Package(
         // What the tests start in place of `vtpm-runtime`, whose configuration has a fixed path, and of its hook.
         .executableTarget(
             name: "WrapperProgram",
-            dependencies: ["RuntimeWrapper", "RuntimeControl", "Platform"],
+            dependencies: ["CLinux", "RuntimeWrapper", "RuntimeControl", "Platform"],
             path: "Tests/RuntimeWrapperTests/WrapperProgram",
             swiftSettings: strict
         ),

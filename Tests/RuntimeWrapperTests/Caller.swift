@@ -21,6 +21,8 @@ struct Caller {
             readlink "/proc/$$/fd/$number" >>"$OUT/descriptors" || echo none >>"$OUT/descriptors"
         done
         [ ! -e "/proc/$$/task/$$/children" ] || cat "/proc/$$/task/$$/children" >"$OUT/children"
+        orphan=$(sh -c 'sleep 3 >/dev/null 2>&1 & echo $!')
+        { echo $$; sed -n 's/^PPid:.//p' "/proc/$orphan/status"; kill "$orphan"; } >"$OUT/adopter"
         exit 42
         """
 

@@ -101,13 +101,26 @@ import Testing
         #expect(try folder.read("bundle/asked") == "vtpm-hook prepare create web \(bundle)\n")
     }
 
+    /// execve(2) keeps that a process adopts orphans; the runtime does so too, but has no child that it has not started.
+    @Test func `a subreaper that becomes the wrapper does not adopt the preparing process`() throws {
+        try folder.write("vtpm-runtime.subreaper", "")
+        try answer("prepared")
+        #expect(try start(creation) == .exited(42))
+        if folder.exists("got/children") { #expect(try folder.read("got/children").split(separator: " ").count == 1) }
+        release()
+        let adopter = try folder.read("got/adopter").split(separator: "\n")
+        #expect(adopter.count == 2 && adopter.first == adopter.last, "\(adopter)")
+    }
+
     @Test(arguments: [
         ("failure", "cannot do it: it is a test"),
         ("nonsense", "cannot prepare a TPM for container \"web\": the preparing process's answer makes no sense"),
     ])
     func `a failure keeps the runtime from being executed`(text: String, line: String) throws {
         try answer(text)
-        #expect(try start(creation) == .exited(1))
+        let status = try start(creation)
+        let errors = try folder.read("err")
+        #expect(status == .exited(1), "\(errors)")
         release()
         #expect(!folder.exists("got"))
         #expect(try folder.read("err").trimmingCharacters(in: .newlines) == line)
@@ -118,9 +131,7 @@ import Testing
     /// Another process puts the bundle's own `config.json` back.
     @Test func `a preparing process that was killed is followed by one that undoes`() throws {
         try answer("death")
-        let status = try start(creation)
-        let errors = try folder.read("err")
-        #expect(status == .exited(1), "\(errors)")
+        #expect(try start(creation) == .exited(1))
         release()
         #expect(!folder.exists("got"))
         let line = "cannot prepare a TPM for container \"web\": the preparing process ended (see the system log)"

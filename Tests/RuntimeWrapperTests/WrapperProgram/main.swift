@@ -1,10 +1,12 @@
+import CLinux
 import Glibc
 import Platform
 import RuntimeControl
 import RuntimeWrapper
 
-// `vtpm-runtime` with a configuration beside it, `NAME.toml`; under the name `vtpm-hook`, what prepares a container's
-// TPM, as far as `BUNDLE/answer` says, or a command's, as far as `answer` beside it says.
+// `vtpm-runtime` with a configuration beside it, `NAME.toml`, and as a process that adopts orphans if there is a file
+// `NAME.subreaper`; under the name `vtpm-hook`, what prepares a container's TPM, as far as `BUNDLE/answer` says, or a
+// command's, as far as `answer` beside it says.
 let arguments = CommandLine.arguments
 do {
     if arguments[0] == "vtpm-hook", arguments[1] == "run" {
@@ -12,6 +14,7 @@ do {
     } else if arguments[0] == "vtpm-hook" {
         try prepare(verb: arguments[2], bundle: arguments[4])
     } else {
+        if access("\(arguments[0]).subreaper", F_OK) == 0 { _ = clinux_prctl(PR_SET_CHILD_SUBREAPER, 1) }
         try RuntimeWrapper.run(arguments, configuration: "\(arguments[0]).toml")
     }
 } catch {
