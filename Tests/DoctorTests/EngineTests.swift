@@ -196,6 +196,19 @@ import Testing
         #expect(report.remedy == "vtpmctl engine show containerd")
     }
 
+    @Test func aDropInThatContainerdDoesNotReadHasNoEffect() throws {
+        let wrapper = "/usr/libexec/container-vtpm/vtpm-runtime"
+        try fixture.write(wrapper, "", mode: 0o755)
+        try fixture.write("/etc/containerd/config.toml", "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n")
+        let table = "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.vtpm.options]\n"
+        let file = "/etc/containerd/conf.d/container-vtpm.toml"
+        try fixture.write(file, "version = 3\n\(table)BinaryName = \"\(wrapper)\"\n")
+        #expect(try fixture.report("containerd").result == .ok)
+        try fixture.write("/etc/containerd/config.toml", "version = 3\n")
+        let report = try fixture.report("containerd")
+        #expect(report.result == .problem && report.found.contains("containerd does not read \(file)"), "\(report)")
+    }
+
     @Test func aDeviceThatAnEngineDoesNotReadIsNone() throws {
         try writeDevice("createRuntime", "poststop")
         for program in ["podman", "nerdctl", "dockerd"] { try install(program) }

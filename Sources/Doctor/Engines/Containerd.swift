@@ -33,7 +33,7 @@ enum Containerd {
         let settings = EngineSettings(try host.text(path) ?? "")
         if let program = settings.wrapper(of: "BinaryName") {
             let engine = path.contains("rancher") ? Engine.k3s : .containerd
-            return Engines.wrapper(program, "a handler in \(path)", engine: engine, host)
+            return Engines.wrapper(program, "a handler in", path, engine: engine, host)
         }
         for file in settings.values(of: "base_runtime_spec").compactMap({ $0.first }) where !file.isEmpty {
             guard let specification = try host.json(file, as: Specification.self) else {

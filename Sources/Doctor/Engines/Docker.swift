@@ -38,7 +38,7 @@ enum Docker {
         }
         let wrappers = (daemon?.runtimes ?? [:]).mapValues { $0.path ?? "" }.filter { $0.value.contains("vtpm") }
         if let (name, program) = wrappers.min(by: { $0.key < $1.key }) {
-            return Engines.wrapper(program, "its runtime \(name) in \(path)", engine: .docker, host)
+            return Engines.wrapper(program, "its runtime \(name) in", path, engine: .docker, host)
         }
         let client = host.program("docker") ?? "/usr/bin/docker"
         guard let version = Engines.version(of: client, host) else {

@@ -54,7 +54,7 @@ enum Engines {
         }
         let hooks = try HookDirectories.finding(directories, host)
         if let hooks, hooks.result == .problem { return hooks }
-        if let (program, file) = wrapper { return self.wrapper(program, "a runtime in \(file)", engine: engine, host) }
+        if let (program, file) = wrapper { return self.wrapper(program, "a runtime in", file, engine: engine, host) }
         if let hooks { return hooks }
         if let device = try CDI.path(host, of: engine) {
             return .ok("way cdi: our device is in \(device); \(Way.cdi.promise)")
@@ -63,11 +63,18 @@ enum Engines {
     }
 
     /// Returns the finding about a runtime wrapper of ours that an engine's file names.
-    static func wrapper(_ program: String, _ place: String, engine: Engine, _ host: Host) -> Finding {
+    static func wrapper(
+        _ program: String,
+        _ what: String,
+        _ file: String,
+        engine: Engine,
+        _ host: Host
+    ) -> Finding {
+        let place = "\(what) \(file)"
         guard host.exists(program) else {
             return .problem("\(place): \(program) is not there", remedy: "vtpmctl engine install \(engine.rawValue)")
         }
-        if let flaw = Installation(of: engine, on: host.forEngines(engine)).flawOfOtherFiles() {
+        if let flaw = Installation(of: engine, on: host.forEngines(engine)).flawOfOtherFiles(than: file) {
             return .problem("\(place) has no effect: \(flaw)", remedy: "vtpmctl engine show \(engine.rawValue)")
         }
         return .ok("way runtime: \(place); \(Way.runtime.promise)")

@@ -177,10 +177,13 @@ extension Places {
     }
 
     /// The files that the engine's containerd reads, with our entries in one of them; nil if it has none.
-    func containerdFiles() throws(Failure) -> ContainerdFiles? {
+    ///
+    /// For containerd itself that is the file at `own`, or else the one that an installation changes.
+    func containerdFiles(with own: String? = nil) throws(Failure) -> ContainerdFiles? {
         switch engine {
         case .containerd:
-            let path = try containerd(isDefault: false).path
+            let path: String
+            if let own { path = own } else { path = try containerd(isDefault: false).path }
             return try ContainerdFiles(from: Self.containerd, of: containerdVersion(), with: path, on: host)
         case .k3s:
             // What k3s writes of the template at its next start imports what its present file imports.

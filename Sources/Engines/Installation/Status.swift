@@ -91,10 +91,10 @@ extension Installation {
         )
     }
 
-    /// Returns why other files of the engine's keep our entries from having an effect; nil if none does.
-    public func flawOfOtherFiles(isDefault: Bool = false) -> String? {
+    /// Returns why other files of the engine's keep our entries in one from having an effect; nil if none does.
+    public func flawOfOtherFiles(than own: String? = nil, isDefault: Bool = false) -> String? {
         do {
-            guard let read = try places.containerdFiles() else { return nil }
+            guard let read = try places.containerdFiles(with: own) else { return nil }
             if let path = read.disablesCRI { return "\(path) disables the CRI plugin, which is what reads the entries" }
             return read.flaw(isDefault: isDefault)?.reason
         } catch {
