@@ -146,7 +146,10 @@ package struct SELinuxAccess: Sendable {
                 getxattr("/proc/self/fd/\(node)", "security.selinux", &label, label.count)
             }
             try require(
-                String(decoding: label[..<count].map { UInt8(bitPattern: $0) }.prefix { $0 != 0 }, as: UTF8.self)
+                String(
+                    decoding: label[..<count].map { UInt8(truncatingIfNeeded: $0) }.prefix { $0 != 0 },
+                    as: UTF8.self
+                )
             )
         }
     }

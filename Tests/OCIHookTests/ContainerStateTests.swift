@@ -116,7 +116,7 @@ import Testing
     @Test func aPipeIsNotWaitedFor() throws {
         var template = Array("/tmp/vtpm-bundle-XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
-        let bundle = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let bundle = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         defer {
             unlink("\(bundle)/config.json")
             rmdir(bundle)

@@ -8,7 +8,7 @@ final class ScratchFolder: Sendable {
     init() throws {
         var template = Array("/tmp/vtpm-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory", call: "mkdtemp", code: errno) }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        path = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 
     deinit {

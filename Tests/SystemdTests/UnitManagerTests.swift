@@ -125,7 +125,7 @@ private final class Peer {
     init(_ behaviour: String) throws {
         var template = Array("/tmp/vtpm-systemd-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory", call: "mkdtemp", code: errno) }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        directory = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         socket = "\(directory)/private"
         let folder = #filePath.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }
         var ends: [CInt] = [-1, -1]

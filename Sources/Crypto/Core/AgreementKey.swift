@@ -137,7 +137,7 @@ public final class AgreementKey {
         guard EVP_PKEY_get_base_id(key) == EVP_PKEY_EC,
             EVP_PKEY_get_group_name(key, &name, name.count, nil) == 1
         else { return nil }
-        let bytes = name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        let bytes = name.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }
         let group = String(decoding: bytes, as: UTF8.self)
         guard group == SN_X9_62_prime256v1 || group == SN_secp384r1 else { return nil }
         // Explicit curve parameters would encode the same key in other bytes. RFC 5480, 2.1.1

@@ -78,6 +78,6 @@ package struct TrustedProgram {
         let count = try systemCall("readlinkat", "cannot read the link \(place)") {
             readlinkat(number, "", &buffer, buffer.count)
         }
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return String(decoding: buffer[..<count].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 }

@@ -14,7 +14,7 @@ import Testing
     func `no input ends the process`(target: FuzzTarget) async throws {
         var template = Array("/tmp/container-vtpm-replay-XXXXXX".utf8CString)
         close(mkstemp(&template))
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         let result = await #expect(processExitsWith: .success) { [target, path = path as String] in
             let corpus = try Corpus(of: target)
             // On the main thread, as libtpms wants it.

@@ -34,7 +34,7 @@ enum Kernel {
     static func program(_ name: String) -> String {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = readlink("/proc/self/exe", &buffer, buffer.count)
-        let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = String(decoding: buffer.prefix(max(count, 0)).map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" } + "/\(name)"
     }
 }
@@ -97,7 +97,7 @@ struct ScratchNodes: ~Copyable {
     init(_ devices: [DeviceNumber]) throws {
         var template = Array("/tmp/vtpm-nodes-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory", call: "mkdtemp", code: errno) }
-        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let directory = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         var names: [String] = []
         var descriptors: [CInt] = []
         for device in devices {

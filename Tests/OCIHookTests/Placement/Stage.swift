@@ -14,7 +14,7 @@ enum Stage {
     static func run(_ script: String) throws -> String {
         var template = Array("/tmp/vtpm-stage-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure("cannot make a directory", call: "mkdtemp", code: errno) }
-        let work = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let work = String(decoding: template.dropLast().map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
         defer {
             unlink("\(work)/output")
             rmdir(work)

@@ -52,7 +52,7 @@ struct Inherited {
         var buffer = [CChar](repeating: 0, count: 4096)
         let path = "/proc/\(process)/\(file)"
         let count = try systemCall("readlink", "cannot read \(path)") { readlink(path, &buffer, buffer.count) }
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return String(decoding: buffer[..<count].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 }
 
