@@ -209,7 +209,7 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
+                "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
                 "RuntimeConfinement",
                 "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
                 "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",

@@ -142,11 +142,16 @@ final class CompiledFilter {
     private static let what = "cannot restrict system calls"
     private let context: scmp_filter_ctx
 
-    init(_ filter: SystemCallFilter) throws(Failure) {
+    /// Compiles a filter for this machine, or for another architecture of libseccomp's, `SCMP_ARCH_*`.
+    init(_ filter: SystemCallFilter, for architecture: UInt32? = nil) throws(Failure) {
         guard let context = seccomp_init(SystemCallFilter.otherwise.number) else {
             throw Failure(Self.what, because: "libseccomp cannot make a filter")
         }
         self.context = context
+        if let architecture {
+            try check(seccomp_arch_add(context, architecture), "seccomp_arch_add")
+            try check(seccomp_arch_remove(context, seccomp_arch_native()), "seccomp_arch_remove")
+        }
         // The default kills only the calling thread and leaves the others in disorder. SCMP_ACT_KILL_PROCESS needs
         // Linux 4.14.
         try set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)

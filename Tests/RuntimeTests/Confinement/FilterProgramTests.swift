@@ -1,3 +1,4 @@
+import CLibSeccomp
 import FoundationEssentials
 import Glibc
 import Platform
@@ -62,13 +63,23 @@ import Testing
         }
     }
 
-    /// linux/audit.h
-    #if arch(arm64)
-    static let architecture: UInt32 = 0xc000_00b7
-    #else
-    static let architecture: UInt32 = 0xc000_003e
-    #endif
+    /// A machine, by libseccomp's number for it, which is that of linux/audit.h.
+    enum Machine: UInt32, CaseIterable {
+        case x86 = 0xc000_003e
+        case arm = 0xc000_00b7
+
+        /// The one that this runs on: its program is the one that is enforced.
+        static let native = Machine(rawValue: seccomp_arch_native())
+
+        /// The number of a call there; negative if the machine does not have it, nil if libseccomp does not know it.
+        func number(of call: String) -> CInt? {
+            let number = seccomp_syscall_resolve_name_arch(rawValue, call)
+            return number == __NR_SCMP_ERROR ? nil : number
+        }
+    }
+
     static let killed: UInt32 = 0x8000_0000
+    // The numbers of arguments are the same on both: Tests/fixtures/arm64.c.
     static let filters = [("worker", SystemCallFilter.worker), ("supervisor", SystemCallFilter.supervisor)]
 
     /// The kernel's number of an action, SECCOMP_RET_ALLOW and others.
@@ -80,11 +91,12 @@ import Testing
         }
     }
 
-    @Test(arguments: filters.indices) func theProgramDoesWhatTheRulesSay(_ index: Int) throws {
+    @Test(arguments: filters.indices, Machine.allCases)
+    func theProgramDoesWhatTheRulesSay(_ index: Int, _ machine: Machine) throws {
         let (name, filter) = Self.filters[index]
-        let program = try compile(filter)
+        let program = try compile(filter, for: machine)
         #expect(program.instructions.count < 4096, "BPF_MAXINSNS")
-        let rules = Dictionary(grouping: filter.rules) { CompiledFilter.number(of: $0.call) ?? -1 }
+        let rules = Dictionary(grouping: filter.rules) { machine.number(of: $0.call) ?? -1 }
         var random = SystemRandomNumberGenerator()
         var wrong: [String] = []
         for number in Array(0...600) + [1000, 0x3fff_ffff] {
@@ -93,7 +105,7 @@ import Testing
                 let fitting = own.filter { rule in rule.arguments.allSatisfy { $0.admits(arguments[Int($0.index)]) } }
                 let actions = Set(fitting.map(\.action))
                 #expect(actions.count < 2, "\(name): \(fitting.first?.call ?? "") has two ends for \(arguments)")
-                let call = Call(number: UInt32(number), architecture: Self.architecture, arguments: arguments)
+                let call = Call(number: UInt32(number), architecture: machine.rawValue, arguments: arguments)
                 let expected = Self.result(actions.first ?? SystemCallFilter.otherwise)
                 if program.result(for: call) != expected { wrong.append("\(number) \(arguments)") }
             }
@@ -102,17 +114,41 @@ import Testing
     }
 
     /// The calls of x86's other two ways in, and those of another machine.
-    @Test(arguments: filters.indices) func anotherArchitectureIsTheEnd(_ index: Int) throws {
-        let program = try compile(Self.filters[index].1)
+    @Test(arguments: filters.indices, Machine.allCases)
+    func anotherArchitectureIsTheEnd(_ index: Int, _ machine: Machine) throws {
+        let program = try compile(Self.filters[index].1, for: machine)
         let nothing = [UInt64](repeating: 0, count: 6)
-        for architecture in [0x4000_0003, 0x4000_0028, 0x8000_0016, 0] as [UInt32] {
+        let others = Machine.allCases.map(\.rawValue).filter { $0 != machine.rawValue }
+        for architecture in [0x4000_0003, 0x4000_0028, 0x8000_0016, 0] + others {
             let call = Call(number: 0, architecture: architecture, arguments: nothing)
             #expect(program.result(for: call) == Self.killed)
         }
-        #if arch(x86_64)
-        let x32 = Call(number: 0x4000_0000, architecture: Self.architecture, arguments: nothing)
+        guard machine == .x86 else { return }
+        let x32 = Call(number: 0x4000_0000, architecture: machine.rawValue, arguments: nothing)
         #expect(program.result(for: x32) == Self.killed)
-        #endif
+    }
+
+    /// The call by which the C library does the same on a machine that does not have the older one.
+    private static let successors = [
+        "access": "faccessat", "open": "openat", "poll": "ppoll", "time": "clock_gettime",
+    ]
+
+    /// What a program may do on one machine, it may do on the other, by the calls that this one has.
+    @Test(arguments: filters.indices) func whatIsAllowedIsThereOnEachMachine(_ index: Int) throws {
+        let (name, filter) = Self.filters[index]
+        for rule in filter.rules where rule.action != .kill {
+            for machine in Machine.allCases {
+                let number = try #require(machine.number(of: rule.call), "libseccomp knows no \(rule.call)")
+                guard number < 0 else { continue }
+                let successor = try #require(
+                    Self.successors[rule.call],
+                    "\(name) on \(machine): there is no \(rule.call)"
+                )
+                let others = filter.rules.filter { $0.call == successor }
+                #expect(others.contains { $0.action == rule.action }, "\(name) on \(machine): \(successor)")
+                #expect(try #require(machine.number(of: successor)) >= 0)
+            }
+        }
     }
 
     /// For each argument that is looked at: what the rules compare it with, that with one bit changed, and anything.
@@ -140,10 +176,10 @@ import Testing
         return all
     }
 
-    private func compile(_ filter: SystemCallFilter) throws -> Program {
+    private func compile(_ filter: SystemCallFilter, for machine: Machine) throws -> Program {
         let temporary = try TemporaryDirectory()
         let path = "\(temporary.path)/program"
-        let compiled = try CompiledFilter(filter)
+        let compiled = try CompiledFilter(filter, for: machine == .native ? nil : machine.rawValue)
         try compiled.export(to: .open(path, OpenOptions(O_WRONLY | O_CREAT, mode: 0o600)))
         return Program(try temporary.read("program"))
     }
