@@ -23,9 +23,11 @@ DESTDIR    ?=
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
 STATIC   := .build/static
-# The last three keep the folder of the tree out of the programs: its name, and what the compiler derives from it. What tells a
-# debugger of the sources would have both, and a program's build ID is a digest of that too.
-RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC) -Xswiftc -gnone -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.'
+RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
+# The folder of the tree is not in the programs: neither its name, nor what the compiler derives from it, which is what tells a
+# debugger of the sources, and a digest of each module for builds that begin with an earlier one. The build ID is made of all.
+RELEASE  += -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.' -Xswiftc -gnone \
+    -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen
 STAGE    := .build/stage
 PACKAGES := .build/packages
 PROGRAMS := vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
