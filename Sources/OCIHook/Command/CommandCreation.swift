@@ -93,7 +93,7 @@ struct CommandCreation {
             // The command's control groups are the caller's: they are asked, and not changed.
             guard try access.allows(devices, nodes: [tpm.number, tpmrm.number]) else {
                 throw try access.denial(of: devices, Self.what)
-                    .withHint("run it outside of that control group, or with DeviceAllow=char-tpm rw in its unit")
+                    .withHint("run it outside of that control group, or with DeviceAllow=char-tpm rwm in its unit")
             }
             try vTPM.commit()
         }
