@@ -6,105 +6,78 @@
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 
-keep=/var/lib/container-vtpm-tests
+RECORDS=/var/lib/container-vtpm-tests
 expect_nothing_left() { # WHEN
     expect_equal "leases $1" '[]' "$(vtpmctl list --json | jq --compact-output .)"
     expect_equal "units of ours $1" '' "$(units_of_ours)"
     expect_equal "processes of ours $1" '' "$(pgrep --list-name '^vtpm-' || true)"
 }
 
-# A container of either engine, and of either runtime.
-each() { # COMMAND...
-    for name in podman-crun docker-runc; do
-        ENGINE=${name%-*} RUNTIME=${name#*-}
-        "$@"
-    done
+# A container of either engine and of either way, and one of crun's.
+engines_members() {
+    members=()
+    member podman-hook podman hook crun
+    member podman-wrapper podman wrapper runc
+    member docker-hook docker hook runc
+    member docker-wrapper docker wrapper runc
+}
+# No engine starts CRI's containers again, but a kubelet makes other ones, with the same state.
+cri_members() {
+    member cri-hook cri hook runc
+    member cri-wrapper cri wrapper runc
+}
+cri_begin() {
+    cri_pod "$name"
+    engine_start "$name" "annotation=org.container-vtpm.state-id=$name"
 }
 
-begin() {
-    engine_import
-    engine_start "$name"
+begin_use() {
     engine_define_protected "$name"
-    engine_endorsement_key "$name" >"$keep/$name"
-    expect_equal "$name: the counter at first" 0x0 "$(engine_use_protected "$name")"
+    remember_key
+    expect_use "at first" 0x0
 }
 
 # The container's TPM has counted so many failed authorizations, and has the index that was defined at first.
-start_again() { # WHEN COUNTER
-    engine start "$name" >/dev/null
+expect_use() { # WHEN COUNTER
     expect_equal "$name: the counter $1" "$2" "$(engine_use_protected "$name")"
 }
 
-expect_key() {
-    expect_equal "$name: its key at the end" "$(<"$keep/$name")" "$(engine_endorsement_key "$name")"
-}
-
-remove() {
-    engine rm --force --time 0 "$name" >/dev/null 2>&1 || engine rm --force "$name" >/dev/null
-}
-
-# Containers that the engine starts again by itself: with the hook and with the wrapper.
-each_restarting() { # COMMAND...
-    for name in again-podman-hook again-podman-wrapper again-docker-hook again-docker-wrapper; do
-        ENGINE=${name#again-} ENGINE=${ENGINE%-*} WAY=${name##*-} RUNTIME=runc
-        "$@"
-    done
-    WAY=hook
-}
-
-begin_restarting() {
-    engine_start "$name" --restart always
-    engine_endorsement_key "$name" >"$keep/$name"
-}
-
-is_restarted() { # NAME
-    [[ $(engine inspect --format '{{.State.Running}}' "$1") == true ]]
-}
-
-expect_restarted() {
-    local version
-    version=$(docker version --format '{{.Server.Version}}')
-    if [[ $name == again-docker-hook && $(printf '%s\n' "$version" 28.2 | sort --version-sort | head -n 1) != 28.2 ]]; then
-        expect_failure "docker $version has started a container with a CDI device again" is_restarted "$name"
+start_again() {
+    if [[ $ENGINE == cri ]]; then
+        cri remove "$name"
+        cri_begin
     else
-        wait_until "$name to run again" is_restarted "$name"
-        expect_key
+        engine start "$name" >/dev/null
     fi
-    remove
 }
 
-live_restore() { # true | false
-    jq --argjson value "$1" '."live-restore" = $value' </etc/docker/daemon.json >"$keep/daemon.json"
-    cat "$keep/daemon.json" >/etc/docker/daemon.json
-    systemctl reload docker
-}
+remove() { engine_remove "$name"; }
 
+engines_members
 case $PHASE in
     begin)
+        rm -rf "$RECORDS"
+        mkdir "$RECORDS"
         install_carrier
-        rm -rf "$keep"
-        mkdir "$keep"
-        each begin
-        vtpmctl engine install docker >/dev/null
-        vtpmctl engine install podman --way runtime >/dev/null
-        systemctl reload docker
-        wait_until "docker to know the runtime" sh -c 'docker info --format "{{.Runtimes}}" | grep vtpm'
+        install_wrapper podman
+        install_wrapper docker '[state]
+id = "annotation"'
+        for ENGINE in podman docker; do engine_import; done
         systemctl --quiet enable podman-restart
-        each_restarting begin_restarting
+        start() { engine_start "$name" --restart always; }
+        each start
+        each begin_use
         restart_host orderly after-shutdown
         ;;
     after-shutdown)
         wait_until "podman's containers to be started again" systemctl --quiet is-active podman-restart
-        each_restarting expect_restarted
+        each expect_started_again "after a shutdown"
+        each expect_use "after a shutdown" 0x0
+        # From here on a person starts them. With this setting nobody stops docker's before systemd kills what is left, a few
+        # seconds after a SIGTERM.
         systemctl --quiet disable podman-restart
-        vtpmctl engine remove docker >/dev/null
-        vtpmctl engine remove podman >/dev/null
-        systemctl reload docker
-        wait_until "all vTPMs to be gone" vtpms_are 0
-        expect_nothing_left "after a shutdown"
-        each start_again "after a shutdown" 0x0
-        # With this setting nobody stops docker's container before systemd kills what is left, a few seconds after a SIGTERM.
-        live_restore true
+        docker update --restart no docker-hook docker-wrapper >/dev/null
+        docker_live_restore true
         mkdir -p /etc/systemd/system.conf.d
         printf '[Manager]\nDefaultTimeoutStopSec=3s\n' >/etc/systemd/system.conf.d/tests.conf
         systemctl daemon-reload
@@ -113,18 +86,30 @@ case $PHASE in
     after-kill)
         expect_nothing_left "after a shutdown that has killed a container"
         rm /etc/systemd/system.conf.d/tests.conf
-        live_restore false
-        each start_again "after a kill" 0x0
+        docker_live_restore false
+        each start_again
+        each expect_use "after a kill" 0x0
+        cri_import
+        vtpmctl engine install containerd >/dev/null
+        systemctl restart containerd
+        wait_until "containerd" ctr version
+        members=()
+        cri_members
+        each cri_begin
+        each begin_use
         # What a power failure may take are the writes of others: this file system has no journal.
         sync
         restart_host hard after-power-failure
         ;;
     after-power-failure)
         expect_nothing_left "after a power failure"
-        each start_again "after a power failure" 0x1
-        each expect_key
+        cri_import
+        cri_members
+        each start_again
+        each expect_use "after a power failure" 0x1
+        each expect_key "at the end"
         each remove
-        rm -rf "$keep"
+        rm -rf "$RECORDS"
         wait_until "all vTPMs to be gone" vtpms_are 0
         expect_nothing_left "at the end"
         ;;
