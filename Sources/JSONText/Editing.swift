@@ -65,34 +65,54 @@ extension JSONText {
         guard let object = value(at: names.dropLast()), let members = object.members,
             let index = members.firstIndex(where: { $0.name.utf8.elementsEqual(name.utf8) })
         else { return }
-        try removeItem(index, of: members.map(\.range), in: object.range)
+        try removeItems([index], of: members.map(\.range), in: object.range)
     }
 
-    /// Removes an element, counted from 0 on, of the array that these names lead to, with its comma.
+    /// Removes elements, counted from 0 on, of the array that these names lead to, with their commas.
     ///
-    /// - Throws: ``Failure`` if there is no such array or element.
-    public mutating func removeElement(_ index: Int, of names: [String]) throws(Failure) {
-        guard let array = value(at: names), let elements = array.elements, elements.indices.contains(index) else {
-            throw Failure("cannot change \(path)", because: "\(Self.name(names[...])) has no element \(index)")
+    /// The text is parsed once more in all, and not for each element: somebody may have put thousands there.
+    ///
+    /// - Throws: ``Failure`` if there is no such array or element; the text stays as it was.
+    public mutating func removeElements(_ indices: Set<Int>, of names: [String]) throws(Failure) {
+        guard let highest = indices.max(), let lowest = indices.min() else { return }
+        guard let array = value(at: names), let elements = array.elements, lowest >= 0, highest < elements.count else {
+            let missing = lowest < 0 ? lowest : highest
+            throw Failure("cannot change \(path)", because: "\(Self.name(names[...])) has no element \(missing)")
         }
-        try removeItem(index, of: elements.map(\.range), in: array.range)
+        try removeItems(indices, of: elements.map(\.range), in: array.range)
     }
 
-    private mutating func removeItem(_ index: Int, of items: [Range<Int>], in whole: Range<Int>) throws(Failure) {
-        let item = items[index]
-        if index > 0 {
-            try splice((items[index - 1].upperBound..<item.upperBound, ""))
-        } else if items.count > 1 {
-            try splice((item.lowerBound..<items[1].lowerBound, ""))
-        } else {
-            try splice((whole.lowerBound + 1..<whole.upperBound - 1, ""))
+    private mutating func removeItems(
+        _ indices: Set<Int>,
+        of items: [Range<Int>],
+        in whole: Range<Int>
+    ) throws(Failure) {
+        guard let first = items.indices.first(where: { !indices.contains($0) }) else {
+            return try splice((whole.lowerBound + 1..<whole.upperBound - 1, ""))
         }
+        // What stands before the first that stays goes with the comma after it, and all else with the one before.
+        var edits = first > 0 ? [(items[0].lowerBound..<items[first].lowerBound, "")] : []
+        for index in indices.sorted() where index > first {
+            edits.append((items[index - 1].upperBound..<items[index].upperBound, ""))
+        }
+        try splice(edits)
     }
 
     /// Replaces bytes, and parses what comes of it.
     private mutating func splice(_ edit: (range: Range<Int>, text: String)) throws(Failure) {
-        var edited = bytes
-        edited.replaceSubrange(edit.range, with: edit.text.utf8)
+        try splice([edit])
+    }
+
+    /// Replaces bytes in several places, which are in the order of the text.
+    private mutating func splice(_ edits: [(range: Range<Int>, text: String)]) throws(Failure) {
+        var edited: [UInt8] = []
+        var end = 0
+        for edit in edits {
+            edited += bytes[end..<edit.range.lowerBound]
+            edited += edit.text.utf8
+            end = edit.range.upperBound
+        }
+        edited += bytes[end...]
         self = try JSONText(parsing: edited, path: path, limit: limit)
     }
 

@@ -47,11 +47,34 @@ import Testing
 
     @Test func `an element is removed`() throws {
         for (index, rest) in ["[1, 2]", "[0, 2]", "[0, 1]"].enumerated() {
-            #expect(try edited("[0, 1, 2]") { try $0.removeElement(index, of: []) } == rest)
+            #expect(try edited("[0, 1, 2]") { try $0.removeElements([index], of: []) } == rest)
         }
-        #expect(throws: Failure("cannot change f", because: "\"a\" has no element 1")) {
-            try edited(#"{"a": [0]}"#) { try $0.removeElement(1, of: ["a"]) }
+        for (names, missing) in [(["a"], 1), (["a"], -1), (["b"], 0), ([], 0)] {
+            let name = names.isEmpty ? "its value" : "\"\(names[0])\""
+            #expect(throws: Failure("cannot change f", because: "\(name) has no element \(missing)")) {
+                try edited(#"{"a": [0]}"#) { try $0.removeElements([0, missing], of: names) }
+            }
         }
+    }
+
+    /// Each with the comma and the white space that stands before it, or after it if all before it go too.
+    @Test(
+        arguments: [
+            ([], "[ 0,1 , 2,\n3 ]"), ([0, 1], "[ 2,\n3 ]"), ([0, 2], "[ 1,\n3 ]"), ([1, 2], "[ 0,\n3 ]"),
+            ([0, 3], "[ 1 , 2 ]"), ([2, 3], "[ 0,1 ]"), ([0, 1, 3], "[ 2 ]"), ([1, 2, 3], "[ 0 ]"),
+            ([0, 1, 2, 3], "[]"),
+        ] as [(Set<Int>, String)]
+    )
+    func `several elements are removed at once`(indices: Set<Int>, rest: String) throws {
+        #expect(try edited("[ 0,1 , 2,\n3 ]") { try $0.removeElements(indices, of: []) } == rest)
+    }
+
+    /// To parse the text for each of them would take minutes.
+    @Test func `thousands of elements go`() throws {
+        let text = "[" + (0..<20_000).map { "{\"a\":\($0)}" }.joined(separator: ",") + "]"
+        var json = try JSONText(parsing: Array(text.utf8), path: "f", limit: 1 << 20)
+        try json.removeElements(Set(0..<19_999), of: [])
+        #expect(json.bytes == Array("[{\"a\":19999}]".utf8))
     }
 
     @Test func `an edit that fails changes nothing`() throws {
@@ -92,7 +115,7 @@ import Testing
             }
             try json.append("2", to: names)
             #expect(json.value(at: names)?.elements?.count == 2)
-            try json.removeElement(1, of: names)
+            try json.removeElements([1], of: names)
             try json.removeMember(at: ["new"])
             if before.root.members?.isEmpty == false { #expect(json.bytes == before.bytes) }
         }

@@ -39,7 +39,7 @@ enum PreparedConfig {
         configuration: String?
     ) throws(Failure) -> [UInt8] {
         var text = try JSONText(parsing: file, path: path, limit: sizeLimit)
-        for stale in try removeHooks(from: &text) { try remove(stale, from: &text) }
+        try removeRules(for: removeHooks(from: &text), from: &text)
         let setting = configuration.map { ["--config", $0] } ?? []
         try text.append(
             entry(hook, ["createRuntime", PreparedName.option, name.text] + setting, creationTimeout),
@@ -91,15 +91,14 @@ enum PreparedConfig {
         return "{\"path\":\(JSONText.quoted(hook)),\"args\":[\(list)],\"env\":\(environment),\"timeout\":\(timeout)}"
     }
 
-    /// Removes the entries that would call the hook; returns the vTPMs that they name.
-    private static func removeHooks(from text: inout JSONText) throws(Failure) -> [PreparedName] {
-        var stale: [PreparedName] = []
+    /// Removes the entries that would call the hook; returns the devices of the vTPMs that they name.
+    private static func removeHooks(from text: inout JSONText) throws(Failure) -> Set<DeviceNumber> {
+        var stale: Set<DeviceNumber> = []
         for stage in stages {
             let hooks = text.value(at: ["hooks", stage])?.elements ?? []
-            for (index, hook) in hooks.enumerated().reversed() where isOurs(hook) {
-                if let name = preparedName(of: hook) { stale.append(name) }
-                try text.removeElement(index, of: ["hooks", stage])
-            }
+            let ours = hooks.indices.filter { isOurs(hooks[$0]) }
+            for index in ours { stale.formUnion(preparedName(of: hooks[index])?.devices ?? []) }
+            try text.removeElements(Set(ours), of: ["hooks", stage])
         }
         return stale
     }
@@ -124,18 +123,23 @@ enum PreparedConfig {
 
     private static let rules = ["linux", "resources", "devices"]
 
-    /// Removes the rules for the devices of a vTPM that is gone.
-    private static func remove(_ stale: PreparedName, from text: inout JSONText) throws(Failure) {
+    /// Removes the rules for the devices of vTPMs that are gone.
+    private static func removeRules(
+        for stale: Set<DeviceNumber>,
+        from text: inout JSONText
+    ) throws(Failure) {
         let found = text.value(at: rules)?.elements ?? []
-        for (index, rule) in found.enumerated().reversed()
-        where stale.devices.contains(where: { isRule(rule, for: $0) }) {
-            try text.removeElement(index, of: rules)
-        }
+        let ours = found.indices.filter { device(of: found[$0]).map(stale.contains) ?? false }
+        try text.removeElements(Set(ours), of: rules)
     }
 
-    private static func isRule(_ rule: JSONValue, for device: DeviceNumber) -> Bool {
-        rule["allow"]?.bool == true && rule["type"]?.string == "c" && rule["access"]?.string == "rw"
-            && rule["major"]?.integer == Int64(device.major) && rule["minor"]?.integer == Int64(device.minor)
+    /// The device of a rule as it is added here; nil if it is another rule.
+    private static func device(of rule: JSONValue) -> DeviceNumber? {
+        guard rule["allow"]?.bool == true, rule["type"]?.string == "c", rule["access"]?.string == "rw",
+            let major = rule["major"]?.integer.flatMap({ UInt32(exactly: $0) }),
+            let minor = rule["minor"]?.integer.flatMap({ UInt32(exactly: $0) })
+        else { return nil }
+        return DeviceNumber(major: major, minor: minor)
     }
 
     /// Adds a rule for each device that the container could not use otherwise.

@@ -19,7 +19,7 @@ func fuzzJSONText(_ bytes: UnsafeRawBufferPointer) {
             let count = text.value(at: names)?.elements?.count ?? 0
             try text.append("1", to: names)
             require(text.value(at: names)?.elements?.count == count + 1, "what was appended is not there")
-            try text.removeElement(count, of: names)
+            try text.removeElements([count], of: names)
             require(text.value(at: names)?.elements?.count == count, "what was removed is there")
         }
     }

@@ -212,6 +212,19 @@ import VTPMProxy
         #expect(throws: Failure("cannot read /b/config.json", because: why)) { try Self.edited(text) }
     }
 
+    // MARK: - Many entries
+
+    /// Each edit parses the text: one for every entry would take hours.
+    @Test func `thousands of an earlier creation's entries are replaced`() throws {
+        let name = try #require(Self.first)
+        let stale = #"{"path":"vtpm-hook","args":["","--prepared","\#(name.text)"]}"#
+        let hooks = Array(repeating: stale, count: 4000).joined(separator: ",")
+        let rules = Array(repeating: rule(10, 224), count: 8000).joined(separator: ",")
+        let devices = "{\"devices\":[\(rules),\(rule(1, 3))]}"
+        let text = "{\"hooks\":{\"poststop\":[\(hooks)]},\"linux\":{\"resources\":\(devices)}}"
+        #expect(try self.rules(Self.edited(text, Self.second)) == [rule(1, 3), rule(10, 60), rule(253, 65537)])
+    }
+
     // MARK: - Device rules
 
     private func rulesAdded(to list: [String]) throws -> [String] {
