@@ -30,7 +30,7 @@ enum PreparedConfig {
     ///   - hook: The path of the hook's program.
     ///   - configuration: The path after `--config` of the hook's own configuration; nil for the standard one.
     /// - Returns: The new contents.
-    /// - Throws: ``Failure`` if the file is too large or malformed, or has a member name twice.
+    /// - Throws: ``Failure`` if the file is too large or malformed, or has a member name twice, also in another case.
     static func contents(
         of file: [UInt8],
         path: String,
@@ -39,6 +39,7 @@ enum PreparedConfig {
         configuration: String?
     ) throws(Failure) -> [UInt8] {
         var text = try JSONText(parsing: file, path: path, limit: sizeLimit)
+        try ConfigNames.check(text.root, path: path)
         try removeRules(for: removeHooks(from: &text), from: &text)
         let setting = configuration.map { ["--config", $0] } ?? []
         try text.append(

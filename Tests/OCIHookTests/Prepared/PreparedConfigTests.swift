@@ -212,6 +212,29 @@ import VTPMProxy
         #expect(throws: Failure("cannot read /b/config.json", because: why)) { try Self.edited(text) }
     }
 
+    /// runc would take it for the other, and what it has for what was added.
+    @Test(arguments: [
+        (#"{"HOOKS":null}"#, "HOOKS", "hooks"), (#"{"hooks":{"createruntime":[]}}"#, "createruntime", "createRuntime"),
+        (#"{"hoo\u212as":null}"#, "hoo\u{212a}s", "hooks"), (#"{"linux":{},"Linux":null}"#, "Linux", "linux"),
+        (#"{"linux":{"masKedPath\u017f":[]}}"#, "masKedPath\u{17f}", "maskedPaths"),
+        (#"{"linux":{"resources":{"devices":[{},{"Allow":false}]}}}"#, "Allow", "allow"),
+        (#"{"hooks":{"poststop":[{"Path":"/x/vtpm-hook"}]}}"#, "Path", "path"),
+        (#"{"process":{"user":{"UID":0}}}"#, "UID", "uid"), (#"{"Annotations":{}}"#, "Annotations", "annotations"),
+    ])
+    func `a name in another case is refused`(text: String, name: String, own: String) {
+        let why = "\"\(name)\" is not \"\(own)\", and runc takes it for that"
+        #expect(throws: Failure("cannot use /b/config.json", because: why)) { try Self.edited(text) }
+    }
+
+    /// Annotations are anybody's, and members that decide nothing are as well.
+    @Test(arguments: [
+        #"{"annotations":{"hooks":"a","HOOKS":"b","Hooks":"c"}}"#, #"{"OCIVersion":"1.0.2"}"#,
+        #"{"linux":{"sysctl":{"A":"1","a":"2"}}}"#, #"{"hook":[],"hookß":{},"x":{"HOOKS":1}}"#,
+    ])
+    func `other names may differ in nothing but case`(text: String) throws {
+        #expect(try Self.edited(text).hasPrefix(text.dropLast(1)))
+    }
+
     // MARK: - Many entries
 
     /// Each edit parses the text: one for every entry would take hours.
