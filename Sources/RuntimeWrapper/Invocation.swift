@@ -36,6 +36,8 @@ struct Invocation: Equatable {
         "console-socket", "pid-file", "preserve-fds", "pidfd-socket", "image-path", "work-path", "criu-root",
         "manage-cgroups-mode", "lsm-profile", "lsm-mount-context", "empty-ns",
     ]
+    /// Options after the verb that take none, and have a letter in them which is an option of its own.
+    private static let verbFlags: Set = ["no-subreaper", "tcp-established", "shell-job"]
     private static let what = "cannot prepare a TPM"
 
     /// Reads the arguments, of which the first is the program's name.
@@ -113,6 +115,12 @@ struct Invocation: Equatable {
                     because: "\(argument.excerpt) names another file than the bundle's config.json",
                     hint: "put it into a bundle"
                 )
+            } else if option.mayHideBundle, !verbValues.contains(option.name), !verbFlags.contains(option.name) {
+                throw Failure(
+                    what,
+                    because: "\(argument.excerpt) may be several options, and name a bundle or another config.json",
+                    hint: "give each option an argument of its own"
+                )
             } else if verbValues.contains(option.name), option.value == nil {
                 rest = rest.dropFirst()
             }
@@ -158,6 +166,9 @@ private struct Option {
 
     /// Whether it names the bundle; GNU programs take the beginning of a long name for the whole.
     var isBundle: Bool { name == "b" || isLong && "bundle".hasPrefix(name) || name == "bundle" }
+
+    /// Whether it may be several of crun's short options in one argument, with `-b` or `-f` among them.
+    var mayHideBundle: Bool { !isLong && name.utf8.count > 1 && name.utf8.contains { "bf".utf8.contains($0) } }
 
     /// Whether it names another configuration, as crun's does.
     var isConfig: Bool { name == "f" || name == "config" || isLong && name.utf8.count > 2 && "config".hasPrefix(name) }

@@ -30,6 +30,7 @@ import Testing
         "--log L --log-format json create --bund B ID", "--log L --log-format json create --b=B ID",
         "--log L --log-format json create ID --bundle B", "-log L -log-format json create --bundle B -- ID",
         "--debug -l L --log-format=json --some=other create --bundle B --some=other ID",
+        "--log L --log-format json create -bundle B -pidfd-socket S -no-pivot -no-subreaper -d ID",
         "--log L --log-format json create --bundle B --help=false ID",
     ])
     func `a creation is understood`(words: String) {
@@ -89,6 +90,10 @@ import Testing
         ("--no-such-option create --bundle B ID", "the option --no-such-option is not known"),
         ("--no-such-option value run ID", "the option --no-such-option is not known"),
         ("-x restore ID", "the option -x is not known"),
+        ("run -dbB ID", "-dbB may be several options, and name a bundle or another config.json"),
+        ("run -dfF ID", "-dfF may be several options, and name a bundle or another config.json"),
+        ("create -xb=B ID", "-xb=B may be several options, and name a bundle or another config.json"),
+        ("create -b\u{301}B ID", "-b\u{301}B may be several options, and name a bundle or another config.json"),
     ])
     func `a creation that is not understood is refused`(words: String, why: String) {
         expectRefusal(words, why)
