@@ -149,6 +149,18 @@ import Testing
         #expect(!folder.exists("got"))
     }
 
+    /// The kernel sends SIGXFSZ to who writes beyond RLIMIT_FSIZE.
+    @Test func `an error is told where no file may grow`() throws {
+        let line = "cannot find the bundle nowhere: realpath: No such file or directory\n"
+        let script = """
+            cd "$1" && { (ulimit -f 0 && exec "$1/vtpm-runtime" --log log create -b nowhere web) 2>&1
+            echo $?; } | cat >err
+            """
+        let shell = ProgramLaunch("/bin/bash", ["bash", "-c", script, "bash", folder.path])
+        #expect(try shell.start().wait() == .exited(0))
+        #expect(try folder.read("err") == line + "1\n")
+    }
+
     @Test func `what is not understood is refused, and logged`() throws {
         #expect(try start(["--log", "log", "create", "--config", "c", "web"]) == .exited(1))
         #expect(!folder.exists("got"))
