@@ -47,9 +47,13 @@ extension Creation {
         }
     }
 
-    /// Refuses a container that gets no TPM, although one was prepared for it: its annotations have changed since.
+    /// Refuses a container that gets no TPM, although one was prepared for it: annotations or configuration have changed.
+    ///
+    /// If the processes of that creation were killed, the bundle gets its own `config.json` back, as it would be refused
+    /// for ever.
     func refuseUnselected() throws(Failure) {
         guard setting.prepared != nil else { return }
+        try BundleDirectory(state.bundle).restoreUnlessUsed(in: openOwnDirectory(hostPaths.leases))
         throw Failure(Self.what, because: "one was prepared for it, and now it asks for none", hint: BundleOrigin.hint)
     }
 

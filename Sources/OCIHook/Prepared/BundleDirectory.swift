@@ -134,6 +134,9 @@ struct BundleDirectory: ~Copyable {
         }
     }
 
+    /// Returns whether the original is there under its other name.
+    borrowing func isExchanged() throws(Failure) -> Bool { try entry(Self.originalName)?.isFile ?? false }
+
     /// Puts the original back, if there is one; returns whether there was.
     ///
     /// A `config.json` that names no prepared vTPM is somebody else's new one, and stays. So does the other file, if it

@@ -27,8 +27,7 @@ struct Preparation {
             let bundle = try BundleDirectory(bundlePath)
             if verb == .undo {
                 try undo(bundle, runtime)
-            } else if try asksForTPM() {
-                guard verb != .restore else { throw Self.noCheckpoint }
+            } else if try hasWork(bundle) {
                 return try prepare(bundle, runtime, channel)
             }
             try channel.send(PreparationReply.nothing)
@@ -49,6 +48,14 @@ struct Preparation {
         let creation: Creation
         let file: [UInt8]
         let config: BundleConfig
+    }
+
+    /// Returns whether the container gets a TPM, or an earlier creation has left its `config.json` there.
+    ///
+    /// The hook in that one would refuse a container that gets none any more.
+    private func hasWork(_ bundle: borrowing BundleDirectory) throws(Failure) -> Bool {
+        if try asksForTPM() { return true }
+        return try bundle.isExchanged()
     }
 
     /// Returns whether the container gets a TPM.
@@ -121,6 +128,7 @@ struct Preparation {
         }
         _ = try bundle.restore()
         guard let asked = try asked(bundle) else { return try channel.send(PreparationReply.nothing) }
+        guard verb != .restore else { throw Self.noCheckpoint }
         let vTPM = try PreparedCreation(
             asked.creation,
             hookTimeout: asked.config.timeout(ofHook: "vtpm-hook"),

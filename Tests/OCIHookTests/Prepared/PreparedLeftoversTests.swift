@@ -169,6 +169,57 @@ import Testing
         #expect(try leases() == [leaseName])
     }
 
+    // MARK: - A container that gets no TPM any more
+
+    private static let unselected = Failure(
+        "cannot give the container its TPM",
+        because: "one was prepared for it, and now it asks for none",
+        hint: BundleOrigin.hint
+    )
+
+    /// The hook would refuse it at each start.
+    @Test func `a container that gets none any more gets its own config.json back`() throws {
+        var setting = setting
+        setting.prepared = PreparedConfigTests.first
+        let lock = try BundleLock(
+            of: BundleDirectory(state.bundle),
+            in: runDirectory,
+            checkCancellation: { () throws(Failure) in }
+        )
+        let creation = Creation(of: state, on: hostPaths, setting)
+        #expect(throws: Self.unselected) { try creation.refuseUnselected() }
+        #expect(try config() == prepared)
+        lock.release()
+        // A program that another test starts has a copy of the descriptor until it is executed.
+        let deadline = Deadline(milliseconds: 60_000)
+        while try config() != original, !deadline.hasPassed {
+            #expect(throws: Self.unselected) { try creation.refuseUnselected() }
+        }
+        try expectUndone()
+        setting.prepared = nil
+        try Creation(of: state, on: hostPaths, setting).refuseUnselected()
+    }
+
+    /// The runtime must not read what an earlier creation has left.
+    @Test func `the same is done before its runtime is executed`() throws {
+        try folder.write("config.toml", "[container]\ntpm = \"annotated\"\n")
+        let bundle = try BundleDirectory(state.bundle)
+        #expect(try bundle.restore())
+        let file = "\(folder.path)/config.toml"
+        let call = #"{"path":"/vtpm-hook","args":["vtpm-hook","createRuntime","--config","\#(file)"]}"#
+        let own = "{\"hooks\":{\"createRuntime\":[\(call)]}}"
+        try folder.write("bundle/config.json", own)
+        let left = try PreparedConfigTests.edited(own, configuration: file)
+        try bundle.exchange(Array(own.utf8), for: Array(left.utf8))
+        let pair = try Channel.pair(near: "wrapper", far: "preparing process")
+        try Preparation(verb: .create, id: "web", bundlePath: state.bundle, hostPaths: hostPaths).run(pair.far)
+        guard let answer = try pair.near.receive(into: Channel.makeBuffer()),
+            case .nothing? = PreparationReply(answer)
+        else { throw Failure("cannot prepare nothing", because: "the answer is another") }
+        #expect(try config() == own)
+        #expect(try entries(of: .open(state.bundle, .directory), "bundle") == ["config.json"])
+    }
+
     @Test(arguments: [("", "/b"), (String(repeating: "x", count: 1 << 16), "/b"), ("web", "b"), ("web", "")])
     func `a state of nothing is refused`(id: String, bundle: String) throws {
         let config = try BundleConfig(parsing: Array("{}".utf8), path: "f")
