@@ -176,7 +176,7 @@ extension BundleDirectory {
         let bundle = path
         _ = try Leases.each(in: runDirectory) { (opened, lease) throws(Failure) in
             guard opened.name != own, let lease, lease.bundle.utf8.elementsEqual(bundle.utf8),
-                try opened.prepared() != nil, try lease.container.isAlive()
+                try lease.container.isAlive(), try opened.isPrepared()
             else { return }
             user = lease.containerID
         }

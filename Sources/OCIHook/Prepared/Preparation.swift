@@ -150,8 +150,8 @@ struct Preparation {
             hook: hostPaths.program("vtpm-hook"),
             configuration: asked.creation.setting.configurationPath
         )
-        let listener = try vTPM.announce(PreparedVTPM(token: name.token, config: contents))
         do {
+            let listener = try vTPM.announce(PreparedVTPM(token: name.token, config: contents))
             try bundle.exchange(asked.file, for: contents)
             try channel.send(PreparationReply.prepared)
             try vTPM.awaitAdoption(of: name, listener, runtime) { () throws(Failure) in _ = try bundle.restore() }

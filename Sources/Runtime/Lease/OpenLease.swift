@@ -9,7 +9,7 @@ import RuntimeState
 public enum LeaseFiles {
     /// The record of the vTPM, a ``Lease`` that the hook writes.
     public static let lease = "lease"
-    /// The same file before it gets its name.
+    /// The same file before it gets its name, and ``prepared`` before it gets its own.
     public static let unfinishedLease = "lease.new"
     /// The state that the creation makes, a ``MadeState``; it is there until the creation is complete.
     public static let madeState = "made-state"
@@ -131,16 +131,26 @@ extension OpenLease {
     /// The directory does not outlive the boot, so nothing needs to be synced. The file is not truncated first, since
     /// its supervisor has reserved the room for it.
     public borrowing func write(_ lease: Lease) throws(Failure) {
-        let content = try lease.encoded()
+        try write(lease.encoded(), as: LeaseFiles.lease, "the lease of \"\(lease.containerID)\"")
+    }
+
+    /// Writes a file, whole or not at all, so that nobody ever finds a part of it.
+    ///
+    /// The flags are those of renameat2(2).
+    borrowing func write(
+        _ content: [UInt8],
+        as file: String,
+        flags: UInt32 = 0,
+        _ object: String
+    ) throws(Failure) {
         let number = directory.number
-        let object = "the lease of \"\(lease.containerID)\""
         let what = "cannot write \(object)"
         let options = OpenOptions.beneath(O_WRONLY | O_CREAT, mode: 0o600)
-        let file = try Descriptor.openFile(LeaseFiles.unfinishedLease, options, at: number, as: object)
-        try file.writeAll(content, object)
-        let unfinished = file.number
+        let opened = try Descriptor.openFile(LeaseFiles.unfinishedLease, options, at: number, as: object)
+        try opened.writeAll(content, object)
+        let unfinished = opened.number
         try systemCall("ftruncate", what) { ftruncate(unfinished, content.count) }
-        try systemCall("renameat", what) { renameat(number, LeaseFiles.unfinishedLease, number, LeaseFiles.lease) }
+        try systemCall("renameat2", what) { renameat2(number, LeaseFiles.unfinishedLease, number, file, flags) }
     }
 
     /// Reads which state the creation was making; returns nil if it was making none, or is complete.

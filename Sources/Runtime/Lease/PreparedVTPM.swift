@@ -1,3 +1,4 @@
+import CLinux
 import Crypto
 import Glibc
 import Platform
@@ -42,12 +43,12 @@ extension OpenLease {
         return prepared
     }
 
-    /// Writes the record of a prepared vTPM.
+    /// Writes the record of a prepared vTPM, whole or not at all.
+    ///
+    /// A part of one, as a full file system or a kill would leave it, is damaged, and would have the bundle refused.
     public borrowing func write(_ prepared: PreparedVTPM) throws(Failure) {
         let what = "\(LeaseFiles.prepared) of the lease \(name)"
-        let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)
-        try Descriptor.openFile(LeaseFiles.prepared, options, at: directory.number, as: what)
-            .writeAll(prepared.encoded, what)
+        try write(prepared.encoded, as: LeaseFiles.prepared, flags: clinux_rename_noreplace, what)
     }
 
     /// Removes the record, since the vTPM has its hook or will never have one.

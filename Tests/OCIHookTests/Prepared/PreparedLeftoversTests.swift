@@ -132,6 +132,16 @@ import Testing
         #expect(try leases() == [leaseName])
     }
 
+    /// An earlier version was killed while it wrote it.
+    @Test func `an empty record counts as long as its runtime lives`() throws {
+        for (runtime, user) in [(dead, nil), (try ProcessID(of: getpid()), "web")] {
+            let lease = try makeLease(of: runtime)
+            try folder.write("run/\(leaseName)/prepared", "")
+            #expect(try BundleDirectory(state.bundle).user(in: runDirectory) == user)
+            try lease.removePrepared()
+        }
+    }
+
     /// A lease without the record is not a bundle's business.
     @Test func `without a record config.json stays`() throws {
         let lease = try makeLease(of: dead)

@@ -45,6 +45,14 @@ import Testing
         #expect(try lease.prepared() == record())
     }
 
+    /// A kill, or a full file system, leaves no part of it: the bundle would be refused until the next boot.
+    @Test func `it is there whole or not at all`() throws {
+        try temporary.write("l/\(LeaseFiles.unfinishedLease)", [UInt8](repeating: 0, count: 4096))
+        try lease.write(record())
+        #expect(try lease.prepared() == record())
+        #expect(try entries(of: lease.directory, "") == [LeaseFiles.prepared])
+    }
+
     @Test func `what is damaged is none`() throws {
         let whole = try record().encoded
         #expect(PreparedVTPM(whole) == (try record()))
