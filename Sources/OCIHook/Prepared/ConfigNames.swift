@@ -19,7 +19,7 @@ struct ConfigNames: ExpressibleByDictionaryLiteral {
     private static let extent: ConfigNames = ["containerID": [:], "hostID": [:], "size": [:]]
     private static let linux: ConfigNames = [
         "resources": ["devices": rule], "maskedPaths": [:], "cgroupsPath": [:], "mountLabel": [:],
-        "uidMappings": extent, "gidMappings": extent,
+        "rootfsPropagation": [:], "uidMappings": extent, "gidMappings": extent,
     ]
     private static let process: ConfigNames = [
         "user": ["uid": [:], "gid": [:]], "apparmorProfile": [:], "selinuxLabel": [:],

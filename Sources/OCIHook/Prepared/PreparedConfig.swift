@@ -53,7 +53,7 @@ enum PreparedConfig {
         )
         try allow(name.devices, in: &text)
         let masked = text.value(at: ["linux", "maskedPaths"])?.elements ?? []
-        for path in maskedPaths where !masked.contains(where: { $0.string == path }) {
+        for path in sharesMounts(text) ? [] : maskedPaths where !masked.contains(where: { $0.string == path }) {
             try text.append(JSONText.quoted(path), to: ["linux", "maskedPaths"])
         }
         return text.bytes
@@ -82,6 +82,16 @@ enum PreparedConfig {
             }
         }
         return found
+    }
+
+    /// Returns whether what the runtime mounts in the container may be mounted on the host as well.
+    ///
+    /// A mask in such a container's `/sys` would hide the TPMs of the host from itself, and stay after the container.
+    /// mount_namespaces(7), "SHARED SUBTREES"
+    private static func sharesMounts(_ text: JSONText) -> Bool {
+        let options = (text.root["mounts"]?.elements ?? []).flatMap { $0["options"]?.elements ?? [] }
+        let all = options + [text.value(at: ["linux", "rootfsPropagation"])].compactMap { $0 }
+        return all.contains { ["shared", "rshared"].contains($0.string) }
     }
 
     // MARK: - Hooks

@@ -235,6 +235,20 @@ import VTPMProxy
         #expect(try Self.edited(text).hasPrefix(text.dropLast(1)))
     }
 
+    /// They would be mounted on the host too, and stay there.
+    @Test(arguments: [
+        (#"{"mounts":[{"destination":"/sys","options":["rbind","rshared"]}]}"#, []),
+        (#"{"mounts":[{"destination":"/proc"},{"destination":"/x/../sys/","options":["shared","rbind"]}]}"#, []),
+        (#"{"linux":{"rootfsPropagation":"rshared"}}"#, []), (#"{"linux":{"rootfsPropagation":"shared"}}"#, []),
+        (#"{"linux":{"rootfsPropagation":"rslave"}}"#, PreparedConfig.maskedPaths),
+        (#"{"mounts":[{"destination":"/sys","options":["rbind","rslave"]}]}"#, PreparedConfig.maskedPaths),
+        (#"{"mounts":[{"destination":"/sys","options":null},{}]}"#, PreparedConfig.maskedPaths),
+    ])
+    func `a container that shares mounts with the host gets no masks`(text: String, masks: [String]) throws {
+        let found = try parsed(Self.edited(text)).value(at: ["linux", "maskedPaths"])?.elements ?? []
+        #expect(found.compactMap(\.string) == masks)
+    }
+
     // MARK: - Many entries
 
     /// Each edit parses the text: one for every entry would take hours.
