@@ -77,7 +77,12 @@ for name in "${counters[@]}"; do
     expect_equal "$name" $((before[$name] + 1)) "$(metric "$name")"
 done
 expect_equal "writes were counted" yes "$( (($(metric state_write_seconds_count) > before[state_write_seconds_count])) && echo yes)"
-vtpmctl metrics --output "$WORK/vtpm.prom"
-expect_equal "the mode of the file" 644 "$(stat --format %a "$WORK/vtpm.prom")"
-expect_equal "its end" '# EOF' "$(tail -n 1 "$WORK/vtpm.prom")"
-expect_equal "names in it" '' "$(grep -E 'counted|denied|shown' "$WORK/vtpm.prom" || true)"
+# Where the node exporter reads, and the profile of vtpmctl lets it write.
+folder=/var/lib/prometheus/node-exporter
+mkdir -p "$folder"
+vtpmctl metrics --output "$folder/container-vtpm.prom"
+expect_equal "what is in the folder" container-vtpm.prom "$(ls -A "$folder")"
+expect_equal "the mode of the file" 644 "$(stat --format %a "$folder/container-vtpm.prom")"
+expect_equal "its end" '# EOF' "$(tail -n 1 "$folder/container-vtpm.prom")"
+expect_equal "names in it" '' "$(grep -E 'counted|denied|shown' "$folder/container-vtpm.prom" || true)"
+rm -r /var/lib/prometheus

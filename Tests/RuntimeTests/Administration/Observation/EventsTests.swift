@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import JSONText
 import Platform
+import TestSupport
 import Testing
 
 @testable import RuntimeAdministration
@@ -76,5 +77,29 @@ import Testing
         guard fixture.temporary.exists("process") else { return }
         let process = pid_t(String(decoding: try fixture.temporary.read("process").dropLast(), as: UTF8.self)) ?? 0
         #expect(process == 0 || kill(process, 0) != 0)
+    }
+
+    /// Whatever is in the journal under our names: it is no event, or one that other programs can read.
+    @Test func `no line of the journal is too odd`() throws {
+        var random = SeededGenerator(seed: 16)
+        let fields = LogFields(.stopped, LogSubject(container: "w\"b", tpm: 3), LogDetails(reason: .key)).text
+        let line = Array(JournalFixture.line(1, "it stopped \(fields)").utf8)
+        let parts = ["\"", "\\", "[", "]", "{", "[event=", "null", "\u{1}", "9", "\\u0000", "\\n", "}", ":", ","].map {
+            Array($0.utf8)
+        }
+        var count = 0
+        for _ in 0..<5000 {
+            var odd = line
+            for _ in 0..<Int.random(in: 0...2, using: &random) {
+                let place = Int.random(in: 0..<odd.count, using: &random)
+                odd.replaceSubrange(place..<min(place + 1, odd.count), with: parts.randomElement(using: &random) ?? [])
+            }
+            guard let event = LoggedEvent(journal: odd) else { continue }
+            count += 1
+            let json = Array(event.json.utf8)
+            #expect(throws: Never.self) { try JSONText(parsing: json, path: "", limit: 1 << 20) }
+            #expect(!json.contains { $0 < 0x20 })
+        }
+        #expect(count > 1000)
     }
 }
