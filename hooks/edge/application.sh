@@ -61,7 +61,7 @@ forget_unrecorded() {
     left=$(engine_containers "$name") || die "cannot $verb $name: $engine does not list its containers"
     for other in $left; do
         ! is_running "$other" ||
-            die "cannot $verb $name: its container $other runs, and no record of it is in $apps; stop it with $engine itself"
+            die "cannot $verb $name: its container $other runs, and $apps has no record of it; $(engine_kill "$other")"
     done
     for other in $left; do
         engine_remove "$other" || die "cannot $verb $name: $engine does not remove its container $other"

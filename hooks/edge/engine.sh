@@ -20,7 +20,9 @@ esac
 case $way in
     hooks) ;;
     # vtpmctl is in PATH as a link to the one beside the other programs.
-    wrapper) runtime=$(dirname -- "$(readlink -f -- "$(command -v vtpmctl)")")/vtpm-runtime ;;
+    wrapper)
+        require_programs vtpmctl
+        runtime=$(dirname -- "$(readlink -f -- "$(command -v vtpmctl)")")/vtpm-runtime ;;
     *) die "cannot give containers a TPM by '$way': it is unknown; VTPM_APP_WAY is hooks or wrapper" ;;
 esac
 case $engine in
@@ -67,6 +69,14 @@ engine_signal() { # CONTAINER SIGNAL
         runc) "$runtime" --root "$runtime_root" kill "$1" "$2" ;;
         containerd) ctr task kill --signal "$2" "$1" ;;
     esac >/dev/null 2>&1
+}
+
+# Prints the command by which one kills what is not recorded.
+engine_kill() { # CONTAINER
+    case $engine in
+        runc) echo "$runtime --root $runtime_root kill $1 KILL" ;;
+        containerd) echo "ctr task kill --signal KILL $1" ;;
+    esac
 }
 
 # Kills what runs, and leaves nothing of a start; fails if that is impossible.

@@ -46,7 +46,7 @@ app purge bare
 app create lost "$BUNDLES/one"
 app start lost
 rm -rf "$VTPM_APP_HOME/lost"
-expect_error "the end of what runs without a record" 'its container lost\.1 runs, and no record' app purge --yes lost
+expect_error "the end of what runs without a record" 'its container lost\.1 runs, .* no record of it; .* kill lost\.1 KILL$' app purge --yes lost
 runtime kill lost.1 KILL
 wait_until "the container lost.1 to stop" container_is_stopped lost.1
 app purge --yes lost
