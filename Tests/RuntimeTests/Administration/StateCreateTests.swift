@@ -63,7 +63,9 @@ import Testing
             """
         )
         #expect(done.code == 1)
-        #expect(done.error == "vtpmctl: cannot create the state \"web\": there is one (vtpmctl state rename or reset)\n")
+        #expect(
+            done.error == "vtpmctl: cannot create the state \"web\": there is one (vtpmctl state rename or reset)\n"
+        )
         #expect(try control.temporary.read("before") == control.temporary.read("after"))
         let printed = String(decoding: try control.temporary.read("first"), as: UTF8.self)
         #expect(printed.hasPrefix("state: web\nendorsement key: rsa-2048, SHA-256 "))
