@@ -52,11 +52,21 @@ enum PreparedConfig {
             to: ["hooks", "poststop"]
         )
         try allow(name.devices, in: &text)
-        let masked = text.value(at: ["linux", "maskedPaths"])?.elements ?? []
-        for path in sharesMounts(text) ? [] : maskedPaths where !masked.contains(where: { $0.string == path }) {
+        try mask(in: &text)
+        return text.bytes
+    }
+
+    /// Adds the masked paths, if the container has others.
+    ///
+    /// One without any has them on purpose: the kernel lets its user namespaces mount a sysfs only where nothing of it is
+    /// masked, and privileged containers that start others need that. fs/namespace.c, `mount_too_revealing`
+    private static func mask(in text: inout JSONText) throws(Failure) {
+        guard let masked = text.value(at: ["linux", "maskedPaths"]), masked.kind != .null, masked.elements != [],
+            !sharesMounts(text)
+        else { return }
+        for path in maskedPaths where !(masked.elements ?? []).contains(where: { $0.string == path }) {
             try text.append(JSONText.quoted(path), to: ["linux", "maskedPaths"])
         }
-        return text.bytes
     }
 
     /// Returns whether a `config.json` names a vTPM that was prepared.
