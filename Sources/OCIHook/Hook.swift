@@ -81,8 +81,8 @@ public enum Hook {
                 try prepare(arguments, channel)
             }
         } catch {
-            Log.error(
-                "container \"\(Log.subject.container ?? "")\": \(error)", .refused, LogDetails(reason: error.kind))
+            let container = Log.subject.container ?? ""
+            Log.error("container \"\(container)\": \(error)", .refused, LogDetails(reason: error.kind))
             try? channel.send(PreparationReply.failure(error))
             throw error
         }

@@ -233,6 +233,7 @@ import Testing
         ] as [(String?, String, Finding.Result)]
     )
     func theRuntimeBehindTheWrapper(path: String?, found: String, result: Finding.Result) throws {
+        try fixture.remove("/usr/libexec/container-vtpm/vtpm-runtime")
         #expect(try fixture.report("wrapper").found == "vtpm-runtime is not installed")
         let programs = ["sbin/runc", "bin/crun", "bin/youki", "libexec/container-vtpm/vtpm-runtime"]
         for program in programs { try fixture.write("/usr/\(program)", "", mode: 0o755) }
