@@ -52,7 +52,10 @@ import Testing
                     // “that vtpmctl understands” is no command.
                     if text[..<match.range.lowerBound].contains(/(?:what|that)$/) { continue }
                     count += 1
-                    guard let mistake = mistake(in: text[match.range.upperBound...]) else { continue }
+                    // What stands after -- is another program's.
+                    let words = text[match.range.upperBound...].prefix { $0 != "\n" }
+                    let own = words.firstRange(of: " -- ").map { words[..<$0.lowerBound] } ?? words
+                    guard let mistake = mistake(in: own) else { continue }
                     Issue.record("\(file): \(mistake)")
                 }
             }
