@@ -31,8 +31,16 @@ public struct Configuration: Equatable, Sendable {
 
     /// What `vtpm-runtime` stands in for.
     public struct Runtime: Equatable, Sendable {
-        /// The key `path`: the absolute path of the real runtime.
-        public var path = "/usr/sbin/runc"
+        /// Where the real runtime is without the key `path`, the first one that is there.
+        public static let usualPaths = ["/usr/sbin/runc", "/usr/bin/runc", "/usr/bin/crun"]
+
+        /// The key `path`: the absolute path of the real runtime; nil without it.
+        public var path: String?
+
+        /// Returns the absolute path of the real runtime. A host without any has the first usual one named in its error.
+        public func path(where exists: (String) -> Bool) -> String {
+            path ?? Self.usualPaths.first(where: exists) ?? Self.usualPaths[0]
+        }
 
         /// Creates the configuration of a missing table.
         public init() {}

@@ -66,7 +66,7 @@ extension Configuration.Runtime {
     /// Reads `[runtime]`; returns nil if there is no such table.
     init?(in root: Section) throws(Failure) {
         guard let section = try root.section("runtime", known: ["path"]) else { return nil }
-        path = try section.path("path") ?? path
+        path = try section.path("path")
     }
 }
 

@@ -53,7 +53,7 @@ public enum RuntimeWrapper {
     /// If it cannot be read, no other stands in for it: a runtime removes what it finds under the ID of a container that it
     /// does not know.
     private static func runtimePath(_ file: String) throws(Failure) -> String {
-        let path = try Configuration.loadRuntime(path: file).path
+        let path = try Configuration.loadRuntime(path: file).path { access($0, F_OK) == 0 }
         let what = "cannot execute \(path)"
         do throws(Failure) {
             try TrustedProgram(path: path, what: what, allowsSticky: false).check()

@@ -107,11 +107,17 @@ import Testing
         #expect(try Configuration.load(path: whole).runtime.path == "/usr/bin/crun")
     }
 
-    @Test func noRuntimeMeansTheStandardOne() throws {
-        #expect(try Configuration.loadRuntime(path: "\(directory.path)/none").path == "/usr/sbin/runc")
-        for text in ["", "[runtime]\n", "[key]\n"] {
-            #expect(try Configuration.loadRuntime(path: directory.file(text)).path == "/usr/sbin/runc")
+    @Test func noRuntimeMeansTheFirstOfTheUsualOnes() throws {
+        let files = try ["", "[runtime]\n", "[key]\n"].map { try directory.file($0) }
+        for file in files + ["\(directory.path)/none"] {
+            let runtime = try Configuration.loadRuntime(path: file)
+            #expect(runtime.path { _ in true } == "/usr/sbin/runc")
+            #expect(runtime.path { $0 != "/usr/sbin/runc" } == "/usr/bin/runc")
+            #expect(runtime.path { $0.hasSuffix("/crun") } == "/usr/bin/crun")
+            #expect(runtime.path { _ in false } == "/usr/sbin/runc")
         }
+        let named = try Configuration.loadRuntime(path: directory.file("[runtime]\npath = \"/opt/crun\"\n"))
+        #expect(named.path { _ in true } == "/opt/crun")
     }
 
     @Test(arguments: [

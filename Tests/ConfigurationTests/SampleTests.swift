@@ -52,6 +52,7 @@ import Testing
         expected.retention.unusedFor = 90 * 86_400
         expected.device.group = .name("tss")
         expected.hostTPM.device = "/dev/tpmrm0"
+        expected.runtime.path = "/usr/sbin/runc"
         #expect(try parse(uncommented(source: "file")) == expected)
     }
 

@@ -47,7 +47,7 @@ enum ProgramChecks {
         let file = Configuration.standardPath
         let path: String
         do {
-            path = try Configuration.loadRuntime(path: host.root + file).path
+            path = try Configuration.loadRuntime(path: host.root + file).path { access(host.root + $0, F_OK) == 0 }
             // Tests have their root in a folder with the sticky bit.
             let what = "vtpm-runtime does not execute \(path)"
             try TrustedProgram(path: host.root + path, what: what, allowsSticky: !host.root.isEmpty).check()

@@ -1,6 +1,6 @@
 # Runtime wrapper, the process that prepares the TPM, supervisor and worker are killed at each moment of a preparation: the
 # container does not come to be, nothing is left, and the bundle has its own config.json again.
-# Guests: debian-12
+# Guests: debian-12 debian-13
 # Runtimes: runc
 . "$GUEST/lib.sh"
 
@@ -59,6 +59,39 @@ for moment in lease_begins tpm_exists lease_exists exchanged at_runtime; do
 done
 for victim in worker hook; do
     for moment in tpm_exists exchanged at_runtime; do kill_at "$moment" "$victim"; done
+done
+
+# The hook that takes the vTPM over, as soon as the runtime has called it; it may be killed too late.
+adopting_hook() {
+    local file
+    for file in /proc/[0-9]*/cmdline; do
+        if grep --quiet --null-data --line-regexp createRuntime "$file" 2>/dev/null; then
+            process=${file//[^0-9]/}
+            return
+        fi
+    done
+    [[ ! -e /proc/$creator ]]
+}
+kill_adopting() {
+    rm -f "$WORK/at-runtime"
+    "$WRAPPER" --root "$WORK/runc" create --bundle "$BUNDLES/main" main </dev/null >"$WORK/output" 2>&1 &
+    creator=$! process=''
+    wait_closely "the adopting hook" adopting_hook
+    [[ -z $process ]] || kill -KILL "$process" 2>/dev/null || true
+    status=0
+    wait "$creator" || status=$?
+    ((status != 0)) || container_stop main 2>/dev/null || true
+    ! runtime state main >/dev/null 2>&1 || runtime delete --force main
+    wait_until "our processes to end" nothing_runs
+    own_config || fail "the adopting hook: config.json is not its own again"
+    expect_host "$host"
+    ((status != 0)) || { vtpmctl state purge --yes main >/dev/null; return 1; }
+    expect_equal "the adopting hook: states that are left" '' "$(ls "$STATES")"
+}
+echo "moment: adoption, victim: hook"
+for attempt in 1 2 3 4 5; do
+    ! kill_adopting || break
+    ((attempt < 5)) || fail "the adopting hook was always killed too late"
 done
 
 # An earlier container of this ID has its poststop while the runtime has not read config.json yet: it stays, as it must.

@@ -45,6 +45,13 @@ container_edit forged '.annotations = ($ARGS.positional | map(split("=") | {key:
 expect_error "ctr with a pod's names" "$reason" ctr run --rm --config "$BUNDLES/forged/config.json" forged
 expect_error "a person with a pod's names" "$reason" \
     "$RUNTIME" --root "$WORK/$RUNTIME" run --bundle "$BUNDLES/forged" forged
+container_bundle forged-wrapper 'del(.hooks)'
+container_edit forged-wrapper '.annotations = $forged[0].annotations | .root = $forged[0].root' \
+    --slurpfile forged "$BUNDLES/forged/config.json"
+expect_error "ctr with the wrapper and a pod's names" "$reason" \
+    ctr run --rm --runc-binary /usr/libexec/container-vtpm/vtpm-runtime --config "$BUNDLES/forged-wrapper/config.json" forged-wrapper
+expect_error "a person with the wrapper and a pod's names" "$reason" \
+    /usr/libexec/container-vtpm/vtpm-runtime --root "$WORK/$RUNTIME" run --bundle "$BUNDLES/forged-wrapper" forged-wrapper
 expect_states "$states"
 
 start_replica hook default/db-0

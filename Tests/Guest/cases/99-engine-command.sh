@@ -39,7 +39,20 @@ if [[ $RUNTIME == runc ]]; then
         first_tpm "$heading"
         expect_match "the end of README.md, $heading" '^[0-9a-f]{16}$' "$(tail --lines=1 "$WORK/output")"
     done
-    # What a pod of this node gets is below.
+    # Without runc, crun is what the wrapper becomes.
+mv "$(command -v runc)" "$WORK/runc"
+first_tpm podman
+expect_match "the end of README.md, podman, without runc" '^[0-9a-f]{16}$' "$(tail --lines=1 "$WORK/output")"
+mv "$WORK/runc" /usr/sbin/runc
+# What asks for a TPM does not start without the device's file, or without the hook's program.
+mkdir -p /etc/cdi && mv /etc/cdi "$WORK/cdi"
+expect_error "podman without the device" 'unresolvable CDI devices' podman run --rm --device "$TPM_DEVICE" "$IMAGE" true
+mv "$WORK/cdi" /etc/cdi
+mv /usr/libexec/container-vtpm/vtpm-hook "$WORK/vtpm-hook"
+expect_error "podman without the hook" 'vtpm-hook' \
+    podman --runtime vtpm run --rm --annotation org.container-vtpm.state=persistent "$IMAGE" true
+mv "$WORK/vtpm-hook" /usr/libexec/container-vtpm/
+# What a pod of this node gets is below.
     first_tpm Kubernetes
     wait_until "containerd" ctr version
     wait_until "docker" docker info
