@@ -86,6 +86,8 @@ expect_host "$host"
 
 states=$(state_snapshot)
 expect_match "the states" 'states/.*/state ' "$states"
+mkdir /var/lib/container-vtpm/engines
+touch /var/lib/container-vtpm/metrics
 dpkg --remove container-vtpm >"$WORK/output" 2>&1 || fail "it cannot be removed: $(<"$WORK/output")"
 dpkg --purge container-vtpm >"$WORK/output" 2>&1 || fail "it cannot be purged: $(<"$WORK/output")"
 expect_match "what a purge says" 'stay in /var/lib/container-vtpm' "$(<"$WORK/output")"
