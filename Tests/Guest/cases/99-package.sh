@@ -53,6 +53,10 @@ expect_equal "profiles in force" "${#OUR_PROFILES[@]}" "$(grep --count '^vtpm.*(
 expect_equal "the slice's description" 'TPMs of containers' "$(systemctl show --property=Description --value vtpm.slice)"
 expect_equal "the timer" disabled "$(systemctl is-enabled container-vtpm-prune.timer || true)"
 expect_equal "the folder of leases" 'root 700' "$(stat --format='%U %a' "$LEASES")"
+# A command on the host, with tpm2-tools of the containers' root filesystem.
+expect_match "random bytes for a command" '^[0-9a-f]{16}$' "$(vtpmctl run -- bash -c 'mount --rbind /dev "$0/dev" &&
+    exec chroot "$0" env TPM2TOOLS_TCTI=device:/dev/tpmrm0 tpm2_getrandom --hex 8' "$ROOTFS")"
+expect_host "$host"
 engine_start main
 expect_tpm "with the package" main
 key=$(engine_endorsement_key main)
