@@ -60,8 +60,8 @@ public final class DeviceAccessProbe {
     ///
     /// `program` is the path of the hook's program.
     init(program: String, in cgroups: Cgroups) throws(Failure) {
-        let legacy = try cgroups.legacyDevices.map(Self.entrance)
-        let unified = try cgroups.unified.map(Self.entrance)
+        let legacy = try cgroups.legacyDevices.flatMap(Self.entrance)
+        let unified = try cgroups.unified.flatMap(Self.entrance)
         let entrances = [Self.number(of: legacy), Self.number(of: unified)].compactMap(\.self)
         let pair = try Channel.pair(near: "hook", far: "probe")
         var launch = ProgramLaunch(program, [program, Self.argument])
@@ -140,9 +140,11 @@ public final class DeviceAccessProbe {
         return devices
     }
 
-    /// Opens `cgroup.procs` of the container's cgroup, which moves the processes that are written to it.
-    private static func entrance(of hierarchy: CgroupHierarchy) throws(Failure) -> Descriptor {
-        try hierarchy.open("cgroup.procs", of: hierarchy.leaf, .beneath(O_WRONLY))
+    /// Opens `cgroup.procs` of the container's cgroup, which moves the processes that are written to it; nil if the child is
+    /// in that cgroup already, as the hook is in the caller's of `vtpmctl run`.
+    private static func entrance(of hierarchy: CgroupHierarchy) throws(Failure) -> Descriptor? {
+        if hierarchy.hook == hierarchy.leaf { return nil }
+        return try hierarchy.open("cgroup.procs", of: hierarchy.leaf, .beneath(O_WRONLY))
     }
 
     private static func number(of descriptor: borrowing Descriptor?) -> CInt? {

@@ -80,10 +80,26 @@ extension DeviceAccessTests {
         #expect(failure.why == "the probe did not enter each control group")
     }
 
+    /// As for a command of `vtpmctl run`, which may be in a cgroup that the hook may not write to, such as the root.
+    @Test func `the hook's own cgroup is not entered`() throws {
+        let process = try Inmate()
+        let nodes = try ScratchNodes([tpm])
+        let cgroups = try Cgroups(of: process.child.process)
+        try cgroups.check(processes: [getpid()])
+        // It answers "allowed" only if it was given nothing to enter.
+        let program = try program("resident", "[ -e /proc/self/fd/4 ] || printf '\\3\\0\\0\\0\\0' >&3")
+        defer { unlink(program) }
+        let probe = try DeviceAccessProbe(program: program, in: cgroups)
+        defer { probe.end() }
+        #expect(try probe.ask(nodes.descriptors) == [.allowed])
+    }
+
     /// A program that sends "entered", with no result, and then keeps quiet.
-    private func silentProbe() throws -> String {
-        let path = "/tmp/vtpm-silent-probe-\(getpid())"
-        let text = "#!/bin/sh\nprintf '\\1' >&3\nsleep 1\n"
+    private func silentProbe() throws -> String { try program("silent", "printf '\\1' >&3") }
+
+    private func program(_ name: String, _ script: String) throws -> String {
+        let path = "/tmp/vtpm-\(name)-probe-\(getpid())"
+        let text = "#!/bin/sh\n\(script)\nsleep 1\n"
         try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o700)).writeAll(
             Array(text.utf8),
             path
