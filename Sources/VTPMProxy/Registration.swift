@@ -43,6 +43,7 @@ public enum Registration {
         guard try root.fileSystemMagic(sysfs) == Int(SYSFS_MAGIC) else {
             throw Failure(what, because: "\(sysfs) is not sysfs")
         }
+        try requireVisible("class/tpm", below: root, sysfs, what)
         var others = try names(below: root)
         let lastDeadline = Deadline(milliseconds: timeout * 12)
         // sysfs cannot be polled. The pauses grow: on a busy host the worker would have to wait for the looks
@@ -73,6 +74,28 @@ public enum Registration {
             others = now
             backoff = Backoff(first: 50, limit: 50)
         }
+    }
+
+    /// Throws if something else is mounted on a folder of sysfs, in which the vTPM would never appear.
+    static func requireVisible(
+        _ path: String,
+        below root: borrowing Descriptor,
+        _ sysfs: String,
+        _ what: String
+    ) throws(Failure) {
+        let name = "\(sysfs)/\(path)"
+        do {
+            let folder = try Descriptor.open(path, .directory, at: root.number, as: name)
+            guard try folder.fileSystemMagic(name) != Int(SYSFS_MAGIC) else { return }
+        } catch let error where error.code == ENOENT {
+            // The kernel makes it with its first TPM.
+            return
+        }
+        throw Failure(
+            what,
+            because: "\(name) is hidden, as it is from a command of vtpmctl run",
+            hint: "make the TPM outside of it, in the host's own mounts"
+        )
     }
 
     /// Finds both devices of a vTPM; returns nil if they are not registered yet.

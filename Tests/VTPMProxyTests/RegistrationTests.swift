@@ -80,6 +80,25 @@ import Testing
         #expect(checks == 0)
     }
 
+    /// As in a command of `vtpmctl run`, which starts another one or an engine.
+    @Test func aHiddenFolderOfSysfsIsRefusedAtOnce() throws {
+        // A stand-in for what is mounted there: /dev/shm is on no sysfs.
+        let root = try Descriptor.open("/dev", .directory)
+        let failure = try #require(throws: Failure.self) {
+            try Registration.requireVisible("shm", below: root, "/dev", "cannot register it")
+        }
+        #expect(
+            failure.description
+                == "cannot register it: /dev/shm is hidden, as it is from a command of vtpmctl run "
+                + "(make the TPM outside of it, in the host's own mounts)"
+        )
+        // Nothing is hidden in the host's own sysfs; what is not there yet is no reason.
+        let sysfs = try Descriptor.open("/sys", .directory)
+        for path in ["class", "class/no-such"] {
+            try Registration.requireVisible(path, below: sysfs, "/sys", "cannot register it")
+        }
+    }
+
     /// The driver's own major number is no other's, and no block device's.
     @Test(
         arguments: [
