@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import RuntimeState
 
 /// The state of a container, as the runtime writes it to a hook's standard input. runtime-spec, runtime.md, "State"
 ///
@@ -98,11 +99,11 @@ extension ContainerState {
 extension ContainerState {
     /// Creates the state that stands for a command on the host, which has neither a container nor a bundle.
     ///
-    /// Its ID is unique for as long as it runs. As its bundle counts the root directory, which is never gone: a state that
-    /// it used last is no orphan.
+    /// Its ID is unique for as long as it runs. What counts as its bundle is never gone, so a state that only commands have
+    /// used is no orphan.
     init(ofCommand process: pid_t) {
         id = "run-\(process)"
-        bundle = "/"
+        bundle = IndexEntry.commandBundle
         pid = process
         annotations = nil
         root = nil

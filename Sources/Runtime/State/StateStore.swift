@@ -146,9 +146,13 @@ public final class StateStore: StateSink {
             }
             entry.generation = max(entry.generation, generation)
             entry.lastUse = UInt64(clamping: time(nil))
-            entry.bundle = use.bundle
-            entry.containerID = use.containerID.utf8.count <= IndexEntry.containerIDLimit ? use.containerID : ""
-            entry.keptFor = use.keptFor
+            // A container's state that a command uses is still that container's: it must not become an orphan, nor stay for
+            // ever.
+            if use.bundle != IndexEntry.commandBundle || entry.bundle.isEmpty {
+                entry.bundle = use.bundle
+                entry.containerID = use.containerID.utf8.count <= IndexEntry.containerIDLimit ? use.containerID : ""
+                entry.keptFor = use.keptFor
+            }
             if let library { entry.library = library }
             try records.set(entry)
         }

@@ -26,6 +26,9 @@ public struct IndexEntry: Equatable, Sendable {
     /// The items of later versions that a reader may ignore; they are written back unchanged.
     var others: [Item]
 
+    /// What counts as the bundle of a command on the host, which has none: the root directory, which is never gone.
+    public static let commandBundle = "/"
+
     /// The longest container ID that is recorded, in bytes of UTF-8.
     public static let containerIDLimit = 1024
 
