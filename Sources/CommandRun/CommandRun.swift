@@ -30,7 +30,8 @@ public enum CommandRun {
         let first = Int(CommandLine.argc) - command.count
         let failure = become(CommandLine.unsafeArgv + first, name)
         complain(failure)
-        return exitCode(failure)
+        // It was there when it was looked for, and a TPM has been made: 127 says that there was none.
+        return ExitCode.notExecutable
     }
 
     /// The exit codes of env(1) and of engines: a command's own are all others.
@@ -39,7 +40,7 @@ public enum CommandRun {
         static let refused: CInt = 125
         /// The command cannot be executed.
         static let notExecutable: CInt = 126
-        /// There is no such command.
+        /// There is no such command, and no TPM was made for it.
         static let notFound: CInt = 127
     }
 
@@ -57,7 +58,11 @@ public enum CommandRun {
         try PrivateDev.enter()
         // If it has ended, its last words are still to be heard.
         do { try process.send(.ready) } catch let error where error.code == EPIPE || error.code == ECONNRESET {}
-        try process.awaitAnswer(what)
+        try process.awaitAnswer(what) {
+            if isatty(STDERR_FILENO) == 1 { StandardError.write("vtpmctl: waiting for a TPM") }
+        }
+        try PrivateDev.hideTPMsInSysfs()
+        try PrivateDev.renewWorkingDirectory()
     }
 
     /// Becomes `vtpmctl`, which is beside this program, with the same arguments.

@@ -33,7 +33,7 @@ enum PrivateDev {
     static func enter() throws(Failure) {
         try systemCall("unshare", what) { unshare(clinux_clone_newns) }
         try systemCall("mount MS_SLAVE", what) { mount(nil, "/", nil, UInt(MS_REC | MS_SLAVE), nil) }
-        // It stays where it is, below the new one, and can be named by this descriptor alone.
+        // It stays where it is, below the new one, where only descriptors and the working directory lead.
         let host = try Descriptor.open("/dev", .directory)
         let present = try entries(of: host)
         let own = try DetachedMount.tmpfs(
@@ -43,7 +43,27 @@ enum PrivateDev {
         )
         try DetachedMount.attach(own, to: host, what)
         for entry in present where !isTPM(entry.name) { try add(entry, from: host, to: own) }
+    }
+
+    /// Hides all TPMs in sysfs, the command's own too: the kernel makes the folders with the first TPM, which it may be.
+    static func hideTPMsInSysfs() throws(Failure) {
         for path in hidden where access(path, F_OK) == 0 { try hide(path) }
+    }
+
+    /// Leaves a working directory below what is hidden for the one that has its path now, or for the root directory.
+    ///
+    /// It stays on the mount that it was entered on, so `./tpm0` would be the host's.
+    static func renewWorkingDirectory() throws(Failure) {
+        guard let raw = getcwd(nil, 0) else { return }
+        defer { free(raw) }
+        let path = String(cString: raw)
+        guard isHidden(path), chdir(raw) != 0 else { return }
+        try systemCall("chdir", "cannot leave \(path.excerpt)") { chdir("/") }
+    }
+
+    /// Returns whether something else is mounted on a path, or above it.
+    static func isHidden(_ path: String) -> Bool {
+        (["/dev"] + hidden).contains { path == $0 || path.hasPrefix("\($0)/") }
     }
 
     /// Returns whether a name is that of a TPM or of its resource manager: `tpmN`, `tpmrmN`.

@@ -20,7 +20,8 @@ struct RunRequest: Equatable {
                 return
             case "--ephemeral": isEphemeral = true
             case "--state":
-                guard stateID == nil, let name = rest.popFirst() else { return nil }
+                // A value with a dash is `--state=VALUE`: here it is an option whose value was forgotten.
+                guard stateID == nil, let name = rest.popFirst(), !name.hasPrefix("-") else { return nil }
                 stateID = name
             case _ where word.hasPrefix("--state="):
                 guard stateID == nil else { return nil }

@@ -27,9 +27,18 @@ package struct PreparingProcess {
     /// Tells it that this process is ready.
     package func send(_ notice: CommandNotice) throws(Failure) { try channel.send(notice) }
 
-    /// Waits for the answer; throws what was refused, or EPIPE if the process ended without a word.
-    package func awaitAnswer(_ what: String) throws(Failure) {
+    /// How long a person waits without being told why, in milliseconds.
+    private static let patience = 1000
+
+    /// Waits for the answer.
+    ///
+    /// - Parameters:
+    ///   - what: What fails without an answer.
+    ///   - isLate: Called once if the answer takes more than a second.
+    /// - Throws: What was refused, or EPIPE if the process ended without a word.
+    package func awaitAnswer(_ what: String, isLate: () -> Void = {}) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
+        if try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.patience)) == 0 { isLate() }
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
             throw Failure(what, because: "nothing answers within \(Self.timeout / 1000) s")
         }

@@ -10,6 +10,7 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Runs a command on this host with a TPM of its own, at /dev/tpm0 and /dev/tpmrm0.",
+        usage: "vtpmctl run [--state <state> | --ephemeral] -- <command> ...",
         discussion: """
             No engine is needed. The command gets a /dev of its own, in which the host's TPMs are missing, and all else of the \
             caller's. The TPM is gone when the command's process ends; what that leaves running has none any more. The \
@@ -19,7 +20,7 @@ struct RunCommand: ParsableCommand {
     )
 
     @Option(help: "Use this state, which is made if there is none, and keep it; no container may be using it.")
-    var state: String?
+    var state: [String] = []
     @Flag(help: "Make a TPM that is gone at the end, as without --state.")
     var ephemeral = false
     @Argument(parsing: .postTerminator, help: "The command and its arguments, after --.")
@@ -29,14 +30,15 @@ struct RunCommand: ParsableCommand {
     static let refused: CInt = 125
 
     func validate() throws {
-        guard state == nil || !ephemeral else { throw ValidationError("Give one of --state and --ephemeral.") }
+        guard state.count <= 1 else { throw ValidationError("Give --state once.") }
+        guard state.isEmpty || !ephemeral else { throw ValidationError("Give one of --state and --ephemeral.") }
         guard !command.isEmpty else { throw ValidationError("Give a command, after --.") }
     }
 
     func run() throws {
         complain(
             "vtpmctl: cannot run \((command.first ?? "").excerpt): this program was not called by the name in PATH "
-                + "(vtpm-run, which is beside it, runs commands)"
+                + "(vtpm-run, which is beside it, does that: vtpm-run run ...)"
         )
         throw ExitCode(Self.refused)
     }

@@ -47,10 +47,11 @@ import Testing
             #expect(request.command == ["a", "-b"])
         }
         #expect(read("--state=", "--", "a")?.stateID == "")
-        #expect(read("--state", "--", "--", "a")?.stateID == "--")
+        #expect(read("--state=--b", "--", "a")?.stateID == "--b")
         for words in [
             [], ["--"], ["a"], ["--help"], ["--state"], ["--state", "b", "--ephemeral", "--", "a"],
-            ["--state", "--", "a"],
+            ["--state", "--", "a"], ["--state", "--", "--", "a"], ["--state", "--ephemeral", "--", "a"],
+            ["--state", "b", "--state", "c", "--", "a"],
             ["--state=b", "--state=c", "--", "a"], ["--sudo", "--", "a"], ["-h", "--", "a"],
         ] {
             #expect(RunRequest(["vtpmctl", "run"] + words) == nil, "\(words)")
@@ -64,6 +65,15 @@ import Testing
         for name in ["tpm0", "tpm12", "tpmrm0", "tpmrm65535"] { #expect(PrivateDev.isTPM(name), "\(name)") }
         for name in ["tpm", "tpmrm", "vtpmx", "tpm0a", "tpmx", "tty0", "rtpm0", "tpmr0", "tpm-0", "tpm٣"] {
             #expect(!PrivateDev.isTPM(name), "\(name)")
+        }
+    }
+
+    @Test func whatIsMountedOverIsKnown() {
+        for path in ["/dev", "/dev/pts", "/sys/class/tpm", "/sys/devices/virtual/tpmrm/tpmrm0"] {
+            #expect(PrivateDev.isHidden(path), "\(path)")
+        }
+        for path in ["/", "/devices", "/mnt/dev", "/sys/class/tpmx", "/sys"] {
+            #expect(!PrivateDev.isHidden(path), "\(path)")
         }
     }
 
@@ -93,6 +103,8 @@ import Testing
         ([], "Give a command"),
         (["--state", "a", "--ephemeral", "--", "true"], "Give one of --state and --ephemeral."),
         (["--sudo", "--", "true"], "Unknown option '--sudo'"),
+        (["--state", "--ephemeral", "--", "true"], "Missing value for '--state <state>'"),
+        (["--state", "a", "--state=b", "--", "true"], "Give --state once."),
     ])
     func wrongArgumentsAreExplained(_ arguments: [String], _ reason: String) throws {
         #expect(try caller.start(["run"] + arguments, program: "vtpm-run") == .exited(125))
@@ -169,6 +181,40 @@ import Testing
         #expect(own.contains(" - tmpfs tests "))
         #expect(try shellOutput("cat /proc/self/mountinfo") == before)
         #expect(access("/dev/only-here", F_OK) != 0)
+    }
+
+    /// Its working directory too, where a relative path would lead to the host's devices.
+    @Test(.enabled(if: isPossible, "needs root and mount namespaces"))
+    func aWorkingDirectoryInDevIsItsOwn() throws {
+        func run(in directory: String, _ script: String) throws -> String {
+            try shellOutput("cd \(directory) && exec '\(folder.path)/vtpm-run' run -- sh -c '\(script)'")
+        }
+        #expect(try run(in: "/dev", "/bin/pwd; : >./only-here && [ -e /dev/only-here ]") == "/dev\n")
+        #expect(try run(in: "/dev/shm", "/bin/pwd; : >../only-here && [ -e /dev/only-here ]") == "/dev/shm\n")
+        #expect(access("/dev/only-here", F_OK) != 0)
+        #expect(try run(in: "/usr", "/bin/pwd") == "/usr\n")
+    }
+
+    /// The command has been found, and a TPM made: its state may be there now.
+    @Test(.enabled(if: isPossible, "needs root and mount namespaces"))
+    func whatCannotBeExecutedAfterAllIsNotMissing() throws {
+        try folder.write("orphan", "#!/no/interpreter\n", mode: 0o755)
+        #expect(try run("--", "./orphan") == .exited(126))
+        #expect(try folder.read("err") == "vtpmctl: cannot execute ./orphan: execvp: No such file or directory\n")
+        #expect(folder.exists("asked"))
+    }
+
+    /// Only a person is told: a script may count what is said.
+    @Test(.enabled(if: isPossible, "needs root and mount namespaces"))
+    func whoWaitsAtATerminalIsTold() throws {
+        try folder.write("answer", "held")
+        #expect(mkfifo("\(folder.path)/hold", 0o600) == 0)
+        // The hook answers when the line is there.
+        let said = try shellOutput(
+            "script --quiet --return --flush --command \"'\(folder.path)/vtpm-run' run -- echo done\" typescript >shown & "
+                + "until grep -q waiting typescript 2>/dev/null; do sleep 0.1; done; : >hold; wait $!; tr -d '\\r' <shown"
+        )
+        #expect(said == "vtpmctl: waiting for a TPM\ndone\n")
     }
 
     @Test(.enabled(if: isPossible, "needs root and mount namespaces"))

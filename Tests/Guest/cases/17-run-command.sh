@@ -40,6 +40,13 @@ exec {go}>&-
 wait "$first" || fail "the first one failed"
 expect_host "$host"
 
+# With no other vTPM on the host it is the one for which the kernel makes these folders.
+# shellcheck disable=SC2016 # the command's shell expands it
+expect_equal "what it sees below sysfs' devices" '' \
+    "$(vtpmctl run -- bash -c 'for class in tpm tpmrm; do ls "/sys/devices/virtual/$class" 2>/dev/null || true; done')"
+(cd /dev && vtpmctl run -- test ./tpm0 -ef /dev/tpm0) || fail "a working directory in /dev leads to the host's TPMs"
+expect_host "$host"
+
 # The state stays, and is one TPM's; who uses it keeps it.
 key=$(run --state 'web/a b' -- "$show_key; tpm2_createprimary -C o -c /tmp/o.ctx >/dev/null")
 expect_equal "the endorsement key of the same state" "$key" "$(run --state 'web/a b' -- "$show_key")"
@@ -88,6 +95,8 @@ expect_refusal "somebody else" '^vtpmctl: cannot give the command a TPM: it need
 expect_refusal "a command that is not there" 'No such file' 127 vtpmctl run --state new -- no-such-command
 expect_refusal "a name that is none" 'cannot use "" as a state ID: it is empty' 125 vtpmctl run --state '' -- true
 vtpmctl run -- vtpmctl version >/dev/null
+expect_refusal "a command in a command" '^vtpmctl: .*: /sys/class/tpm is hidden, as it is from a command of vtpmctl run ' 125 \
+    vtpmctl run -- vtpmctl run -- true
 expect_host "$host"
 
 # A control group that allows no TPM is not changed: the command is refused.

@@ -52,5 +52,7 @@ private func serveCommand() throws {
     guard let message = try channel.receive(into: Channel.makeBuffer()), case .ready? = CommandNotice(message) else {
         return
     }
+    // Until somebody opens the pipe.
+    if String(decoding: answer, as: UTF8.self) == "held" { _ = open("\(folder)/hold", O_RDONLY) }
     try channel.send(PreparationReply.prepared)
 }
