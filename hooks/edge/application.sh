@@ -29,10 +29,14 @@ lock() {
 # Finds the application, and removes what a step that was interrupted has left of other versions.
 open_app() {
     lock
-    [ -f "$app/current" ] || die "cannot $verb $name: there is no such application; vtpm-app list"
+    [ -f "$app/current" ] || no_application
     version=$(cat -- "$app/current")
     container=$name.$version
     forget_others
+}
+
+no_application() {
+    die "cannot $verb $name: there is no such application; vtpm-app list"
 }
 
 forget_others() {
@@ -47,31 +51,47 @@ forget() { # VERSION
     engine_remove "$name.$1" && rm -rf -- "${app:?}/$1"
 }
 
-# What has no version in use never was an application, or its record is lost.
+# What has no version in use never was an application, or its record is lost. Nothing of it is removed yet.
 require_new() {
     lock
     [ ! -f "$app/current" ] || die "cannot $verb $name: there is one; vtpm-app upgrade $name BUNDLE gives it another container"
-    forget_unrecorded
-    rm -rf -- "$app"
+    find_unrecorded
+    require_free 1
 }
 
-# Removes the application's containers that the engine knows although no record does: one of them would be started in place of
-# a new one of its ID.
-forget_unrecorded() {
-    left=$(engine_containers "$name") || die "cannot $verb $name: $engine does not list its containers"
-    for other in $left; do
+# Finds the application's containers that the engine knows although no record does.
+find_unrecorded() {
+    unrecorded=$(engine_containers "$name") || die "cannot $verb $name: $engine does not list its containers"
+    for other in $unrecorded; do
         ! is_running "$other" ||
             die "cannot $verb $name: its container $other runs, and $apps has no record of it; $(engine_kill "$other")"
     done
-    for other in $left; do
+}
+
+# Removes them, and what is left of a record: one of them would be started in place of a new one of its ID.
+forget_unrecorded() {
+    for other in $unrecorded; do
         engine_remove "$other" || die "cannot $verb $name: $engine does not remove its container $other"
     done
+    rm -rf -- "$app"
+}
+
+# Another's container of a new version's ID would be stopped, or started in its place.
+require_free() { # VERSION
+    engine_lists "$unrecorded" "$name.$1" && return 0
+    all=$(engine_containers) || die "cannot $verb $name: $engine does not list its containers"
+    ! engine_lists "$all" "$name.$1" ||
+        die "cannot $verb $name: $engine has another container $name.$1. If nobody needs it: $(engine_delete "$name.$1")"
+}
+
+require_bundle() { # BUNDLE
+    bundle=$(readlink -f -- "$1") || bundle=$1
+    [ -f "$bundle/config.json" ] || die "cannot $verb $name: the bundle $1 has no config.json; runc spec makes one"
 }
 
 # Makes a version's folder of a bundle, which is not changed.
 prepare() { # VERSION BUNDLE
-    bundle=$(readlink -f -- "$2") || bundle=$2
-    [ -f "$bundle/config.json" ] || die "cannot $verb $name: the bundle $2 has no config.json; runc spec makes one"
+    require_bundle "$2"
     private_folder "$app/$1"
     printf '%s\n' "$bundle" >"$app/$1/bundle"
     why=$(engine_config "$bundle" "$name" 2>&1 >"$app/$1/config.json") || {

@@ -79,6 +79,14 @@ engine_kill() { # CONTAINER
     esac
 }
 
+# Prints the command by which one removes what is not the application's.
+engine_delete() { # CONTAINER
+    case $engine in
+        runc) echo "$runtime --root $runtime_root delete $1" ;;
+        containerd) echo "ctr container delete $1" ;;
+    esac
+}
+
 # Kills what runs, and leaves nothing of a start; fails if that is impossible.
 engine_stop() { # CONTAINER
     "${engine}_stop" "$1" >/dev/null 2>&1 || :
@@ -91,9 +99,11 @@ engine_remove() { # CONTAINER
     [ "$engine" = runc ] || ! ctr container info "$1" >/dev/null 2>&1 || ctr container delete "$1" >/dev/null
 }
 
-# Prints the IDs of the application's containers that the engine knows, whatever is recorded.
-engine_containers() { # NAME
-    known=$("${engine}_containers") || return 1
+# Prints the IDs of the application's containers that the engine knows, whatever is recorded; without a name, of all. An ID
+# alone does not tell whose a container is.
+engine_containers() { # [NAME]
+    known=$("${engine}_containers" "$@") || return 1
+    [ "$#" -gt 0 ] || { printf '%s\n' "$known"; return 0; }
     for one in $known; do
         number=${one#"$1".}
         case $number in
@@ -101,6 +111,11 @@ engine_containers() { # NAME
             *) printf '%s\n' "$one" ;;
         esac
     done
+}
+
+# Whether a container is among these, one a line.
+engine_lists() { # CONTAINERS CONTAINER
+    printf '%s\n' "$1" | grep -qxF -e "$2"
 }
 
 # Whether the container has the TPM of this state. A hook that was not called makes none, and an annotation that did not reach
@@ -124,8 +139,18 @@ runc_status() {
     printf '%s\n' "$state" | jq -r 'if .status == "stopped" then "stopped" else "running" end'
 }
 
-runc_containers() {
-    [ ! -d "$runtime_root" ] || ls -- "$runtime_root"
+runc_containers() { # [NAME]
+    [ -d "$runtime_root" ] || return 0
+    ids=$(ls -- "$runtime_root") || return 1
+    for id in $ids; do
+        if [ "$#" -eq 0 ] || runc_is_of "$id" "$1"; then printf '%s\n' "$id"; fi
+    done
+}
+
+# The folder is the applications' own: what the runtime makes nothing of is no other's.
+runc_is_of() { # CONTAINER NAME
+    state=$("$runtime" --root "$runtime_root" state "$1" 2>/dev/null) || return 0
+    printf '%s\n' "$state" | jq -e --arg name "$2" '.annotations["org.container-vtpm.state-id"] == $name' >/dev/null
 }
 
 runc_start() {
@@ -151,8 +176,11 @@ containerd_status() {
         END { print found ? found : "none" }'
 }
 
-containerd_containers() {
-    ctr container list --quiet
+# The label of an application's containers, with the application's name: others use the namespace too.
+label=org.container-vtpm.application
+
+containerd_containers() { # [NAME]
+    ctr container list --quiet ${1:+"labels.\"$label\"==\"$1\""}
 }
 
 containerd_start() {
@@ -161,8 +189,8 @@ containerd_start() {
     if ctr container info "$2" >/dev/null 2>&1; then
         ctr task start --detach --log-uri "file://$1/output" "$2" >"$1/error" 2>&1 || return 1
     else
-        ctr run --detach --log-uri "file://$1/output" --config "$1/config.json" ${runtime:+--runc-binary "$runtime"} "$2" \
-            >"$1/error" 2>&1 || return 1
+        ctr run --detach --log-uri "file://$1/output" --config "$1/config.json" --label "$label=$3" \
+            ${runtime:+--runc-binary "$runtime"} "$2" >"$1/error" 2>&1 || return 1
     fi
     has_tpm_of "$2" "$3" || { no_tpm "$2" "$3"; return 1; }
 }

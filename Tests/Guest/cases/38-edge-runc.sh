@@ -51,5 +51,6 @@ runtime kill lost.1 KILL
 wait_until "the container lost.1 to stop" container_is_stopped lost.1
 app purge --yes lost
 expect_containers "the containers after the end of one without a record"
+expect_equal "the states after it" '' "$(vtpmctl state list --json | jq -r '.[].stateID')"
 expect_error "the end of nothing" 'there is no such application' app purge --yes lost
 expect_error "a TPM that is not there" 'no TPM of that name to adopt' app create --adopt db "$BUNDLES/one"

@@ -28,10 +28,18 @@ for name in lost lost-2; do
     app create "$name" "$BUNDLES/one"
     app start "$name"
     app stop "$name"
+    cp "$VTPM_APP_HOME/$name/1/config.json" "$WORK/others.json"
     rm -rf "${VTPM_APP_HOME:?}/$name"
 done
+# Another tool's container, whose ID could be an application's.
+ctr containers create --config "$WORK/others.json" lost.2
+expect_error "its end without a confirmation" 'nobody has confirmed it' app purge lost
+expect_equal "the containers after that" 'lost-2.1 lost.1 lost.2' "$(ctr containers list --quiet | paste --serial --delimiters ' ')"
 app purge --yes lost
-expect_equal "the containers after the end of one without a record" lost-2.1 "$(ctr containers list --quiet)"
+expect_equal "the containers after the end of one without a record" 'lost-2.1 lost.2' \
+    "$(ctr containers list --quiet | paste --serial --delimiters ' ')"
+expect_equal "the states after it" lost-2 "$(vtpmctl state list --json | jq -r '.[].stateID')"
+ctr containers delete lost.2
 app create --adopt lost-2 "$BUNDLES/two"
 expect_equal "the containers after another application of its name" '' "$(ctr containers list --quiet)"
 app purge --yes lost-2
