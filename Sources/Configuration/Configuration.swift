@@ -37,7 +37,9 @@ public struct Configuration: Equatable, Sendable {
         /// The key `path`: the absolute path of the real runtime; nil without it.
         public var path: String?
 
-        /// Returns the absolute path of the real runtime. A host without any has the first usual one named in its error.
+        /// Returns the absolute path of the real runtime.
+        ///
+        /// A host without any has the first usual one named in its error.
         public func path(where exists: (String) -> Bool) -> String {
             path ?? Self.usualPaths.first(where: exists) ?? Self.usualPaths[0]
         }
