@@ -50,7 +50,7 @@ struct EngineCommand: ParsableCommand {
 
         @Argument(help: "The engine.")
         var engine: Engine
-        @Option(help: "How the engine gets to our programs; the first that the engine has without it.")
+        @Option(help: "How the engine gets to our programs; without it cdi for podman, and runtime for others.")
         var way: Way?
         @Flag(name: .customLong("default"), help: "Make ours the engine's default runtime.")
         var isDefault = false
