@@ -46,6 +46,27 @@ extension InstallationTests {
         #expect(try tree() == before)
     }
 
+    /// Earlier versions have recorded the folder as the engine's file spells it.
+    @Test(arguments: [false, true]) func `a folder is the same however it is spelled`(isOldRecord: Bool) throws {
+        try write(Places.daemon, #"{"cdi-spec-dirs": ["/etc//cdi/"]}"#)
+        try install(.podman, .cdi)
+        try install(.docker, .cdi)
+        if isOldRecord {
+            let record = "\(EngineHost.records)/docker.json"
+            let spelled = "/etc/cdi//container-vtpm.json"
+            let old = try #require(try text(record)).replacing(Places.device, with: spelled)
+            try write(record, old, mode: 0o600)
+            #expect(try install(.docker, .cdi).changes.isEmpty)
+            try write(record, old, mode: 0o600)
+        }
+        #expect(try remove(.podman).remarks == ["\(Places.device) stays, since docker uses it too"])
+        #expect(try text(Places.device) != nil)
+        try remove(.docker)
+        #expect(try text(Places.device) == nil)
+        try write("/etc/containers/containers.conf", "[engine]\nhooks_dir = [\"/etc/./hooks.d/\"]\n")
+        #expect(try Places(engine: .podman, host: host).hooksFolder() == "/etc/hooks.d")
+    }
+
     @Test func `the folders of devices of engines that read many files`() throws {
         try write("/etc/crio/crio.conf", "[crio.runtime]\ncdi_spec_dirs = [\"/a\"]\n")
         #expect(try Installation(of: .crio, on: host).deviceFolders() == ["/a"])

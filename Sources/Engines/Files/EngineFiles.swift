@@ -35,6 +35,15 @@ public struct EngineFiles: Sendable {
         renameat2($0, $1, $0, $2, $3)
     }
 
+    /// Returns the absolute path without empty parts and dots, by its text alone, as Go's `filepath.Clean` does.
+    static func clean(_ path: String) -> String {
+        var parts: [Substring] = []
+        for part in path.split(separator: "/") where part != "." {
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return "/" + parts.joined(separator: "/")
+    }
+
     /// Creates the access to files below a folder.
     public init(root: String = "", owner: uid_t = 0) { (self.root, self.owner) = (root, owner) }
 

@@ -98,20 +98,11 @@ struct ContainerdFiles {
             if isPattern, version.map({ $0 < VersionNumber(1, 7) }) ?? !isMerging { folders.append("/") }
             let bases = name.hasPrefix("/") ? [""] : isPattern ? folders : [folders[0]]
             for base in bases {
-                let whole = Self.clean("\(base)/\(name)")
+                let whole = EngineFiles.clean("\(base)/\(name)")
                 found += try isPattern ? matches(of: whole) : [whole]
             }
         }
         return found
-    }
-
-    /// Returns the absolute path without empty parts and dots, by its text alone, as Go's `filepath.Clean` does.
-    private static func clean(_ path: String) -> String {
-        var parts: [Substring] = []
-        for part in path.split(separator: "/") where part != "." {
-            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
-        }
-        return "/" + parts.joined(separator: "/")
     }
 
     /// Returns the paths that match a pattern, in ascending order, and our own if it would.

@@ -19,7 +19,8 @@ extension Places {
 
     /// Returns the folder of hooks whose files take precedence, of those that podman reads.
     func hooksFolder() throws(Failure) -> String {
-        guard let folder = try podmanFolders("hooks_dir", standard: [Self.hooksFolder]).last, folder.hasPrefix("/")
+        let folders = try podmanFolders("hooks_dir", standard: [Self.hooksFolder])
+        guard let folder = folders.last.map(Self.cleanIfAbsolute), folder.hasPrefix("/")
         else {
             throw Failure(
                 "cannot configure podman",
@@ -48,7 +49,15 @@ extension Places {
     }
 
     /// Returns the folders from which the engine reads devices, as far as its files tell.
-    func readDeviceFolders() throws(Failure) -> [String] {
+    ///
+    /// Each has one spelling, so that engines that read the same folder have the same file in it.
+    func readDeviceFolders() throws(Failure) -> [String] { try namedDeviceFolders().map(Self.cleanIfAbsolute) }
+
+    private static func cleanIfAbsolute(_ path: String) -> String {
+        path.hasPrefix("/") ? EngineFiles.clean(path) : path
+    }
+
+    private func namedDeviceFolders() throws(Failure) -> [String] {
         let key = "cdi_spec_dirs"
         switch engine {
         case .docker:

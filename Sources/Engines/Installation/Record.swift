@@ -71,7 +71,8 @@ extension Record.File {
             let before = value["before"]?.string, let after = value["after"]?.string,
             let splices = value["splices"]?.elements?.map(Splice.init), !splices.contains(nil)
         else { return nil }
-        self.init(path: path, isMade: isMade, before: before, after: after)
+        // Earlier versions have recorded folders as engines' files spell them.
+        self.init(path: EngineFiles.clean(path), isMade: isMade, before: before, after: after)
         self.splices = splices.compactMap { $0 }
         folders = (value["folders"]?.elements ?? []).compactMap(\.string)
         formerDefault = value["default"]?.string
