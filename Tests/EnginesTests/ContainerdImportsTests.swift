@@ -70,9 +70,15 @@ extension InstallationTests {
         try write("/etc/containerd/sub/c.toml", Self.plugin2 + "sandbox_image = \"x\"\n")
         try expectRefused("1.7.24", "from /etc/containerd/sub/c.toml")
         try write("/etc/containerd/sub/c.toml", "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")
-        try containerd("1.7.24").perform(containerd("1.7.24").installing(.runtime, isDefault: false))
+        let remark = "/etc/containerd/sub/c.toml disables the CRI plugin, which is what reads the entries"
+        for isFirst in [true, false] {
+            let plan = try containerd("1.7.24").installing(.runtime, isDefault: false)
+            #expect(plan.remarks == [remark])
+            #expect(plan.changes.isEmpty != isFirst)
+            try containerd("1.7.24").perform(plan)
+        }
         let status = try containerd("1.7.24").status().first
-        #expect(status?.remarks.first?.hasPrefix("/etc/containerd/sub/c.toml disables the CRI plugin") ?? false)
+        #expect(status?.remarks.first == remark)
         try write("/etc/containerd/sub/c.toml", "disabled_plugins = [\n")
         #expect(try containerd("1.7.24").status().first?.isInForce == false)
     }
@@ -84,7 +90,7 @@ extension InstallationTests {
         try write(early, "version = 3\n\(Self.plugin3)]\ndefault_runtime_name = \"nvidia\"\n")
         // What is read before ours does not hold against it.
         let plan = try containerd("2.1.0").installing(.runtime, isDefault: true)
-        #expect(plan.changes.map(\.path) == [Places.containerdDropIn])
+        #expect(plan.changes.map(\.path) == [Places.containerdDropIn] && plan.remarks.isEmpty)
         let plugin = Self.plugin2.replacing("]", with: ".containerd]")
         try write(late, "version = 2\n\(plugin)default_runtime_name = \"x\"\n")
         _ = try containerd("2.1.0").installing(.runtime, isDefault: false)
@@ -99,6 +105,11 @@ extension InstallationTests {
         let status = try containerd("2.1.0").status().first
         #expect(status?.isInForce == false && status?.isDefault == true)
         #expect(status?.remarks.first?.contains("makes x the default runtime") ?? false)
+        // Nobody has given --default this time.
+        let wayOut = "(take that out, or vtpmctl engine remove containerd)"
+        #expect(status?.remarks.first?.hasSuffix(wayOut) ?? false)
+        try expectRefused("2.1.0", wayOut)
+        try expectRefused("2.1.0", "(take that out, or leave out --default)", isDefault: true)
     }
 
     @Test func `a drop-in that is imported no more is not in force`() throws {

@@ -86,6 +86,53 @@ extension InstallationTests {
         #expect(try install(.docker, .cdi).remarks == ["ours is docker's default runtime no more"])
     }
 
+    /// docker 28.2 has CDI on, and without a record nothing tells that its file was changed.
+    @Test func `a default that stays is not said to go`() throws {
+        let host = EngineHost(Self.layout, root: root, owner: geteuid()) { _ in "Docker version 28.2.1" }
+        let installation = Installation(of: .docker, on: host)
+        try installation.perform(installation.installing(.runtime, isDefault: true))
+        try #require(unlink("\(root)\(EngineHost.records)/docker.json") == 0)
+        let plan = try installation.installing(.cdi, isDefault: false)
+        #expect(plan.changes.map(\.path) == [Places.device])
+        #expect(plan.remarks.count == 1 && plan.remarks[0].hasPrefix("ours stays docker's default runtime"))
+        try installation.perform(plan)
+        try installation.perform(installation.removing())
+        #expect(try !installation.isOursDefault() && text(Places.device) == nil)
+    }
+
+    /// Of the files of a folder the last one holds.
+    @Test(arguments: [
+        (Engine.podman, "/etc/containers/containers.conf.d", "zz.conf", "[engine]\nruntime = "),
+        (.crio, "/etc/crio/crio.conf.d", "99-x.conf", "[crio.runtime]\ndefault_runtime = "),
+    ]) func `a later file's default takes the place of ours`(
+        engine: Engine,
+        folder: String,
+        late: String,
+        key: String
+    ) throws {
+        try prepare(engine)
+        try write("\(folder)/10.conf", "\(key)\"crun\"\n")
+        try install(engine, .runtime, isDefault: true)
+        #expect(try Installation(of: engine, on: host).status().first?.isInForce == true)
+        try write("\(folder)/\(late)", "\(key)\"runc\"\n")
+        let status = try #require(try Installation(of: engine, on: host).status().first)
+        #expect(status.way == "runtime" && !status.isInForce && status.isDefault == true)
+        let own = Places(engine: engine, host: host).unrecorded[0]
+        let why = "\(folder)/\(late), which it reads after \(own), makes runc the default runtime (take that out, or "
+        let wayOut = "vtpmctl engine remove \(engine.rawValue))"
+        #expect(status.remarks.first == why + wayOut)
+        #expect(self.why { try install(engine, .runtime) }.hasSuffix(why + wayOut))
+        try remove(engine)
+        let before = try tree()
+        #expect(self.why { try install(engine, .runtime, isDefault: true) }.hasSuffix(why + "leave out --default)"))
+        #expect(try tree() == before)
+        try install(engine, .runtime)
+        #expect(try Installation(of: engine, on: host).status().first?.isInForce == true)
+        // One after that which names ours again.
+        try write("\(folder)/zzz.conf", "\(key)\"vtpm\"\n")
+        #expect(try install(engine, .runtime, isDefault: true).changes.count == 1)
+    }
+
     @Test(arguments: [(Engine.podman, Way.cdi, 1), (.podman, .hooks, 2), (.docker, .cdi, 2)])
     func `the files of an installation elsewhere are replaced`(engine: Engine, way: Way, count: Int) throws {
         let old = "/usr/local/libexec/container-vtpm/vtpm-hook"

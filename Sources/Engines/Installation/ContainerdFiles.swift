@@ -47,7 +47,9 @@ struct ContainerdFiles {
     var others: [Document] { files.filter { $0.path != own }.map(\.document) }
 
     /// Returns why what `own` has of ours would have no effect; nil if it has one.
-    func flaw(isDefault: Bool) -> Failure? {
+    ///
+    /// By the way out, ours does not have to be the default.
+    func flaw(isDefault: Bool, wayOut: String) -> Failure? {
         func flaw(_ why: String, _ hint: String) -> Failure { Failure(Self.what, because: why, hint: hint) }
         var isLater = false
         for (path, document) in files {
@@ -70,21 +72,22 @@ struct ContainerdFiles {
                     !other.isEmpty, other != ProgramLayout.runtimeName
                 {
                     let why = "\(path), which containerd reads after \(own), makes \(other) the default runtime"
-                    return flaw(why, "take that out, or leave out --default")
+                    return flaw(why, "take that out, or \(wayOut)")
                 }
             }
         }
         return isLater ? nil : flaw("containerd does not read \(own)", "import it in \(files[0].path)")
     }
 
-    /// The file that disables the CRI plugin, which is what reads our entries; nil if none does.
-    var disablesCRI: String? {
+    /// Why nothing reads our entries; nil if the CRI plugin does.
+    var disabledCRI: String? {
         let names = ["cri", "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"]
-        return files.first { file in
+        let path = files.first { file in
             // The lists of all files hold together.
             guard case .array(let disabled)? = file.document.value(at: ["disabled_plugins"]) else { return false }
             return disabled.contains { if case .string(let name) = $0 { names.contains(name) } else { false } }
         }?.path
+        return path.map { "\($0) disables the CRI plugin, which is what reads the entries" }
     }
 
     /// Returns the paths that a file imports. config.go, `resolveImports`
@@ -185,8 +188,11 @@ extension Places {
         }
     }
 
-    /// Throws if another file that the engine reads would take our entries out of force.
-    func requireForce(isDefault: Bool) throws(Failure) {
-        if let flaw = try containerdFiles()?.flaw(isDefault: isDefault) { throw flaw }
+    /// Returns why another file that the engine reads takes our entries out of force; nil if none does.
+    ///
+    /// For containerd itself `own` is the file that has them, or else the one that an installation changes.
+    func flaw(isDefault: Bool, wayOut: String, of own: String? = nil) throws(Failure) -> Failure? {
+        if let files = try containerdFiles(with: own) { return files.flaw(isDefault: isDefault, wayOut: wayOut) }
+        return isDefault ? try laterDefault(wayOut: wayOut) : nil
     }
 }

@@ -71,7 +71,9 @@ public struct Installation: Sendable {
         let files = try places.files(of: way, isDefault: isDefault).filter { file in
             (file.text as? DockerText)?.entry != DockerText.Entry.none
         }
-        try places.requireForce(isDefault: isDefault)
+        let wayOut = remarks.isEmpty ? "leave out --default" : removeCommand
+        if let flaw = try places.flaw(isDefault: isDefault, wayOut: wayOut) { throw flaw }
+        if let disabled = try places.containerdFiles()?.disabledCRI { remarks.append(disabled) }
         for (path, text) in files {
             let former = old?.files.first { $0.path == path }
             let found = try host.files.read(path)
@@ -89,9 +91,23 @@ public struct Installation: Sendable {
             if try otherUser(of: file.path) != nil { continue }
             if let change = try removal(file.path, file) { changes.append(change) }
         }
+        // Without a record, a file that the new way does not need is left alone.
+        if way != .runtime, !remarks.isEmpty, try !takesDefault(changes) { remarks = [staysDefault] }
         let record = records.isEmpty ? nil : Record(way: way, files: records)
         return Plan(engine: engine, way: way, formerWay: old?.way, changes: changes, remarks: remarks, record: record)
     }
+
+    /// Whether these are changes of the file in which ours is the engine's default runtime.
+    private func takesDefault(_ changes: [FileChange]) throws(Failure) -> Bool {
+        for change in changes {
+            guard let text = places.remover(of: change.path), let before = change.before else { continue }
+            if try text.isDefault(in: before.bytes) { return true }
+        }
+        return false
+    }
+
+    /// The command by which ours is the engine's default runtime no more.
+    var removeCommand: String { "vtpmctl engine remove \(engine.rawValue)" }
 
     private var staysDefault: String {
         let name = engine.rawValue

@@ -102,6 +102,33 @@ struct Places {
         }
     }
 
+    /// Returns why ours is not the default runtime of an engine that reads a folder in order; nil if it is.
+    func laterDefault(wayOut: String) throws(Failure) -> Failure? {
+        let files: [String]
+        switch engine {
+        case .podman: files = try podmanFiles()
+        case .crio: files = try crioFiles()
+        default: return nil
+        }
+        guard let own = unrecorded.first, let text = remover(of: own) as? DropInText,
+            let folder = own.lastIndex(of: "/").map({ own[...$0] })
+        else { return nil }
+        var found: Failure?
+        for path in files where path.hasPrefix(folder) && path > own {
+            guard case .string(let other)? = try document(path)?.value(at: text.defaultKeys) else { continue }
+            guard other != ProgramLayout.runtimeName else {
+                found = nil
+                continue
+            }
+            found = Failure(
+                "cannot configure \(engine.rawValue)",
+                because: "\(path), which it reads after \(own), makes \(other) the default runtime",
+                hint: "take that out, or \(wayOut)"
+            )
+        }
+        return found
+    }
+
     /// k3s takes the template for its containerd's version, which the file that it has written tells.
     private func template() throws(Failure) -> (path: String, text: any EngineText) {
         var version: Int?

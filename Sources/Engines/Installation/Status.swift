@@ -94,9 +94,8 @@ extension Installation {
     /// Returns why other files of the engine's keep our entries in one from having an effect; nil if none does.
     public func flawOfOtherFiles(than own: String? = nil, isDefault: Bool = false) -> String? {
         do {
-            guard let read = try places.containerdFiles(with: own) else { return nil }
-            if let path = read.disablesCRI { return "\(path) disables the CRI plugin, which is what reads the entries" }
-            return read.flaw(isDefault: isDefault)?.reason
+            if let disabled = try places.containerdFiles(with: own)?.disabledCRI { return disabled }
+            return try places.flaw(isDefault: isDefault, wayOut: removeCommand, of: own)?.reason
         } catch {
             return error.reason
         }
