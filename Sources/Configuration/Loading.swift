@@ -42,7 +42,7 @@ extension Configuration {
             throw Failure(
                 what,
                 because: "another user could change it",
-                hint: "chown root: \(path) && chmod 0644 \(path)"
+                hint: "chown root: \(path.shellWord) && chmod 0644 \(path.shellWord)"
             )
         }
         return try file.readAll(limit: sizeLimit, path)

@@ -163,7 +163,7 @@ public func openOwnDirectory(_ path: String) throws(Failure) -> Descriptor {
         throw Failure(
             "cannot use \(path)",
             because: "another user could change it",
-            hint: "chown root: \(path) && chmod 0700 \(path)"
+            hint: "chown root: \(path.shellWord) && chmod 0700 \(path.shellWord)"
         )
     }
     return directory

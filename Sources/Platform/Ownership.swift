@@ -21,7 +21,7 @@ extension Descriptor {
     /// The same holds for these files in it, if they exist.
     public borrowing func requireOwn(files: [String], _ path: String) throws(Failure) {
         let what = "cannot use \(path)"
-        let hint = "chown root: \(path) && chmod 0700 \(path)"
+        let hint = "chown root: \(path.shellWord) && chmod 0700 \(path.shellWord)"
         try Platform.requireOwn(status(path), 0o700, what, "it", hint: hint)
         for file in files {
             let name = "\(path)/\(file)"
@@ -31,7 +31,7 @@ extension Descriptor {
                 0o600,
                 "cannot use \(name)",
                 "it",
-                hint: "chown root: \(name) && chmod 0600 \(name)"
+                hint: "chown root: \(name.shellWord) && chmod 0600 \(name.shellWord)"
             )
         }
     }
@@ -77,10 +77,12 @@ public func requireNoOtherWriter(
 ) throws(Failure) {
     let why = "another user could change \(subject)"
     guard owners.contains(status.st_uid) else {
-        throw Failure(what, because: "\(why): \(place) belongs to user \(status.st_uid)", hint: "chown root: \(place)")
+        let owner = "\(place) belongs to user \(status.st_uid)"
+        throw Failure(what, because: "\(why): \(owner)", hint: "chown root: \(place.shellWord)")
     }
     guard status.st_mode & 0o022 == 0 else {
         let mode = String(status.st_mode & 0o7777, radix: 8)
-        throw Failure(what, because: "\(why): the mode of \(place) is 0\(mode)", hint: "chmod go-w \(place)")
+        let hint = "chmod go-w \(place.shellWord)"
+        throw Failure(what, because: "\(why): the mode of \(place) is 0\(mode)", hint: hint)
     }
 }

@@ -47,7 +47,7 @@ enum ContainerChecks {
         if let first = denied.first {
             return .problem(
                 "\(denied.count) may not use its TPM any more: \(names(denied))",
-                remedy: "vtpmctl grant \(first)"
+                remedy: "vtpmctl grant \(first.shellWord)"
             )
         }
         unknown += containers.values.sorted().map { "\($0.excerpt): no answer" }

@@ -58,10 +58,13 @@ enum FolderChecks {
             do {
                 try directory.requireOwn(files: [], path)
             } catch {
-                return .refusal(error, remedy: "chown root: \(path) && chmod 0700 \(path)")
+                return .refusal(error, remedy: "chown root: \(path.shellWord) && chmod 0700 \(path.shellWord)")
             }
             if try directory.status(path).st_mode & 0o022 != 0 {
-                return .refusal("others can write to \(path)", remedy: "chown root: \(path) && chmod 0700 \(path)")
+                return .refusal(
+                    "others can write to \(path)",
+                    remedy: "chown root: \(path.shellWord) && chmod 0700 \(path.shellWord)"
+                )
             }
         }
         return nil

@@ -22,7 +22,10 @@ enum ProgramChecks {
             do {
                 try TrustedProgram(path: path, what: "cannot trust \(folder)/\(name)").check()
             } catch {
-                return .problem("\(error.what): \(error.why)", remedy: error.hint ?? "chown root: \(folder)/\(name)")
+                return .problem(
+                    "\(error.what): \(error.why)",
+                    remedy: error.hint ?? "chown root: \("\(folder)/\(name)".shellWord)"
+                )
             }
         }
         return .ok("\(names.joined(separator: ", ")) in \(folder)")

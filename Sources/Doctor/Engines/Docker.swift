@@ -34,7 +34,7 @@ enum Docker {
         do {
             daemon = try host.json(path, as: Daemon.self)
         } catch {
-            return .problem("\(error.what): \(error.why)", remedy: "dockerd --validate --config-file \(path)")
+            return .problem("\(error.what): \(error.why)", remedy: "dockerd --validate --config-file \(path.shellWord)")
         }
         let wrappers = (daemon?.runtimes ?? [:]).mapValues { $0.path ?? "" }.filter { $0.value.contains("vtpm") }
         if let (name, program) = wrappers.min(by: { $0.key < $1.key }) {

@@ -112,7 +112,7 @@ struct HookDirectories {
         guard let first = unread.first else { return nil }
         return .problem(
             "\(first) is not read, and containers start without a TPM: only \(read.joined(separator: ", ")) is read",
-            remedy: "mv \(unread.joined(separator: " ")) \(read.last ?? standard)/"
+            remedy: "mv \(unread.map(\.shellWord).joined(separator: " ")) \((read.last ?? standard).shellWord)/"
         )
     }
 }

@@ -59,7 +59,11 @@ struct Record: Equatable, Sendable {
         guard root["version"]?.integer == 1, let way = root["way"]?.string.flatMap(Way.init(rawValue:)),
             let files = root["files"]?.elements?.map(File.init), !files.contains(nil)
         else {
-            throw Failure("cannot read \(path)", because: "it is no record of this version's", hint: "rm \(path)")
+            throw Failure(
+                "cannot read \(path)",
+                because: "it is no record of this version's",
+                hint: "rm \(path.shellWord)"
+            )
         }
         self.init(way: way, files: files.compactMap { $0 })
     }

@@ -38,7 +38,11 @@ public struct DropInText: EngineText {
 
     public func add(to text: inout EditedText) throws(Failure) {
         guard text.bytes.isEmpty else {
-            throw Failure("cannot change \(path)", because: "somebody else has written into it", hint: "rm \(path)")
+            throw Failure(
+                "cannot change \(path)",
+                because: "somebody else has written into it",
+                hint: "rm \(path.shellWord)"
+            )
         }
         text.become(block)
     }

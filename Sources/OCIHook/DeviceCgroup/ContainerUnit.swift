@@ -26,7 +26,11 @@ struct ContainerUnit {
         }
         guard properties.name == name, properties.loadState == "loaded", properties.activeState == "active" else {
             let (load, state) = (properties.loadState.excerpt, properties.activeState.excerpt)
-            throw Failure(what, because: "it is \(load) and \(state)", hint: "systemctl status \(name) may say why")
+            throw Failure(
+                what,
+                because: "it is \(load) and \(state)",
+                hint: "systemctl status \(name.shellWord) may say why"
+            )
         }
         guard let controlGroup = CgroupPath(properties.controlGroup.utf8), controlGroup != .root,
             leaves.contains(where: controlGroup.contains)

@@ -73,7 +73,7 @@ struct VTPMScope {
                 throw Failure(
                     "cannot start systemd's unit \(name)",
                     because: "process \(process) is not in it",
-                    hint: "systemctl status \(name), and journalctl -u \(name), may say more"
+                    hint: "systemctl status \(name.shellWord), and journalctl -u \(name.shellWord), may say more"
                 )
             }
         }

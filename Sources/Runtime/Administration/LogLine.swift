@@ -86,7 +86,7 @@ extension LogLine {
     public var isOutcome: Bool { fields.map { $0.event == "started" || Self.outcomes[$0.event] != nil } ?? false }
 
     private static let outcomes = [
-        "refused": "The container did not start", "failed": "The TPM answers no more until the container stops",
+        "refused": "The container did not start", "failed": "Every command fails until the container stops",
         "stopped": "The TPM was not shut down in order",
     ]
 
@@ -96,10 +96,10 @@ extension LogLine {
         case .hostTPM: "the host's own TPM refuses. See vtpmctl doctor"
         case .state:
             "its state is in use, or not the one that it was. See vtpmctl list and "
-                + (state.map { "vtpmctl state verify '\($0)'" } ?? "vtpmctl state verify")
+                + (state.map { "vtpmctl state verify \($0.shellWord)" } ?? "vtpmctl state verify")
         case .disk: "a file system is full, broken or read-only. See df /var/lib/container-vtpm and dmesg"
         case .container: "the container cannot have a TPM as it is. The line above says what to change"
-        case .device: "the kernel makes no device, or lets it not be used. See vtpmctl doctor"
+        case .device: "the kernel does not create the device, or does not let it be used. See vtpmctl doctor"
         case .systemd: "systemd does not answer, or refuses. See vtpmctl doctor and systemctl status"
         case .process: "a process of ours has ended, or could not start. See vtpmctl doctor and dmesg"
         case .other: "the line above says why. See vtpmctl doctor"

@@ -59,7 +59,7 @@ struct KeyFile {
             throw Failure(
                 what,
                 because: "it belongs to user \(status.st_uid), who may read and change it",
-                hint: "chown \(geteuid()) \(path) && chmod 0600 \(path)"
+                hint: "chown \(geteuid()) \(path.shellWord) && chmod 0600 \(path.shellWord)"
             )
         }
         guard status.st_mode & 0o077 == 0 else {
@@ -67,7 +67,7 @@ struct KeyFile {
             throw Failure(
                 what,
                 because: "others may read or change it: its mode is 0\(mode)",
-                hint: "chmod 0600 \(path)"
+                hint: "chmod 0600 \(path.shellWord)"
             )
         }
     }

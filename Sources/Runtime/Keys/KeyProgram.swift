@@ -72,7 +72,7 @@ struct KeyProgram {
     private var byHand: String {
         let arguments = command.count > 1 ? " ..." : ""
         return "as it is run here, without HOME and the like: "
-            + "env -i \(Self.environment.joined(separator: " ")) \(command[0])\(arguments) </dev/null"
+            + "env -i \(Self.environment.joined(separator: " ")) \(command[0].shellWord)\(arguments) </dev/null"
     }
 
     private func tooSlow(_ what: String) -> Failure {

@@ -9,14 +9,15 @@ extension StateRepository {
     /// opens nothing, so all of them get the same result. It passes if the state does not exist.
     package func requireAccess(to name: String) throws(Failure) {
         let what = "cannot use the state \(path(of: name))"
-        let hint = "chown -R root: \(path(of: name)) && chmod 0700 \(path(of: name))"
+        let place = path(of: name).shellWord
+        let hint = "chown -R root: \(place) && chmod 0700 \(place)"
         guard let status = try directory.status(of: name, path(of: name)) else { return }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(what, because: "it is no directory") }
         try requireOwn(status, 0o700, what, "its directory", hint: hint)
         for file in [StateStore.fileName, StateLock.name] {
             let path = "\(path(of: name))/\(file)"
             guard let status = try directory.status(of: "\(name)/\(file)", path) else { continue }
-            try requireOwn(status, 0o600, what, "\(path)", hint: "\(hint) && chmod 0600 \(path)")
+            try requireOwn(status, 0o600, what, "\(path)", hint: "\(hint) && chmod 0600 \(path.shellWord)")
         }
         let (parent, entry) = (directory.number, name)
         do {
@@ -56,7 +57,8 @@ extension StateRepository {
         throw Failure(
             "cannot begin the state \"\(stateID)\"",
             because: "there is one of an older version, \"\(formerID)\", which did not scope containers' IDs",
-            hint: "vtpmctl state rename \(formerID) \(stateID), or to another name if it is not this container's"
+            hint: "vtpmctl state rename \(formerID.shellWord) \(stateID.shellWord), "
+                + "or to another name if it is not this container's"
         )
     }
 }

@@ -104,7 +104,7 @@ public final class SystemdClient {
     /// - Throws: ``Failure`` if systemd refuses, or if the scope does not become active.
     public func awaitScope(_ name: String) throws(Failure) -> UnitProperties {
         let what = Self.starting(name)
-        let hint = "systemctl status \(name), and journalctl -u \(name), may say more"
+        let hint = "systemctl status \(name.shellWord), and journalctl -u \(name.shellWord), may say more"
         switch try receive(what) {
         case .unit(let unit) where unit.name == name && unit.activeState == "active": return unit
         case .unit(let unit) where unit.name == name:

