@@ -73,29 +73,40 @@ public enum Hook {
     private static func answer(_ arguments: [String]) throws(Failure) {
         let channel = Channel(owning: Descriptor(owning: 3), peer: "calling process")
         Log.open("vtpm-hook", reconnects: false)
+        var isAnswered = false
         do throws(Failure) {
             try Hardening.protectMemory()
             if arguments.first == "run" {
                 try run(arguments.dropFirst().first, isWhole: arguments.count < 3, channel)
             } else {
-                try prepare(arguments, channel)
+                try prepare(arguments, channel) { isAnswered = true }
             }
         } catch {
-            let container = Log.subject.container ?? ""
-            Log.error("container \"\(container)\": \(error)", .refused, LogDetails(reason: error.kind))
+            let text = "container \"\(Log.subject.container ?? "")\": \(error)"
+            // By then the runtime has failed by itself, or the hook of this creation has logged why it refuses the container.
+            guard !isAnswered else {
+                Log.notice(text)
+                throw error
+            }
+            Log.error(text, .refused, LogDetails(reason: error.kind))
             try? channel.send(PreparationReply.failure(error))
             throw error
         }
     }
 
-    private static func prepare(_ arguments: [String], _ channel: Channel) throws(Failure) {
+    private static func prepare(
+        _ arguments: [String],
+        _ channel: Channel,
+        whenPrepared: () -> Void
+    ) throws(Failure) {
         guard arguments.count == 4, let verb = PreparationVerb(rawValue: arguments[1]) else {
             throw Failure("cannot prepare a TPM", because: "the arguments are not VERB ID BUNDLE")
         }
         Log.subject.container = arguments[2]
         try requireRoot()
         let paths = try HostPaths.current()
-        try Preparation(verb: verb, id: arguments[2], bundlePath: arguments[3], hostPaths: paths).run(channel)
+        try Preparation(verb: verb, id: arguments[2], bundlePath: arguments[3], hostPaths: paths)
+            .run(channel, whenPrepared: whenPrepared)
     }
 
     private static func run(_ stateID: String?, isWhole: Bool, _ channel: Channel) throws(Failure) {

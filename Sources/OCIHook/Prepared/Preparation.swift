@@ -21,14 +21,16 @@ struct Preparation {
     let hostPaths: HostPaths
 
     /// Answers the process at the other end, and then keeps what was prepared until it is adopted or given up.
-    func run(_ channel: Channel) throws(Failure) {
+    ///
+    /// `whenPrepared` is called once the process knows that it can go on. An error after that refuses no container.
+    func run(_ channel: Channel, whenPrepared: () -> Void) throws(Failure) {
         do throws(Failure) {
             let runtime = try RuntimeProcess(at: channel)
             let bundle = try BundleDirectory(bundlePath)
             if verb == .undo {
                 try undo(bundle, runtime)
             } else if try hasWork(bundle) {
-                return try prepare(bundle, runtime, channel)
+                return try prepare(bundle, runtime, channel, whenPrepared)
             }
             try channel.send(PreparationReply.nothing)
         } catch {
@@ -109,7 +111,8 @@ struct Preparation {
     private func prepare(
         _ bundle: borrowing BundleDirectory,
         _ runtime: borrowing RuntimeProcess,
-        _ channel: Channel
+        _ channel: Channel,
+        _ whenPrepared: () -> Void
     ) throws(Failure) {
         let runDirectory = try openOwnDirectory(hostPaths.leases)
         try runDirectory.requireOwn(files: [], hostPaths.leases)
@@ -154,6 +157,7 @@ struct Preparation {
             let listener = try vTPM.announce(PreparedVTPM(token: name.token, config: contents))
             try bundle.exchange(asked.file, for: contents)
             try channel.send(PreparationReply.prepared)
+            whenPrepared()
             try vTPM.awaitAdoption(of: name, listener, runtime) { () throws(Failure) in _ = try bundle.restore() }
         } catch {
             withdraw(vTPM, bundle)

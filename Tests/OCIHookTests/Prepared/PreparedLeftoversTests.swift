@@ -222,7 +222,9 @@ import Testing
         let left = try PreparedConfigTests.edited(own, configuration: file)
         try bundle.exchange(Array(own.utf8), for: Array(left.utf8))
         let pair = try Channel.pair(near: "wrapper", far: "preparing process")
-        try Preparation(verb: .create, id: "web", bundlePath: state.bundle, hostPaths: hostPaths).run(pair.far)
+        let preparation = Preparation(verb: .create, id: "web", bundlePath: state.bundle, hostPaths: hostPaths)
+        // Nothing is prepared, so that an error would still refuse the container.
+        try preparation.run(pair.far) { Issue.record("it says that a TPM is prepared") }
         guard let answer = try pair.near.receive(into: Channel.makeBuffer()),
             case .nothing? = PreparationReply(answer)
         else { throw Failure("cannot prepare nothing", because: "the answer is another") }
