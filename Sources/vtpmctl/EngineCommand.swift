@@ -96,7 +96,7 @@ struct EngineCommand: ParsableCommand {
         var isDryRun = false
 
         func run() throws {
-            try report("reading engines' files") { () throws(Failure) in
+            try report("changing engines' files") { () throws(Failure) in
                 let installation = Installation(of: engine, on: try EngineCommand.host())
                 if isDryRun { return try remove(installation) }
                 try installation.alone { () throws(Failure) in try remove(installation) }
@@ -122,7 +122,7 @@ struct EngineCommand: ParsableCommand {
         var json = false
 
         func run() throws {
-            try report("changing engines' files") { () throws(Failure) in
+            try report("reading engines' files") { () throws(Failure) in
                 let host = try EngineCommand.host()
                 var all: [EngineStatus] = []
                 for engine in engine.map({ [$0] }) ?? Engine.allCases {

@@ -16,7 +16,7 @@ struct EventsCommand: ParsableCommand {
 
     @Flag(help: "Print a JSON object for each event.")
     var json = false
-    @Flag(help: "Go on with new events until nobody reads them; without --after, with new ones alone.")
+    @Flag(help: "Keep printing new events until the reader goes away; without --after, print only new ones.")
     var follow = false
     @Option(help: ArgumentHelp("Print the events after this one.", valueName: "cursor"))
     var after: String?

@@ -50,7 +50,7 @@ struct VTPMControl: ParsableCommand {
                 return CommandLine.arguments.dropFirst().first == "run" ? RunCommand.refused : code.rawValue
             }
             do {
-                try report { () throws(Failure) in try Output.write(line: message) }
+                try report("printing help") { () throws(Failure) in try Output.write(line: message) }
                 return 0
             } catch {
                 return ExitCode.failure.rawValue
@@ -64,6 +64,6 @@ struct Version: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Prints the version.")
 
     func run() throws {
-        try report { () throws(Failure) in try Output.write(line: "vtpmctl \(productVersion)") }
+        try report("printing the version") { () throws(Failure) in try Output.write(line: "vtpmctl \(productVersion)") }
     }
 }

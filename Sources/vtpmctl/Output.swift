@@ -88,7 +88,7 @@ enum Output {
 /// Runs a command; if it fails, writes the error as one line to standard error, and throws the exit code 1.
 ///
 /// Nothing is written if the reader of standard output has closed its end. While it runs, ``Progress`` says what it does.
-func report(_ doing: String = "at work", _ body: () throws(Failure) -> Void) throws {
+func report(_ doing: String, _ body: () throws(Failure) -> Void) throws {
     Progress.begin(doing)
     defer { Progress.end() }
     do throws(Failure) {

@@ -127,7 +127,7 @@ struct StateRename: ParsableCommand {
     var newID: String
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("renaming the state") { () throws(Failure) in
             let done: Void? = try host.withRepository { (repository, _) throws(Failure) in
                 try repository.rename(stateID, to: newID)
             }
@@ -158,7 +158,7 @@ struct StateAccept: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("accepting states") { () throws(Failure) in
             let what = stateID.map { "accept the state \"\($0)\" as it is" } ?? "accept all states as they are"
             try confirmation.require(what, typing: stateID ?? "all")
             var refused: [Failure] = []

@@ -24,7 +24,7 @@ struct StateCreate: ParsableCommand {
     var json = false
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("creating the state") { () throws(Failure) in
             let identity = try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 try repository.requireNone(stateID, to: "create")
                 let made = try TrialStart(worker: hostPaths.program("vtpm-worker")).manufactureWithIdentity()

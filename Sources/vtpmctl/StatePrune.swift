@@ -37,7 +37,7 @@ struct StatePrune: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("pruning states") { () throws(Failure) in
             var time = unusedFor.flatMap(TimeSpan.seconds)
             if time == nil { time = try host.configuration().retention.unusedFor }
             if !dryRun, unusedFor != nil || forever {

@@ -30,7 +30,7 @@ struct StatePurge: ParsableCommand {
     }
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("removing states for ever") { () throws(Failure) in
             if let stateID { try purge(stateID) }
             if let scope { try purge(below: StateScope(scope)) }
         }

@@ -17,7 +17,7 @@ struct StateReset: ParsableCommand {
     var stateID: String
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("putting the state aside") { () throws(Failure) in
             try confirmation.require("give \"\(stateID)\" a new TPM at its next start", typing: stateID)
             let place = try host.withRepository { (repository, hostPaths) throws(Failure) in
                 try repository.reset(stateID, to: Quarantine(hostPaths.quarantine))
@@ -47,7 +47,7 @@ struct QuarantineList: ParsableCommand {
     var json = false
 
     func run() throws {
-        try report { () throws(Failure) in
+        try report("reading the quarantine") { () throws(Failure) in
             let found = try Quarantine(host.hostPaths().quarantine).list { complain("vtpmctl: \($0)") }
             if json { return try Output.write(json: found) }
             try Output.write(

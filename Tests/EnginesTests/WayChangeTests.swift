@@ -83,7 +83,7 @@ extension InstallationTests {
     @Test func `a default that goes with its way is said to go`() throws {
         try prepare(.docker)
         try install(.docker, .runtime, isDefault: true)
-        #expect(try install(.docker, .cdi).remarks == ["ours is docker's default runtime no more"])
+        #expect(try install(.docker, .cdi).remarks == ["ours is no longer docker's default runtime"])
     }
 
     /// docker 28.2 has CDI on, and without a record nothing tells that its file was changed.

@@ -64,7 +64,7 @@ public struct Installation: Sendable {
         if !isDefault, try isOursDefault() {
             // Containers that choose no runtime count on it: without it they would start, and have no TPM.
             isDefault = way == .runtime
-            remarks = [isDefault ? staysDefault : "ours is \(engine.rawValue)'s default runtime no more"]
+            remarks = [isDefault ? staysDefault : "ours is no longer \(engine.rawValue)'s default runtime"]
         }
         var changes: [FileChange] = []
         var records: [Record.File] = []
@@ -112,7 +112,7 @@ public struct Installation: Sendable {
     private var staysDefault: String {
         let name = engine.rawValue
         return "ours stays \(name)'s default runtime, as an earlier install with --default has made it; "
-            + "to have it no more: vtpmctl engine remove \(name), and install again"
+            + "to undo that: vtpmctl engine remove \(name), and install again"
     }
 
     /// Whether ours is the engine's default runtime in a file that an installation changes.
