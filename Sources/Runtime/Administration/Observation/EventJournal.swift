@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeControl
 
 /// The events of our programs in the host's journal, by journalctl(1).
 ///
@@ -9,6 +10,8 @@ public struct EventJournal: Sendable {
     var directories = ["/var/log/journal", "/run/log/journal"]
     /// The possible paths of journalctl(1).
     var programs = ["/usr/bin/journalctl", "/bin/journalctl"]
+    /// The folder of our own programs; nil if it is not known, so that no executable is taken for one.
+    var folder = (try? HostPaths.current())?.programs
     /// The timeout of journalctl(1), in milliseconds.
     var timeout = 60_000
     /// The number of bytes that are read at once; what follows is left to the next call.
@@ -61,7 +64,7 @@ public struct EventJournal: Sendable {
             return batch
         }
         let lines = printed[..<end].split(separator: UInt8(ascii: "\n"))
-        batch.events = lines.compactMap { LoggedEvent(journal: $0) }
+        batch.events = lines.compactMap { LoggedEvent(journal: $0, programs: folder) }
         // Entries that are no events are passed over for good, however many there are.
         batch.cursor = lines.reversed().lazy.compactMap { LoggedEvent.cursor(journal: $0) }.first ?? cursor
         return batch
@@ -83,7 +86,7 @@ public struct EventJournal: Sendable {
             limit: LoggedEvent.lineLimit,
             whileReadFrom: output
         ) { (line) throws(Failure) in
-            if let event = LoggedEvent(journal: line) { try body(event) }
+            if let event = LoggedEvent(journal: line, programs: folder) { try body(event) }
         }
     }
 

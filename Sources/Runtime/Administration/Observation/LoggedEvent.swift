@@ -25,11 +25,13 @@ public struct LoggedEvent: Equatable, Sendable {
     static let lineLimit = 64 << 10
 
     /// Reads a line of `journalctl --output=json`; returns nil if it is no event of ours.
-    init?(journal line: some Collection<UInt8>) {
+    ///
+    /// `folder` is the one of our programs.
+    init?(journal line: some Collection<UInt8>, programs folder: String?) {
         guard let entry = Self.entry(line),
             entry["_UID"]?.string == "0", entry["_TRANSPORT"]?.string == "syslog",
             let program = entry["SYSLOG_IDENTIFIER"]?.string, LogLine.programs.contains(program),
-            Self.isProgram(entry["_EXE"], program),
+            Self.isProgram(entry["_EXE"], program, in: folder),
             let message = Self.bytes(entry["MESSAGE"]), let parts = LogFields.split(message),
             let cursor = Self.cursor(of: entry),
             let time = entry["__REALTIME_TIMESTAMP"]?.string.flatMap({ UInt64($0) })
@@ -55,11 +57,15 @@ public struct LoggedEvent: Equatable, Sendable {
 
     /// Returns whether an entry's executable is the program; journald knows none of a hook that has ended by then.
     ///
-    /// An upgrade replaces the file of a program that runs, whose path then ends in `(deleted)`.
-    private static func isProgram(_ executable: JSONValue?, _ program: String) -> Bool {
+    /// An upgrade replaces the file of a program that runs, whose path then ends in `(deleted)`. A supervisor has detached
+    /// the host's file systems: if `/usr` is one of them, the kernel shows its path without `/usr`.
+    private static func isProgram(_ executable: JSONValue?, _ program: String, in folder: String?) -> Bool {
         guard let executable else { return true }
-        guard let path = executable.string else { return false }
-        return path.hasSuffix("/\(program)") || path.hasSuffix("/\(program) (deleted)")
+        guard let folder, var path = executable.string else { return false }
+        let deleted = " (deleted)"
+        if path.hasSuffix(deleted) { path.removeLast(deleted.count) }
+        let name = folder.split(separator: "/").last ?? ""
+        return path.hasPrefix("/") && path.hasSuffix("/\(name)/\(program)") && "\(folder)/\(program)".hasSuffix(path)
     }
 
     /// Returns a field's bytes: journalctl(1) writes what it takes for unprintable as an array of numbers.

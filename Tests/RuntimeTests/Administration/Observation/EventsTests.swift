@@ -94,7 +94,7 @@ import Testing
                 let place = Int.random(in: 0..<odd.count, using: &random)
                 odd.replaceSubrange(place..<min(place + 1, odd.count), with: parts.randomElement(using: &random) ?? [])
             }
-            guard let event = LoggedEvent(journal: odd) else { continue }
+            guard let event = LoggedEvent(journal: odd, programs: "/usr/libexec/container-vtpm") else { continue }
             count += 1
             let json = Array(event.json.utf8)
             #expect(throws: Never.self) { try JSONText(parsing: json, path: "", limit: 1 << 20) }

@@ -20,6 +20,7 @@ final class JournalFixture {
     var journal: EventJournal {
         var journal = EventJournal()
         journal.directories = [temporary.path]
+        journal.folder = "/usr/libexec/container-vtpm"
         journal.programs = ["\(temporary.path)/journalctl"]
         return journal
     }
