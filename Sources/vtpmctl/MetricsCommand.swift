@@ -38,11 +38,11 @@ struct MetricsCommand: ParsableCommand {
             var metrics = HostMetrics()
             let paths = try host.hostPaths()
             for problem in try metrics.examine(paths) { complain("vtpmctl: \(problem)") }
-            metrics.keyMade = try MasterKeyProvider(
+            metrics.keyWritten = try MasterKeyProvider(
                 host.configuration(),
                 keysPath: paths.keys,
                 credentialsDirectory: nil
-            ).timeOfMaking()
+            ).timeOfWriting()
             metrics.totals = try totals()
             guard let output else { return try Output.write(text: metrics.text) }
             let place = FilePlace(output)

@@ -63,8 +63,8 @@ public struct MasterKeyProvider {
         return KeyRing(try source.make(in: file))
     }
 
-    /// Returns when the file with the key was made, in seconds since 1970; nil if there is none.
-    public func timeOfMaking() throws(Failure) -> UInt64? { try source.file?.timeOfChange() }
+    /// Returns when the file with the key was last written, in seconds since 1970; nil if there is none.
+    public func timeOfWriting() throws(Failure) -> UInt64? { try source.file?.timeOfChange() }
 
     /// Makes the new key of a rotation, unless it exists; from then on ``load(isFirstUse:)`` returns both keys.
     public func makeNext() throws(Failure) {

@@ -22,8 +22,8 @@ public struct HostMetrics: Equatable, Sendable {
     public var vtpms: [Health: Int] = [:]
     /// The number of states.
     public var states = 0
-    /// When the master key was made, in seconds since 1970; nil if this host does not keep it.
-    public var keyMade: UInt64?
+    /// When the file of the master key was last written, in seconds since 1970; nil if this host does not keep it.
+    public var keyWritten: UInt64?
     /// The totals of the log; nil if the host has no journal.
     public var totals: MetricTotals?
 
@@ -75,9 +75,9 @@ public struct HostMetrics: Equatable, Sendable {
             Health.allCases.map { .init(label: ("health", $0.rawValue), value: "\(vtpms[$0] ?? 0)") }
         )
         metrics.add("container_vtpm_states", .gauge, "States of TPMs on this host.", "\(states)")
-        if let keyMade {
-            let help = "When the file of the master key was made."
-            metrics.add("container_vtpm_master_key_timestamp", .gauge, unit: "seconds", help, "\(keyMade)")
+        if let keyWritten {
+            let help = "When the file of the master key was last written."
+            metrics.add("container_vtpm_master_key_timestamp", .gauge, unit: "seconds", help, "\(keyWritten)")
         }
         let help = "Whether there is a journal, from which the counters come."
         metrics.add("container_vtpm_log_readable", .gauge, help, totals == nil ? "0" : "1")
@@ -92,7 +92,7 @@ extension MetricTotals {
         metrics.add(
             "container_vtpm_stops",
             .counter,
-            "TPMs whose containers have ended, by whether they were shut down in order.",
+            "TPMs whose containers have ended, by whether they were shut down in order, without those that had failed.",
             [
                 .init(label: ("shutdown", "orderly"), value: "\(orderlyStops)"),
                 .init(label: ("shutdown", "none"), value: "\(otherStops)"),
