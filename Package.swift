@@ -20,8 +20,7 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
     "CLinux", "Configuration", "Crypto", "Engines", "JSONText", "OCIHook", "Platform", "RuntimeControl",
-    "RuntimeFormat",
-    "RuntimeHostTPM",
+    "RuntimeAdministration", "RuntimeFormat", "RuntimeHostTPM",
     "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
     "RuntimeWrapper", "VTPMProxy",
 ]

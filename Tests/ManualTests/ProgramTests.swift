@@ -48,7 +48,7 @@ import Testing
         "vtpm-runtime": ["configuration", "invocation"],
         "vtpm-supervisor": ["control", "index", "state-file"],
         "vtpm-worker": ["worker"],
-        "vtpmctl": ["engine-text", "export", "swtpm-state"],
+        "vtpmctl": ["engine-text", "export", "log-line", "swtpm-state"],
     ]
 
     private static let programs = (try? SourceTree.programs()) ?? []

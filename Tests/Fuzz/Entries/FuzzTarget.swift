@@ -15,6 +15,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case engineText = "engine-text"
     case preparedConfig = "prepared-config"
     case invocation
+    case logLine = "log-line"
 
     /// Runs one input: it returns, or the process dies.
     func run(_ bytes: UnsafeRawBufferPointer) {
@@ -34,6 +35,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .engineText: fuzzEngineText(bytes)
         case .preparedConfig: fuzzPreparedConfig(bytes)
         case .invocation: fuzzInvocation(bytes)
+        case .logLine: fuzzLogLine(bytes)
         }
     }
 }
