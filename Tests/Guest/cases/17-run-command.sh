@@ -96,7 +96,8 @@ expect_refusal "a command that is not there" 'No such file' 127 vtpmctl run --st
 expect_refusal "a name that is none" 'cannot use "" as a state ID: it is empty' 125 vtpmctl run --state '' -- true
 vtpmctl run -- vtpmctl version >/dev/null
 expect_refusal "a command in a command" '^vtpmctl: .*: /sys/class/tpm is hidden, as it is from a command of vtpmctl run ' 125 \
-    vtpmctl run -- vtpmctl run -- true
+    vtpmctl run -- bash -c 'vtpmctl run -- true; exit "$?"'
+expect_refusal "a command that would become one with another TPM" 'has one already' 125 vtpmctl run -- vtpmctl run -- true
 expect_host "$host"
 
 # A control group that allows no TPM is not changed: the command is refused.
