@@ -63,14 +63,16 @@ done
 
 # The hook that takes the vTPM over, as soon as the runtime has called it; it may be killed too late.
 adopting_hook() {
-    local file
-    for file in /proc/[0-9]*/cmdline; do
-        if grep --quiet --null-data --line-regexp createRuntime "$file" 2>/dev/null; then
+    local file name words
+    for file in /proc/[0-9]*/comm; do
+        if { read -r name <"$file"; } 2>/dev/null && [[ $name == vtpm-hook ]] &&
+            { mapfile -d '' -t words <"${file%comm}cmdline"; } 2>/dev/null && [[ ${words[1]-} == createRuntime ]]; then
             process=${file//[^0-9]/}
             return
         fi
     done
-    [[ ! -e /proc/$creator ]]
+    # The runtime has ended.
+    read -r -a words <"/proc/$creator/stat" && [[ ${words[2]} == Z ]]
 }
 kill_adopting() {
     rm -f "$WORK/at-runtime"
