@@ -21,9 +21,9 @@ engines_members() {
     member docker-hook docker hook runc
     member docker-wrapper docker wrapper runc
 }
-# No engine starts CRI's containers again, but a kubelet makes other ones, with the same state.
+# No engine starts CRI's containers again, but a kubelet makes other ones, with the same state. The handler of the wrapper passes the
+# annotation on that names it; containerd's own does not.
 cri_members() {
-    member cri-hook cri hook runc
     member cri-wrapper cri wrapper runc
 }
 cri_begin() {
