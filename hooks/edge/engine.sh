@@ -177,7 +177,7 @@ containerd_status() {
 }
 
 # The label of an application's containers, with the application's name: others use the namespace too.
-label=org.container-vtpm.application
+label=vtpm-app.application
 
 containerd_containers() { # [NAME]
     ctr container list --quiet ${1:+"labels.\"$label\"==\"$1\""}

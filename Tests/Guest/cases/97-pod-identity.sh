@@ -11,6 +11,7 @@ install_wrapper containerd '[state]
 id = "pod"
 scope = "containerd"'
 container_bundle forged
+container_bundle forged-wrapper 'del(.hooks)'
 host=$(host_snapshot)
 
 # Leaves the container's ID in `id` and its endorsement key in `key`.
@@ -45,7 +46,6 @@ container_edit forged '.annotations = ($ARGS.positional | map(split("=") | {key:
 expect_error "ctr with a pod's names" "$reason" ctr run --rm --config "$BUNDLES/forged/config.json" forged
 expect_error "a person with a pod's names" "$reason" \
     "$RUNTIME" --root "$WORK/$RUNTIME" run --bundle "$BUNDLES/forged" forged
-container_bundle forged-wrapper 'del(.hooks)'
 container_edit forged-wrapper '.annotations = $forged[0].annotations | .root = $forged[0].root' \
     --slurpfile forged "$BUNDLES/forged/config.json"
 expect_error "ctr with the wrapper and a pod's names" "$reason" \
