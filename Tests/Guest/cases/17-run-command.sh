@@ -18,7 +18,11 @@ run() { # OPTION... -- SCRIPT
 }
 readonly show_key='tpm2_createek -c /tmp/ek.ctx -G ecc -u /tmp/ek.pub >/dev/null
     sha256sum </tmp/ek.pub | cut -d " " -f 1'
-host_dev() { find /dev ! -path '/dev/pts/*' ! -path '/dev/fd/*' ! -path '/dev/tpm*' ! -path '/dev/char/*' 2>/dev/null | LC_ALL=C sort; }
+host_dev() {
+    # The first TPM loads the module that makes vtpmx.
+    find /dev ! -path '/dev/pts/*' ! -path '/dev/fd/*' ! -path '/dev/tpm*' ! -path '/dev/char/*' ! -path /dev/vtpmx 2>/dev/null |
+        LC_ALL=C sort
+}
 
 configure <<<''
 host=$(host_snapshot) dev=$(host_dev)
