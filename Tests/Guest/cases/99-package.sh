@@ -26,6 +26,9 @@ put_back() {
 take_away() {
     apparmor_parser --remove "${OUR_PROFILES[@]/#//etc/apparmor.d/}"
     (cd "$stage/programs" && find usr etc ! -type d -printf '/%p\n') | xargs rm --force
+    # What the other cases' installation has made, and a purge takes away.
+    rm -rf --one-file-system /run/container-vtpm
+    for profile in "${OUR_PROFILES[@]}"; do rm -f /var/cache/apparmor/*/"$profile"; done
     # dpkg takes folders away that are empty.
     find /usr/libexec/container-vtpm /usr/share/{container-vtpm,containers} /usr/lib/{modules-load,tmpfiles}.d \
         /etc/apparmor.d/abstractions/container-vtpm /etc/cdi -depth -type d -empty -delete
