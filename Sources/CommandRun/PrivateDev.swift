@@ -84,7 +84,8 @@ enum PrivateDev {
                 try systemCall("fstatat", what) { fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) }
                 switch status.st_mode & S_IFMT {
                 case S_IFDIR: found.append(Entry(name: name, kind: .directory))
-                case S_IFLNK: found.append(Entry(name: name, kind: .link(target: try target(of: name, at: directory))))
+                case S_IFLNK:
+                    found.append(Entry(name: name, kind: .link(target: try target(ofLink: name, at: directory, what))))
                 default: found.append(Entry(name: name, kind: .file))
                 }
             } catch let error where error.code == ENOENT {
@@ -92,13 +93,6 @@ enum PrivateDev {
             }
         }
         return found
-    }
-
-    private static func target(of name: String, at directory: borrowing Descriptor) throws(Failure) -> String {
-        var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let number = directory.number
-        let count = try systemCall("readlinkat", what) { readlinkat(number, name, &bytes, bytes.count) }
-        return String(decoding: bytes[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
     private static func add(

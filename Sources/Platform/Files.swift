@@ -184,6 +184,25 @@ public func remove(
     } catch let error where error.code == ENOENT {}
 }
 
+/// Returns the target of a symbolic link. readlinkat(2)
+///
+/// - Parameters:
+///   - name: The link's name in the directory; empty if the descriptor is the link itself.
+///   - directory: The directory, or the link opened with O_PATH.
+///   - what: What fails if it cannot be read.
+/// - Returns: The target, as the link has it.
+/// - Throws: ``Failure`` if it cannot be read.
+public func target(
+    ofLink name: String,
+    at directory: borrowing Descriptor,
+    _ what: String
+) throws(Failure) -> String {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let number = directory.number
+    let count = try systemCall("readlinkat", what) { readlinkat(number, name, &buffer, buffer.count) }
+    return String(decoding: buffer[..<count].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
+}
+
 /// Returns the names of a directory's entries without `.` and `..`, in no particular order. readdir(3)
 public func entries(of directory: borrowing Descriptor, _ name: String) throws(Failure) -> [String] {
     // A descriptor of its own, since the position in a directory belongs to the open file.

@@ -59,7 +59,7 @@ public enum RuntimeWrapper {
             try TrustedProgram(path: path, what: what, allowsSticky: false).check()
         } catch let error where error.code == ENOENT {
             throw error.withHint(
-                "name the runtime in \(Configuration.standardPath): [runtime] path = \"/usr/bin/crun\""
+                "install runc or crun, or name the runtime in \(Configuration.standardPath): [runtime] path"
             )
         }
         let one = try Descriptor.open(path, .read).status(path)

@@ -192,8 +192,7 @@ import Testing
         #expect(try start(["state", "web"]) == .exited(1))
         #expect(
             try folder.read("err").hasSuffix(
-                "(name the runtime in /etc/container-vtpm/config.toml: "
-                    + "[runtime] path = \"/usr/bin/crun\")\n"
+                "(install runc or crun, or name the runtime in /etc/container-vtpm/config.toml: [runtime] path)\n"
             )
         )
     }

@@ -106,13 +106,12 @@ public struct Installation: Sendable {
         return false
     }
 
-    /// The command by which ours is the engine's default runtime no more.
+    /// The command by which ours is no longer the engine's default runtime.
     var removeCommand: String { "vtpmctl engine remove \(engine.rawValue)" }
 
     private var staysDefault: String {
-        let name = engine.rawValue
-        return "ours stays \(name)'s default runtime, as an earlier install with --default has made it; "
-            + "to undo that: vtpmctl engine remove \(name), and install again"
+        "ours stays \(engine.rawValue)'s default runtime, as an earlier install with --default has made it; "
+            + "to undo that: \(removeCommand), and install again"
     }
 
     /// Whether ours is the engine's default runtime in a file that an installation changes.

@@ -44,7 +44,7 @@ package struct TrustedProgram {
             case S_IFLNK:
                 links += 1
                 guard links <= Self.linkLimit else { throw Failure(what, call: "open", code: ELOOP) }
-                let target = try target(of: entry, entryPath)
+                let target = try Platform.target(ofLink: "", at: entry, "cannot read the link \(entryPath)")
                 rest += target.split(separator: "/").reversed()
                 guard target.hasPrefix("/") else { continue }
                 directory = try .open("/", OpenOptions(openPathOnly | O_DIRECTORY))
@@ -70,14 +70,5 @@ package struct TrustedProgram {
         let isSticky = allowsSticky && kind == S_IFDIR && status.st_mode & S_ISVTX != 0
         if kind == S_IFLNK || isSticky { status.st_mode &= ~0o022 }
         try requireNoOtherWriter(status, place, what, "the program")
-    }
-
-    private func target(of link: borrowing Descriptor, _ place: String) throws(Failure) -> String {
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let number = link.number
-        let count = try systemCall("readlinkat", "cannot read the link \(place)") {
-            readlinkat(number, "", &buffer, buffer.count)
-        }
-        return String(decoding: buffer[..<count].map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
     }
 }
