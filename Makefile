@@ -8,7 +8,7 @@ BINDIR     ?= $(PREFIX)/bin
 DATADIR    ?= $(PREFIX)/share/container-vtpm
 APPARMORDIR ?= /etc/apparmor.d
 # Where engines and the host look; an empty one leaves its file out.
-OCIHOOKSDIR ?=
+OCIHOOKSDIR ?= $(PREFIX)/share/containers/oci/hooks.d
 CDIDIR      ?= /etc/cdi
 MODULESDIR  ?= $(PREFIX)/lib/modules-load.d
 UNITSDIR    ?= $(PREFIX)/lib/systemd/system
@@ -45,8 +45,8 @@ build:
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own, the manual pages, the shells' completions and
 ## the AppArmor profiles, below DESTDIR.
-## The CDI device also goes where engines look for it: it is for containers that ask for it by its name. So do the hooks of podman and
-## CRI-O if OCIHOOKSDIR is that folder: a container that asks by an annotation starts without a TPM where they are not read. Without DESTDIR the profiles are put into force as
+## The hooks of podman and CRI-O, and the CDI device, also go where engines look for them: they are for containers that ask
+## for a TPM, by an annotation or by the device's name, and for no others. Without DESTDIR the profiles are put into force as
 ## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR under its name is a link
 ## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found.
 install:

@@ -74,7 +74,13 @@ remove() { engine_remove "$name"; }
 each remove
 expect_host "$host"
 
+# podman's hooks.d, which nobody gets who does not name it.
+vtpmctl engine install podman --way hooks >/dev/null
+expect_match "random bytes by hooks.d" '^[0-9a-f]{16}$' "$(podman --runtime "$RUNTIME" run --rm \
+    --annotation org.container-vtpm.state=persistent --env TPM2TOOLS_TCTI=device:/dev/tpmrm0 "$IMAGE" tpm2_getrandom --hex 8)"
+
 for name in docker podman containerd; do vtpmctl engine remove "$name" >/dev/null; done
+expect_equal "the files of hooks.d at the end" '' "$(find /usr/share/containers/oci/hooks.d -name '*vtpm*' 2>/dev/null)"
 expect_equal "the engines' files at the end" "$before" "$(files)"
 expect_equal "the engines that are shown at the end" "$none" "$(ways)"
 systemctl reload docker

@@ -18,6 +18,8 @@ put_back() {
     dpkg --purge container-vtpm >/dev/null 2>&1 || true
     cp --recursive --remove-destination "$stage/programs/usr/." /usr/
     cp --recursive "$stage/programs/etc/." /etc/
+    # As `inside` has it.
+    rm --force /usr/share/containers/oci/hooks.d/container-vtpm-*.json
     apparmor_load
     (exit "$status")
     end_engine_case
