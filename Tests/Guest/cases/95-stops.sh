@@ -53,8 +53,9 @@ expect_use() { # WHEN
 }
 kill_init() { kill -KILL "$(<"$(record pid)")"; }
 stop_by_engine() { engine stop --time 0 "$name" >/dev/null; }
-# podman fails once without the exit code that a killed conmon would have left.
-remove() { engine_remove "$name" 2>/dev/null || engine_remove "$name"; }
+# podman fails once without the exit code that a killed conmon would have left, and containerd until it has cleaned up after a
+# killed shim.
+remove() { wait_until "$name to be removed" engine_remove "$name"; }
 
 # No lease, no unit, no process is left, and the log says that the TPM was shut down in order.
 expect_end() {
