@@ -67,17 +67,19 @@ unit_tests() {
 }
 
 # Begins to fill the cache of the guest cases, which hardly needs a processor; `guest_cases` waits for it, and shows what it
-# said. With $suite it is for the host with systemd of that suite.
-prepare_guests() {
-    local options=()
-    [[ -z ${suite:-} ]] || options=(--suite "$suite")
+# said. It is for a host with systemd of each suite that is named; of Debian 13 where none is.
+prepare_guests() { # [SUITE...]
+    local suite options=()
+    for suite; do
+        options+=(--suite "$suite")
+    done
     Tests/Guest/prepare "${options[@]}" >"$scratch/preparation" 2>&1 &
     preparation=$!
 }
 
 guests_are_prepared() {
     local status=0
-    [[ -n $preparation ]] || prepare_guests
+    [[ -n $preparation ]] || prepare_guests ${suite:+"$suite"}
     tail --quiet --follow --lines=+1 --pid="$preparation" "$scratch/preparation"
     wait "$preparation" || status=$?
     preparation=''

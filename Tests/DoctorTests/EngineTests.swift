@@ -33,7 +33,7 @@ import Testing
         try fixture.write(
             "/etc/cdi/container-vtpm.json",
             """
-            {"cdiVersion": "0.6.0", "kind": "container-vtpm.org/tpm", "devices": [
+            {"cdiVersion": "0.3.0", "kind": "container-vtpm.org/tpm", "devices": [
             {"name": "\(name)", "containerEdits": {"hooks": [\(hooks.joined(separator: ","))]}}]}
             """
         )

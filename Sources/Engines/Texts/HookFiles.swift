@@ -51,7 +51,7 @@ public enum HookFiles {
         }
         return """
             {
-              "cdiVersion": "0.6.0",
+              "cdiVersion": "0.3.0",
               "kind": "container-vtpm.org/tpm",
               "devices": [
                 {
