@@ -222,6 +222,7 @@ end_engine_case() {
         kill "$cri_server"
     }
     ! systemctl --quiet is-active docker || docker ps --all --quiet | xargs --no-run-if-empty docker rm --force >/dev/null 2>&1
+    ! jq --exit-status '."live-restore"' /etc/docker/daemon.json >/dev/null || docker_live_restore false
     # The engines' own files, for the next case. What runs reads them when it is restarted.
     for name in podman docker containerd; do
         [[ ! -e /var/lib/container-vtpm/engines/$name.json ]] || vtpmctl engine remove "$name" >/dev/null

@@ -107,4 +107,6 @@ docker_live_restore() { # true | false
     jq --argjson value "$1" '."live-restore" = $value' </etc/docker/daemon.json >"$RECORDS/daemon.json"
     cat "$RECORDS/daemon.json" >/etc/docker/daemon.json
     systemctl reload docker
+    # A reload sends a signal, and waits for nothing.
+    wait_until "docker to know it" sh -c "[ \"\$(docker info --format '{{.LiveRestoreEnabled}}')\" = $1 ]"
 }
