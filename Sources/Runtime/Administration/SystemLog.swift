@@ -46,7 +46,11 @@ public struct SystemLog {
             throw Failure(what, because: problem.description, hint: problem.hint == nil ? Self.hint : nil)
         }
         guard looked.isEmpty else {
-            throw Failure(what, because: "there is none in \(looked.joined(separator: ", "))")
+            throw Failure(
+                what,
+                because: "there is none in \(looked.joined(separator: ", "))",
+                hint: container.map { _ in "a container is known by its ID, and not by the name of its engine" }
+            )
         }
         throw Failure(
             what,
