@@ -49,7 +49,7 @@ public struct SystemLog {
             throw Failure(
                 what,
                 because: "there is none in \(looked.joined(separator: ", "))",
-                hint: container.map { _ in "a container is known by its ID, and not by the name of its engine" }
+                hint: container.map { _ in "a container is known here by its ID, and not by its engine's name for it" }
             )
         }
         throw Failure(

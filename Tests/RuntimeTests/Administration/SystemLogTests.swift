@@ -105,7 +105,7 @@ import Testing
         try copy("syslog", to: "syslog")
         let failure = try #require(throws: Failure.self) { try emptyLog().lines(about: "nobody") }
         #expect(failure.why == "there is none in \(directory.path)/syslog")
-        #expect(failure.hint?.contains("by its ID, and not by the name of") == true)
+        #expect(failure.hint?.contains("by its ID, and not by its engine's name") == true)
     }
 
     @Test(arguments: [
