@@ -11,6 +11,12 @@ install_carrier() {
     install -D --mode=0644 "$HOOKS/cdi/container-vtpm.json" /etc/cdi/container-vtpm.json
 }
 
+# Has docker read its file, and waits for that: a reload sends a signal, and waits for nothing.
+reload_docker() {
+    systemctl reload docker
+    wait_until "docker to know the runtime" sh -c 'docker info --format "{{.Runtimes}}" | grep vtpm'
+}
+
 # The same for the wrapper, which has this case's runtime unless a case configures another; the tables go into the
 # configuration beside it.
 install_wrapper() { # ENGINE [TABLES]
@@ -20,8 +26,7 @@ install_wrapper() { # ENGINE [TABLES]
     vtpmctl engine install "$1" "${options[@]}" >"$WORK/install" || fail "engine install $1: $(<"$WORK/install")"
     case $1 in
         docker)
-            systemctl reload docker
-            wait_until "docker to know the runtime" sh -c 'docker info --format "{{.Runtimes}}" | grep vtpm'
+            reload_docker
             ;;
         containerd)
             systemctl restart containerd
