@@ -7,6 +7,8 @@ import Platform
 public enum TPMCommand {
     /// TPM_ST_NO_SESSIONS.
     public static let noSessions: UInt16 = 0x8001
+    /// TPM_ST_SESSIONS.
+    public static let sessions: UInt16 = 0x8002
     /// Bytes of a command's or a response's header: tag, size, code.
     public static let headerSize = 10
 
@@ -16,6 +18,8 @@ public enum TPMCommand {
     public static let retry: UInt32 = 0x922
     /// TPM_RC_SUCCESS.
     public static let success: UInt32 = 0
+    /// TPM_RC_TESTING: the TPM is testing itself.
+    public static let testing: UInt32 = 0x90a
 
     /// Returns a response that consists of a response code.
     public static func response(code: UInt32) -> [UInt8] {
@@ -28,11 +32,11 @@ public enum TPMCommand {
     /// Returns the response code of a response, or nil if it is shorter than a header.
     public static func responseCode(of response: UnsafeRawBufferPointer) -> UInt32? { response.bigEndian(at: 6) }
 
+    /// Returns the command code of a command, or nil if it is shorter than a header.
+    public static func code(of command: UnsafeRawBufferPointer) -> UInt32? { command.bigEndian(at: 6) }
+
     /// TPM2_Startup(TPM_SU_CLEAR). Part 3, 9.3
     public static let startupClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0]
-
-    /// TPM2_SelfTest of what has not been tested yet, as the kernel's driver has it executed. Part 3, 10.2
-    public static let selfTest: [UInt8] = [0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 0]
 
     /// TPM2_Shutdown(TPM_SU_CLEAR). Part 3, 9.4
     public static let shutdownClear: [UInt8] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 0]

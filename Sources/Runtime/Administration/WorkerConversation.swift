@@ -97,7 +97,7 @@ final class WorkerConversation: TPMTransport {
                 try link.send(.stored)
             }
             return nil
-        case .failure(let failure): throw failure
+        case .failure(let failure), .failed(let failure): throw failure
         case .some(let reply): return reply.kind
         case .none: throw outOfTurn(message.kind)
         }

@@ -4,6 +4,7 @@ import Platform
 ///
 /// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
+/// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
 public enum WorkerRequest: ChannelMessage {
     /// Asks to give up all privileges and become this user.
@@ -32,6 +33,9 @@ public enum WorkerRequest: ChannelMessage {
     ///
     /// Descriptors: as in ``confine(user:)``.
     case watch
+    /// Says that the kernel has registered the device, and the container is complete: from now on the TPM tests itself
+    /// when no command waits, and executes each TPM2_SelfTest.
+    case registered
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -44,6 +48,7 @@ public enum WorkerRequest: ChannelMessage {
         case confine = 12
         case expectEnd = 14
         case watch = 16
+        case registered = 18
     }
 
     public static let maximumSize = 4
@@ -59,6 +64,7 @@ public enum WorkerRequest: ChannelMessage {
         case .shutdown: .shutdown
         case .expectEnd: .expectEnd
         case .watch: .watch
+        case .registered: .registered
         }
     }
 
@@ -66,7 +72,7 @@ public enum WorkerRequest: ChannelMessage {
         switch self {
         case .confine(let user): writer.write(user)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
-        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch: break
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .registered: break
         }
     }
 
@@ -89,6 +95,7 @@ public enum WorkerRequest: ChannelMessage {
         case .shutdown: self = .shutdown
         case .expectEnd: self = .expectEnd
         case .watch: self = .watch
+        case .registered: self = .registered
         }
     }
 }
@@ -109,6 +116,8 @@ public enum WorkerReply: ChannelMessage {
     case stopped
     /// The worker could not do what it was asked for, and ends.
     case failure(Failure)
+    /// The TPM is in failure mode, and answers so by itself.
+    case failed(Failure)
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -118,6 +127,7 @@ public enum WorkerReply: ChannelMessage {
         case serving = 9
         case stopped = 11
         case confined = 13
+        case failed = 15
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -133,13 +143,14 @@ public enum WorkerReply: ChannelMessage {
         case .serving: .serving
         case .stopped: .stopped
         case .failure: .failure
+        case .failed: .failed
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
         case .confined(let library): writer.write(library.number)
-        case .failure(let failure): failure.encode(into: &writer)
+        case .failure(let failure), .failed(let failure): failure.encode(into: &writer)
         case .state, .ready, .serving, .stopped: break
         }
     }
@@ -157,6 +168,7 @@ public enum WorkerReply: ChannelMessage {
         case .serving: self = .serving
         case .stopped: self = .stopped
         case .failure: self = .failure(contents.failure)
+        case .failed: self = .failed(contents.failure)
         }
     }
 }

@@ -60,6 +60,8 @@ struct Lifecycle {
         case workerServing
         /// The worker has executed TPM2_Shutdown.
         case workerShutDown
+        /// The worker's TPM is in failure mode, and answers so by itself.
+        case tpmFailed(Failure)
         /// The worker has closed its end, so that its exit status follows.
         case workerHungUp
         /// The worker has ended, with a status in words.
@@ -98,8 +100,10 @@ struct Lifecycle {
         case requestShutdown
         /// Kill the worker without waiting for its end.
         case killWorker
-        /// End the worker, answer every command with TPM_RC_FAILURE, and log why.
-        case answerFailure(Failure)
+        /// Log that every command is answered with TPM_RC_FAILURE, and why.
+        case logFailure(Failure)
+        /// End the worker, and answer every command with TPM_RC_FAILURE.
+        case answerFailure
         /// Log that a SIGTERM ends nothing.
         case logTermination
         /// Have the worker keep the TPM shut down in order while it is used on.
@@ -177,7 +181,7 @@ struct Lifecycle {
 
     private static func creationFailure(_ event: Event) -> Failure {
         switch event {
-        case .failed(let failure): failure
+        case .failed(let failure), .tpmFailed(let failure): failure
         case .workerEnded(let status): Failure("cannot start the TPM", because: "its worker ended with \(status)")
         case .hookHungUp:
             Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
@@ -218,8 +222,15 @@ struct Lifecycle {
         case (.initEnded, .failed):
             phase = .ended
             return [.clearTimeout]
+        case (.workerHungUp, .failed), (.failed, .failed):
+            return [.killWorker]
+        case (.workerEnded, .failed):
+            return [.answerFailure]
         case (_, .failed):
             return []
+        case (.tpmFailed(let reason), .healthy):
+            phase = .committed(.failed(reason))
+            return [.logFailure(reason)]
         case (.initEnded, .healthy):
             phase = .stopping(.requested)
             return [.requestShutdown, .setTimeout(Self.shutdownTimeout)]
@@ -233,14 +244,14 @@ struct Lifecycle {
     private mutating func fail(_ event: Event) -> [Action] {
         let reason: Failure
         switch event {
-        case .failed(let failure): reason = failure
+        case .failed(let failure), .tpmFailed(let failure): reason = failure
         case .workerEnded(let status):
             reason = Failure("cannot keep the vTPM", because: "its worker ended with \(status)")
         case .timedOut: reason = Failure("cannot shut the TPM down", because: "its worker did not die of SIGKILL")
         default: reason = Self.outOfTurn(event)
         }
         phase = .committed(.failed(reason))
-        return [.clearTimeout, .answerFailure(reason)]
+        return [.clearTimeout, .answerFailure, .logFailure(reason)]
     }
 
     // MARK: - The end

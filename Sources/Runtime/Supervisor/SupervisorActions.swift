@@ -13,6 +13,8 @@ extension Supervisor {
         case .forwardDevice: try forwardDevice()
         case .announceServing: try hook?.send(HookReply.serving)
         case .commit:
+            // Before the container's first command.
+            try worker?.send(.registered)
             // Before the hook can end with success: what the container has used is never undone.
             try lease?.remove(LeaseFiles.madeState)
             try nameAdopter()
@@ -21,7 +23,8 @@ extension Supervisor {
         case .settle: settle()
         case .requestShutdown: requestShutdown()
         case .killWorker: worker?.kill()
-        case .answerFailure(let reason): answerFailure(reason)
+        case .logFailure(let reason): logFailure(reason)
+        case .answerFailure: answerFailure()
         case .logTermination: Log.notice("\(name) goes on after SIGTERM: its container lives", .kept)
         case .expectEnd: expectEnd()
         case .logStop(true, _):
@@ -88,9 +91,12 @@ extension Supervisor {
         }
     }
 
-    private func answerFailure(_ reason: Failure) {
+    private func answerFailure() {
         endWorker()
         if let server = server.take() { responder.take(server) }
+    }
+
+    private func logFailure(_ reason: Failure) {
         let text = "\(name) failed and answers TPM_RC_FAILURE until the container stops: \(reason)"
         Log.error(text, .failed, details(reason: reason.kind))
     }

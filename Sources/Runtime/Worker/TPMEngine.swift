@@ -70,18 +70,7 @@ public final class TPMEngine {
         }
     }
 
-    /// The longest start-up, in milliseconds, after which the self-test is left to the kernel.
-    ///
-    /// The kernel has each new TPM execute TPM2_SelfTest, and refuses one that takes more than 2 s
-    /// (tpm2_calc_ordinal_duration). The test takes 4 to 10 times as long as a start-up, and is as slow on a slow or
-    /// busy host. After a longer start-up, it could take a quarter of the 2 s or more, and the host may get busier. So
-    /// the TPM executes it before there is a device, when nobody has a deadline for it, and then answers the kernel at
-    /// once. After a shorter start-up, the kernel's test is the only one, and adds nothing to the time until the device
-    /// is made. A disk that is slow to sync counts as a slow start-up as well.
-    private static let fastStartup = 50
-
     private func start() throws(Failure) {
-        let startupDeadline = Deadline(milliseconds: Self.fastStartup)
         var callbacks = libtpms_callbacks()
         callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
         callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
@@ -113,7 +102,6 @@ public final class TPMEngine {
         try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
-        if startupDeadline.hasPassed { try expectSuccess("TPM2_SelfTest", TPMCommand.selfTest) }
     }
 
     private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {

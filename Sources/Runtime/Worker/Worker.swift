@@ -24,11 +24,18 @@ public final class Worker {
     /// Otherwise the next start counts no failed authorization: libtpms stores that one is used before it looks at it
     /// (SessionProcess.c, `CheckLockedOut`).
     private var isDirty = true
-    /// Whether the last response was TPM_RC_RETRY, so that the same command comes again.
+    /// The code of the last response.
+    private var lastCode: UInt32?
+    /// Whether the same command comes again.
     ///
     /// libtpms 0.9 answers so when the first command after a TPM2_Shutdown uses an authorization. It would do so again and
     /// again if TPM2_Shutdown came in between.
-    private var isRetried = false
+    private var isRetried: Bool { lastCode == TPMCommand.retry }
+    /// Whether the kernel has registered the device (``WorkerRequest/registered``).
+    private var isRegistered = false
+    /// Whether the supervisor knows that the TPM has failed.
+    private var hasToldFailure = false
+    private var selfTest = SelfTest()
     /// What shows the end of the container that has adopted the vTPM; nil if there is nothing new.
     private var adopted: ContainerWatch?
 
@@ -54,6 +61,7 @@ public final class Worker {
             var state = try receiveState()
             let engine = try TPMEngine(state: state) { [self] (state) throws(Failure) in try store(state) }
             state = nil
+            selfTest.begin(of: engine)
             try channel.send(WorkerReply.ready)
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
@@ -152,7 +160,14 @@ public final class Worker {
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
-            try set.wait(until: isOrphan ? container.nextLook : nil)
+            if isRegistered, selfTest.isDue, !isOrphan, !expectsEnd {
+                guard try set.wait(until: Deadline(milliseconds: 0)) else {
+                    try testNext(of: engine)
+                    continue
+                }
+            } else {
+                try set.wait(until: isOrphan ? container.nextLook : nil)
+            }
             if isOrphan {
                 if try container.hasEnded() { return }
             } else if set.isReady(other) {
@@ -168,11 +183,15 @@ public final class Worker {
                 case .watch:
                     takeWatch(&message)
                     continue
+                case .registered:
+                    isRegistered = true
+                    continue
                 default: break
                 }
             }
             if set.events(at: device) & CInt(POLLIN) != 0 {
                 guard try serveOne(engine, server, failing: isOrphan) else { return }
+                if lastCode == TPMCommand.failure, !isOrphan { try tellFailure(of: engine) }
             } else if set.isReady(device) {
                 throw Failure("cannot serve the vTPM", because: "the kernel gave the device up")
             }
@@ -209,11 +228,41 @@ public final class Worker {
             if TPMCommand.requestedLocality(in: UnsafeRawBufferPointer(request)) != nil {
                 return try ProxyTransport.send(TPMCommand.response(code: TPMCommand.success), to: server)
             }
-            let response = engine.process(request)
-            isRetried = TPMCommand.responseCode(of: response) == TPMCommand.retry
-            return try ProxyTransport.send(response, to: server)
+            return try answer(request, engine, server)
         }
         return sent != .gone
+    }
+
+    private func answer(
+        _ request: UnsafeMutableRawBufferPointer,
+        _ engine: TPMEngine,
+        _ server: borrowing Descriptor
+    ) throws(Failure) -> ProxyTransport.Sent {
+        // libtpms may decrypt a command where it is.
+        let command = UnsafeRawBufferPointer(request)
+        let code = TPMCommand.code(of: command)
+        if let response = selfTest.response(to: command, of: engine, isRegistered: isRegistered) {
+            lastCode = response.withUnsafeBytes { TPMCommand.responseCode(of: $0) }
+            return try ProxyTransport.send(response, to: server)
+        }
+        let response = engine.process(request)
+        lastCode = TPMCommand.responseCode(of: response)
+        selfTest.note(code, response: lastCode)
+        return try ProxyTransport.send(response, to: server)
+    }
+
+    private func testNext(of engine: TPMEngine) throws(Failure) {
+        selfTest.testNext(of: engine)
+        guard !selfTest.isDue else { return }
+        try tellFailure(of: engine)
+        Hardening.releaseStartupPages()
+    }
+
+    /// Has the supervisor log that the TPM is in failure mode, if it is.
+    private func tellFailure(of engine: TPMEngine) throws(Failure) {
+        guard !hasToldFailure, let failure = engine.failureMode else { return }
+        hasToldFailure = true
+        try channel.send(WorkerReply.failed(failure))
     }
 
     // MARK: - Storing
@@ -243,6 +292,7 @@ public final class Worker {
             case .shutdown: mustShutDown = true
             case .expectEnd: expectsEnd = true
             case .watch: takeWatch(&response)
+            case .registered: isRegistered = true
             case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }
