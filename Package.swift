@@ -217,7 +217,7 @@ let package = Package(
             ],
             exclude: [
                 "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
-                "Vtpm/OtherLibrary",
+                "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
             ],
             swiftSettings: strict
         ),
@@ -240,6 +240,14 @@ let package = Package(
             path: "Tests/RuntimeTests/Vtpm/OtherLibrary",
             swiftSettings: strict,
             // dlsym(3) finds in a program what is exported alone.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
+        ),
+        // No test depends on it: linked into them, its TPMLIB_Process would be a second one beside HostileWorker's.
+        .executableTarget(
+            name: "ObservedLibrary",
+            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibCrypto", "CLibTPMS"],
+            path: "Tests/RuntimeTests/Vtpm/ObservedLibrary",
+            swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
         ),
         .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),

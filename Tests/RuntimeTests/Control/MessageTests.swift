@@ -94,10 +94,11 @@ import Testing
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
             .confine(user: 7), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
-            .serve, .shutdown, .expectEnd, .watch,
+            .serve, .shutdown, .expectEnd, .watch, .registered,
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
         try check(WorkerReply.failure(Self.failure), isText: true)
+        try check(WorkerReply.failed(Self.failure), isText: true)
         for message: ControlRequest in [.status, .stop, .rekey] { try check(message) }
         let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: Self.failure.description)
         for message: ControlReply in [.status(status), .rekeyed] { try check(message) }
@@ -131,7 +132,7 @@ import Testing
 
     /// A kind that a protocol does not have, or has in the other direction alone, is none of its messages.
     @Test func anotherKindIsNoMessage() throws {
-        let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13]
+        let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13, 15]
         for kind in UInt8.min...UInt8.max {
             #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == answers.subtracting([13]).contains(kind))
         }

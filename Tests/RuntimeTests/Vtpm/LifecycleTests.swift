@@ -43,6 +43,7 @@ import Testing
         let before = Array(Self.toCommit[..<step])
         let reasons: [(Lifecycle.Event, String)] = [
             (.failed(Self.broken), "cannot store the state: the disk is full"),
+            (.tpmFailed(Self.broken), "cannot store the state: the disk is full"),
             (.workerEnded("signal 9"), "cannot start the TPM: its worker ended with signal 9"),
             (.hookHungUp, "the hook ended before the container was complete"),
             (.initEnded, "the container's init ended"),
@@ -95,7 +96,9 @@ import Testing
         Step(before: toCommit + before, event: event, actions: actions, phase: phase)
     }
 
-    static func failing(_ reason: Failure) -> [Lifecycle.Action] { [.clearTimeout, .answerFailure(reason)] }
+    static func failing(_ reason: Failure) -> [Lifecycle.Action] {
+        [.clearTimeout, .answerFailure, .logFailure(reason)]
+    }
     static func stopping(_ isShutDown: Bool, _ status: String) -> [Lifecycle.Action] {
         [.clearTimeout, .logStop(isShutDown: isShutDown, status: status)]
     }
@@ -127,9 +130,22 @@ import Testing
         row([], .workerEnded("signal 9"), failing(killed), .committed(.failed(killed))),
         row([], .failed(broken), failing(broken), .committed(.failed(broken))),
         row([], .workerReady, failing(early), .committed(.failed(early))),
-        row([.failed(broken)], .failed(killed), [], .committed(.failed(broken))),
+        row([.failed(broken)], .failed(killed), [.killWorker], .committed(.failed(broken))),
+        row([.failed(broken)], .tpmFailed(killed), [], .committed(.failed(broken))),
         row([.failed(broken)], .terminationRequested, [.logTermination], .committed(.failed(broken))),
         row([.failed(broken)], .initEnded, [.clearTimeout], .ended),
+    ]
+
+    /// A TPM in failure mode answers by itself for as long as its worker lives.
+    static let theTPMSaysThatItFails: [Step] = [
+        row([], .tpmFailed(broken), [.logFailure(broken)], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .tpmFailed(killed), [], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .workerHungUp, [.killWorker], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .workerEnded("signal 9"), [.answerFailure], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .failed(killed), [.killWorker], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .terminationRequested, [.logTermination], .committed(.failed(broken))),
+        row([.tpmFailed(broken)], .initEnded, [.clearTimeout], .ended),
+        row([.initEnded], .tpmFailed(broken), failing(broken), .ended),
     ]
 
     /// SIGTERM ends nothing while the init lives, however often it comes, and the worker hears of it once.
@@ -140,7 +156,10 @@ import Testing
         row([.terminationRequested], .failed(broken), failing(broken), .committed(.failed(broken))),
     ]
 
-    @Test(arguments: theContainerStops + theWorkerDoesNotStop + theTPMFails + theSupervisorIsTerminated)
+    @Test(
+        arguments: theContainerStops + theWorkerDoesNotStop + theTPMFails + theTPMSaysThatItFails
+            + theSupervisorIsTerminated
+    )
     func eachEventHasItsEffect(step: Step) {
         var lifecycle = Self.lifecycle(after: step.before)
         #expect(lifecycle.handle(step.event) == step.actions)
@@ -152,7 +171,7 @@ import Testing
         let events: [Lifecycle.Event] =
             Self.toCommit + [
                 .workerShutDown, .workerHungUp, .workerEnded("signal 9"), .hookHungUp, .initEnded,
-                .terminationRequested, .timedOut, .failed(Self.broken),
+                .terminationRequested, .timedOut, .failed(Self.broken), .tpmFailed(Self.broken),
             ]
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<2000 {
