@@ -26,10 +26,7 @@ public final class Worker {
     private var isDirty = true
     /// The code of the last response.
     private var lastCode: UInt32?
-    /// Whether the same command comes again.
-    ///
-    /// libtpms 0.9 answers so when the first command after a TPM2_Shutdown uses an authorization. It would do so again and
-    /// again if TPM2_Shutdown came in between.
+    /// Whether libtpms 0.9 has asked for the same command again, as after a TPM2_Shutdown: another one must not come first.
     private var isRetried: Bool { lastCode == TPMCommand.retry }
     /// Whether the kernel has registered the device (``WorkerRequest/registered``).
     private var isRegistered = false
@@ -238,7 +235,6 @@ public final class Worker {
         _ engine: TPMEngine,
         _ server: borrowing Descriptor
     ) throws(Failure) -> ProxyTransport.Sent {
-        // libtpms may decrypt a command where it is.
         let command = UnsafeRawBufferPointer(request)
         let code = TPMCommand.code(of: command)
         if let response = selfTest.response(to: command, of: engine, isRegistered: isRegistered) {

@@ -86,7 +86,7 @@ private func handleWorkerMessage(_ worker: Channel) {
             case .state:
                 guard let state = try incoming.take(message) else { continue }
                 require(state.count <= WorkerReply.stateLimit, "a state larger than any")
-            case .failure(let failure): throw failure
+            case .failure(let failure), .failed(let failure): throw failure
             default: continue
             }
         }

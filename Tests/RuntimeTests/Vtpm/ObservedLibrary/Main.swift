@@ -19,6 +19,8 @@ struct Main {
     nonisolated(unsafe) static var record: [UInt16] = []
     nonisolated(unsafe) static var held = 0
     nonisolated(unsafe) static var isBroken = false
+    /// The numbers that were open from the start: the channel, and `/dev/null`, which is always readable.
+    static let inherited = (CInt(0)..<32).filter { fcntl($0, F_GETFD) >= 0 }
 
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()
@@ -26,7 +28,7 @@ struct Main {
         isBroken = arguments.first == "break"
         // Found and made while that can still be done.
         record.reserveCapacity(recordLimit)
-        _ = (libraryProcess, libraryCamellia)
+        _ = (libraryProcess, libraryCamellia, inherited)
         do throws(Failure) {
             try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
@@ -36,11 +38,11 @@ struct Main {
 
     /// Asks for a command, and waits until it is there.
     ///
-    /// Of the worker's descriptors but the channel, only the device's can be written to and becomes readable.
+    /// Of the descriptors that the worker has got since, only the device's can be written to.
     static func awaitCommand() {
         var byte: UInt8 = 1
         var descriptors: [pollfd] = []
-        for number in CInt(0)..<32 where number != 3 && write(number, &byte, 1) == 1 {
+        for number in CInt(0)..<32 where !inherited.contains(number) && write(number, &byte, 1) == 1 {
             descriptors.append(pollfd(fd: number, events: Int16(POLLIN), revents: 0))
         }
         _ = poll(&descriptors, nfds_t(descriptors.count), 60_000)
