@@ -49,10 +49,19 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// Returns the magic number of the file system that the file is on. fstatfs(2)
     public borrowing func fileSystemMagic(_ name: @autoclosure () -> String) throws(Failure) -> Int {
+        Int(try fileSystem(name()).f_type)
+    }
+
+    /// Returns the size of a block of the file system that the file is on, in bytes. fstatfs(2)
+    public borrowing func blockSize(_ name: @autoclosure () -> String) throws(Failure) -> Int {
+        Int(try fileSystem(name()).f_bsize)
+    }
+
+    private borrowing func fileSystem(_ name: @autoclosure () -> String) throws(Failure) -> statfs {
         var status = statfs()
         let number = self.number
         try systemCall("fstatfs", "cannot examine the file system of \(name())") { fstatfs(number, &status) }
-        return Int(status.f_type)
+        return status
     }
 }
 

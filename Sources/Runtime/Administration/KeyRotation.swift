@@ -157,8 +157,8 @@ public struct KeyRotation {
             try repository.check(header, against: records.entry(name), path: path)
         }
         let next = try header.next(keyID: current.id)
-        let key = try current.instanceKey(uuid: next.uuid, stateID: next.stateID)
-        try StateStore.write(next, payload, key: key, in: directory, repository.disk, path: path)
+        let keys = try current.instanceKeys(uuid: next.uuid, stateID: next.stateID)
+        try repository.write(next, payload, keys, in: directory, path: path)
         return .done(.atRest)
     }
 

@@ -83,11 +83,11 @@ public struct Quarantine {
                 let file = try read(in: directory)
                 let header = try StateFile(parsing: file, path: path)
                 guard header.keyID != keys.current.id else { return try disk.synchronize(directory, as: path) }
-                let old = try keys.instanceKey(of: header, header.stateID, path: path)
-                let payload = try header.decode(file, key: old, path: path)
+                let old = try keys.instanceKeys(of: header, header.stateID, path: path)
+                let payload = try header.decode(file, keys: old, path: path)
                 let new = try header.next(keyID: keys.current.id)
-                let key = try keys.current.instanceKey(uuid: new.uuid, stateID: new.stateID)
-                let content = try new.encode(payload, key: key)
+                let own = try keys.current.instanceKeys(uuid: new.uuid, stateID: new.stateID)
+                let content = try new.encode(payload, keys: own).content
                 try disk.replace(StateStore.fileName, in: directory, with: content, as: path)
             } catch let error where error.code == nil {
                 lost.append(path)

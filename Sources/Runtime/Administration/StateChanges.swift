@@ -15,6 +15,7 @@ extension StateRepository {
         guard let directory = try open(name) else { throw missing(stateID) }
         try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
             let (header, payload) = try load(name, stateID, in: directory)
+            try settle(directory, name)
             try index.transact { (records) throws(Failure) in
                 var entry = try records.entry(name) ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
                 // Accepting either of the two names would leave one TPM with two names.
@@ -83,6 +84,9 @@ extension StateRepository {
                         hint: "restore it from a backup, or forget it: vtpmctl state reset"
                     )
                 )
+            }
+            for name in seen.values where accepted[name] != nil {
+                if let directory = try open(name) { try settle(directory, name) }
             }
             try index.rebuild(accepted.values.map { $0 })
             return refused
@@ -162,7 +166,7 @@ extension StateRepository {
             try requireCopy(newName, newID, of: header.uuid, what)
         } else {
             var copy = try header.next(keyID: keys.current.id)
-            copy = try StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
+            copy = StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
             _ = try makeDirectory(newName, copy, payload)
         }
         try removeDirectory(name)
@@ -235,8 +239,8 @@ extension StateRepository {
     ) throws(Failure) -> (header: StateFile, payload: StatePayload) {
         let file = try read(in: directory, name)
         let header = try StateFile(parsing: file, path: filePath(name))
-        let key = try keys.instanceKey(of: header, stateID, path: filePath(name))
-        return (header, try header.decode(file, key: key, path: filePath(name)))
+        let keys = try keys.instanceKeys(of: header, stateID, path: filePath(name))
+        return (header, try header.decode(file, keys: keys, path: filePath(name)))
     }
 
     /// Compares the IDs as bytes: Swift's `==` also holds for strings that are canonically equivalent.

@@ -51,7 +51,7 @@ extension StateRepository {
             let taken = taken(stateID, verb)
             guard try open(name) == nil else { throw taken }
             try settleRemoval(of: name)
-            let header = try StateFile(
+            let header = StateFile(
                 keyID: keys.current.id,
                 uuid: try Random.bytes(count: StateFile.uuidSize),
                 generation: 1,

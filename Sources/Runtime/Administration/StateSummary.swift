@@ -96,7 +96,7 @@ extension StateRepository {
             summary.generation = header.generation
             summary.keyID = Hexadecimal.encode(header.keyID)
             summary.hasCurrentKey = header.keyID == keys.current.id
-            _ = try keys.instanceKey(of: header, summary.stateID, path: filePath(name))
+            _ = try keys.instanceKeys(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))
         } catch {
             // The reason includes the command that corrects a wrong owner; the cause alone does not.

@@ -165,7 +165,7 @@ extension FileFormat {
     public static let state = FileFormat(
         magic: Array("CVTPMST\n".utf8),
         name: "a state file",
-        version: 1,
+        version: 2,
         extent: .header,
         check: .digest(size: 16),
         sizeLimit: 1 << 20,

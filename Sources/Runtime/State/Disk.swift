@@ -51,31 +51,42 @@ extension Disk {
     /// Replaces a file; a crash at any moment leaves either the old file or the new one, whole.
     ///
     /// When it returns, the new file is on stable storage. After an error the old file is on disk. If only the last
-    /// sync failed, it is either of the two.
+    /// sync failed, it is either of the two. Returns the new file, open for writing.
+    @discardableResult
     package func replace(
         _ name: String,
         in directory: borrowing Descriptor,
         with content: [UInt8],
         as path: String
-    ) throws(Failure) {
+    ) throws(Failure) -> Descriptor {
         let temporary = "\(name).new"
         do {
             let file = try create(temporary, in: directory, as: path)
-            let written: Result<Void, Failure> = content.withUnsafeBytes { bytes in
-                do throws(Failure) {
-                    return .success(try write(bytes, to: file, as: path))
-                } catch {
-                    return .failure(error)
-                }
-            }
-            try written.get()
-            try synchronize(file, as: path)
+            try fill(file, with: content, as: path)
             try rename(temporary, in: directory, to: name, in: directory, as: path)
+            try synchronize(directory, as: path)
+            return file
         } catch {
+            // After the rename it does nothing.
             try? removeFile(temporary, in: directory, as: path)
             throw error
         }
-        try synchronize(directory, as: path)
+    }
+
+    private func fill(
+        _ file: borrowing Descriptor,
+        with content: [UInt8],
+        as path: String
+    ) throws(Failure) {
+        let written: Result<Void, Failure> = content.withUnsafeBytes { bytes in
+            do throws(Failure) {
+                return .success(try write(bytes, to: file, as: path))
+            } catch {
+                return .failure(error)
+            }
+        }
+        try written.get()
+        try synchronize(file, as: path)
     }
 }
 

@@ -20,11 +20,11 @@ public struct KeyRing {
     /// Returns the key with this ID, or nil if the ring does not have it.
     package func key(_ id: [UInt8]) -> MasterKey? { all.first { $0.id == id } }
 
-    /// Returns the instance's key of a state.
+    /// Returns the instance's keys of a state.
     ///
     /// Throws a ``Failure`` if the header names another state than `stateID`, or a master key that the ring does not
     /// have.
-    package func instanceKey(of header: StateFile, _ stateID: String, path: String) throws(Failure) -> SecretBytes {
+    package func instanceKeys(of header: StateFile, _ stateID: String, path: String) throws(Failure) -> InstanceKeys {
         let what = "cannot load the state \(path)"
         // Compared as bytes: Swift's `==` also holds for strings that are canonically equivalent in different bytes.
         guard header.stateID.utf8.elementsEqual(stateID.utf8) else {
@@ -42,7 +42,7 @@ public struct KeyRing {
                 hint: "restore that key"
             )
         }
-        return try key.instanceKey(uuid: header.uuid, stateID: stateID)
+        return try key.instanceKeys(uuid: header.uuid, stateID: stateID)
     }
 
     /// Returns the IDs of all keys in hexadecimal, for errors.

@@ -31,14 +31,25 @@ public struct MasterKey {
         try Random.fill(key)
     }
 
-    /// Derives the key of one instance with HKDF, with the UUID as the salt. RFC 5869
-    package func instanceKey(uuid: [UInt8], stateID: String) throws(Failure) -> SecretBytes {
-        let info = Array("container-vtpm state 1".utf8) + [0] + Array(stateID.utf8)
-        return try HKDF.key(from: key, salt: uuid, info: info)
+    /// Derives the keys of one instance with HKDF, with the UUID as the salt. RFC 5869
+    package func instanceKeys(uuid: [UInt8], stateID: String) throws(Failure) -> InstanceKeys {
+        let name = [0] + Array(stateID.utf8)
+        return InstanceKeys(
+            encryption: try HKDF.key(from: key, salt: uuid, info: Array("container-vtpm state 1".utf8) + name),
+            tags: try HKDF.key(from: key, salt: uuid, info: Array("container-vtpm state tags 2".utf8) + name)
+        )
     }
 
     static func id(of key: SecretBytes) throws(Failure) -> [UInt8] {
         let derived = try HKDF.key(from: key, info: Array("container-vtpm key id 1".utf8))
         return derived.withBytes { Array($0.prefix(idSize)) }
     }
+}
+
+/// The keys of one instance under one master key.
+package struct InstanceKeys {
+    /// The key of AES-256-GCM.
+    let encryption: SecretBytes
+    /// The key of the tags of a slot's sectors.
+    let tags: SecretBytes
 }

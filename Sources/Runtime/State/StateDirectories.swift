@@ -30,9 +30,9 @@ extension StateRepository {
             try disk.makeDirectory(temporary, in: directory, as: path)
         } catch let error where error.code == EEXIST {}
         let new = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: directory.number, as: path)
-        let key = try keys.instanceKey(of: header, header.stateID, path: path)
+        let keys = try keys.instanceKeys(of: header, header.stateID, path: path)
         do {
-            try StateStore.write(header, payload, key: key, in: new, disk, path: "\(path)/\(StateStore.fileName)")
+            try write(header, payload, keys, in: new, path: "\(path)/\(StateStore.fileName)")
             try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
         } catch {
             try? disk.removeFile(StateStore.fileName, in: new, as: path)
@@ -47,6 +47,13 @@ extension StateRepository {
     package func synchronize(_ directory: borrowing Descriptor, path: String) throws(Failure) {
         try disk.synchronize(directory, as: path)
         try disk.synchronize(self.directory, as: path)
+    }
+
+    /// Ensures that a state that somebody has put here is there after a power failure, before it is recorded.
+    package func settle(_ directory: borrowing Descriptor, _ name: String) throws(Failure) {
+        let path = filePath(name)
+        try disk.synchronize(StateRepository.openFile(in: directory, O_RDONLY, path: path), as: path)
+        try synchronize(directory, path: path)
     }
 
     /// Removes a state's directory: first its name, then its files.

@@ -5,18 +5,18 @@ import RuntimeFormat
 /// The format of a state file: a header that anybody can read, and a payload that only the instance's key decrypts.
 ///
 ///     magic     8 bytes  "CVTPMST" and a line feed
-///     version   16 bits  1
+///     version   16 bits  2
 ///     size      32 bits  size of the header, in bytes, including the check
-///     key id    16 bytes the master key that the instance's key is derived from
+///     key id    16 bytes the master key that the instance's keys are derived from
 ///     UUID      16 bytes of the instance, random, generated once
-///     generation 64 bits one more with each write
-///     nonce     12 bytes random, new with each write
+///     salt      16 bytes random, new with each file
+///     unit      32 bits  where the first slot begins, in bytes
+///     slot      32 bits  size of a slot, in bytes
 ///     state id  32 bits length, then UTF-8
-///     payload   32 bits  size of the data after the header, in bytes, including the tag
 ///     check     16 bytes start of the SHA-256 of all before it: distinguishes a damaged header from an unknown key
-///     payload   AES-256-GCM, the whole header as associated data; then the tag, 16 bytes
 ///
-/// Integers are big-endian. The payload is a list of items, ``Item``.
+/// Then come zeros up to the first slot, and the two slots, ``StateSlots``. Integers are big-endian. In version 1, which
+/// is only read, the header has the generation and a nonce, and the encrypted payload follows it.
 public struct StateFile: Equatable, Sendable {
     package static let uuidSize = 16
     /// The largest file that is read at all, in bytes.
@@ -30,7 +30,17 @@ public struct StateFile: Equatable, Sendable {
     public let generation: UInt64
     /// The ID of the state.
     public let stateID: String
-    let nonce: [UInt8]
+    let form: Form
+
+    /// Where a file has its payload.
+    enum Form: Equatable, Sendable {
+        /// Nowhere yet.
+        case none
+        /// After the header, encrypted with this nonce: version 1.
+        case first(nonce: [UInt8])
+        /// In one of two slots; nil if neither has one that counts.
+        case slots(StateSlots, newest: Int?)
+    }
 
     /// Parses a file and checks everything that can be checked without the key.
     ///
@@ -40,138 +50,184 @@ public struct StateFile: Equatable, Sendable {
         let format = FileFormat.state
         let header = try FileHeader(format, parsing: file, what)
         var fields = header.fields
-        guard let keyID = fields.read(count: MasterKey.idSize), let uuid = fields.read(count: Self.uuidSize),
-            let generation = fields.read(UInt64.self), let nonce = fields.read(count: AES256GCM.nonceSize),
-            let stateID = fields.readText(), let payloadSize = fields.read(UInt32.self), fields.remaining == 0
+        guard let keyID = fields.read(count: MasterKey.idSize), let uuid = fields.read(count: Self.uuidSize)
         else { throw format.damaged(what) }
-        try header.checkPayload(size: payloadSize, in: file, what)
+        self.keyID = keyID
+        self.uuid = uuid
+        if header.version == 1 {
+            guard let generation = fields.read(UInt64.self), let nonce = fields.read(count: AES256GCM.nonceSize),
+                let stateID = fields.readText(), let payloadSize = fields.read(UInt32.self), fields.remaining == 0
+            else { throw format.damaged(what) }
+            try header.checkPayload(size: payloadSize, in: file, what)
+            self.generation = generation
+            self.stateID = stateID
+            self.form = .first(nonce: nonce)
+            return
+        }
+        guard let salt = fields.read(count: StateSlots.saltSize), let unit = fields.read(UInt32.self),
+            let size = fields.read(UInt32.self), let stateID = fields.readText(), fields.remaining == 0,
+            let slots = StateSlots(salt: salt, unit: Int(unit), size: Int(size)), header.size <= slots.unit
+        else { throw format.damaged(what) }
+        guard file.count >= slots.fileSize else { throw format.truncated(what) }
+        guard file.count == slots.fileSize, file[header.size..<slots.unit].allSatisfy({ $0 == 0 }) else {
+            throw format.damaged(what)
+        }
+        let newest = slots.newest(in: file)
+        self.generation = newest?.generation ?? slots.latest(in: file)
+        self.stateID = stateID
+        self.form = .slots(slots, newest: newest?.slot)
+    }
+
+    package init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String) {
+        self.init(keyID: keyID, uuid: uuid, generation: generation, stateID: stateID, form: .none)
+    }
+
+    private init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String, form: Form) {
         self.keyID = keyID
         self.uuid = uuid
         self.generation = generation
         self.stateID = stateID
-        self.nonce = nonce
+        self.form = form
     }
 
-    package init(keyID: [UInt8], uuid: [UInt8], generation: UInt64, stateID: String) throws(Failure) {
-        self.keyID = keyID
-        self.uuid = uuid
-        self.generation = generation
-        self.stateID = stateID
-        self.nonce = try Random.bytes(count: AES256GCM.nonceSize)
-    }
-
-    /// Returns the header of the next generation, with a new nonce.
+    /// Returns the header of the next generation, which has no file yet.
     ///
     /// Throws a ``Failure`` after generation 2^64 - 1, which no counting of writes comes near.
     package func next(keyID: [UInt8]) throws(Failure) -> StateFile {
         guard generation < UInt64.max else {
             throw Failure("cannot write the state of \"\(stateID)\"", because: "there is no generation after its own")
         }
-        return try StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
+        return StateFile(keyID: keyID, uuid: uuid, generation: generation + 1, stateID: stateID)
     }
 
-    /// Encodes the header for a payload of this size in bytes, including the tag.
-    func header(payloadSize: Int) throws(Failure) -> [UInt8] {
+    // MARK: - Writing
+
+    private func header(_ slots: StateSlots) throws(Failure) -> [UInt8] {
         var fields = ByteWriter()
         fields.write(keyID)
         fields.write(uuid)
-        fields.write(generation)
-        fields.write(nonce)
+        fields.write(slots.salt)
+        fields.write(UInt32(slots.unit))
+        fields.write(UInt32(slots.size))
         fields.write(text: stateID)
-        fields.write(UInt32(payloadSize))
         return try FileFormat.state.encode(fields)
     }
 
-    /// Encrypts a payload with the instance's key; returns the whole file.
-    package func encode(_ payload: StatePayload, key: SecretBytes) throws(Failure) -> [UInt8] {
-        let plaintext = payload.items
-        let header = try header(payloadSize: plaintext.count + AES256GCM.tagSize)
-        return header
-            + (try AES256GCM.seal(plaintext, key: key, nonce: nonce, associatedData: header))
+    /// Encrypts a payload into both slots of a new file; returns the file, and its header with where the payload is.
+    ///
+    /// Each later write then only changes blocks that the file system has allotted and written already.
+    package func encode(
+        _ payload: StatePayload,
+        keys: InstanceKeys,
+        unit: Int = StateSlots.units.lowerBound
+    ) throws(Failure) -> (header: StateFile, content: [UInt8]) {
+        try encode(items: payload.items(), keys: keys, unit: unit)
     }
 
-    /// Decrypts the payload of the file that this header was parsed from, and authenticates the header with it.
-    package func decode(_ file: [UInt8], key: SecretBytes, path: String) throws(Failure) -> StatePayload {
-        let what = "cannot load the state \(path)"
-        let headerSize = try FileHeader(.state, parsing: file, what).size
-        guard
-            let plaintext = try AES256GCM.open(
-                file[headerSize...],
-                key: key,
-                nonce: nonce,
-                associatedData: Array(file[..<headerSize])
-            )
-        else {
-            throw FileFormat.state.failure(what, "its payload is damaged")
+    func encode(
+        items: SecretMessage,
+        keys: InstanceKeys,
+        unit: Int = StateSlots.units.lowerBound
+    ) throws(Failure) -> (header: StateFile, content: [UInt8]) {
+        var slots = try StateSlots(for: items.count, unit: unit)
+        // A state ID has 4096 bytes at most.
+        if try header(slots).count > unit { slots = try StateSlots(for: items.count, unit: 2 * unit) }
+        let header = try header(slots)
+        var content = header + [UInt8](repeating: 0, count: slots.unit - header.count)
+        for slot in 0..<2 {
+            content += try slots.encode(items, generation: generation, slot: slot, header: header, keys: keys)
         }
-        switch try StatePayload.decode(plaintext) {
+        return (with(.slots(slots, newest: 0)), content)
+    }
+
+    /// A write to one slot of a file.
+    struct SlotWrite {
+        /// What the file has when the write is done.
+        let header: StateFile
+        /// The slot.
+        let bytes: [UInt8]
+        /// Where it begins in the file, in bytes.
+        let offset: Int
+    }
+
+    /// Encrypts the payload of the next generation into the slot that does not have the state.
+    ///
+    /// Returns nil if a new file has to be written: for another master key, another unit, or for want of room.
+    func overwriting(
+        _ payload: StatePayload,
+        keyID: [UInt8],
+        keys: InstanceKeys,
+        unit: Int
+    ) throws(Failure) -> SlotWrite? {
+        guard case .slots(let slots, let newest?) = form, keyID == self.keyID, slots.unit >= unit,
+            case let items = try payload.items(), slots.hasRoom(for: items.count)
+        else { return nil }
+        let slot = 1 - newest
+        let next = try next(keyID: keyID).with(.slots(slots, newest: slot))
+        let bytes = try slots.encode(
+            items,
+            generation: next.generation,
+            slot: slot,
+            header: header(slots),
+            keys: keys
+        )
+        return SlotWrite(header: next, bytes: bytes, offset: slots.offset(of: slot))
+    }
+
+    /// Ensures that a state which was found is on stable storage: its writer may have been killed before the sync.
+    ///
+    /// The slot is written again, with the same bytes. If a write-back has failed, the kernel has marked its pages clean,
+    /// and a sync alone does nothing (fsync(2), NOTES). The first version is synced before it gets its name.
+    func rewrite(
+        _ content: [UInt8],
+        to file: borrowing Descriptor,
+        _ disk: any Disk,
+        path: String
+    ) throws(Failure) {
+        guard case .slots(let slots, let newest?) = form else { return }
+        let start = slots.offset(of: newest)
+        try disk.write(Array(content[start..<start + slots.size]), to: file, at: start, as: path)
+        try disk.synchronizeData(file, as: path)
+    }
+
+    private func with(_ form: Form) -> StateFile {
+        StateFile(keyID: keyID, uuid: uuid, generation: generation, stateID: stateID, form: form)
+    }
+
+    // MARK: - Reading
+
+    /// Decrypts the payload of the file that this header was parsed from, and authenticates the header with it.
+    package func decode(_ file: [UInt8], keys: InstanceKeys, path: String) throws(Failure) -> StatePayload {
+        let what = "cannot load the state \(path)"
+        let damaged = FileFormat.state.failure(what, "its payload is damaged")
+        let headerSize = try FileHeader(.state, parsing: file, what).size
+        let header = Array(file[..<headerSize])
+        let plaintext: SecretBytes?
+        var isFirst = false
+        switch form {
+        case .none: preconditionFailure("a header without a file")
+        case .first(let nonce):
+            isFirst = true
+            let sealed = file[headerSize...]
+            plaintext = try AES256GCM.open(sealed, key: keys.encryption, nonce: nonce, associatedData: header)
+        case .slots(let slots, let newest):
+            guard try slots.isUndamaged(file, key: keys.tags) else { throw damaged }
+            guard let newest else {
+                throw Failure(
+                    what,
+                    because: "it was copied while it was written, or its disk has lost a write",
+                    hint: "copy it again, or restore the file from another backup"
+                )
+            }
+            plaintext = try slots.open(newest, of: file, header: header, keys: keys)
+        }
+        guard let plaintext else { throw damaged }
+        switch try StatePayload.decode(plaintext, hasOptionalItems: !isFirst) {
         case .payload(let payload): return payload
         case .unknownItem:
             throw Failure(what, because: "it holds items that this version does not know", hint: "upgrade")
         case .malformed:
             throw FileFormat.state.failure(what, "its payload is not one TPM's state")
         }
-    }
-}
-
-/// The plaintext of a state file's payload.
-public struct StatePayload {
-    private static let permanentState: UInt16 = 1
-    private static let manufactureComplete: UInt16 = 2
-
-    /// The TPM's whole non-volatile state, libtpms' `permall`; empty before manufacture.
-    public let permanent: SecretBytes
-    /// Whether manufacture was completed; an interrupted one is repeated, and is no lost state.
-    public let isComplete: Bool
-
-    /// Creates the payload of a state to be written.
-    public init(permanent: SecretBytes, isComplete: Bool) {
-        self.permanent = permanent
-        self.isComplete = isComplete
-    }
-
-    /// The result of decoding a list of items.
-    enum Decoded {
-        /// One state.
-        case payload(StatePayload)
-        /// The list has an item that only a later version knows.
-        case unknownItem
-        /// It is no list of items, or not one of exactly one state.
-        case malformed
-    }
-
-    /// Decodes a list of items: exactly one state, and at most one mark that it is complete.
-    ///
-    /// Any other list was written because of a bug of ours. It must not be treated as a TPM that was never
-    /// manufactured, since a new TPM would take its place.
-    static func decode(_ plaintext: SecretBytes) throws(Failure) -> Decoded {
-        let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
-        var found: Set<UInt16> = []
-        let fault: Decoded? = plaintext.withBytes { bytes in
-            var items = ItemReader(bytes)
-            while let (kind, range) = items.next() {
-                guard kind == Self.permanentState || kind == Self.manufactureComplete else { return .unknownItem }
-                guard found.insert(kind).inserted else { return .malformed }
-                let contents = UnsafeRawBufferPointer(rebasing: bytes[range])
-                switch kind {
-                case Self.permanentState: guard permanent.append(copying: contents) else { return .malformed }
-                default: guard contents.isEmpty else { return .malformed }
-                }
-            }
-            return items.isAtEnd ? nil : .malformed
-        }
-        if let fault { return fault }
-        guard found.contains(Self.permanentState) else { return .malformed }
-        // A state that is complete and empty passes: libtpms refuses it at the start, and no new TPM takes its place.
-        return .payload(StatePayload(permanent: permanent, isComplete: found.contains(Self.manufactureComplete)))
-    }
-
-    /// The list of items, to be encrypted in place: a copy of the secret would need more locked memory.
-    var items: SecretMessage {
-        SecretMessage(
-            prefix: Item.header(Self.permanentState, count: permanent.count),
-            secret: permanent,
-            suffix: isComplete ? Item.header(Self.manufactureComplete, count: 0) : []
-        )
     }
 }

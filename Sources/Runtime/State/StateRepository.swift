@@ -12,6 +12,8 @@ public final class StateRepository {
     public let index: HostIndex
     package let directory: Descriptor
     package let disk: any Disk
+    /// The size of a block of the file system that the states are on, as far as a state's slots respect it, in bytes.
+    let unit: Int
 
     /// Creates a repository in the open directory of that path.
     public init(
@@ -24,6 +26,7 @@ public final class StateRepository {
         self.path = path
         self.keys = keys
         self.index = index
+        self.unit = StateSlots.unit(in: directory)
         self.directory = directory
         self.disk = disk
     }
@@ -87,15 +90,36 @@ public final class StateRepository {
         )
     }
 
+    /// Writes a state's file anew; returns it, and its header with where the payload is.
+    @discardableResult
+    package func write(
+        _ header: StateFile,
+        _ payload: StatePayload,
+        _ keys: InstanceKeys,
+        in directory: borrowing Descriptor,
+        path: String
+    ) throws(Failure) -> StateFile {
+        let (written, content) = try header.encode(payload, keys: keys, unit: unit)
+        try disk.replace(StateStore.fileName, in: directory, with: content, as: path)
+        return written
+    }
+
     /// Reads the state file in an open directory, of ``StateFile/sizeLimit`` bytes at most.
     package func read(in directory: borrowing Descriptor, _ name: String) throws(Failure) -> [UInt8] {
         try Self.readFile(in: directory, path: filePath(name))
     }
 
     static func readFile(in directory: borrowing Descriptor, path: String) throws(Failure) -> [UInt8] {
+        try openFile(in: directory, O_RDONLY, path: path).readAll(limit: StateFile.sizeLimit, path)
+    }
+
+    static func openFile(
+        in directory: borrowing Descriptor,
+        _ access: CInt,
+        path: String
+    ) throws(Failure) -> Descriptor {
         do {
-            return try Descriptor.openFile(StateStore.fileName, .beneath(O_RDONLY), at: directory.number, as: path)
-                .readAll(limit: StateFile.sizeLimit, path)
+            return try .openFile(StateStore.fileName, .beneath(access), at: directory.number, as: path)
         } catch let error where error.code == ENOENT {
             throw Failure(
                 "cannot load the state \(path)",

@@ -1,3 +1,4 @@
+import CLinux
 import Crypto
 import Glibc
 import Platform
@@ -16,10 +17,15 @@ public final class StateStore: StateSink {
     let name: String
     private let use: Use
     private(set) var header: StateFile
+    /// The state's file, which most writes change in place.
+    private var file: Descriptor
+    private let unit: Int
     /// The instance's keys by the IDs of their master keys, which are not kept in memory.
-    private var keys: [[UInt8]: SecretBytes]
+    private var keys: [[UInt8]: InstanceKeys]
     /// The ID of the master key of the next write.
     private var keyID: [UInt8]
+    /// The items of the state that only a later version knows.
+    private let unknown: SecretBytes?
 
     /// The details of a use that the index records.
     private struct Use {
@@ -82,33 +88,41 @@ public final class StateStore: StateSink {
             )
         }
         let path = repository.filePath(name)
-        let file = try repository.read(in: directory, name)
-        let header = try StateFile(parsing: file, path: path)
-        let key = try repository.keys.instanceKey(of: header, stateID, path: path)
-        let payload = try header.decode(file, key: key, path: path)
-        try repository.index.transact { (records) throws(Failure) in
+        let file = try StateRepository.openFile(in: directory, O_RDWR, path: path)
+        let content = try file.readAll(limit: StateFile.sizeLimit, path)
+        let header = try StateFile(parsing: content, path: path)
+        let own = try repository.keys.instanceKeys(of: header, stateID, path: path)
+        let payload = try header.decode(content, keys: own, path: path)
+        let recorded = try repository.index.transact { (records) throws(Failure) in
             let entry = try records.entry(name)
             try repository.check(header, against: entry, path: path)
             try repository.check(payload, against: entry, path: path)
+            return entry?.generation
         }
         if !payload.isComplete { try making(header.uuid) }
         // A killed user may have left the file or its name unsynced; what is built on them must not be lost with them.
-        try repository.synchronize(directory, path: path)
+        // A generation is recorded only when it is on stable storage.
+        if !payload.isComplete || recorded != header.generation {
+            try header.rewrite(content, to: file, repository.disk, path: path)
+            try repository.synchronize(directory, path: path)
+        }
         // The rest of a write that a crash cut short was never acknowledged.
         try repository.disk.removeFile(temporaryName, in: directory, as: path)
         try lock.name(user)
-        var keys: [[UInt8]: SecretBytes] = [:]
-        for master in repository.keys.all {
-            keys[master.id] = try master.instanceKey(uuid: header.uuid, stateID: stateID)
+        var keys = [header.keyID: own]
+        for master in repository.keys.all where keys[master.id] == nil {
+            keys[master.id] = try master.instanceKeys(uuid: header.uuid, stateID: stateID)
         }
         let store = StateStore(
             repository,
             directory,
+            file,
             lock,
             name: name,
             use: Use(bundle: bundle, containerID: user.containerID, keptFor: keptFor),
             header: header,
-            keys: keys
+            keys: keys,
+            unknown: payload.unknown
         )
         return (store, payload)
     }
@@ -118,17 +132,32 @@ public final class StateStore: StateSink {
 
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
-    /// After an error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must
-    /// then stop, since its further responses could be forgotten.
+    /// It goes into the slot of the file that does not have the old one. A file of the first version, one that has no
+    /// room for it, one of another master key, and one that somebody has put in place of ours are replaced. After an
+    /// error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must then stop,
+    /// since its further responses could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
-        try write(payload, keyID)
+        try write(payload.keeping(unknown), keyID)
     }
 
     private func write(_ payload: StatePayload, _ keyID: [UInt8]) throws(Failure) {
-        guard let key = keys[keyID] else { preconditionFailure("each id that is used has its key") }
-        let next = try header.next(keyID: keyID)
-        try Self.write(next, payload, key: key, in: directory, disk, path: path)
-        header = next
+        guard let own = keys[keyID] else { preconditionFailure("each id that is used has its keys") }
+        if try isInPlace(), let write = try header.overwriting(payload, keyID: keyID, keys: own, unit: unit) {
+            try disk.write(write.bytes, to: file, at: write.offset, as: path)
+            try disk.synchronizeData(file, as: path)
+            header = write.header
+        } else {
+            let (new, content) = try header.next(keyID: keyID).encode(payload, keys: own, unit: unit)
+            file = try disk.replace(Self.fileName, in: directory, with: content, as: path)
+            header = new
+        }
+    }
+
+    /// Returns whether the open file is still the one that has the state's name.
+    private func isInPlace() throws(Failure) -> Bool {
+        guard let named = try directory.status(of: Self.fileName, path) else { return false }
+        let own = try file.status(path)
+        return named.st_dev == own.st_dev && named.st_ino == own.st_ino
     }
 
     /// Records the generation, the time and the user in the index.
@@ -164,7 +193,7 @@ public final class StateStore: StateSink {
     public func rekey(to master: MasterKey) throws(Failure) {
         try index.learn(master)
         if keys[master.id] == nil {
-            keys[master.id] = try master.instanceKey(uuid: header.uuid, stateID: header.stateID)
+            keys[master.id] = try master.instanceKeys(uuid: header.uuid, stateID: header.stateID)
         }
         let file = try StateRepository.readFile(in: directory, path: path)
         let onDisk = try StateFile(parsing: file, path: path)
@@ -172,29 +201,17 @@ public final class StateStore: StateSink {
         // ahead.
         guard onDisk.uuid == header.uuid, onDisk.stateID.utf8.elementsEqual(header.stateID.utf8),
             onDisk.generation >= header.generation, onDisk.generation - header.generation <= 1,
-            let oldKey = keys[onDisk.keyID]
+            let old = keys[onDisk.keyID]
         else {
             throw Failure(
                 "cannot change the key of the state \(path)",
                 because: "the file was changed by somebody else"
             )
         }
-        let payload = try onDisk.decode(file, key: oldKey, path: path)
+        let payload = try onDisk.decode(file, keys: old, path: path)
         keyID = master.id
         if onDisk.keyID == master.id { return try disk.synchronize(directory, as: path) }
         try write(payload, keyID)
-    }
-
-    package static func write(
-        _ header: StateFile,
-        _ payload: StatePayload,
-        key: SecretBytes,
-        in directory: borrowing Descriptor,
-        _ disk: any Disk,
-        path: String
-    ) throws(Failure) {
-        let content = try header.encode(payload, key: key)
-        try disk.replace(fileName, in: directory, with: content, as: path)
     }
 
     /// Creates a directory with an incomplete state in it; the index has its record before the directory exists.
@@ -215,7 +232,7 @@ public final class StateStore: StateSink {
             () throws(Failure) in
             if let existing = try repository.open(name) { return existing }
             try repository.settleRemoval(of: name)
-            let header = try StateFile(
+            let header = StateFile(
                 keyID: repository.keys.current.id,
                 uuid: try Random.bytes(count: StateFile.uuidSize),
                 generation: 0,
@@ -248,21 +265,26 @@ public final class StateStore: StateSink {
     private init(
         _ repository: StateRepository,
         _ directory: consuming Descriptor,
+        _ file: consuming Descriptor,
         _ lock: consuming StateLock,
         name: String,
         use: Use,
         header: StateFile,
-        keys: [[UInt8]: SecretBytes]
+        keys: [[UInt8]: InstanceKeys],
+        unknown: SecretBytes?
     ) {
         self.index = repository.index
         self.disk = repository.disk
         self.path = repository.filePath(name)
         self.directory = directory
+        self.file = file
+        self.unit = repository.unit
         self.lock = lock
         self.name = name
         self.use = use
         self.header = header
         self.keys = keys
         self.keyID = repository.keys.current.id
+        self.unknown = unknown
     }
 }

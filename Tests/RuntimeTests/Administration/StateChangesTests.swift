@@ -219,7 +219,7 @@ import Testing
     @Test func oneTPMIsNotAcceptedTwice() throws {
         // As an interrupted rename leaves it, and as nobody else can make it: the ID is part of the key.
         let header = try host.header("web")
-        let copy = try StateFile(keyID: header.keyID, uuid: header.uuid, generation: 2, stateID: "db")
+        let copy = StateFile(keyID: header.keyID, uuid: header.uuid, generation: 2, stateID: "db")
         let payload = StatePayload(permanent: try secretCopy(of: [1]), isComplete: true)
         _ = try repository().makeDirectory("db", copy, payload)
         let refused = try repository().acceptAll()

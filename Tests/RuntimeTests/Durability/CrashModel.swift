@@ -2,6 +2,8 @@ import Glibc
 import Platform
 import TestSupport
 
+@testable import RuntimeState
+
 /// Where in a recording the power fails, and what the disk makes of what it was not asked to keep.
 struct CrashPoint: CustomStringConvertible {
     enum Luck: Equatable {
@@ -34,7 +36,8 @@ struct CrashPoint: CustomStringConvertible {
 /// - A file's content is on stable storage as it was at its last fsync(2). Whatever was written or truncated since may be
 ///   there in any part, at any length, with zeros where a block was allotted and not written.
 /// - A write over what is on stable storage, which leaves the file's length, may be there in any part. What it does not
-///   write over stays: disks write whole sectors, and of each either the old or the new content is there.
+///   write over stays: disks write whole sectors, and of each either the old or the new content is there. A state's file
+///   is written in sectors of 512 bytes; the index's files need not even that.
 /// - A directory's entries are on stable storage as they were at its last fsync. Each change since may be there or not,
 ///   whatever became of those before and after it. That a file was synced says nothing about its name.
 /// - rename(2) within a directory is one change: never both names, never none. Between two directories it is one change
@@ -164,7 +167,7 @@ struct CrashModel {
                     case .lost, .namesKept: stable
                     case .kept, .lostIn: current
                     case .any where isOverwritten:
-                        Self.mixed(stable, current, &generator)
+                        Self.mixed(stable, current, least: name == StateStore.fileName ? 512 : 1, &generator)
                     case .any: Self.torn(stable, current, &generator)
                     }
                 try Descriptor.open(own, OpenOptions(O_WRONLY | O_CREAT | O_EXCL, mode: 0o600)).writeAll(content, own)
@@ -180,9 +183,10 @@ struct CrashModel {
     private static func mixed(
         _ stable: [UInt8],
         _ current: [UInt8],
+        least: Int,
         _ generator: inout SeededGenerator
     ) -> [UInt8] {
-        let block = [1, 16, 64, 512, 4096].randomElement(using: &generator) ?? 1
+        let block = [1, 16, 64, 512, 4096].filter { $0 >= least }.randomElement(using: &generator) ?? least
         // What goes beyond the old end may be there or not, with zeros where a block was allotted and not written.
         let size = Int.random(in: stable.count...max(stable.count, current.count), using: &generator)
         var result = stable + [UInt8](repeating: 0, count: size - stable.count)

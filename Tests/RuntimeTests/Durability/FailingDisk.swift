@@ -16,6 +16,8 @@ final class FailingDisk: Disk {
 
     /// The call after which what was made new may be found although it was not acknowledged.
     static let directorySync = "fsync of a directory"
+    /// The same of a write in place.
+    static let dataSync = "fdatasync"
 
     private let disk: any Disk
     private var fault: Fault?
@@ -85,7 +87,7 @@ final class FailingDisk: Disk {
     }
 
     func synchronizeData(_ file: borrowing Descriptor, as path: String) throws(Failure) {
-        _ = try pass("fdatasync")
+        _ = try pass(Self.dataSync)
         try disk.synchronizeData(file, as: path)
     }
 

@@ -161,8 +161,10 @@ final class HostUnderTest {
         do {
             try store.write(StatePayload(permanent: permanent, isComplete: true))
         } catch {
-            // Where not even the name was changed, nobody must ever find the new one.
-            if let call = failing?.firstFailure, call != FailingDisk.directorySync, let last = last[state] {
+            // Where not even the name was changed, or not all of the slot, nobody must ever find the new one.
+            if let call = failing?.firstFailure, ![FailingDisk.directorySync, FailingDisk.dataSync].contains(call),
+                let last = last[state]
+            {
                 settle(state, last.outcome, last.generation)
             }
             throw error

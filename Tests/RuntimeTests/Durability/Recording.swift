@@ -46,10 +46,12 @@ extension Recording.Event {
         }
     }
 
-    /// The same event with the first bytes of a write alone.
+    /// The same event with the first bytes of a write alone; of a slot, with its first whole sectors.
     func cut(after count: Int) -> Recording.Event {
         switch self {
         case .write(let node, let bytes): .write(node, Array(bytes.prefix(count)))
+        case .overwrite(let node, let offset, let bytes) where bytes.count % 512 == 0 && offset % 512 == 0:
+            .overwrite(node, offset, Array(bytes.prefix(count / 512 * 512)))
         case .overwrite(let node, let offset, let bytes): .overwrite(node, offset, Array(bytes.prefix(count)))
         default: self
         }

@@ -91,7 +91,7 @@ import Testing
         let status = try tpm.status()
         #expect(status.health == .failed)
         #expect(status.reason.hasPrefix("cannot write \(temporary.path)/states/web/"), "\(status.reason)")
-        #expect(status.reason.hasSuffix(": write: \(Self.advice)"), "\(status.reason)")
+        #expect(status.reason.hasSuffix(": pwrite: \(Self.advice)"), "\(status.reason)")
         #expect(!temporary.exists("states/web/state.new"))
         #expect(try tpm.stop() == .exited(0))
     }

@@ -7,26 +7,38 @@ import Testing
 @testable import RuntimeState
 
 @Suite struct StateFileTests {
+    /// The two versions of the format.
+    static let versions: [UInt16] = [1, 2]
+
     let master: MasterKey
-    let payload: StatePayload
     let header: StateFile
-    let file: [UInt8]
+    let keys: InstanceKeys
 
     /// What no file may show: it stands for a TPM's seeds.
     static let plaintext = Array("the seeds of a TPM, which nobody else may ever see".utf8)
 
     init() throws {
         master = try MasterKey(secret(1))
-        payload = StatePayload(permanent: try secretCopy(of: Self.plaintext), isComplete: true)
-        header = try StateFile(keyID: master.id, uuid: [UInt8](repeating: 9, count: 16), generation: 42, stateID: "web")
-        file = try header.encode(payload, key: master.instanceKey(uuid: header.uuid, stateID: "web"))
+        header = StateFile(keyID: master.id, uuid: [UInt8](repeating: 9, count: 16), generation: 42, stateID: "web")
+        keys = try master.instanceKeys(uuid: header.uuid, stateID: "web")
+    }
+
+    /// A file of a version, with a state or with any other list of items.
+    func file(_ version: UInt16, _ items: [UInt8]? = nil) throws -> [UInt8] {
+        let items = items ?? stateItem(1, Self.plaintext) + stateItem(2, [])
+        guard version == 2 else {
+            return try FirstStateFormat(keyID: master.id, uuid: header.uuid, generation: 42, stateID: "web")
+                .encode(items: items, keys: keys)
+        }
+        let plaintext = SecretMessage(prefix: items, secret: try SecretBytes(capacity: 1))
+        return try header.encode(items: plaintext, keys: keys).content
     }
 
     /// Loads a file as the store does, given the right key.
     func load(_ file: [UInt8], stateID: String = "web") throws -> StatePayload {
         let parsed = try StateFile(parsing: file, path: "/s/web/state")
-        let key = try KeyRing(master).instanceKey(of: parsed, stateID, path: "/s/web/state")
-        return try parsed.decode(file, key: key, path: "/s/web/state")
+        let keys = try KeyRing(master).instanceKeys(of: parsed, stateID, path: "/s/web/state")
+        return try parsed.decode(file, keys: keys, path: "/s/web/state")
     }
 
     func reason(_ file: [UInt8], stateID: String = "web") -> String {
@@ -34,86 +46,90 @@ import Testing
         return error?.description ?? ""
     }
 
-    @Test func comesBackAsItWas() throws {
+    @Test(arguments: versions) func comesBackAsItWas(_ version: UInt16) throws {
+        let file = try file(version)
+        #expect(file[8..<10].elementsEqual([0, UInt8(version)]))
         let loaded = try load(file)
         #expect(loaded.isComplete)
         #expect(loaded.permanent.withBytes { Array($0) } == Self.plaintext)
         #expect(try StateFile(parsing: file, path: "").generation == 42)
     }
 
-    @Test func showsNothingOfItsPayload() {
+    @Test func showsNothingOfItsPayload() throws {
+        let file = try file(2)
         for start in 0..<Self.plaintext.count - 8 {
             let part = Self.plaintext[start..<start + 8]
             #expect(!file.indices.dropLast(7).contains { file[$0..<$0 + 8].elementsEqual(part) })
         }
     }
 
-    @Test func neverUsesANonceTwice() throws {
-        let again = try StateFile(keyID: header.keyID, uuid: header.uuid, generation: 42, stateID: "web")
-        #expect(again.nonce != header.nonce)
-    }
-
-    @Test func refusesEveryTruncation() {
-        for count in 0..<file.count {
-            let text = reason(Array(file[..<count]))
-            #expect(text.contains("truncated") || text.contains("damaged"), "\(count): \(text)")
-        }
-    }
-
-    @Test func refusesEveryFlippedBit() {
-        for index in file.indices {
-            for bit in 0..<8 {
-                var damaged = file
-                damaged[index] ^= 1 << bit
-                let error = #expect(throws: Failure.self, "bit \(bit) of byte \(index)") { try load(damaged) }
-                #expect(error?.description.contains("/s/web/state") == true)
+    @Test func refusesEveryTruncation() throws {
+        for version in Self.versions {
+            let file = try file(version)
+            for count in Array(0..<300) + Array(stride(from: 300, to: file.count, by: 61)) where count < file.count {
+                let text = reason(Array(file[..<count]))
+                #expect(text.contains("truncated") || text.contains("damaged"), "\(count): \(text)")
             }
         }
     }
 
-    @Test func refusesWhatFollowsTheEnd() {
-        #expect(reason(file + [0]).contains("damaged"))
+    /// Each byte means something, in both versions.
+    @Test func refusesEveryFlippedBit() throws {
+        for version in Self.versions {
+            let file = try file(version)
+            for index in file.indices where version == 1 || index < 200 || index % 41 == 0 {
+                for bit in version == 1 ? Array(0..<8) : [index % 8] {
+                    var damaged = file
+                    damaged[index] ^= 1 << bit
+                    let error = #expect(throws: Failure.self, "bit \(bit) of byte \(index)") { try load(damaged) }
+                    #expect(error?.description.contains("/s/web/state") == true)
+                }
+            }
+        }
     }
 
-    /// A file whose payload is this list of items, authentic like any other.
-    private func file(holding items: [UInt8]) throws -> [UInt8] {
-        let header = try self.header.header(payloadSize: items.count + AES256GCM.tagSize)
-        let plaintext = SecretMessage(prefix: items, secret: try SecretBytes(capacity: 1))
-        let key = try master.instanceKey(uuid: self.header.uuid, stateID: "web")
-        return try header + AES256GCM.seal(plaintext, key: key, nonce: self.header.nonce, associatedData: header)
-    }
-
-    private func item(_ kind: UInt16, _ contents: [UInt8]) -> [UInt8] {
-        var writer = ByteWriter()
-        writer.write(Item(kind, contents))
-        return writer.bytes
+    @Test(arguments: versions) func refusesWhatFollowsTheEnd(_ version: UInt16) throws {
+        #expect(reason(try file(version) + [0]).contains("damaged"))
     }
 
     /// A mistake of ours must not pass for a state that was never manufactured: a new TPM would take its place.
-    @Test func refusesAnAuthenticPayloadThatIsNotOneState() throws {
-        let (state, complete) = (item(1, Self.plaintext), item(2, []))
-        #expect(try load(file(holding: state + complete)).permanent.count == Self.plaintext.count)
-        #expect(try load(file(holding: complete + state)).isComplete)
-        #expect(try !load(file(holding: item(1, []))).isComplete)
+    @Test(arguments: versions) func refusesAnAuthenticPayloadThatIsNotOneState(_ version: UInt16) throws {
+        let (state, complete) = (stateItem(1, Self.plaintext), stateItem(2, []))
+        #expect(try load(file(version, state + complete)).permanent.count == Self.plaintext.count)
+        #expect(try load(file(version, complete + state)).isComplete)
+        #expect(try !load(file(version, stateItem(1, []))).isComplete)
         for items in [
             [], complete, state + state, state + state + complete, state + complete + complete,
-            item(1, []) + state + complete, state + item(2, [0]), state + complete + [0], state.dropLast(),
-            item(1, []) + item(1, []),
+            stateItem(1, []) + state + complete, state + stateItem(2, [0]), state + complete + [0], state.dropLast(),
+            stateItem(1, []) + stateItem(1, []),
         ] {
             let expected = "its payload is not one TPM's state (restore the file from a backup)"
-            #expect(reason(try file(holding: items)).contains(expected), "\(items)")
+            #expect(reason(try file(version, items)).contains(expected), "\(items)")
         }
-        for items in [item(3, []), state + item(0, [])] {
-            #expect(
-                reason(try file(holding: items)).contains("it holds items that this version does not know (upgrade)")
-            )
+        for items in [stateItem(3, []), state + stateItem(0, []), state + stateItem(0x7fff, [1])] {
+            let expected = "it holds items that this version does not know (upgrade)"
+            #expect(reason(try file(version, items)).contains(expected))
         }
     }
 
-    @Test func saysThatItIsNewer() {
-        var newer = file
-        newer[9] = 2
-        #expect(reason(newer).contains("format 2, newer"))
+    /// In the first version no item is optional.
+    @Test func keepsOptionalItemsThatItDoesNotKnow() throws {
+        let (state, complete) = (stateItem(1, Self.plaintext), stateItem(2, []))
+        let (one, other) = (stateItem(0x8000, [1, 2, 3]), stateItem(0xffff, []))
+        let loaded = try load(file(2, one + state + other + complete))
+        #expect(loaded.permanent.count == Self.plaintext.count && loaded.isComplete)
+        let next = StatePayload(permanent: try secretCopy(of: [7]), isComplete: true).keeping(loaded.unknown)
+        let again = try load(header.encode(next, keys: keys).content)
+        #expect(again.permanent.withBytes { Array($0) } == [7] && again.isComplete)
+        #expect(again.unknown?.withBytes { Array($0) } == one + other)
+        #expect(reason(try file(2, state + one + one)).contains("not one TPM's state"))
+        #expect(reason(try file(1, state + one)).contains("does not know (upgrade)"))
+    }
+
+    @Test func saysThatItIsNewer() throws {
+        var newer = try file(2)
+        newer[9] = 3
+        #expect(reason(newer).contains("format 3, newer"))
     }
 
     @Test func saysThatItIsNoStateFile() {
@@ -121,37 +137,53 @@ import Testing
         #expect(reason([]).contains("truncated"))
     }
 
-    @Test func saysWhoseItIs() {
-        #expect(reason(file, stateID: "db").contains("it is the state of \"web\", not of \"db\""))
+    @Test(arguments: versions) func saysWhoseItIs(_ version: UInt16) throws {
+        #expect(reason(try file(version), stateID: "db").contains("it is the state of \"web\", not of \"db\""))
     }
 
     @Test func saysWhichKeyItNeeds() throws {
         let other = try MasterKey(secret(2))
         let text = try #require(
             #expect(throws: Failure.self) {
-                try KeyRing(other).instanceKey(of: header, "web", path: "/s/web/state")
+                try KeyRing(other).instanceKeys(of: header, "web", path: "/s/web/state")
             }
         ).description
         #expect(text.contains(Hexadecimal.encode(master.id)))
         #expect(text.contains(Hexadecimal.encode(other.id)))
     }
 
-    @Test func refusesTheKeyOfAnotherInstance() throws {
-        let other = try master.instanceKey(uuid: [UInt8](repeating: 8, count: 16), stateID: "web")
-        #expect(throws: Failure.self) { try header.decode(file, key: other, path: "") }
-        let renamed = try master.instanceKey(uuid: header.uuid, stateID: "db")
-        #expect(throws: Failure.self) { try header.decode(file, key: renamed, path: "") }
+    @Test(arguments: versions) func refusesTheKeysOfAnotherInstance(_ version: UInt16) throws {
+        let file = try file(version)
+        let parsed = try StateFile(parsing: file, path: "")
+        let other = try master.instanceKeys(uuid: [UInt8](repeating: 8, count: 16), stateID: "web")
+        let renamed = try master.instanceKeys(uuid: header.uuid, stateID: "db")
+        // Each of the two keys is needed.
+        let half = InstanceKeys(encryption: other.encryption, tags: keys.tags)
+        for wrong in [other, renamed, half] {
+            let error = #expect(throws: Failure.self) { try parsed.decode(file, keys: wrong, path: "") }
+            #expect(error?.description.contains("its payload is damaged") == true)
+        }
     }
 
     @Test func refusesToCountPastTheLastGeneration() throws {
-        let last = try StateFile(keyID: master.id, uuid: header.uuid, generation: UInt64.max, stateID: "web")
+        let last = StateFile(keyID: master.id, uuid: header.uuid, generation: UInt64.max, stateID: "web")
         #expect(throws: Failure.self) { try last.next(keyID: master.id) }
     }
 
     @Test func remembersAnUnfinishedManufacture() throws {
         let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
-        let key = try master.instanceKey(uuid: header.uuid, stateID: "web")
-        #expect(try load(header.encode(nothing, key: key)).isComplete == false)
+        #expect(try load(header.encode(nothing, keys: keys).content).isComplete == false)
+    }
+
+    /// An ID may be longer than the place of a header that most have.
+    @Test func takesTheLongestID() throws {
+        let long = String(repeating: "x", count: 4096)
+        let header = StateFile(keyID: master.id, uuid: header.uuid, generation: 1, stateID: long)
+        let keys = try master.instanceKeys(uuid: header.uuid, stateID: long)
+        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+        let (written, content) = try header.encode(nothing, keys: keys)
+        #expect(try StateFile(parsing: content, path: "") == written)
+        #expect(try load(content, stateID: long).isComplete == false)
     }
 }
 

@@ -131,7 +131,9 @@ import Testing
     @Test func aStateThatCannotBeStoredIsNotAcknowledged() throws {
         let tpm = try start()
         let generation = try tpm.status().generation
-        // The file cannot be made: a directory has its name.
+        // The state's file is gone, and another cannot be made: a directory has its name.
+        let (file, aside) = ("\(temporary.path)/states/web/state", "\(temporary.path)/aside")
+        try #require(rename(file, aside) == 0)
         _ = try temporary.directory("states/web/state.new")
         #expect(try tpm.tool("tpm2_nvdefine -Q 0x1500001 -C o -s 7").status != .exited(0))
         #expect(try tpm.transmit(getRandom) == failureResponse)
@@ -139,6 +141,7 @@ import Testing
         #expect(try tpm.status().generation == generation)
         try tpm.stop()
         rmdir("\(temporary.path)/states/web/state.new")
+        try #require(rename(aside, file) == 0)
         let again = try start()
         #expect(try again.run("tpm2_getcap handles-nv-index") == "")
         #expect(try again.transmit(getRandom).count == 20)

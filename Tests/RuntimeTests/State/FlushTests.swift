@@ -1,0 +1,105 @@
+import Glibc
+import Platform
+import Testing
+
+@testable import RuntimeState
+
+/// How often a disk has to flush: docs/architecture.md promises it.
+///
+/// The root of the index is not counted, since it is flushed once for all that change the index at the same time.
+@Suite struct FlushTests {
+    let scratch: ScratchDirectory
+    let recorder: RecordingDisk
+    let host: HostUnderTest
+
+    init() throws {
+        scratch = try ScratchDirectory()
+        for name in ["states", "index"] { _ = try openOwnDirectory("\(scratch.path)/\(name)") }
+        recorder = try RecordingDisk(in: scratch.path)
+        host = HostUnderTest(root: scratch.path, recording: recorder)
+        // The first state of a host also makes the index.
+        try host.runContainer("other", writing: ["one"])
+    }
+
+    /// The flushes of `body`, without those of the root of the index; `root` is how many those are.
+    func flushes(root: ClosedRange<Int> = 0...0, _ body: () throws -> Void) throws -> Int {
+        let start = recorder.recording.events.count
+        try body()
+        var isRoot: Set<Recording.Node> = []
+        var (count, ofRoot) = (0, 0)
+        for (number, event) in recorder.recording.events.enumerated() {
+            if case .create(let node, let place) = event, place.name == "index.new" {
+                isRoot.formUnion([node, place.directory])
+            }
+            guard number >= start, case .synchronize(let node) = event else { continue }
+            if isRoot.contains(node) { ofRoot += 1 } else { count += 1 }
+        }
+        #expect(root.contains(ofRoot))
+        return count
+    }
+
+    @Test func aChangeTakesOneFlush() throws {
+        try host.runContainer("web", writing: ["one"])
+        let store = try host.open("web")
+        for content in ["two", "three", "", Scenario.large("x").prefix(3000).description, "four"] {
+            #expect(try flushes { try host.write(content, to: store, of: "web") } == 1)
+        }
+    }
+
+    @Test func growingIsANewFile() throws {
+        try host.runContainer("web", writing: ["one"])
+        let store = try host.open("web")
+        #expect(try flushes { try host.write(Scenario.large("x"), to: store, of: "web") } == 2)
+        #expect(try flushes { try host.write(Scenario.large("y"), to: store, of: "web") } == 1)
+    }
+
+    /// A TPM writes its state when it starts up, and when it is shut down.
+    @Test func aStartAndAStopTakeTwoEach() throws {
+        try host.runContainer("web", writing: ["one"])
+        let start = try flushes(root: 2...3) {
+            let store = try host.open("web")
+            try host.write("started", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+        }
+        #expect(start == 2)
+        let store = try host.open("web")
+        let stop = try flushes(root: 2...3) {
+            try host.write("stopped", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+        }
+        #expect(stop == 2)
+    }
+
+    /// What a killed supervisor has left may not be on stable storage.
+    @Test func aStartAfterAKillSyncsWhatItFinds() throws {
+        try host.runContainer("web", writing: ["one"])
+        do {
+            let store = try host.open("web")
+            try host.write("two", to: store, of: "web")
+        }
+        #expect(try flushes(root: 0...1) { _ = try host.open("web") } == 3)
+    }
+
+    @Test func theFirstWriteOfTheFirstVersionConvertsIt() throws {
+        try host.runContainer("web", writing: ["one"])
+        let path = "\(scratch.path)/states/web/state"
+        let header = try StateFile(parsing: Descriptor.open(path, .read).readAll(limit: 1 << 20, path), path: path)
+        let old = FirstStateFormat(
+            keyID: header.keyID,
+            uuid: header.uuid,
+            generation: header.generation,
+            stateID: "web"
+        )
+        let keys = try HostUnderTest.master(1).instanceKeys(uuid: header.uuid, stateID: "web")
+        let items = stateItem(1, Array("one".utf8)) + stateItem(2, [])
+        try Descriptor.open(path, OpenOptions(O_WRONLY | O_TRUNC)).writeAll(old.encode(items: items, keys: keys), path)
+        try recorder.restart(in: scratch.path)
+        let (store, outcome) = try host.find("web")
+        #expect(outcome == .content("one"))
+        #expect(try flushes { try host.write("two", to: store, of: "web") } == 2)
+        #expect(try flushes { try host.write("three", to: store, of: "web") } == 1)
+        let bytes = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
+        #expect(bytes[8..<10].elementsEqual([0, 2]))
+        #expect(try StateFile(parsing: bytes, path: path).generation == header.generation + 2)
+    }
+}
