@@ -68,10 +68,15 @@ public final class StateStore: StateSink {
         let name = try StateDirectoryName.encoded(stateID)
         try repository.requireAccess(to: name)
         let directory: Descriptor
+        var isNew = false
         if let existing = try repository.open(name) {
             directory = existing
         } else {
-            directory = try create(name, stateID, formerID, in: repository, until: deadline, checkCancellation, making)
+            directory = try create(name, stateID, formerID, in: repository, until: deadline, checkCancellation) {
+                (uuid) throws(Failure) in
+                isNew = true
+                try making(uuid)
+            }
         }
         let lock = try StateLock(in: directory, of: stateID, until: deadline, checkCancellation: checkCancellation)
         if try repository.isDiscarded(directory, name) {
@@ -101,8 +106,9 @@ public final class StateStore: StateSink {
         }
         if !payload.isComplete { try making(header.uuid) }
         // A killed user may have left the file or its name unsynced; what is built on them must not be lost with them.
-        // A generation is recorded only when it is on stable storage.
-        if !payload.isComplete || recorded != header.generation {
+        // A generation is recorded only when it is on stable storage, and what was made here is.
+        let isDurable = payload.isComplete ? recorded == header.generation : isNew
+        if !isDurable {
             try header.rewrite(content, to: file, repository.disk, path: path)
             try repository.synchronize(directory, path: path)
         }

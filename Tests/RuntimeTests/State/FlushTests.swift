@@ -70,6 +70,17 @@ import Testing
         #expect(stop == 2)
     }
 
+    /// One each for the record in the index, the incomplete state, its directory and the name of that, and then for the
+    /// finished state and its record.
+    @Test func aNewStateTakesSix() throws {
+        let count = try flushes(root: 4...6) {
+            let store = try host.open("web")
+            try host.write("manufactured", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+        }
+        #expect(count == 6)
+    }
+
     /// What a killed supervisor has left may not be on stable storage.
     @Test func aStartAfterAKillSyncsWhatItFinds() throws {
         try host.runContainer("web", writing: ["one"])
