@@ -19,7 +19,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "Crypto", "Engines", "JSONText", "OCIHook", "Platform", "RuntimeControl",
+    "CLinux", "Configuration", "Crypto", "CryptoTransfer", "Engines", "JSONText", "OCIHook", "Platform",
+    "RuntimeControl",
     "RuntimeAdministration", "RuntimeFormat", "RuntimeHostTPM",
     "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
     "RuntimeWrapper", "VTPMProxy",
@@ -74,6 +75,7 @@ let package = Package(
         .systemLibrary(name: "CLinux"),
         .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
         .systemLibrary(name: "CLibSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+        .systemLibrary(name: "CNettle", pkgConfig: "hogweed", providers: [.apt(["nettle-dev", "libgmp-dev"])]),
         .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
         // What every module stands on: the error type, owned descriptors, system calls, bytes.
@@ -85,9 +87,17 @@ let package = Package(
         // TOML files, the configuration file and those of engines.
         library("TOMLText", ["Platform"]),
 
-        // All uses of libcrypto; the second for `vtpmctl` alone.
-        library("Crypto", path: "Crypto/Core", ["Platform", "CLibCrypto"]),
-        library("CryptoTransfer", path: "Crypto/Transfer", ["Crypto", "Platform", "CLibCrypto"]),
+        // What a library has to compute, and the two that can; then the algorithms by the one that is chosen here.
+        library("CryptoPrimitives", path: "Crypto/Primitives", ["Platform"]),
+        library("CryptoLibCrypto", path: "Crypto/LibCrypto", ["CryptoPrimitives", "Platform", "CLibCrypto"]),
+        library("CryptoNettle", path: "Crypto/Nettle", ["CryptoPrimitives", "Platform", "CNettle"]),
+        library("Crypto", path: "Crypto/Core", ["CryptoPrimitives", "CryptoLibCrypto", "Platform"]),
+        // What only libcrypto can, for `vtpmctl` alone.
+        library(
+            "CryptoTransfer",
+            path: "Crypto/Transfer",
+            ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
+        ),
 
         // What all files of this program's have in common.
         library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
@@ -201,7 +211,9 @@ let package = Package(
         .target(name: "TestSupport", path: "Tests/Support", swiftSettings: strict),
         .testTarget(
             name: "CryptoTests",
-            dependencies: ["Crypto", "CryptoTransfer", "Platform"],
+            dependencies: [
+                "Crypto", "CryptoLibCrypto", "CryptoNettle", "CryptoPrimitives", "CryptoTransfer", "Platform",
+            ],
             swiftSettings: strict
         ),
         .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),

@@ -1,32 +1,14 @@
 import CryptoTransfer
-import Foundation
 import Platform
 import Testing
 
-@testable import Crypto
-
-/// What exports, swtpm's states and the host's TPM need beside the primitives.
+/// What exports and swtpm's states need beside the primitives.
 @Suite struct OtherAlgorithmsTests {
     private static let plaintext =
         "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52ef"
         + "f69f2445df4f9b17ad2b417be66c3710"
     private static let vector = "000102030405060708090a0b0c0d0e0f"
     private static let key128 = "2b7e151628aed2a6abf7158809cf4f3c"
-
-    /// SP 800-38A, F.3.13 and F.3.14; a part of it as well, since CFB is a stream.
-    @Test func encryptsWithCFB() throws {
-        let key = try secret(bytes(Self.key128 + Self.vector))
-        let expected = try bytes(
-            "3b3fd92eb72dad20333449f8e83cfb4ac8a64537a0b3a93fcde3cdad9f1ce58b26751f67a3cbb140b1808cf187a4f4df"
-                + "c04b05357c5d1c0eeac4c66f9ff7f2e6"
-        )
-        let all = try bytes(Self.plaintext)
-        for size in [0, 1, 16, 17, 64] {
-            let ciphertext = try AES.encryptCFB(secret(Array(all[..<size])), keyAndVector: key)
-            #expect(ciphertext == Array(expected[..<size]))
-            #expect(try hex(AES.decryptCFB(ciphertext, keyAndVector: key)) == hex(Array(all[..<size])))
-        }
-    }
 
     /// SP 800-38A, F.2.1 and F.2.5, with their inverses.
     @Test(arguments: [
@@ -44,16 +26,16 @@ import Testing
     func encryptsWithCBC(key: String, expected: String) throws {
         let key = try secret(bytes(key))
         let vector = try bytes(Self.vector)
-        let ciphertext = try AES.encryptCBC(secret(bytes(Self.plaintext)), key: key, vector: vector)
+        let ciphertext = try AESCBC.encrypt(secret(bytes(Self.plaintext)), key: key, vector: vector)
         #expect(hex(ciphertext) == expected)
-        #expect(try AES.encryptCBC(secret(bytes(Self.plaintext)), key: key, vector: vector + [1]) == ciphertext)
-        #expect(try hex(AES.decryptCBC(ciphertext, key: key, vector: vector)) == Self.plaintext)
+        #expect(try AESCBC.encrypt(secret(bytes(Self.plaintext)), key: key, vector: vector + [1]) == ciphertext)
+        #expect(try hex(AESCBC.decrypt(ciphertext, key: key, vector: vector)) == Self.plaintext)
     }
 
     @Test func refusesACiphertextThatIsNotWholeBlocks() throws {
         let key = try secret(bytes(Self.key128))
         #expect(throws: Failure.self) {
-            try AES.decryptCBC([1, 2, 3], key: key, vector: bytes(Self.vector))
+            try AESCBC.decrypt([1, 2, 3], key: key, vector: bytes(Self.vector))
         }
     }
 
@@ -129,29 +111,11 @@ import Testing
         let alice = try privateKey(prefix + "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
         let bob = try privateKey(prefix + "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")
         #expect(alice.kind == .x25519)
-        #expect(alice.point == nil)
         #expect(hex(alice.publicKey).hasSuffix("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"))
         #expect(hex(bob.publicKey).hasSuffix("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"))
         let expected = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
         #expect(try hex(alice.agree(with: bob, what)) == expected)
         #expect(try hex(bob.agree(with: alice, what)) == expected)
-    }
-
-    /// NIST's test vectors for the ECC CDH primitive, P-256, the first one.
-    @Test func agreesWithP256() throws {
-        let own = try privateKey(
-            "304102010030" + "1306072a8648ce3d020106082a8648ce3d030107" + "042730250201010420"
-                + "7d7dc5f71eb29ddaf80d6214632eeae03d9058af1fb6d22ed80badb62bc1a534"
-        )
-        let point = AgreementKey.Point(
-            x: try bytes("700c48f77f56584c5cc632ca65640db91b6bacce3a4df6b42ce7cc838833d287"),
-            y: try bytes("db71e509e3fd9b060ddb20ba5c51dcc5948d46fbf640dfe0441782cab85fa4ac")
-        )
-        let peer = try AgreementKey.p256(point, what)
-        #expect(peer.point == point)
-        #expect(peer.kind == own.kind)
-        let expected = "46fc62106420ff012e54a434fbdd2d25ccc5852060561e68040dd7778997bd7b"
-        #expect(try hex(own.agree(with: peer, what)) == expected)
     }
 
     @Test func agreesWithAKeyOfTheSameKind() throws {
@@ -161,11 +125,6 @@ import Testing
         #expect(ephemeral.kind == x25519.kind)
         #expect(ephemeral.publicKey != x25519.publicKey)
         #expect(try hex(ephemeral.agree(with: x25519, what)) == hex(x25519.agree(with: ephemeral, what)))
-    }
-
-    @Test func refusesAPointThatIsNotOnTheCurve() throws {
-        let one = [UInt8](repeating: 0, count: 31) + [1]
-        #expect(throws: Failure.self) { try AgreementKey.p256(.init(x: one, y: one), what) }
     }
 
     @Test func tellsWhatIsNoKey() throws {
@@ -181,53 +140,6 @@ import Testing
                 }
             }
         }
-    }
-
-    /// OAEP is random: openssl(1) decrypts it.
-    @Test func encryptsWithRSAOAEP() throws {
-        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID())")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
-        defer { try? FileManager.default.removeItem(at: directory) }
-        func openssl(_ arguments: String...) throws -> Data {
-            let (process, output) = (Process(), Pipe())
-            process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-            process.arguments = ["openssl"] + arguments
-            process.currentDirectoryURL = directory
-            process.standardOutput = output
-            process.standardError = FileHandle.nullDevice
-            try process.run()
-            let read = output.fileHandleForReading.readDataToEndOfFile()
-            process.waitUntilExit()
-            try #require(process.terminationStatus == 0, "openssl \(arguments.joined(separator: " "))")
-            return read
-        }
-        _ = try openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem")
-        let line = String(decoding: try openssl("rsa", "-in", "key.pem", "-noout", "-modulus"), as: UTF8.self)
-        let digits = line.drop { $0 != "=" }.dropFirst().prefix { $0 != "\n" }
-        let encrypted = try RSAOAEP.encrypt(
-            secret(Array("a secret of 32 bytes for the TPM".utf8)),
-            modulus: bytes(String(digits)),
-            exponent: 65537,
-            label: Array("SECRET".utf8) + [0],
-            what
-        )
-        #expect(encrypted.count == 256)
-        try Data(encrypted).write(to: directory.appendingPathComponent("encrypted"))
-        let decrypted = try openssl(
-            "pkeyutl",
-            "-decrypt",
-            "-inkey",
-            "key.pem",
-            "-in",
-            "encrypted",
-            "-pkeyopt",
-            "rsa_padding_mode:oaep",
-            "-pkeyopt",
-            "rsa_oaep_md:sha256",
-            "-pkeyopt",
-            "rsa_oaep_label:53454352455400"
-        )
-        #expect(decrypted == Data("a secret of 32 bytes for the TPM".utf8))
     }
 
     private let what = "cannot use the key"

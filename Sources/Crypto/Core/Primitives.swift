@@ -1,72 +1,9 @@
+import CryptoPrimitives
 import Platform
 
-/// The library that computes all primitives in this file.
-///
-/// A process that keeps a TPM's state needs only these, unless its index is bound to a counter in the host's TPM: the
-/// sessions with that TPM need key agreement. To replace libcrypto here, implement ``PrimitiveLibrary`` with another
-/// library and name it here.
-typealias Library = LibCryptoPrimitives
-
-/// The primitives that a library has to provide, which write to memory of the caller.
-///
-/// A function returns false if it fails; ``failure(_:)`` then returns the library's reason. Outputs have the size of
-/// the algorithm's result.
-protocol PrimitiveLibrary {
-    /// Fills memory with random bytes; secret bytes come from a separate generator.
-    static func fillRandom(_ output: UnsafeMutableRawBufferPointer, isSecret: Bool) -> Bool
-    /// Computes SHA-256 of the prefix, the secret and the suffix of a message.
-    static func sha256(_ message: SecretMessage, into output: UnsafeMutableRawBufferPointer) -> Bool
-    /// Computes HMAC-SHA-256.
-    static func hmacSHA256(key: SecretBytes, _ bytes: [UInt8], into output: UnsafeMutableRawBufferPointer) -> Bool
-    /// Derives a key with HKDF-SHA-256, extract and expand.
-    static func hkdfSHA256(
-        key: SecretBytes,
-        salt: [UInt8],
-        info: [UInt8],
-        into output: UnsafeMutableRawBufferPointer
-    ) -> Bool
-    /// Encrypts with AES-256-GCM; the output is the ciphertext, followed by the tag.
-    static func sealAES256GCM(
-        _ message: SecretMessage,
-        _ parameters: AES256GCM.Parameters,
-        into output: UnsafeMutableRawBufferPointer
-    ) -> Bool
-    /// Decrypts with AES-256-GCM; the input is the ciphertext, followed by the tag.
-    ///
-    /// The output has the size of the ciphertext.
-    static func openAES256GCM(
-        _ sealed: UnsafeRawBufferPointer,
-        _ parameters: AES256GCM.Parameters,
-        into output: UnsafeMutableRawBufferPointer
-    ) -> AES256GCM.Opened
-    /// Compares two arrays of the same size in constant time.
-    static func isEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool
-    /// Returns an error with the library's reason, and clears the reason.
-    static func failure(_ what: String) -> Failure
-}
-
-/// A message of three parts: a public prefix, a secret and a public suffix.
-///
-/// The secret is not copied, since the copy would need locked memory as well.
-public struct SecretMessage {
-    let prefix: [UInt8]
-    let secret: SecretBytes?
-    let suffix: [UInt8]
-
-    /// Creates a message; each part may be missing.
-    public init(prefix: [UInt8] = [], secret: SecretBytes?, suffix: [UInt8] = []) {
-        self.prefix = prefix
-        self.secret = secret
-        self.suffix = suffix
-    }
-
-    /// The size of all three parts, in bytes.
-    public var count: Int { prefix.count + (secret?.count ?? 0) + suffix.count }
-}
-
 /// Random bytes. SP 800-90A
-public enum Random {
-    private static let what = "cannot get random bytes"
+public enum RandomSource<Library: PrimitiveLibrary> {
+    private static var what: String { "cannot get random bytes" }
 
     /// Returns random bytes that are not secret, such as a nonce. RAND_bytes(3)
     public static func bytes(count: Int) throws(Failure) -> [UInt8] {
@@ -93,10 +30,10 @@ public enum Random {
 }
 
 /// SHA-256. FIPS 180-4
-public enum SHA256 {
+public enum Digest<Library: PrimitiveLibrary> {
     /// The size of a digest, in bytes.
-    public static let digestSize = 32
-    private static let what = "cannot compute SHA-256"
+    public static var digestSize: Int { AlgorithmSize.sha256Digest }
+    private static var what: String { "cannot compute SHA-256" }
 
     /// Computes the digest of two parts, one after the other.
     public static func digest(_ bytes: [UInt8], _ more: [UInt8] = []) throws(Failure) -> [UInt8] {
@@ -117,10 +54,10 @@ public enum SHA256 {
 }
 
 /// HMAC with SHA-256. RFC 2104, FIPS 198-1
-public enum HMACSHA256 {
+public enum KeyedDigest<Library: PrimitiveLibrary> {
     /// The size of a tag, in bytes.
-    public static let tagSize = 32
-    private static let what = "cannot compute HMAC-SHA-256"
+    public static var tagSize: Int { AlgorithmSize.sha256Digest }
+    private static var what: String { "cannot compute HMAC-SHA-256" }
 
     /// Computes the tag of a message.
     public static func tag(key: SecretBytes, _ bytes: [UInt8]) throws(Failure) -> [UInt8] {
@@ -147,10 +84,10 @@ public enum HMACSHA256 {
 }
 
 /// HKDF with SHA-256. RFC 5869
-public enum HKDF {
+public enum KeyDerivation<Library: PrimitiveLibrary> {
     /// Derives a key of ``AES256GCM/keySize`` bytes from another secret; an empty salt means no salt.
     public static func key(from secret: SecretBytes, salt: [UInt8] = [], info: [UInt8]) throws(Failure) -> SecretBytes {
-        let key = try SecretBytes(capacity: AES256GCM.keySize)
+        let key = try SecretBytes(capacity: AlgorithmSize.aes256Key)
         try key.fill { (output) throws(Failure) in
             guard Library.hkdfSHA256(key: secret, salt: salt, info: info, into: output) else {
                 throw Library.failure("cannot derive a key")
@@ -161,35 +98,13 @@ public enum HKDF {
 }
 
 /// AES-256-GCM. NIST SP 800-38D
-public enum AES256GCM {
+public enum AuthenticatedEncryption<Library: PrimitiveLibrary> {
     /// The size of a key, in bytes.
-    public static let keySize = 32
-    /// The size of a nonce, in bytes. NIST SP 800-38D, 5.2.1.1
-    public static let nonceSize = 12
+    public static var keySize: Int { AlgorithmSize.aes256Key }
+    /// The size of a nonce, in bytes.
+    public static var nonceSize: Int { AlgorithmSize.gcmNonce }
     /// The size of a tag, in bytes.
-    public static let tagSize = 16
-
-    /// The inputs that encryption and decryption share.
-    struct Parameters {
-        let key: SecretBytes
-        let nonce: [UInt8]
-        let associatedData: [UInt8]
-
-        init(key: SecretBytes, nonce: [UInt8], associatedData: [UInt8]) {
-            precondition(key.count == keySize && nonce.count == nonceSize)
-            self.key = key
-            self.nonce = nonce
-            self.associatedData = associatedData
-        }
-    }
-
-    /// The result of a decryption.
-    enum Opened {
-        case plaintext
-        /// The tag does not match: the key, the nonce or the associated data is wrong, or a byte was changed.
-        case wrongTag
-        case failed
-    }
+    public static var tagSize: Int { AlgorithmSize.gcmTag }
 
     /// Encrypts a message; returns the ciphertext, followed by the tag.
     public static func seal(
@@ -198,7 +113,7 @@ public enum AES256GCM {
         nonce: [UInt8],
         associatedData: [UInt8]
     ) throws(Failure) -> [UInt8] {
-        let parameters = Parameters(key: key, nonce: nonce, associatedData: associatedData)
+        let parameters = AEADParameters(key: key, nonce: nonce, associatedData: associatedData)
         var sealed = [UInt8](repeating: 0, count: message.count + tagSize)
         guard sealed.withUnsafeMutableBytes({ Library.sealAES256GCM(message, parameters, into: $0) }) else {
             throw Library.failure("cannot encrypt")
@@ -216,11 +131,11 @@ public enum AES256GCM {
         nonce: [UInt8],
         associatedData: [UInt8]
     ) throws(Failure) -> SecretBytes? {
-        let parameters = Parameters(key: key, nonce: nonce, associatedData: associatedData)
+        let parameters = AEADParameters(key: key, nonce: nonce, associatedData: associatedData)
         guard sealed.count >= tagSize else { return nil }
         let size = sealed.count - tagSize
         let plaintext = try SecretBytes(capacity: max(size, 1))
-        var opened = Opened.failed
+        var opened = AEADOpened.failed
         plaintext.append { output in
             let target = UnsafeMutableRawBufferPointer(rebasing: output.prefix(size))
             opened = sealed.withUnsafeBytes { Library.openAES256GCM($0, parameters, into: target) }

@@ -1,5 +1,6 @@
 import CLibCrypto
-import Crypto
+import CryptoLibCrypto
+import CryptoPrimitives
 import Platform
 
 /// One block of a PEM file. RFC 7468

@@ -1,5 +1,6 @@
 import CLibCrypto
-import Crypto
+import CryptoLibCrypto
+import CryptoPrimitives
 import Platform
 
 /// Functions that derive keys from a passphrase.

@@ -54,7 +54,7 @@ extension EndorsementKey.Kind {
 
     /// The sizes of the parts of the public key, in bytes: the modulus, or the coordinates.
     private var sizes: [Int] {
-        self == .rsa ? [256] : [AgreementKey.p256CoordinateSize, AgreementKey.p256CoordinateSize]
+        self == .rsa ? [256] : [P256Point.coordinateSize, P256Point.coordinateSize]
     }
 
     /// TPMT_PUBLIC. TPM 2.0 Library, Part 2, 12.2.4
@@ -77,7 +77,7 @@ extension EndorsementKey.Kind {
         guard reader.remaining == 0 else { return nil }
         return switch self {
         case .rsa: PublicKeyInfo.rsa(modulus: parts[0], exponent: 65537)
-        case .p256: PublicKeyInfo.p256(AgreementKey.Point(x: parts[0], y: parts[1]))
+        case .p256: P256Point(x: parts[0], y: parts[1]).map(PublicKeyInfo.p256)
         }
     }
 }

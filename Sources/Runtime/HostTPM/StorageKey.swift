@@ -5,8 +5,8 @@ import Platform
 struct StorageKey: Equatable {
     /// The public key.
     enum Point: Equatable {
-        case rsa(modulus: [UInt8], exponent: UInt32)
-        case p256(x: [UInt8], y: [UInt8])
+        case rsa(RSAPublicKey)
+        case p256(P256Point)
     }
 
     /// The reasons why a public area cannot be used as storage key.
@@ -15,7 +15,7 @@ struct StorageKey: Equatable {
         case malformed
         /// It is another kind of key, for this reason.
         case unfit(String)
-        /// libcrypto could not compute its name.
+        /// Its name could not be computed.
         case failed(Failure)
     }
 
@@ -68,7 +68,10 @@ struct StorageKey: Equatable {
         guard bits == modulusSize * 8 else { throw Problem.unfit("it is an RSA key of \(bits) bits, not 2048") }
         guard modulus.count == modulusSize, modulus[0] & 0x80 != 0 else { throw Problem.malformed }
         // Zero stands for the default exponent, 2^16 + 1. Part 2, 12.2.3.5
-        return .rsa(modulus: modulus, exponent: exponent == 0 ? 65537 : exponent)
+        guard let key = RSAPublicKey(modulus: modulus, exponent: exponent == 0 ? 65537 : exponent) else {
+            throw Problem.malformed
+        }
+        return .rsa(key)
     }
 
     private static func eccPoint(_ reader: inout ByteReader) throws(Problem) -> Point {
@@ -77,10 +80,10 @@ struct StorageKey: Equatable {
         }
         guard curve == Algorithm.p256 else { throw Problem.unfit("it is an ECC key on another curve than NIST P-256") }
         guard derivation == Algorithm.null else { throw Problem.unfit("it is an ECC key with a scheme of its own") }
-        guard let x = reader.readSized(), let y = reader.readSized(), x.count == AgreementKey.p256CoordinateSize,
-            y.count == AgreementKey.p256CoordinateSize
-        else { throw Problem.malformed }
-        return .p256(x: x, y: y)
+        guard let x = reader.readSized(), let y = reader.readSized(), let point = P256Point(x: x, y: y) else {
+            throw Problem.malformed
+        }
+        return .p256(point)
     }
 
     /// The template of the SRK: L-2 of TCG EK Credential Profile with the changes of TCG TPM v2.0 Provisioning
@@ -97,8 +100,8 @@ struct StorageKey: Equatable {
         for value in [Algorithm.aes, 128, Algorithm.cfb, Algorithm.null, Algorithm.p256, Algorithm.null] {
             area.write(value)
         }
-        area.write(sized: [UInt8](repeating: 0, count: AgreementKey.p256CoordinateSize))
-        area.write(sized: [UInt8](repeating: 0, count: AgreementKey.p256CoordinateSize))
+        area.write(sized: [UInt8](repeating: 0, count: P256Point.coordinateSize))
+        area.write(sized: [UInt8](repeating: 0, count: P256Point.coordinateSize))
         return area.bytes
     }()
 }

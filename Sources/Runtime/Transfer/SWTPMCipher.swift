@@ -1,4 +1,5 @@
 import Crypto
+import CryptoTransfer
 import Platform
 
 /// The encryption of swtpm's state: AES-CBC, and HMAC-SHA-256 with the same key over the ciphertext and the IV.
@@ -29,13 +30,13 @@ struct SWTPMCipher {
         guard padded.append(copying: plaintext),
             padded.append(copying: [UInt8](repeating: UInt8(padding), count: padding))
         else { preconditionFailure("the capacity was computed from the contents") }
-        return try AES.encryptCBC(padded, key: key, vector: iv)
+        return try AESCBC.encrypt(padded, key: key, vector: iv)
     }
 
     /// Decrypts a ciphertext and removes the padding; returns nil if the size or the padding is wrong.
     func decrypt(_ ciphertext: [UInt8], iv: [UInt8]) throws(Failure) -> SecretBytes? {
-        guard !ciphertext.isEmpty, ciphertext.count % AES.blockSize == 0 else { return nil }
-        let padded = try AES.decryptCBC(ciphertext, key: key, vector: iv)
+        guard !ciphertext.isEmpty, ciphertext.count % AESCBC.blockSize == 0 else { return nil }
+        let padded = try AESCBC.decrypt(ciphertext, key: key, vector: iv)
         let plaintext = try SecretBytes(capacity: ciphertext.count)
         let isPadded = padded.withBytes { bytes in
             let padding = Int(bytes[bytes.count - 1])

@@ -1,4 +1,5 @@
 import Crypto
+import CryptoTransfer
 import Platform
 import RuntimeFormat
 

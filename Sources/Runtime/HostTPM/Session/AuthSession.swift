@@ -39,7 +39,7 @@ final class AuthSession {
     /// Encrypts a command's first parameter. Part 1, 21.3
     func encrypt(_ parameter: SecretBytes) throws(Failure) -> [UInt8] {
         let key = try parameterKey(newer: nonceCaller, older: nonceTPM)
-        return try AES.encryptCFB(parameter, keyAndVector: key)
+        return try AESCFB.encrypt(parameter, keyAndVector: key)
     }
 
     /// Decrypts a response's first parameter. Part 1, 21.3
@@ -47,7 +47,7 @@ final class AuthSession {
     /// Call it only after ``accepts(_:parameterHash:)`` has returned true.
     func decrypt(_ parameter: [UInt8]) throws(Failure) -> SecretBytes {
         let key = try parameterKey(newer: nonceTPM, older: nonceCaller)
-        return try AES.decryptCFB(parameter, keyAndVector: key)
+        return try AESCFB.decrypt(parameter, keyAndVector: key)
     }
 
     private func parameterKey(newer: [UInt8], older: [UInt8]) throws(Failure) -> SecretBytes {

@@ -16,40 +16,31 @@ struct SessionSalt {
     /// Makes a new salt for the TPM with this storage key.
     init(for key: StorageKey) throws(Failure) {
         switch key.point {
-        case .rsa(let modulus, let exponent): try self.init(modulus: modulus, exponent: exponent)
-        case .p256(let x, let y): try self.init(AgreementKey.Point(x: x, y: y))
+        case .rsa(let key): try self.init(key)
+        case .p256(let point): try self.init(point)
         }
     }
 
     /// RSA: makes a random salt and encrypts it with OAEP.
     ///
     /// OAEP's `L` is the label with its terminating zero.
-    private init(modulus: [UInt8], exponent: UInt32) throws(Failure) {
+    private init(_ key: RSAPublicKey) throws(Failure) {
         self.secret = try Random.secret(count: SHA256.digestSize)
-        self.encrypted = try RSAOAEP.encrypt(
-            secret,
-            modulus: modulus,
-            exponent: exponent,
-            label: Array(Self.label.utf8) + [0],
-            Self.what
-        )
+        self.encrypted = try RSAOAEP.encrypt(secret, key, label: Array(Self.label.utf8) + [0], Self.what)
     }
 
     /// ECC: derives the salt from ECDH with an ephemeral key, whose public point is sent to the TPM.
-    private init(_ point: AgreementKey.Point) throws(Failure) {
-        let key = try AgreementKey.p256(point, "cannot use the TPM's storage key")
-        let own = try key.ephemeral(Self.what)
-        guard let ownPoint = own.point else { preconditionFailure("a new key is of the same kind") }
-        let shared = try own.agree(with: key, Self.what)
+    private init(_ point: P256Point) throws(Failure) {
+        let (own, shared) = try P256Agreement.withNewKey(point, "cannot use the TPM's storage key")
         self.secret = try TPMKeyDerivation.kdfe(
             shared: shared,
             label: Self.label,
-            partyU: ownPoint.x,
+            partyU: own.x,
             partyV: point.x
         )
         var encoded = ByteWriter()
-        encoded.write(sized: ownPoint.x)
-        encoded.write(sized: ownPoint.y)
+        encoded.write(sized: own.x)
+        encoded.write(sized: own.y)
         self.encrypted = encoded.bytes
     }
 }

@@ -1,8 +1,9 @@
 import CLibCrypto
+import CryptoPrimitives
 import Platform
 
 /// The cryptographic primitives, computed by libcrypto.
-enum LibCryptoPrimitives: PrimitiveLibrary {
+public enum LibCryptoPrimitives: PrimitiveLibrary {
     // Fetched once: with EVP_sha256() and the like, libcrypto searches its providers at each use, which takes longer
     // than the computation (crypto(7), ALGORITHM FETCHING). If a fetch returns NULL, the first use of the algorithm
     // fails.
@@ -18,18 +19,21 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
     private static let saltParameter: StaticString = "salt"
     private static let infoParameter: StaticString = "info"
 
-    static func failure(_ what: String) -> Failure { LibCrypto.failure(what) }
+    /// Without the instructions it computes AES in vector registers, in constant time.
+    public static var computesAESByTables: Bool { false }
+
+    public static func failure(_ what: String) -> Failure { LibCrypto.failure(what) }
 
     // RAND_bytes(3), RAND_priv_bytes(3)
-    static func fillRandom(_ output: UnsafeMutableRawBufferPointer, isSecret: Bool) -> Bool {
+    public static func fillRandom(_ output: UnsafeMutableRawBufferPointer, isSecret: Bool) -> Bool {
         guard RAND_status() == 1 else { return false }
         let count = CInt(output.count)
         return (isSecret ? RAND_priv_bytes(output.unsigned, count) : RAND_bytes(output.unsigned, count)) == 1
     }
 
     // EVP_DigestInit(3)
-    static func sha256(_ message: SecretMessage, into output: UnsafeMutableRawBufferPointer) -> Bool {
-        precondition(output.count == SHA256.digestSize)
+    public static func sha256(_ message: SecretMessage, into output: UnsafeMutableRawBufferPointer) -> Bool {
+        precondition(output.count == AlgorithmSize.sha256Digest)
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
         return context != nil && EVP_DigestInit_ex(context, digest, nil) == 1
@@ -38,8 +42,12 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
     }
 
     // EVP_MAC(3)
-    static func hmacSHA256(key: SecretBytes, _ bytes: [UInt8], into output: UnsafeMutableRawBufferPointer) -> Bool {
-        precondition(output.count == HMACSHA256.tagSize)
+    public static func hmacSHA256(
+        key: SecretBytes,
+        _ bytes: [UInt8],
+        into output: UnsafeMutableRawBufferPointer
+    ) -> Bool {
+        precondition(output.count == AlgorithmSize.sha256Digest)
         guard let hmac, let context = EVP_MAC_CTX_dup(hmac) else { return false }
         defer { EVP_MAC_CTX_free(context) }
         var length = 0
@@ -56,7 +64,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
         guard let algorithm = EVP_MAC_fetch(nil, "HMAC", nil) else { return nil }
         defer { EVP_MAC_free(algorithm) }
         guard let context = EVP_MAC_CTX_new(algorithm) else { return nil }
-        let key = [UInt8](repeating: 0, count: HMACSHA256.tagSize)
+        let key = [UInt8](repeating: 0, count: AlgorithmSize.sha256Digest)
         let isReady = withDigest { EVP_MAC_init(context, key, key.count, [$0, OSSL_PARAM_construct_end()]) } == 1
         if isReady { return context }
         EVP_MAC_CTX_free(context)
@@ -64,7 +72,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
     }
 
     // EVP_KDF-HKDF(7)
-    static func hkdfSHA256(
+    public static func hkdfSHA256(
         key: SecretBytes,
         salt: [UInt8],
         info: [UInt8],
@@ -105,12 +113,12 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
     }
 
     // EVP_EncryptInit(3)
-    static func sealAES256GCM(
+    public static func sealAES256GCM(
         _ message: SecretMessage,
-        _ parameters: AES256GCM.Parameters,
+        _ parameters: AEADParameters,
         into output: UnsafeMutableRawBufferPointer
     ) -> Bool {
-        precondition(output.count == message.count + AES256GCM.tagSize)
+        precondition(output.count == message.count + AlgorithmSize.gcmTag)
         let context = EVP_CIPHER_CTX_new()
         defer { EVP_CIPHER_CTX_free(context) }
         let (nonce, data) = (parameters.nonce, parameters.associatedData)
@@ -128,16 +136,16 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
                 return true
             }
             && EVP_EncryptFinal_ex(context, target, &length) == 1
-            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CInt(AES256GCM.tagSize), target) == 1
+            && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CInt(AlgorithmSize.gcmTag), target) == 1
     }
 
     // EVP_DecryptInit(3)
-    static func openAES256GCM(
+    public static func openAES256GCM(
         _ sealed: UnsafeRawBufferPointer,
-        _ parameters: AES256GCM.Parameters,
+        _ parameters: AEADParameters,
         into output: UnsafeMutableRawBufferPointer
-    ) -> AES256GCM.Opened {
-        precondition(output.count == sealed.count - AES256GCM.tagSize)
+    ) -> AEADOpened {
+        precondition(output.count == sealed.count - AlgorithmSize.gcmTag)
         let context = EVP_CIPHER_CTX_new()
         defer { EVP_CIPHER_CTX_free(context) }
         let (nonce, data) = (parameters.nonce, parameters.associatedData)
@@ -147,7 +155,7 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
             parameters.key.withBytes({ EVP_DecryptInit_ex(context, aes256GCM, nil, $0.unsigned, nonce) }) == 1,
             EVP_DecryptUpdate(context, nil, &length, data, CInt(data.count)) == 1,
             // libcrypto only reads the tag, although the pointer is mutable.
-            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CInt(AES256GCM.tagSize), tag) == 1
+            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CInt(AlgorithmSize.gcmTag), tag) == 1
         else { return .failed }
         var last: CInt = 0
         if EVP_DecryptUpdate(context, output.unsigned, &length, sealed.unsigned, CInt(output.count)) == 1,
@@ -161,17 +169,8 @@ enum LibCryptoPrimitives: PrimitiveLibrary {
     }
 
     // CRYPTO_memcmp(3)
-    static func isEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
+    public static func isEqual(_ one: [UInt8], _ other: [UInt8]) -> Bool {
         precondition(one.count == other.count)
         return CRYPTO_memcmp(one, other, one.count) == 0
-    }
-}
-
-extension SecretMessage {
-    /// Calls `body` with each part that is not empty; stops and returns false if it returns false.
-    fileprivate func forEachPart(_ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
-        (prefix.isEmpty || prefix.withUnsafeBytes(body))
-            && (secret?.withBytes { $0.isEmpty || body($0) } ?? true)
-            && (suffix.isEmpty || suffix.withUnsafeBytes(body))
     }
 }

@@ -13,13 +13,3 @@ package enum LibCrypto {
         )
     }
 }
-
-extension UnsafeRawBufferPointer {
-    /// The start of the buffer, typed as libcrypto expects bytes; nil if the buffer is empty and has no address.
-    package var unsigned: UnsafePointer<UInt8>? { bindMemory(to: UInt8.self).baseAddress }
-}
-
-extension UnsafeMutableRawBufferPointer {
-    /// The start of the buffer, typed as libcrypto expects bytes; nil if the buffer is empty and has no address.
-    package var unsigned: UnsafeMutablePointer<UInt8>? { bindMemory(to: UInt8.self).baseAddress }
-}

@@ -1,7 +1,6 @@
-import CLibCrypto
 import Platform
 
-/// The encoding of public keys for libcrypto, SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
+/// The encoding of public keys in DER, SubjectPublicKeyInfo. RFC 5280, 4.1; RFC 3279, 2.3.1; RFC 5480, 2
 package enum PublicKeyInfo {
     // rsaEncryption with its parameters, NULL; then id-ecPublicKey with secp256r1.
     private static let rsaAlgorithm: [UInt8] = [
@@ -25,30 +24,18 @@ package enum PublicKeyInfo {
     }
 
     /// Encodes a point of P-256, uncompressed.
-    package static func p256(_ point: AgreementKey.Point) -> [UInt8] {
+    package static func p256(_ point: P256Point) -> [UInt8] {
         let key = [0, uncompressed] + point.x + point.y
         return element(sequence, element(sequence, p256Algorithm) + element(bitString, key))
     }
 
     /// Returns the point at the end of an encoded key; nil if the key is not on P-256.
-    static func point(of info: [UInt8]) -> AgreementKey.Point? {
-        let size = AgreementKey.p256CoordinateSize
-        guard info.count > 2 * size else { return nil }
-        let point = AgreementKey.Point(x: Array(info.dropLast(size).suffix(size)), y: Array(info.suffix(size)))
-        return p256(point) == info ? point : nil
-    }
-
-    /// Decodes a key, which the caller frees; returns nil if it is malformed or other bytes follow it. d2i_PUBKEY(3)
-    ///
-    /// The reason stays in libcrypto's error queue.
-    static func key(_ bytes: UnsafeRawBufferPointer) -> OpaquePointer? {
-        var next = bytes.unsigned
-        guard let key = d2i_PUBKEY(nil, &next, bytes.count) else { return nil }
-        guard let base = bytes.unsigned, next == base + bytes.count else {
-            EVP_PKEY_free(key)
-            return nil
-        }
-        return key
+    package static func point(of info: [UInt8]) -> P256Point? {
+        let size = P256Point.coordinateSize
+        guard let point = P256Point(x: Array(info.dropLast(size).suffix(size)), y: Array(info.suffix(size))),
+            p256(point) == info
+        else { return nil }
+        return point
     }
 
     /// Encodes an unsigned INTEGER in DER: without leading zeros, but with one if the first bit is set.
