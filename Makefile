@@ -28,6 +28,9 @@ RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 # debugger of the sources, and a digest of each module for builds that begin with an earlier one. The build ID is made of all.
 RELEASE  += -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.' -Xswiftc -gnone \
     -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen
+# The supervisor is built once more, with nettle in place of libcrypto; LIBCRYPTO_SUPERVISOR=1 keeps libcrypto in it.
+KEEPER   := .build/keeper
+SUPERVISOR := $(if $(LIBCRYPTO_SUPERVISOR),.build/release,$(KEEPER)/release)/vtpm-supervisor
 STAGE    := .build/stage
 PACKAGES := .build/packages
 PROGRAMS := vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
@@ -42,6 +45,8 @@ build:
 	@archive=$$(clang -print-file-name=libstdc++.a) && [[ -f $$archive ]] && ln -sf "$$archive" $(STATIC)/ || \
 	    { echo "make: cannot find libstdc++.a: apt-get install libstdc++-12-dev" >&2; exit 1; }
 	swift build $(RELEASE)
+	$(if $(LIBCRYPTO_SUPERVISOR),,CONTAINER_VTPM_NETTLE=1 swift build $(RELEASE) --product vtpm-supervisor \
+	    --scratch-path $(KEEPER))
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own, the manual pages, the shells' completions and
 ## the AppArmor profiles, below DESTDIR.
@@ -51,8 +56,9 @@ build:
 ## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
-	for program in $(PROGRAMS) vtpmctl; do \
+	for program in $(filter-out vtpm-supervisor,$(PROGRAMS)) vtpmctl; do \
 	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
+	install -s -m 0755 $(SUPERVISOR) $(DESTDIR)$(LIBEXECDIR)/
 	ln -s -f -r $(DESTDIR)$(LIBEXECDIR)/vtpm-run $(DESTDIR)$(BINDIR)/vtpmctl
 	install -m 0644 hooks/merge.jq $(DESTDIR)$(DATADIR)/hooks/
 	for file in hooks/*.json hooks/*/*.json; do \
@@ -77,6 +83,8 @@ install:
 	        $(DESTDIR)$(PREFIX)/share/$${completion#*:} || exit 1; done
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
+	$(if $(LIBCRYPTO_SUPERVISOR),sed -i 's|^  include <abstractions/container-vtpm/host>|&\n  include <abstractions/container-vtpm/libcrypto>|' \
+	    $(DESTDIR)$(APPARMORDIR)/vtpm-supervisor)
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/
 	sed 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' AppArmor/tunables/container-vtpm \
 	    >$(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm

@@ -1,11 +1,15 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let strict: [SwiftSetting] = [
-    .treatAllWarnings(as: .error),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+/// `make build` builds the supervisor with nettle in place of libcrypto: that alone, so that nothing is fetched for it.
+let usesNettle = Context.environment["CONTAINER_VTPM_NETTLE"] != nil
+
+let strict: [SwiftSetting] =
+    [
+        .treatAllWarnings(as: .error),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (usesNettle ? [.define("NETTLE")] : [])
 
 /// A library target whose sources lie in `Sources/<path>`.
 func library(_ name: String, path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
@@ -56,302 +60,316 @@ let fuzzTargets: [Target] =
         ),
     ]
 
+let products: [Product] = [
+    .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
+    .executable(name: "vtpm-run", targets: ["vtpm-run"]),
+    .executable(name: "vtpm-runtime", targets: ["vtpm-runtime"]),
+    .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
+    .executable(name: "vtpm-systemd", targets: ["vtpm-systemd"]),
+    .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
+    .executable(name: "vtpmctl", targets: ["vtpmctl"]),
+]
+
+/// What the supervisor is made of.
+let supervisorTargets: [Target] = [
+    // What the importer cannot see; nothing else is C.
+    .systemLibrary(name: "CLinux"),
+    .systemLibrary(name: "CLibSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+    .systemLibrary(name: "CNettle", pkgConfig: "hogweed", providers: [.apt(["nettle-dev", "libgmp-dev"])]),
+
+    // What every module stands on: the error type, owned descriptors, system calls, bytes.
+    library("Platform", ["CLinux"]),
+
+    // What a library has to compute, one that can (the other is below), and the algorithms by the one that is chosen.
+    library("CryptoPrimitives", path: "Crypto/Primitives", ["Platform"]),
+    library("CryptoNettle", path: "Crypto/Nettle", ["CryptoPrimitives", "Platform", "CNettle"]),
+    library(
+        "Crypto",
+        path: "Crypto/Core",
+        ["CryptoPrimitives", usesNettle ? "CryptoNettle" : "CryptoLibCrypto", "Platform"]
+    ),
+
+    // What all files of this program's have in common.
+    library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
+
+    // The kernel's side.
+    library("VTPMProxy", ["Platform", "CLinux"]),
+
+    // The vTPM's life. One target per folder, so that a program links no more than it runs.
+    library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
+    library(
+        "RuntimeConfinement",
+        path: "Runtime/Confinement",
+        ["Platform", "RuntimeControl", "CLibSeccomp", "CLinux"]
+    ),
+    library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
+    library(
+        "RuntimeLease",
+        path: "Runtime/Lease",
+        ["Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeState", "CLinux"]
+    ),
+    library("RuntimePCR", path: "Runtime/PCR", ["Platform"]),
+    library(
+        "RuntimeHostTPM",
+        path: "Runtime/HostTPM",
+        ["Crypto", "Platform", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
+    ),
+    library(
+        "RuntimeSupervisor",
+        path: "Runtime/Supervisor",
+        [
+            "Crypto", "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM",
+            "RuntimeLease", "RuntimeState", "CLinux",
+        ]
+    ),
+    program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
+]
+
+/// All others: the other programs, tests, benchmarks.
+let otherTargets: [Target] = [
+    .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
+    .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
+    // JSON files that are read strictly and changed without touching the rest.
+    library("JSONText", ["Platform"]),
+
+    // TOML files, the configuration file and those of engines.
+    library("TOMLText", ["Platform"]),
+
+    // All uses of libcrypto but the worker's.
+    library("CryptoLibCrypto", path: "Crypto/LibCrypto", ["CryptoPrimitives", "Platform", "CLibCrypto"]),
+    // What only libcrypto can, for `vtpmctl` alone.
+    library(
+        "CryptoTransfer",
+        path: "Crypto/Transfer",
+        ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
+    ),
+
+    // The configuration file, for the hook and `vtpmctl` alone.
+    library("Configuration", ["Platform", "RuntimePCR", "TOMLText", "CLinux"]),
+    library(
+        "RuntimeKeys",
+        path: "Runtime/Keys",
+        [
+            "Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
+            "RuntimePCR", "RuntimeState", "CLinux",
+        ]
+    ),
+    library(
+        "RuntimeTransfer",
+        path: "Runtime/Transfer",
+        ["Crypto", "CryptoTransfer", "Platform", "RuntimeFormat"]
+    ),
+    // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
+    library(
+        "RuntimeWorker",
+        path: "Runtime/Worker",
+        ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
+    ),
+    library(
+        "RuntimeAdministration",
+        path: "Runtime/Administration",
+        [
+            "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
+            "RuntimeState", "RuntimeSupervisor", "CLinux",
+        ]
+    ),
+
+    // The host's systemd. The second loads libsystemd, in a program of its own.
+    library("Systemd", path: "Systemd/Client", ["Platform", "RuntimeControl", "CLinux"]),
+    library("SystemdBus", path: "Systemd/Bus", ["Platform", "RuntimeControl", "Systemd", "CLinux"]),
+
+    // The container's side.
+    library(
+        "OCIHook",
+        [
+            "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys",
+            "RuntimeLease", "RuntimeState", "Systemd", "CLinux",
+        ]
+    ),
+    // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
+    library("RuntimeWrapper", ["Configuration", "JSONText", "Platform", "RuntimeControl", "CLinux"]),
+
+    // `vtpmctl run`, which becomes its command as the wrapper becomes the runtime.
+    library("CommandRun", ["Platform", "RuntimeControl", "RuntimeWrapper", "CLinux"]),
+
+    // How container engines are told of this project, for `vtpmctl` alone.
+    library("Engines", ["Crypto", "JSONText", "Platform", "TOMLText", "CLinux"]),
+
+    // What the host needs, for `vtpmctl` alone.
+    library(
+        "Doctor",
+        [
+            "Configuration", "Crypto", "Engines", "OCIHook", "Platform", "RuntimeAdministration", "RuntimeControl",
+            "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "VTPMProxy", "CLinux",
+        ]
+    ),
+
+    program("vtpm-hook", ["OCIHook", "Platform"]),
+    program("vtpm-run", ["CommandRun"]),
+    program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
+    program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
+    program("vtpm-worker", ["RuntimeWorker", "Platform"]),
+    program(
+        "vtpmctl",
+        [
+            "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform", "RuntimeAdministration",
+            "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ]
+    ),
+
+    .target(name: "TestSupport", path: "Tests/Support", swiftSettings: strict),
+    .testTarget(
+        name: "CryptoTests",
+        dependencies: [
+            "Crypto", "CryptoLibCrypto", "CryptoNettle", "CryptoPrimitives", "CryptoTransfer", "Platform",
+        ],
+        swiftSettings: strict
+    ),
+    .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
+    .testTarget(
+        name: "RuntimeTests",
+        dependencies: [
+            "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
+            "RuntimeConfinement",
+            "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
+            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",
+            "OtherLibrary",
+            "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
+        ],
+        exclude: [
+            "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
+            "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
+        ],
+        swiftSettings: strict
+    ),
+    // What the tests start in place of the worker.
+    .executableTarget(
+        name: "HostileWorker",
+        dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS", "CLinux", "CSystemCall"],
+        path: "Tests/RuntimeTests/Confinement/HostileWorker",
+        swiftSettings: strict
+    ),
+    .executableTarget(
+        name: "HostileSupervisor",
+        dependencies: ["RuntimeConfinement", "RuntimeControl", "Platform", "CLinux", "CSystemCall"],
+        path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
+        swiftSettings: strict
+    ),
+    .executableTarget(
+        name: "OtherLibrary",
+        dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS"],
+        path: "Tests/RuntimeTests/Vtpm/OtherLibrary",
+        swiftSettings: strict,
+        // dlsym(3) finds in a program what is exported alone.
+        linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
+    ),
+    // No test depends on it: linked into them, its TPMLIB_Process would be a second one beside HostileWorker's.
+    .executableTarget(
+        name: "ObservedLibrary",
+        dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibCrypto", "CLibTPMS"],
+        path: "Tests/RuntimeTests/Vtpm/ObservedLibrary",
+        swiftSettings: strict,
+        linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
+    ),
+    .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
+    .testTarget(
+        name: "DoctorTests",
+        dependencies: [
+            "Doctor", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState",
+            "VTPMProxy",
+        ],
+        exclude: ["refusals.txt"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "TOMLTextTests",
+        dependencies: ["TOMLText", "Platform", "TestSupport"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "EnginesTests",
+        dependencies: ["Engines", "Crypto", "JSONText", "Platform", "TOMLText", "CLinux"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "RuntimeWrapperTests",
+        dependencies: [
+            "CommandRun", "RuntimeWrapper", "JSONText", "Platform", "RuntimeControl", "WrapperProgram", "vtpm-run",
+            "vtpmctl",
+        ],
+        exclude: ["WrapperProgram"],
+        swiftSettings: strict
+    ),
+    // What the tests start in place of `vtpm-runtime`, whose configuration has a fixed path, and of its hook.
+    .executableTarget(
+        name: "WrapperProgram",
+        dependencies: ["CLinux", "RuntimeWrapper", "RuntimeControl", "Platform"],
+        path: "Tests/RuntimeWrapperTests/WrapperProgram",
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "JSONTextTests",
+        dependencies: ["JSONText", "Platform", "TestSupport"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "ConfigurationTests",
+        dependencies: ["Configuration", "Platform", "TestSupport"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "OCIHookTests",
+        dependencies: [
+            "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
+            "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram", "TestSupport",
+        ],
+        exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "SystemdTests",
+        dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],
+        exclude: ["Fixtures"],
+        swiftSettings: strict
+    ),
+    // What the manual, `--help`, completions and documents say, and what each program comes with.
+    .testTarget(
+        name: "ManualTests",
+        dependencies: ["Configuration", "OCIHook", "Platform", "vtpmctl"],
+        swiftSettings: strict
+    ),
+    // `make bench`: the same program measures this project and what it is compared with.
+    .executableTarget(
+        name: "vtpm-bench",
+        dependencies: [
+            "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease", "RuntimeState",
+            "CLinux",
+        ],
+        path: "Bench/Driver",
+        swiftSettings: strict
+    ),
+    // What the tests start in place of the hook, whose namespaces a process with many threads cannot change.
+    .executableTarget(
+        name: "ProbeProgram",
+        dependencies: ["OCIHook"],
+        path: "Tests/OCIHookTests/DeviceCgroup/ProbeProgram",
+        swiftSettings: strict
+    ),
+    .executableTarget(
+        name: "PlacementProgram",
+        dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "TestSupport"],
+        path: "Tests/OCIHookTests/Placement/PlacementProgram",
+        swiftSettings: strict
+    ),
+]
+
 let package = Package(
     name: "container-vtpm",
-    products: [
-        .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
-        .executable(name: "vtpm-run", targets: ["vtpm-run"]),
-        .executable(name: "vtpm-runtime", targets: ["vtpm-runtime"]),
-        .executable(name: "vtpm-supervisor", targets: ["vtpm-supervisor"]),
-        .executable(name: "vtpm-systemd", targets: ["vtpm-systemd"]),
-        .executable(name: "vtpm-worker", targets: ["vtpm-worker"]),
-        .executable(name: "vtpmctl", targets: ["vtpmctl"]),
-    ],
-    dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
-    ],
-    targets: [
-        // What the importer cannot see; nothing else is C.
-        .systemLibrary(name: "CLinux"),
-        .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
-        .systemLibrary(name: "CLibSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
-        .systemLibrary(name: "CNettle", pkgConfig: "hogweed", providers: [.apt(["nettle-dev", "libgmp-dev"])]),
-        .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-
-        // What every module stands on: the error type, owned descriptors, system calls, bytes.
-        library("Platform", ["CLinux"]),
-
-        // JSON files that are read strictly and changed without touching the rest.
-        library("JSONText", ["Platform"]),
-
-        // TOML files, the configuration file and those of engines.
-        library("TOMLText", ["Platform"]),
-
-        // What a library has to compute, and the two that can; then the algorithms by the one that is chosen here.
-        library("CryptoPrimitives", path: "Crypto/Primitives", ["Platform"]),
-        library("CryptoLibCrypto", path: "Crypto/LibCrypto", ["CryptoPrimitives", "Platform", "CLibCrypto"]),
-        library("CryptoNettle", path: "Crypto/Nettle", ["CryptoPrimitives", "Platform", "CNettle"]),
-        library("Crypto", path: "Crypto/Core", ["CryptoPrimitives", "CryptoLibCrypto", "Platform"]),
-        // What only libcrypto can, for `vtpmctl` alone.
-        library(
-            "CryptoTransfer",
-            path: "Crypto/Transfer",
-            ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
-        ),
-
-        // What all files of this program's have in common.
-        library("RuntimeFormat", path: "Runtime/Format", ["Crypto", "Platform"]),
-
-        // The configuration file, for the hook and `vtpmctl` alone.
-        library("Configuration", ["Platform", "RuntimePCR", "TOMLText", "CLinux"]),
-
-        // The kernel's side.
-        library("VTPMProxy", ["Platform", "CLinux"]),
-
-        // The vTPM's life. One target per folder, so that a program links no more than it runs.
-        library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
-        library(
-            "RuntimeConfinement",
-            path: "Runtime/Confinement",
-            ["Platform", "RuntimeControl", "CLibSeccomp", "CLinux"]
-        ),
-        library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
-        library(
-            "RuntimeLease",
-            path: "Runtime/Lease",
-            ["Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeState", "CLinux"]
-        ),
-        library("RuntimePCR", path: "Runtime/PCR", ["Platform"]),
-        library(
-            "RuntimeHostTPM",
-            path: "Runtime/HostTPM",
-            ["Crypto", "Platform", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
-        ),
-        library(
-            "RuntimeKeys",
-            path: "Runtime/Keys",
-            [
-                "Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM",
-                "RuntimePCR", "RuntimeState", "CLinux",
-            ]
-        ),
-        library(
-            "RuntimeTransfer",
-            path: "Runtime/Transfer",
-            ["Crypto", "CryptoTransfer", "Platform", "RuntimeFormat"]
-        ),
-        // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
-        library(
-            "RuntimeWorker",
-            path: "Runtime/Worker",
-            ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
-        ),
-        library(
-            "RuntimeSupervisor",
-            path: "Runtime/Supervisor",
-            [
-                "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM", "RuntimeLease",
-                "RuntimeState", "CLinux",
-            ]
-        ),
-        library(
-            "RuntimeAdministration",
-            path: "Runtime/Administration",
-            [
-                "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
-                "RuntimeState", "RuntimeSupervisor", "CLinux",
-            ]
-        ),
-
-        // The host's systemd. The second loads libsystemd, in a program of its own.
-        library("Systemd", path: "Systemd/Client", ["Platform", "RuntimeControl", "CLinux"]),
-        library("SystemdBus", path: "Systemd/Bus", ["Platform", "RuntimeControl", "Systemd", "CLinux"]),
-
-        // The container's side.
-        library(
-            "OCIHook",
-            [
-                "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys",
-                "RuntimeLease", "RuntimeState", "Systemd", "CLinux",
-            ]
-        ),
-        // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
-        library("RuntimeWrapper", ["Configuration", "JSONText", "Platform", "RuntimeControl", "CLinux"]),
-
-        // `vtpmctl run`, which becomes its command as the wrapper becomes the runtime.
-        library("CommandRun", ["Platform", "RuntimeControl", "RuntimeWrapper", "CLinux"]),
-
-        // How container engines are told of this project, for `vtpmctl` alone.
-        library("Engines", ["Crypto", "JSONText", "Platform", "TOMLText", "CLinux"]),
-
-        // What the host needs, for `vtpmctl` alone.
-        library(
-            "Doctor",
-            [
-                "Configuration", "Crypto", "Engines", "OCIHook", "Platform", "RuntimeAdministration", "RuntimeControl",
-                "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "VTPMProxy", "CLinux",
-            ]
-        ),
-
-        program("vtpm-hook", ["OCIHook", "Platform"]),
-        program("vtpm-run", ["CommandRun"]),
-        program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
-        program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
-        program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
-        program("vtpm-worker", ["RuntimeWorker", "Platform"]),
-        program(
-            "vtpmctl",
-            [
-                "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform", "RuntimeAdministration",
-                "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]
-        ),
-
-        .target(name: "TestSupport", path: "Tests/Support", swiftSettings: strict),
-        .testTarget(
-            name: "CryptoTests",
-            dependencies: [
-                "Crypto", "CryptoLibCrypto", "CryptoNettle", "CryptoPrimitives", "CryptoTransfer", "Platform",
-            ],
-            swiftSettings: strict
-        ),
-        .testTarget(name: "VTPMProxyTests", dependencies: ["VTPMProxy", "Platform"], swiftSettings: strict),
-        .testTarget(
-            name: "RuntimeTests",
-            dependencies: [
-                "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
-                "RuntimeConfinement",
-                "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
-                "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",
-                "OtherLibrary",
-                "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
-            ],
-            exclude: [
-                "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
-                "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
-            ],
-            swiftSettings: strict
-        ),
-        // What the tests start in place of the worker.
-        .executableTarget(
-            name: "HostileWorker",
-            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS", "CLinux", "CSystemCall"],
-            path: "Tests/RuntimeTests/Confinement/HostileWorker",
-            swiftSettings: strict
-        ),
-        .executableTarget(
-            name: "HostileSupervisor",
-            dependencies: ["RuntimeConfinement", "RuntimeControl", "Platform", "CLinux", "CSystemCall"],
-            path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
-            swiftSettings: strict
-        ),
-        .executableTarget(
-            name: "OtherLibrary",
-            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibTPMS"],
-            path: "Tests/RuntimeTests/Vtpm/OtherLibrary",
-            swiftSettings: strict,
-            // dlsym(3) finds in a program what is exported alone.
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
-        ),
-        // No test depends on it: linked into them, its TPMLIB_Process would be a second one beside HostileWorker's.
-        .executableTarget(
-            name: "ObservedLibrary",
-            dependencies: ["RuntimeWorker", "RuntimeControl", "Platform", "CLibCrypto", "CLibTPMS"],
-            path: "Tests/RuntimeTests/Vtpm/ObservedLibrary",
-            swiftSettings: strict,
-            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic"])]
-        ),
-        .systemLibrary(name: "CSystemCall", path: "Tests/RuntimeTests/Confinement/CSystemCall"),
-        .testTarget(
-            name: "DoctorTests",
-            dependencies: [
-                "Doctor", "Configuration", "OCIHook", "Platform", "RuntimeControl", "RuntimeLease", "RuntimeState",
-                "VTPMProxy",
-            ],
-            exclude: ["refusals.txt"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "TOMLTextTests",
-            dependencies: ["TOMLText", "Platform", "TestSupport"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "EnginesTests",
-            dependencies: ["Engines", "Crypto", "JSONText", "Platform", "TOMLText", "CLinux"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "RuntimeWrapperTests",
-            dependencies: [
-                "CommandRun", "RuntimeWrapper", "JSONText", "Platform", "RuntimeControl", "WrapperProgram", "vtpm-run",
-                "vtpmctl",
-            ],
-            exclude: ["WrapperProgram"],
-            swiftSettings: strict
-        ),
-        // What the tests start in place of `vtpm-runtime`, whose configuration has a fixed path, and of its hook.
-        .executableTarget(
-            name: "WrapperProgram",
-            dependencies: ["CLinux", "RuntimeWrapper", "RuntimeControl", "Platform"],
-            path: "Tests/RuntimeWrapperTests/WrapperProgram",
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "JSONTextTests",
-            dependencies: ["JSONText", "Platform", "TestSupport"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "ConfigurationTests",
-            dependencies: ["Configuration", "Platform", "TestSupport"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "OCIHookTests",
-            dependencies: [
-                "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-                "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram", "TestSupport",
-            ],
-            exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
-            swiftSettings: strict
-        ),
-        .testTarget(
-            name: "SystemdTests",
-            dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],
-            exclude: ["Fixtures"],
-            swiftSettings: strict
-        ),
-        // What the manual, `--help`, completions and documents say, and what each program comes with.
-        .testTarget(
-            name: "ManualTests",
-            dependencies: ["Configuration", "OCIHook", "Platform", "vtpmctl"],
-            swiftSettings: strict
-        ),
-        // `make bench`: the same program measures this project and what it is compared with.
-        .executableTarget(
-            name: "vtpm-bench",
-            dependencies: [
-                "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease", "RuntimeState",
-                "CLinux",
-            ],
-            path: "Bench/Driver",
-            swiftSettings: strict
-        ),
-        // What the tests start in place of the hook, whose namespaces a process with many threads cannot change.
-        .executableTarget(
-            name: "ProbeProgram",
-            dependencies: ["OCIHook"],
-            path: "Tests/OCIHookTests/DeviceCgroup/ProbeProgram",
-            swiftSettings: strict
-        ),
-        .executableTarget(
-            name: "PlacementProgram",
-            dependencies: ["OCIHook", "Platform", "VTPMProxy", "CLinux", "TestSupport"],
-            path: "Tests/OCIHookTests/Placement/PlacementProgram",
-            swiftSettings: strict
-        ),
-    ] + fuzzTargets,
+    products: usesNettle ? products.filter { $0.name == "vtpm-supervisor" } : products,
+    dependencies: usesNettle
+        ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")],
+    targets: usesNettle ? supervisorTargets : supervisorTargets + otherTargets + fuzzTargets,
     swiftLanguageModes: [.v6]
 )

@@ -165,6 +165,11 @@ import Testing
         #expect(!LibCryptoPrimitives.computesAESByTables)
     }
 
+    @Test func saysThatItUsesTables() throws {
+        #expect(AESNotice.text(byTables: false) == nil)
+        #expect(try #require(AESNotice.text(byTables: true)).hasPrefix("the processor has no instructions for AES"))
+    }
+
     private func pieces(_ bytes: [UInt8], _ first: Int, _ last: Int) throws -> SecretMessage {
         SecretMessage(
             prefix: Array(bytes[..<first]),

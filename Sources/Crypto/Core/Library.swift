@@ -33,3 +33,6 @@ public typealias P256Agreement = Agreement<CryptoLibrary>
 public typealias RSAOAEP = KeyTransport<CryptoLibrary>
 /// AES-128-CFB. NIST SP 800-38A, 6.3
 public typealias AESCFB = FeedbackEncryption<CryptoLibrary>
+
+/// What an operator has to know of the processor.
+public typealias AESNotice = TableNotice<CryptoLibrary>
