@@ -74,11 +74,9 @@ final class Device {
         let number = self.number
         let what = "cannot speak with the TPM"
         try systemCall("write", what) { write(number, command, command.count) }
-        return try buffer.withBytes { (bytes) throws(Failure) in
-            let count = try systemCall("read", what) { read(number, bytes.baseAddress, bytes.count) }
-            guard count >= 10 else { throw Failure(what, because: "it answered \(count) bytes") }
-            return bytes[6..<10].reduce(0) { $0 << 8 | UInt32($1) }
-        }
+        let count = try systemCall("read", what) { buffer.write { read(number, $0.baseAddress, $0.count) } }
+        guard count >= 10 else { throw Failure(what, because: "it answered \(count) bytes") }
+        return buffer.withBytes { $0[6..<10].reduce(0) { $0 << 8 | UInt32($1) } }
     }
 }
 

@@ -50,6 +50,7 @@ extern int setresuid(uid_t, uid_t, uid_t);
 extern int getresgid(gid_t *, gid_t *, gid_t *);
 extern int getresuid(uid_t *, uid_t *, uid_t *);
 extern int malloc_trim(size_t);
+extern int mlock2(const void *, size_t, unsigned int);
 extern int unshare(int);
 extern char **environ;
 extern int renameat2(int, const char *, int, const char *, unsigned int);
@@ -71,6 +72,7 @@ static const int clinux_clone_newipc = 0x08000000;         // CLONE_NEWIPC
 static const int clinux_clone_newpid = 0x20000000;         // CLONE_NEWPID
 static const int clinux_clone_newnet = 0x40000000;         // CLONE_NEWNET
 static const int clinux_mcl_onfault = 4;                   // MCL_ONFAULT, sys/mman.h
+static const unsigned int clinux_mlock_onfault = 1;        // MLOCK_ONFAULT
 static const short clinux_posix_spawn_setsid = 0x80;       // POSIX_SPAWN_SETSID, spawn.h
 
 static const int clinux_map_droppable = 0x08;              // MAP_DROPPABLE, linux/mman.h since 6.11

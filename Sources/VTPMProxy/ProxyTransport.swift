@@ -41,7 +41,7 @@ public enum ProxyTransport {
         let number = server.number
         do {
             let count = try systemCall("read", "cannot read a command from the vTPM proxy") {
-                buffer.withBytes { read(number, $0.baseAddress, $0.count) }
+                buffer.write { read(number, $0.baseAddress, $0.count) }
             }
             return count == 0 ? .gone : .command(count)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {

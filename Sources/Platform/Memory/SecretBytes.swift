@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Memory for a key or a TPM's state: locked into RAM, left out of core dumps, and wiped with its owner.
@@ -12,22 +13,31 @@ public final class SecretBytes {
 
     /// Maps and locks memory for this many bytes, at least one, none of which is in use yet.
     public init(capacity: Int) throws(Failure) {
-        self.base = try Self.mapLocked(capacity)
+        self.base = try Self.map(capacity, as: .locked)
         self.capacity = capacity
     }
 
+    /// When memory is taken and locked.
+    enum Locking {
+        /// All of it at once.
+        case locked
+        /// Each page when it is written for the first time.
+        case lockedOnceWritten
+    }
+
     /// Maps memory that is in no swap and no core dump, all zero.
-    static func mapLocked(_ size: Int) throws(Failure) -> UnsafeMutableRawPointer {
+    static func map(_ size: Int, as locking: Locking) throws(Failure) -> UnsafeMutableRawPointer {
         let what = "cannot get \(size) bytes of locked memory"
         guard let base = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
             base != MAP_FAILED
         else {
             throw Failure(what, call: "mmap", code: errno)
         }
-        guard mlock(base, size) == 0 else {
+        let call = locking == .locked ? "mlock" : "mlock2"
+        guard (locking == .locked ? mlock(base, size) : mlock2(base, size, clinux_mlock_onfault)) == 0 else {
             let code = errno
             munmap(base, size)
-            throw Failure(what, call: "mlock", code: code, hint: "raise RLIMIT_MEMLOCK")
+            throw Failure(what, call: call, code: code, hint: "raise RLIMIT_MEMLOCK")
         }
         guard madvise(base, size, MADV_DONTDUMP) == 0 else {
             let code = errno

@@ -77,10 +77,13 @@ public final class Channel: Sendable {
             throw tooLong(writer.bytes.count, most: Outgoing.maximumSize)
         }
         let copy = ScratchBuffer(size: max(writer.bytes.count, 1))
-        copy.withBytes { $0.copyBytes(from: writer.bytes) }
+        copy.write { memory in
+            memory.copyBytes(from: writer.bytes)
+            return writer.bytes.count
+        }
         try copy.withBytes { (bytes) throws(Failure) in
-            let used = UnsafeRawBufferPointer(rebasing: bytes[..<writer.bytes.count])
-            try send(kind: message.kind.rawValue, used, descriptors: descriptors, until: deadline)
+            let contents = UnsafeRawBufferPointer(bytes)
+            try send(kind: message.kind.rawValue, contents, descriptors: descriptors, until: deadline)
         }
     }
 
@@ -143,7 +146,7 @@ public final class Channel: Sendable {
         var truncated = false
         let what = "cannot receive from the \(peer)"
         func receive() throws(Failure) -> Int {
-            try systemCall("recvmsg", what) { buffer.withBytes { take(number, $0, &numbers, &truncated) } }
+            try systemCall("recvmsg", what) { buffer.write { take(number, $0, &numbers, &truncated) } }
         }
         var count: Int
         do {
