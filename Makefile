@@ -28,9 +28,10 @@ RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 # debugger of the sources, and a digest of each module for builds that begin with an earlier one. The build ID is made of all.
 RELEASE  += -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.' -Xswiftc -gnone \
     -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen
-# The supervisor is built once more, with nettle in place of libcrypto; LIBCRYPTO_SUPERVISOR=1 keeps libcrypto in it.
-KEEPER   := .build/keeper
-SUPERVISOR := $(if $(LIBCRYPTO_SUPERVISOR),.build/release,$(KEEPER)/release)/vtpm-supervisor
+# What lives as long as a container is built once more, as small as it can be: as Embedded Swift, and the supervisor with nettle
+# in place of libcrypto. LIBCRYPTO_SUPERVISOR=1 keeps libcrypto in it.
+RESIDENT := vtpm-supervisor vtpm-worker
+SMALL    := .build/resident
 STAGE    := .build/stage
 PACKAGES := .build/packages
 PROGRAMS := vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
@@ -45,8 +46,7 @@ build:
 	@archive=$$(clang -print-file-name=libstdc++.a) && [[ -f $$archive ]] && ln -sf "$$archive" $(STATIC)/ || \
 	    { echo "make: cannot find libstdc++.a: apt-get install libstdc++-12-dev" >&2; exit 1; }
 	swift build $(RELEASE)
-	$(if $(LIBCRYPTO_SUPERVISOR),,CONTAINER_VTPM_NETTLE=1 swift build $(RELEASE) --product vtpm-supervisor \
-	    --scratch-path $(KEEPER))
+	@LIBCRYPTO_SUPERVISOR=$(LIBCRYPTO_SUPERVISOR) packaging/build-resident $(SMALL) $(RELEASE)
 
 ## Installs the programs, stripped, the hook configurations, a sample of our own, the manual pages, the shells' completions and
 ## the AppArmor profiles, below DESTDIR.
@@ -56,9 +56,9 @@ build:
 ## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
-	for program in $(filter-out vtpm-supervisor,$(PROGRAMS)) vtpmctl; do \
-	    install -s -m 0755 .build/release/$$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
-	install -s -m 0755 $(SUPERVISOR) $(DESTDIR)$(LIBEXECDIR)/
+	for program in $(patsubst %,.build/release/%,$(filter-out $(RESIDENT),$(PROGRAMS)) vtpmctl) \
+	        $(RESIDENT:%=$(SMALL)/release/%); do \
+	    install -s -m 0755 $$program $(DESTDIR)$(LIBEXECDIR)/ || exit 1; done
 	ln -s -f -r $(DESTDIR)$(LIBEXECDIR)/vtpm-run $(DESTDIR)$(BINDIR)/vtpmctl
 	install -m 0644 hooks/merge.jq $(DESTDIR)$(DATADIR)/hooks/
 	for file in hooks/*.json hooks/*/*.json; do \

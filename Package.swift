@@ -1,7 +1,12 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// `make build` builds the supervisor with nettle in place of libcrypto: that alone, so that nothing is fetched for it.
+/// `make build` builds the two programs that live as long as a container once more, and no others, so that nothing is
+/// fetched for them.
+let isResident = Context.environment["CONTAINER_VTPM_RESIDENT"] != nil
+/// As Embedded Swift, which has no runtime.
+let isEmbedded = Context.environment["CONTAINER_VTPM_EMBEDDED"] != nil
+/// With nettle in place of libcrypto in the supervisor.
 let usesNettle = Context.environment["CONTAINER_VTPM_NETTLE"] != nil
 
 let strict: [SwiftSetting] =
@@ -9,16 +14,33 @@ let strict: [SwiftSetting] =
         .treatAllWarnings(as: .error),
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("MemberImportVisibility"),
-    ] + (usesNettle ? [.define("NETTLE")] : [])
+    ] + (isEmbedded ? [.enableExperimentalFeature("Embedded")] : []) + (usesNettle ? [.define("NETTLE")] : [])
 
 /// A library target whose sources lie in `Sources/<path>`.
-func library(_ name: String, path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, path: "Sources/\(path ?? name)", swiftSettings: strict)
+///
+/// `links` is for what a module map links, which Embedded Swift does not read there.
+func library(
+    _ name: String,
+    path: String? = nil,
+    _ dependencies: [Target.Dependency],
+    links: [String] = []
+) -> Target {
+    .target(
+        name: name,
+        dependencies: dependencies + (isEmbedded ? ["Glibc"] : []),
+        path: "Sources/\(path ?? name)",
+        swiftSettings: strict,
+        linkerSettings: links.map { .linkedLibrary($0) }
+    )
 }
 
 /// A program: a page of arguments, one call, one error.
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+    .executableTarget(
+        name: name,
+        dependencies: dependencies + (isEmbedded ? ["Glibc"] : []),
+        swiftSettings: strict
+    )
 }
 
 /// What the fuzzers and their replay call.
@@ -70,19 +92,28 @@ let products: [Product] = [
     .executable(name: "vtpmctl", targets: ["vtpmctl"]),
 ]
 
-/// What the supervisor is made of.
-let supervisorTargets: [Target] = [
+/// What supervisor and worker are made of.
+let residentTargets: [Target] = [
     // What the importer cannot see; nothing else is C.
     .systemLibrary(name: "CLinux"),
     .systemLibrary(name: "CLibSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+    .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
+    .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CNettle", pkgConfig: "hogweed", providers: [.apt(["nettle-dev", "libgmp-dev"])]),
 
     // What every module stands on: the error type, owned descriptors, system calls, bytes.
     library("Platform", ["CLinux"]),
 
-    // What a library has to compute, one that can (the other is below), and the algorithms by the one that is chosen.
+    // What a library has to compute, two that can, and the algorithms by the one that is chosen.
     library("CryptoPrimitives", path: "Crypto/Primitives", ["Platform"]),
-    library("CryptoNettle", path: "Crypto/Nettle", ["CryptoPrimitives", "Platform", "CNettle"]),
+    library(
+        "CryptoNettle",
+        path: "Crypto/Nettle",
+        ["CryptoPrimitives", "Platform", "CNettle"],
+        links: ["nettle", "gmp"]
+    ),
+    // All uses of libcrypto but the worker's.
+    library("CryptoLibCrypto", path: "Crypto/LibCrypto", ["CryptoPrimitives", "Platform", "CLibCrypto"]),
     library(
         "Crypto",
         path: "Crypto/Core",
@@ -122,13 +153,18 @@ let supervisorTargets: [Target] = [
             "RuntimeLease", "RuntimeState", "CLinux",
         ]
     ),
+    // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
+    library(
+        "RuntimeWorker",
+        path: "Runtime/Worker",
+        ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
+    ),
     program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
+    program("vtpm-worker", ["RuntimeWorker", "Platform"]),
 ]
 
 /// All others: the other programs, tests, benchmarks.
 let otherTargets: [Target] = [
-    .systemLibrary(name: "CLibTPMS", pkgConfig: "libtpms", providers: [.apt(["libtpms-dev"])]),
-    .systemLibrary(name: "CLibCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
 
     // JSON files that are read strictly and changed without touching the rest.
     library("JSONText", ["Platform"]),
@@ -136,8 +172,6 @@ let otherTargets: [Target] = [
     // TOML files, the configuration file and those of engines.
     library("TOMLText", ["Platform"]),
 
-    // All uses of libcrypto but the worker's.
-    library("CryptoLibCrypto", path: "Crypto/LibCrypto", ["CryptoPrimitives", "Platform", "CLibCrypto"]),
     // What only libcrypto can, for `vtpmctl` alone.
     library(
         "CryptoTransfer",
@@ -159,12 +193,6 @@ let otherTargets: [Target] = [
         "RuntimeTransfer",
         path: "Runtime/Transfer",
         ["Crypto", "CryptoTransfer", "Platform", "RuntimeFormat"]
-    ),
-    // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.
-    library(
-        "RuntimeWorker",
-        path: "Runtime/Worker",
-        ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
     ),
     library(
         "RuntimeAdministration",
@@ -209,7 +237,6 @@ let otherTargets: [Target] = [
     program("vtpm-run", ["CommandRun"]),
     program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
     program("vtpm-systemd", ["SystemdBus", "RuntimeControl", "Platform"]),
-    program("vtpm-worker", ["RuntimeWorker", "Platform"]),
     program(
         "vtpmctl",
         [
@@ -367,9 +394,21 @@ let otherTargets: [Target] = [
 
 let package = Package(
     name: "container-vtpm",
-    products: usesNettle ? products.filter { $0.name == "vtpm-supervisor" } : products,
-    dependencies: usesNettle
+    products: isResident ? products.filter { ["vtpm-supervisor", "vtpm-worker"].contains($0.name) } : products,
+    dependencies: isResident
         ? [] : [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")],
-    targets: usesNettle ? supervisorTargets : supervisorTargets + otherTargets + fuzzTargets,
+    targets: isResident ? residentTargets : residentTargets + otherTargets + fuzzTargets,
     swiftLanguageModes: [.v6]
 )
+
+if isEmbedded {
+    package.targets += [
+        .systemLibrary(name: "CGlibc", path: "Sources/Embedded/CGlibc"),
+        .target(
+            name: "Glibc",
+            dependencies: ["CGlibc"],
+            path: "Sources/Embedded/Glibc",
+            swiftSettings: strict
+        ),
+    ]
+}

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 
 /// A file descriptor that has one owner, and is closed with it. open(2)
+@frozen
 public struct Descriptor: ~Copyable, Sendable {
     /// The number, for a system call; it must not outlive the owner.
     public let number: CInt

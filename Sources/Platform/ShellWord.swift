@@ -4,7 +4,7 @@ extension String {
     /// Containers, states and units have names of others' choice. In a command that root copies from an error, `$(…)` or
     /// an apostrophe in a name must stay what it is, a part of the name.
     public var shellWord: String {
-        let isPlain = !utf8.isEmpty && utf8.allSatisfy(\.isPlainInShells)
+        let isPlain = !utf8.isEmpty && utf8.allSatisfy { $0.isPlainInShells }
         return isPlain ? self : "'" + unicodeScalars.map { $0 == "'" ? "'\\''" : String($0) }.joined() + "'"
     }
 }

@@ -1,13 +1,13 @@
-// Whoever imports this module has the types of its interface too.
+// Whoever imports this module has the types of its interface too, and what the library below has for them.
 @_exported import CryptoPrimitives
 
 #if NETTLE
-import CryptoNettle
+@_exported import CryptoNettle
 
 /// The library that computes: nettle, which Package.swift chooses for the supervisor.
 public typealias CryptoLibrary = Nettle
 #else
-import CryptoLibCrypto
+@_exported import CryptoLibCrypto
 
 /// The library that computes: libcrypto.
 public typealias CryptoLibrary = LibCryptoPrimitives

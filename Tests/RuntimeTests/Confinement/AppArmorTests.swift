@@ -23,7 +23,7 @@ import Testing
     /// Those of this machine, which need not be Debian's.
     @Test(arguments: programs.dropLast()) func itsOwnLibrariesAreMapped(_ program: String) throws {
         let temporary = try TemporaryDirectory()
-        let tested = VTPMUnderTest.program(program == "vtpm-hook" ? "vtpm-supervisor" : program)
+        let tested = VTPMUnderTest.built(program == "vtpm-hook" ? "vtpm-supervisor" : program)
         let command = "ldd '\(tested)' | grep -o '/[^ ]*' | xargs -n 1 realpath >'\(temporary.path)/libraries'"
         let shell = ProgramLaunch("/bin/sh", ["sh", "-c", command])
         #expect(try shell.start().wait() == .exited(0))

@@ -99,8 +99,18 @@ final class VTPMUnderTest {
         if device >= 0 { close(device) }
     }
 
-    /// A program that was built beside the tests.
+    /// A program as it is installed, in the directory CONTAINER_VTPM_PROGRAMS if that is set; else, and if it is a fixture,
+    /// as it was built beside the tests.
     static func program(_ name: String) -> String {
+        if let directory = ProcessInfo.processInfo.environment["CONTAINER_VTPM_PROGRAMS"] {
+            let path = "\(directory)/\(name)"
+            if FileManager.default.isExecutableFile(atPath: path) { return path }
+        }
+        return built(name)
+    }
+
+    /// A program as it was built beside the tests, as full Swift.
+    static func built(_ name: String) -> String {
         let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         return URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent(name).path
     }

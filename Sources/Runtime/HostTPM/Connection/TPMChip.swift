@@ -152,7 +152,7 @@ extension HostTPM {
                 because:
                     "it is tpm\(chip.number), a vTPM, and no hardware: a program answers there, for a container or "
                     + "in place of a TPM that this host lacks",
-                hint: chips.first(where: \.isHardware).map { "configure \($0.path)" }
+                hint: chips.first { $0.isHardware }.map { "configure \($0.path)" }
                     ?? "keep the master key elsewhere"
             )
         }

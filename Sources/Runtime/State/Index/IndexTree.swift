@@ -123,7 +123,7 @@ struct IndexTree: ~Copyable {
         case .leaf(let records):
             return try write(Self.merge(changes, into: records), to: place, depth: depth)
         case .branch(var children):
-            for (value, changes) in Self.split(changes, at: depth, by: \.key) {
+            for (value, changes) in Self.split(changes, at: depth, by: { $0.key }) {
                 if let index = children.firstIndex(where: { $0.value == value }) {
                     children[index].reference = try apply(
                         changes,
@@ -191,7 +191,7 @@ struct IndexTree: ~Copyable {
     ) throws(Failure) -> IndexNode.Reference {
         guard IndexNode.size(of: records) > IndexNode.sizeLimit else { return try write(.leaf(records), to: place) }
         var children: [IndexNode.Child] = []
-        for (value, part) in Self.split(records, at: depth, by: \.key) {
+        for (value, part) in Self.split(records, at: depth, by: { $0.key }) {
             let reference = try write(part, to: allot(), depth: depth + 1)
             children.append(IndexNode.Child(value: value, reference: reference))
         }
