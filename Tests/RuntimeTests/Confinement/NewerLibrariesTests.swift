@@ -49,7 +49,8 @@ import Testing
         let tpm = try VTPMUnderTest(in: temporary)
         try tpm.create()
         for process in [tpm.supervisor.process, tpm.worker] {
-            #expect(try tpm.environment(of: process).contains("GLIBC_TUNABLES=glibc.malloc.hugetlb=0"))
+            let tunables = try tpm.environment(of: process).filter { $0.hasPrefix("GLIBC_TUNABLES=") }
+            #expect(tunables == ["GLIBC_TUNABLES=glibc.malloc.hugetlb=0:glibc.malloc.tcache_count=0"])
         }
         try tpm.stop()
     }
