@@ -20,6 +20,8 @@ COMPLETIONS := bash:bash-completion/completions/vtpmctl zsh:zsh/vendor-completio
 # The program that prints them: another one than the installed one where that is for another processor.
 VTPMCTL     ?= .build/release/vtpmctl
 DESTDIR    ?=
+# They are packaging/build-resident's alone.
+unexport CONTAINER_VTPM_RESIDENT CONTAINER_VTPM_NETTLE CONTAINER_VTPM_EMBEDDED
 
 # Like the Swift library: its symbols take the loader longer than all others of a program together.
 STATIC   := .build/static
@@ -53,7 +55,8 @@ build:
 ## The hooks of podman and CRI-O, and the CDI device, also go where engines look for them: they are for containers that ask
 ## for a TPM, by an annotation or by the device's name, and for no others. Without DESTDIR the profiles are put into force as
 ## well, where the host has AppArmor. vtpmctl starts the worker that is beside it, and what is in BINDIR under its name is a link
-## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found.
+## to vtpm-run, which becomes vtpmctl for all but `run`: whatever LIBEXECDIR is, they are found. What the supervisor's profile allows
+## follows from the program that is there, and not from what this call of make was told.
 install:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(DATADIR)/hooks
 	for program in $(patsubst %,.build/release/%,$(filter-out $(RESIDENT),$(PROGRAMS)) vtpmctl) \
@@ -83,8 +86,9 @@ install:
 	        $(DESTDIR)$(PREFIX)/share/$${completion#*:} || exit 1; done
 	install -d $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm $(DESTDIR)$(APPARMORDIR)/tunables
 	install -m 0644 $(PROFILES:%=AppArmor/%) $(DESTDIR)$(APPARMORDIR)/
-	$(if $(LIBCRYPTO_SUPERVISOR),sed -i 's|^  include <abstractions/container-vtpm/host>|&\n  include <abstractions/container-vtpm/libcrypto>|' \
-	    $(DESTDIR)$(APPARMORDIR)/vtpm-supervisor)
+	if readelf --dynamic $(SMALL)/release/vtpm-supervisor | grep --quiet libcrypto; then \
+	    sed -i 's|^  include <abstractions/container-vtpm/host>|&\n  include <abstractions/container-vtpm/libcrypto>|' \
+	        $(DESTDIR)$(APPARMORDIR)/vtpm-supervisor; fi
 	install -m 0644 AppArmor/abstractions/container-vtpm/* $(DESTDIR)$(APPARMORDIR)/abstractions/container-vtpm/
 	sed 's|/usr/libexec/container-vtpm|$(LIBEXECDIR)|' AppArmor/tunables/container-vtpm \
 	    >$(DESTDIR)$(APPARMORDIR)/tunables/container-vtpm
