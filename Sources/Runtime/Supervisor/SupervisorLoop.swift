@@ -117,6 +117,9 @@ extension Supervisor {
     /// Adds a chunk of the TPM's state, and stores the state once it is whole; only then does the TPM's command go on.
     private func storeChunk(_ chunk: borrowing Message) throws(Failure) {
         defer { buffer.wipe() }
+        guard lifecycle.failure == nil else {
+            throw Failure("cannot keep the vTPM", because: "its worker stores a state of a TPM that has failed")
+        }
         guard let state = try worker?.incoming.take(chunk) else { return }
         do {
             // What a manufacture stores on its way was promised to nobody: it is written once it is complete.

@@ -159,7 +159,7 @@ public final class Worker {
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
             if isRegistered, selfTest.isDue, !isOrphan, !expectsEnd {
                 guard try set.wait(until: Deadline(milliseconds: 0)) else {
-                    try testNext(of: engine)
+                    testNext(of: engine)
                     continue
                 }
             } else {
@@ -188,7 +188,7 @@ public final class Worker {
             }
             if set.events(at: device) & CInt(POLLIN) != 0 {
                 guard try serveOne(engine, server, failing: isOrphan) else { return }
-                if lastCode == TPMCommand.failure, !isOrphan { try tellFailure(of: engine) }
+                if lastCode == TPMCommand.failure, !isOrphan { tellFailure(of: engine) }
             } else if set.isReady(device) {
                 throw Failure("cannot serve the vTPM", because: "the kernel gave the device up")
             }
@@ -247,18 +247,20 @@ public final class Worker {
         return try ProxyTransport.send(response, to: server)
     }
 
-    private func testNext(of engine: TPMEngine) throws(Failure) {
+    private func testNext(of engine: TPMEngine) {
         selfTest.testNext(of: engine)
         guard !selfTest.isDue else { return }
-        try tellFailure(of: engine)
+        tellFailure(of: engine)
         Hardening.releaseStartupPages()
     }
 
     /// Has the supervisor log that the TPM is in failure mode, if it is.
-    private func tellFailure(of engine: TPMEngine) throws(Failure) {
+    ///
+    /// A supervisor that is gone is noticed by the next poll, after which the worker goes on without it.
+    private func tellFailure(of engine: TPMEngine) {
         guard !hasToldFailure, let failure = engine.failureMode else { return }
         hasToldFailure = true
-        try channel.send(WorkerReply.failed(failure))
+        try? channel.send(WorkerReply.failed(failure))
     }
 
     // MARK: - Storing

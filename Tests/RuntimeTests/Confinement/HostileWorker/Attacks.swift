@@ -120,6 +120,10 @@ struct Attack {
         violation("says that it failed in lines", "cannot keep the vTPM: one?two?") {
             tell(WorkerReply.Kind.failure.rawValue, Array("one\ntwo\u{1b}".utf8))
         },
+        violation("stores a state of a TPM that it has said has failed", "cannot serve: a lie") {
+            tell(WorkerReply.Kind.failed.rawValue, Array("cannot serve: a lie".utf8))
+            tell(WorkerReply.Kind.state.rawValue, [0x55])
+        },
         violation("hangs up", "its worker ended with signal \(SIGKILL)") { close(channel) },
     ]
 
