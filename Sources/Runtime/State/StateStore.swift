@@ -20,6 +20,8 @@ public final class StateStore: StateSink {
     /// The state's file, which most writes change in place.
     private var file: Descriptor
     private let unit: Int
+    /// What the file was like after this store's last write; nil if it has not written to it.
+    private var written: FileMark?
     /// The instance's keys by the IDs of their master keys, which are not kept in memory.
     private var keys: [[UInt8]: InstanceKeys]
     /// The ID of the master key of the next write.
@@ -130,6 +132,7 @@ public final class StateStore: StateSink {
             keys: keys,
             unknown: payload.unknown
         )
+        if isNew { store.written = try FileMark(of: store.file, path) }
         return (store, payload)
     }
 
@@ -138,9 +141,9 @@ public final class StateStore: StateSink {
 
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
-    /// It goes into the slot of the file that does not have the old one. A file of the first version, one that has no
-    /// room for it, one of another master key, and one that somebody has put in place of ours are replaced. After an
-    /// error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must then stop,
+    /// It goes into the slot of the file that does not have the old one. The first write replaces the file that was
+    /// found, as does one that finds no room, another master key, or a file that somebody else has written or linked: sectors
+    /// of an earlier run, which have another salt, cannot make the last write look torn. After an error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must then stop,
     /// since its further responses could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
         try write(payload.keeping(unknown), keyID)
@@ -154,16 +157,17 @@ public final class StateStore: StateSink {
             header = write.header
         } else {
             let (new, content) = try header.next(keyID: keyID).encode(payload, keys: own, unit: unit)
+            written = nil
             file = try disk.replace(Self.fileName, in: directory, with: content, as: path)
             header = new
         }
+        written = try FileMark(of: file, path)
     }
 
-    /// Returns whether the open file is still the one that has the state's name.
+    /// Returns whether what has the state's name is the file that this store has written, as it has left it.
     private func isInPlace() throws(Failure) -> Bool {
-        guard let named = try directory.status(of: Self.fileName, path) else { return false }
-        let own = try file.status(path)
-        return named.st_dev == own.st_dev && named.st_ino == own.st_ino
+        guard let written, let named = try directory.status(of: Self.fileName, path) else { return false }
+        return FileMark(named) == written && named.st_nlink == 1
     }
 
     /// Records the generation, the time and the user in the index.

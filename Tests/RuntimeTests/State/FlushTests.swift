@@ -41,6 +41,7 @@ import Testing
     @Test func aChangeTakesOneFlush() throws {
         try host.runContainer("web", writing: ["one"])
         let store = try host.open("web")
+        try host.write("of this run", to: store, of: "web")
         for content in ["two", "three", "", Scenario.large("x").prefix(3000).description, "four"] {
             #expect(try flushes { try host.write(content, to: store, of: "web") } == 1)
         }
@@ -53,16 +54,17 @@ import Testing
         #expect(try flushes { try host.write(Scenario.large("y"), to: store, of: "web") } == 1)
     }
 
-    /// A TPM writes its state when it starts up, and when it is shut down.
-    @Test func aStartAndAStopTakeTwoEach() throws {
+    /// A TPM writes its state when it starts up, into a new file, and when it is shut down.
+    @Test func aStartTakesThreeAndAStopTwo() throws {
         try host.runContainer("web", writing: ["one"])
         let start = try flushes(root: 2...3) {
             let store = try host.open("web")
             try host.write("started", to: store, of: "web")
             try host.recordUse(of: store, of: "web")
         }
-        #expect(start == 2)
+        #expect(start == 3)
         let store = try host.open("web")
+        try host.write("started", to: store, of: "web")
         let stop = try flushes(root: 2...3) {
             try host.write("stopped", to: store, of: "web")
             try host.recordUse(of: store, of: "web")
@@ -112,5 +114,44 @@ import Testing
         let bytes = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
         #expect(bytes[8..<10].elementsEqual([0, 2]))
         #expect(try StateFile(parsing: bytes, path: path).generation == header.generation + 2)
+    }
+
+    /// An earlier run's sectors, which a copy of the disk has, do not make the last write look torn.
+    @Test func noSectorOfAnEarlierRunFits() throws {
+        try host.runContainer("web", writing: ["one", "two"])
+        let path = "\(scratch.path)/states/web/state"
+        let earlier = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
+        do {
+            let store = try host.open("web")
+            for content in ["three", "four", "five"] { try host.write(content, to: store, of: "web") }
+        }
+        let whole = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
+        try #require(whole.count == earlier.count)
+        for sector in (4096 / 512)..<(whole.count / 512) {
+            let range = sector * 512..<(sector + 1) * 512
+            var mixed = whole
+            mixed.replaceSubrange(range, with: earlier[range])
+            try Descriptor.open(path, OpenOptions(O_WRONLY | O_TRUNC)).writeAll(mixed, path)
+            let failure = #expect(throws: Failure.self) { _ = try host.open("web") }
+            #expect(failure?.description.contains("its payload is damaged") == true, "\(sector)")
+        }
+    }
+
+    /// What somebody writes into the file, or links to it, is left alone: the next write makes a new one.
+    @Test func aFileThatSomebodyElseHasWrittenOrLinkedIsReplaced() throws {
+        try host.runContainer("web", writing: ["one"])
+        let path = "\(scratch.path)/states/web/state"
+        let earlier = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
+        var store: StateStore? = try host.open("web")
+        for content in ["two", "three"] { try host.write(content, to: #require(store), of: "web") }
+        // The kernel's clock for files stands still for a tick.
+        poll(nil, 0, 20)
+        try Descriptor.open(path, OpenOptions(O_WRONLY | O_TRUNC)).writeAll(earlier, path)
+        #expect(try flushes { try host.write("four", to: #require(store), of: "web") } == 2)
+        #expect(link(path, "\(scratch.path)/copy") == 0)
+        #expect(try flushes { try host.write("five", to: #require(store), of: "web") } == 2)
+        #expect(try flushes { try host.write("six", to: #require(store), of: "web") } == 1)
+        store = nil
+        #expect(try host.find("web").outcome == .content("six"))
     }
 }
