@@ -142,9 +142,9 @@ public final class StateStore: StateSink {
     /// Writes a new state; when it returns, the state is on stable storage.
     ///
     /// It goes into the slot of the file that does not have the old one. The first write replaces the file that was
-    /// found, as does one that finds no room, another master key, or a file that somebody else has written or linked: sectors
-    /// of an earlier run, which have another salt, cannot make the last write look torn. After an error the old state is on disk. If only the last sync failed, it is either of the two. The TPM must then stop,
-    /// since its further responses could be forgotten.
+    /// found, as does one that finds no room, another master key, or that somebody else has written or linked the file:
+    /// sectors of an earlier run have another salt, and cannot make the last write look torn. After an error the old state
+    /// is on disk; if only the last sync failed, either of the two. The TPM must then stop: its responses could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
         try write(payload.keeping(unknown), keyID)
     }
