@@ -63,13 +63,14 @@ mv /usr/libexec/container-vtpm/vtpm-hook "$WORK/vtpm-hook"
 expect_error "podman without the hook" 'vtpm-hook' \
     podman --runtime vtpm run --rm --annotation org.container-vtpm.state=persistent "$IMAGE" true
 mv "$WORK/vtpm-hook" /usr/libexec/container-vtpm/
+docker rmi tpm-test debian:13 >/dev/null
 # What a pod of this node gets is below.
 first_tpm Kubernetes
 wait_until "containerd" ctr version
-wait_until "docker" docker info
+# It has lost its connection to containerd, and `docker info` answers without one.
+wait_until "docker's connection" docker run --rm "$IMAGE" true
 expect_host "$host"
 ctr images remove docker.io/library/tpm-test:latest
-docker rmi tpm-test debian:13 >/dev/null
 # Without the second name it would take all names of the image away.
 podman untag localhost/tpm-test localhost/tpm-test
 
