@@ -35,13 +35,17 @@ func library(
 }
 
 /// A program: a page of arguments, one call, one error.
-func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+func program(_ name: String, _ dependencies: [Target.Dependency], linking: [LinkerSetting] = []) -> Target {
     .executableTarget(
         name: name,
         dependencies: dependencies + (isEmbedded ? ["Glibc"] : []),
-        swiftSettings: strict
+        swiftSettings: strict,
+        linkerSettings: linking
     )
 }
+
+/// With all of its libraries in it, at addresses that are chosen at each start.
+let staticPIE: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld", "-Xclang-linker", "-static-pie"])]
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
@@ -159,7 +163,7 @@ let residentTargets: [Target] = [
         path: "Runtime/Worker",
         ["Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "CLibTPMS", "CLibCrypto", "CLinux"]
     ),
-    program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"]),
+    program("vtpm-supervisor", ["RuntimeSupervisor", "Platform"], linking: isEmbedded && usesNettle ? staticPIE : []),
     program("vtpm-worker", ["RuntimeWorker", "Platform"]),
 ]
 
@@ -258,11 +262,11 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "RuntimeTests",
         dependencies: [
-            "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform", "RuntimeAdministration",
-            "RuntimeConfinement",
+            "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform",
+            "RuntimeAdministration", "RuntimeConfinement",
             "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
-            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor", "HostileWorker",
-            "OtherLibrary",
+            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
+            "HostileWorker", "OtherLibrary",
             "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],
         exclude: [

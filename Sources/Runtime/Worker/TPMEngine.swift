@@ -53,17 +53,19 @@ public final class TPMEngine {
     ///
     /// libtpms calls libcrypto itself. The worker only prepares it, so the module Crypto is not linked. The
     /// configuration file is not read: what a TPM computes must not depend on a host's openssl.cnf. The texts of errors and
-    /// the names of all algorithms, which would take 60 KiB of each worker, are left out. OPENSSL_init_crypto(3)
+    /// the names of all algorithms, which would take 60 KiB of each worker, are left out, and so are the algorithms that no
+    /// TPM has (``AlgorithmProvider``). OPENSSL_init_crypto(3)
     public static func prepareLibraries() {
         var byte: UInt8 = 0
         let without =
             OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS | OPENSSL_INIT_NO_ADD_ALL_CIPHERS
             | OPENSSL_INIT_NO_ADD_ALL_DIGESTS
         OPENSSL_init_crypto(UInt64(without), nil)
+        AlgorithmProvider.load()
         // Without the tables of names, only those are found that are added: libtpms looks up the digest of OAEP, PSS and
         // ECDSA by its name (EVP_get_digestbyname).
         for digest in [EVP_sha1(), EVP_sha256(), EVP_sha384(), EVP_sha512()] { EVP_add_digest(digest) }
-        // Loads the provider and seeds the generator. A failure is found again, and told, when the TPM starts.
+        // Seeds the generator. A failure is found again, and told, when the TPM starts.
         RAND_bytes(&byte, 1)
     }
 
