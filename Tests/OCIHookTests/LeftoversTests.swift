@@ -47,17 +47,18 @@ import Testing
     private func makeLease(
         _ name: String,
         of initProcess: ProcessID? = nil,
-        number: UInt32 = 0
+        number: UInt32 = 0,
+        supervisor: ProcessID? = nil
     ) throws -> OpenLease {
         let opened = OpenLease(name, try openOwnDirectory("\(hostPaths.leases)/\(name)"))
-        _ = try ControlSocket.listen(in: opened.directory)
+        if supervisor == nil { _ = try ControlSocket.listen(in: opened.directory) }
         guard let initProcess else { return opened }
         let lease = Lease(
             containerID: name,
             bundle: "/bundle",
             stateID: nil,
             initProcess: initProcess,
-            supervisor: dead,
+            supervisor: supervisor ?? dead,
             worker: dead,
             library: LibraryVersion(0, 9, 2),
             tpmNumber: number,
@@ -225,26 +226,5 @@ import Testing
         try Removal(of: state, on: hostPaths, setting).run()
         #expect(try leases() == [])
         #expect(try stateNames == ["web"])
-    }
-
-    /// The hook's own descriptor of `/dev/vtpmx`, for which a file stands here, lives on.
-    @Test func `the registration lock ends when the registration is done`() throws {
-        let file = "\(path)/vtpmx"
-        let control = try Descriptor.open(file, OpenOptions(O_RDWR | O_CREAT, mode: 0o600))
-        #expect(try CreationSlot.tryAcquire(on: control, of: 1))
-        try withRegistrationLock(file) { () throws(Failure) in
-            let error = #expect(throws: Failure.self) { try withRegistrationLock(file) { () throws(Failure) in } }
-            #expect(error?.why == "another process has it")
-        }
-        let second = try Descriptor.open(file, OpenOptions(O_RDWR))
-        try withRegistrationLock(file) { () throws(Failure) in }
-        // Its slot stays its own.
-        #expect(try !CreationSlot.tryAcquire(on: second, of: 1))
-        withExtendedLifetime(control.number) {}
-    }
-
-    private func withRegistrationLock(_ file: String, _ body: () throws(Failure) -> Void) throws(Failure) {
-        let now = Deadline(milliseconds: 0)
-        try RegistrationLock.run(until: now, at: file, checkCancellation: { () throws(Failure) in }, body)
     }
 }
