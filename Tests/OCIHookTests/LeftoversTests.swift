@@ -227,4 +227,48 @@ import Testing
         #expect(try leases() == [])
         #expect(try stateNames == ["web"])
     }
+
+    /// A process stands for the supervisor, and a thread for its answers.
+    @Test(arguments: [true, false])
+    func `poststop kills a supervisor only if it says nothing`(answers: Bool) throws {
+        let child = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        defer { kill(child.process, SIGKILL) }
+        let supervisor = try ProcessHandle(child.process)
+        let lease = try makeLease(leaseName, of: dead, supervisor: ProcessID(of: child.process))
+        let listener = try ControlSocket.listen(in: lease.directory)
+        let isOver = IsOver()
+        if answers {
+            let number = dup(listener.number)
+            Thread {
+                let listener = Descriptor(owning: number)
+                let buffer = Channel.makeBuffer()
+                while !isOver.get {
+                    guard let channel = try? ControlSocket.accept(from: listener) else {
+                        usleep(1000)
+                        continue
+                    }
+                    while let message = try? channel.receive(into: buffer) {
+                        guard case .status? = ControlRequest(message) else { continue }
+                        let status = VTPMStatus(health: .stopping, generation: 1, reason: "")
+                        try? channel.send(ControlReply.status(status))
+                    }
+                }
+            }.start()
+        }
+        try Removal(of: state, on: hostPaths, setting, timeout: 300).run()
+        isOver.set()
+        #expect(try supervisor.isAlive() == answers)
+        #expect(try leases() == (answers ? [leaseName] : []))
+        withExtendedLifetime(listener.number) {}
+        withExtendedLifetime(lease.name) {}
+    }
+
+    /// Says to a thread that the test is over.
+    private final class IsOver: @unchecked Sendable {
+        private let lock = NSLock()
+        private var isOver = false
+
+        func set() { lock.withLock { isOver = true } }
+        var get: Bool { lock.withLock { isOver } }
+    }
 }
