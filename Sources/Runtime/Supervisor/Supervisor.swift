@@ -55,6 +55,7 @@ public final class Supervisor {
     public static func run(hook: Channel, worker program: String, in cgroup: OwnCgroup? = nil) throws(Failure) {
         var container = "an unknown container"
         defer { cgroup?.remove() }
+        CryptoLibrary.prepare()
         if let notice = AESNotice.text() { Log.notice(notice) }
         do {
             guard let supervisor = try start(hook, worker: program, in: cgroup, naming: &container) else { return }
