@@ -1,5 +1,4 @@
 import CLinux
-import Foundation
 import Glibc
 import Platform
 import Testing
@@ -26,6 +25,36 @@ import Testing
         #expect(answer.prefix(10).suffix(4).elementsEqual([0, 0, 0, 0]))
     }
 
+    /// The signal of a wait before the confinement, which may be late, or anybody's: behind the filter a handler would end it.
+    @Test func aSupervisorThatHasWaitedTakesNoSignalOfItsWait() throws {
+        let other = try FileLock(
+            HostIndex.lockName,
+            in: temporary.directory("index"),
+            until: Deadline(milliseconds: 60_000),
+            "the index"
+        )
+        let number = try lockInode()
+        let tpm = try VTPMUnderTest(in: temporary)
+        try awaitWaiter(number)
+        other.release()
+        try tpm.create()
+        #expect(kill(tpm.supervisor.process, SIGURG) == 0)
+        #expect(try tpm.status().health == .serving)
+        #expect(try tpm.stop() == .exited(0))
+    }
+
+    private func lockInode() throws -> UInt64 {
+        try Descriptor.open("\(temporary.path)/index/\(HostIndex.lockName)", .read).status("the lock").st_ino
+    }
+
+    private func awaitWaiter(_ inode: UInt64) throws {
+        let deadline = Deadline(milliseconds: 60_000)
+        while try waiters(forInode: inode) == 0 {
+            try #require(!deadline.hasPassed)
+            usleep(5000)
+        }
+    }
+
     /// Somebody else writes the index for a long time; no poststop finds a supervisor that it would kill.
     @Test func aStopThatWaitsForTheIndexHasReleasedEverythingElse() throws {
         let tpm = try VTPMUnderTest(in: temporary)
@@ -38,16 +67,11 @@ import Testing
             until: Deadline(milliseconds: 60_000),
             "the index"
         )
-        let inode = try FileManager.default.attributesOfItem(atPath: "\(temporary.path)/index/\(HostIndex.lockName)")
-        let number = try #require(inode[.systemFileNumber] as? UInt64)
+        let number = try lockInode()
         let before = try StateFile(parsing: temporary.read("states/web/state"), path: "").generation
         tpm.initProcess.kill()
-        let deadline = Deadline(milliseconds: 60_000)
         // It sleeps in the kernel, behind its filter.
-        while try waiters(forInode: number) == 0 {
-            try #require(!deadline.hasPassed)
-            usleep(5000)
-        }
+        try awaitWaiter(number)
         #expect(!temporary.exists("run/lease-web"))
         #expect(try !worker.isAlive())
         #expect(recv(tpm.deviceNumber, nil, 0, CInt(MSG_DONTWAIT)) == 0, "the device is not released")
