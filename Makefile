@@ -30,6 +30,8 @@ RELEASE  := -c release --static-swift-stdlib -Xlinker -L$(STATIC)
 # debugger of the sources, and a digest of each module for builds that begin with an earlier one. The build ID is made of all.
 RELEASE  += -Xswiftc -file-prefix-map -Xswiftc '$(CURDIR)=.' -Xswiftc -gnone \
     -Xswiftc -Xfrontend -Xswiftc -disable-incremental-llvm-codegen
+# The loader would look for each library beside the program first, where none is.
+RELEASE  += --disable-local-rpath
 # What lives as long as a container is built once more, as small as it can be: as Embedded Swift, and the supervisor with nettle
 # in place of libcrypto. LIBCRYPTO_SUPERVISOR=1 keeps libcrypto in it.
 RESIDENT := vtpm-supervisor vtpm-worker

@@ -27,6 +27,7 @@
 #include <sys/timex.h>
 #include <sys/wait.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 // sys/xattr.h is in no module of Swift's.
@@ -65,6 +66,7 @@ extern int setfsgid(gid_t);
 static const int clinux_at_empty_path = 0x1000;            // AT_EMPTY_PATH, fcntl.h
 static const int clinux_o_path = 010000000;                // O_PATH, fcntl.h
 static const int clinux_f_ofd_setlk = 37;                  // F_OFD_SETLK, fcntl.h
+static const int clinux_f_ofd_setlkw = 38;                 // F_OFD_SETLKW
 static const int clinux_clone_newns = 0x00020000;          // CLONE_NEWNS, sched.h
 static const int clinux_clone_newcgroup = 0x02000000;      // CLONE_NEWCGROUP
 static const int clinux_clone_newuts = 0x04000000;         // CLONE_NEWUTS
@@ -133,6 +135,18 @@ static inline pid_t clinux_fork_into_cgroup(int cgroup, int *pidfd) {
                                    .exit_signal = SIGCHLD, .cgroup = (unsigned)cgroup};
     return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
+
+// A timer that sends a signal to the calling thread: glibc hides the field for the thread, and its timer_t need not be the
+// kernel's number. timer_create(2); CLOCK_BOOTTIME is Deadline's clock.
+static inline int clinux_timer_create(int signal, int *timer) {
+    struct sigevent event = {.sigev_signo = signal, .sigev_notify = SIGEV_THREAD_ID};
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    return (int)syscall(SYS_timer_create, CLOCK_BOOTTIME, &event, timer);
+}
+static inline int clinux_timer_settime(int timer, const struct itimerspec *time) {
+    return (int)syscall(SYS_timer_settime, timer, 0, time, NULL);
+}
+static inline int clinux_timer_delete(int timer) { return (int)syscall(SYS_timer_delete, timer); }
 
 // fork(2), which the importer refuses.
 static inline pid_t clinux_fork(void) { return fork(); }

@@ -1,13 +1,12 @@
-import CLinux
 import Glibc
 import Platform
 import VTPMProxy
 
 /// A semaphore that limits how many containers get their TPMs at the same time.
 ///
-/// The kernel gives a new TPM 2 s for TPM2_SelfTest and 750 ms for the commands after it (tpm2_calc_ordinal_duration).
-/// Our own steps have timeouts too. If dozens of containers started at once on a few processors, all of them would time
-/// out. So a hook without a slot sleeps and tries again. Slots are not granted in any order.
+/// The kernel registers one TPM after another, and gives each 2 s for TPM2_SelfTest and 750 ms for the commands after it
+/// (tpm2_calc_ordinal_duration). Our own steps have timeouts too. If dozens of containers started at once on a few
+/// processors, all of them would time out. So a hook without a slot sleeps. Slots are not granted in any order.
 enum CreationSlot {
     /// The number of slots, which is the number of online processors. sysconf(3)
     ///
@@ -26,7 +25,7 @@ enum CreationSlot {
         return max(bounded - 15, bounded / 2) * 1000
     }
 
-    /// Waits for a slot until the deadline, and acquires it as ``tryAcquire(on:of:)`` does.
+    /// Waits in the kernel for a slot until the deadline, and acquires it as ``tryAcquire(on:of:)`` does.
     ///
     /// - Throws: ``Failure`` if no slot became free in time.
     static func acquire(
@@ -35,9 +34,15 @@ enum CreationSlot {
         until deadline: Deadline,
         checkCancellation: CancellationCheck = {}
     ) throws(Failure) {
-        let isAcquired = try deadline.wait(checkCancellation: checkCancellation) { () throws(Failure) in
-            try tryAcquire(on: control, of: slots)
-        }
+        // The kernel waits for one lock at a time. Each time that it is asked whether there is something to wait for, any
+        // other that has become free will do.
+        let isAcquired = try control.lock(
+            byte: .random(in: 0..<slots),
+            until: deadline,
+            what,
+            checkCancellation: checkCancellation,
+            attempt: { () throws(Failure) in try tryAcquire(on: control, of: slots) }
+        )
         guard isAcquired else {
             throw Failure(
                 what,
@@ -49,50 +54,11 @@ enum CreationSlot {
 
     /// Acquires a slot on an open file of `/dev/vtpmx`; returns false if none is free.
     ///
-    /// The slot is held until the file is closed. Each byte offset stands for one slot, and its lock needs a file that
-    /// is open for writing. fcntl(2), F_OFD_SETLK
+    /// The slot is held until the file is closed. Each byte offset stands for one slot.
     static func tryAcquire(on control: borrowing Descriptor, of slots: Int = count) throws(Failure) -> Bool {
-        let number = control.number
-        for slot in 0..<slots {
-            var lock = flock()
-            lock.l_type = CShort(F_WRLCK)
-            lock.l_whence = CShort(SEEK_SET)
-            lock.l_start = slot
-            lock.l_len = 1
-            do {
-                try systemCall("fcntl F_OFD_SETLK", what) { fcntl(number, clinux_f_ofd_setlk, &lock) }
-                return true
-            } catch let error where error.code == EAGAIN {}
-        }
+        for slot in 0..<slots where try control.tryLock(byte: slot, what) { return true }
         return false
     }
 
     private static let what = "cannot start the vTPM"
-}
-
-/// The lock that lets one hook at a time have its device registered by the kernel.
-///
-/// The kernel registers one TPM after another. It gives each 2 s for its self-test and 750 ms for the commands after
-/// it, which is too little if dozens of containers start at once. The lock is on `/dev/vtpmx`, which every hook opens.
-enum RegistrationLock {
-    /// Waits for the lock until the deadline, and runs `body` with it.
-    ///
-    /// The control device is opened once more for the lock. A lock of flock(2) belongs to the open file description,
-    /// and the hook keeps its own open until it ends.
-    static func run<Result>(
-        until deadline: Deadline,
-        at path: String = vtpmxPath,
-        checkCancellation: CancellationCheck,
-        _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        let lock = try FileLock(
-            of: .open(path, OpenOptions(O_RDWR)),
-            until: deadline,
-            path,
-            checkCancellation: checkCancellation
-        )
-        let result = try body()
-        lock.release()
-        return result
-    }
 }

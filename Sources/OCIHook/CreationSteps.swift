@@ -11,8 +11,6 @@ import VTPMProxy
 extension Creation {
     /// The timeout for the kernel to register the device, in milliseconds.
     private static let registrationTimeout = 10_000
-    /// The timeout for ``RegistrationLock``, which the hooks of other containers hold meanwhile, in milliseconds.
-    private static let registrationLockTimeout = 50_000
 
     func startSupervisor(in place: VTPMPlace) throws(Failure) -> SupervisorLink {
         try SupervisorLink(
@@ -83,21 +81,15 @@ extension Creation {
         _ supervisor: SupervisorLink,
         _ runDirectory: borrowing Descriptor
     ) throws(Failure) -> RegisteredTPM {
-        try RegistrationLock.run(
-            until: Deadline(milliseconds: Self.registrationLockTimeout),
-            checkCancellation: { () throws(Failure) in try supervisor.check() }
-        ) { () throws(Failure) in
-            while true {
-                let device = try ProxyDevice(from: control)
-                if try isReserved(device.number, in: runDirectory) {
-                    try supervisor.reserve(device)
-                    continue
-                }
-                try supervisor.serve(device)
-                return try Registration.wait(
-                    for: device,
-                    timeout: Self.registrationTimeout
-                ) { () throws(Failure) in try supervisor.check() }
+        while true {
+            let device = try ProxyDevice(from: control)
+            if try isReserved(device.number, in: runDirectory) {
+                try supervisor.reserve(device)
+                continue
+            }
+            try supervisor.serve(device)
+            return try Registration.wait(for: device, timeout: Self.registrationTimeout) { () throws(Failure) in
+                try supervisor.check()
             }
         }
     }

@@ -1,4 +1,5 @@
 import Configuration
+import Crypto
 import Glibc
 import Platform
 import RuntimeControl
@@ -28,6 +29,7 @@ public enum Hook {
         let answers = ["prepare", "run"].contains(arguments.first)
         try Hardening.closeInheritedDescriptors(from: answers ? 4 : 3)
         try Hardening.clearEnvironment()
+        CryptoLibrary.prepare()
         if let verb = arguments.first.flatMap(GrantVerb.init) { return try run(verb, arguments.dropFirst()) }
         if answers { return try answer(arguments) }
         let stage = try parse(arguments, &setting)

@@ -13,15 +13,21 @@ public struct Removal {
     private let state: ContainerState
     private let hostPaths: HostPaths
     private let setting: HookSetting
-
-    /// The timeout for the supervisor, in milliseconds; containerd gives the whole clean-up 5 s.
-    private static let timeout = 3500
+    private let timeout: Int
 
     /// Creates the stage for a container in this state.
-    public init(of state: ContainerState, on hostPaths: HostPaths, _ setting: HookSetting) {
+    ///
+    /// It waits for the supervisor for so many milliseconds; containerd gives the whole clean-up 5 s.
+    public init(
+        of state: ContainerState,
+        on hostPaths: HostPaths,
+        _ setting: HookSetting,
+        timeout: Int = 3500
+    ) {
         self.state = state
         self.hostPaths = hostPaths
         self.setting = setting
+        self.timeout = timeout
     }
 
     /// Waits until the container's vTPM is gone, and removes the leftovers of a supervisor that was killed.
@@ -53,11 +59,12 @@ public struct Removal {
         // Its own name shows that the runtime has read the config.json of this creation: no hook has adopted the vTPM, so the
         // container was not created. Any other poststop is that of an earlier container with this ID.
         let isGivenUp = prepared != nil && prepared?.token == setting.prepared?.token
+        var isAtWork = false
         if let prepared {
             guard isGivenUp else { return }
-            try SupervisorLink.abandonPrepared(prepared.token, in: opened, until: Deadline(milliseconds: Self.timeout))
+            try SupervisorLink.abandonPrepared(prepared.token, in: opened, until: Deadline(milliseconds: timeout))
         } else {
-            try awaitSupervisor(in: opened.directory)
+            isAtWork = try awaitSupervisor(in: opened.directory)
         }
 
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
@@ -77,24 +84,33 @@ public struct Removal {
             Log.error("poststop of container \"\(state.id)\" leaves its vTPM: \(living) alive", .kept)
             return
         }
+        if isAtWork, try lease.supervisor.isAlive() {
+            // It gives its TPM, its worker and the disk a limited time, and cleans up by itself.
+            Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
+            Log.notice("poststop of container \"\(state.id)\" leaves its vTPM to its supervisor: it still stops")
+            return
+        }
         try lease.supervisor.killAndWait()
         try lease.worker.killAndWait()
         try leftovers.undo(opened, in: runDirectory)
     }
 
-    /// Asks the supervisor to stop, and waits until it has ended or the timeout has passed.
-    private func awaitSupervisor(in directory: borrowing Descriptor) throws(Failure) {
-        let deadline = Deadline(milliseconds: Self.timeout)
+    /// Waits until the supervisor has ended, or the timeout has passed; returns whether it has answered meanwhile.
+    private func awaitSupervisor(in directory: borrowing Descriptor) throws(Failure) -> Bool {
+        let deadline = Deadline(milliseconds: timeout)
         let buffer = Channel.makeBuffer()
+        var isAtWork = false
         do {
             let channel = try ControlSocket.connect(in: directory, until: deadline)
-            try channel.send(ControlRequest.stop, until: deadline)
+            for request in [ControlRequest.stop, .status] { try channel.send(request, until: deadline) }
             while try wait(for: channel.descriptor.number, until: deadline) != 0 {
-                guard try channel.receive(into: buffer) != nil else { return }
+                guard let message = try channel.receive(into: buffer) else { return false }
+                if case .status? = ControlReply(message) { isAtWork = true }
             }
         } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {
             // The supervisor has ended, or it does not respond.
         }
+        return isAtWork
     }
 }
 

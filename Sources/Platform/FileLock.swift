@@ -23,25 +23,36 @@ public struct FileLock: ~Copyable {
     /// The file or directory that is locked.
     public let file: Descriptor
 
-    /// Takes the lock of an open file or directory, for which it waits until the deadline.
+    /// Takes the lock of an open file or directory, for which it waits in the kernel until the deadline.
     ///
-    /// The lock is exclusive, or shared with other shared ones. `object` is for errors.
+    /// The lock is exclusive, or shared with other shared ones. `object` is for errors. `checkCancellation` is called five
+    /// times a second meanwhile. Without a deadline it waits as long as it takes, and nothing is called: only that wait
+    /// needs no signal, which the filter of a confined process refuses.
     ///
     /// - Throws: The error that `inUse` returns, if another process still has the lock at the deadline.
     public init(
         of file: consuming Descriptor,
         shared: Bool = false,
-        until deadline: Deadline,
-        backoff: Backoff = Backoff(),
+        until deadline: Deadline?,
         _ object: String,
         checkCancellation: CancellationCheck = {},
         inUse: (_ error: Failure) throws(Failure) -> Failure = { $0 }
     ) throws(Failure) {
         let what = "cannot lock \(object)"
         let file = file
-        let isLocked = try deadline.wait(backoff: backoff, checkCancellation: checkCancellation) { () throws(Failure) in
-            try file.tryLock(shared: shared, what)
+        let number = file.number
+        guard let deadline else {
+            try systemCall("flock", what) { flock(number, shared ? LOCK_SH : LOCK_EX) }
+            self.file = file
+            return
         }
+        let isLocked = try deadline.waitForLock(
+            "flock",
+            what,
+            checkCancellation: checkCancellation,
+            attempt: { () throws(Failure) in try file.tryLock(shared: shared, what) },
+            call: { flock(number, shared ? LOCK_SH : LOCK_EX) }
+        )
         guard isLocked else { throw try inUse(Failure(what, because: "another process has it")) }
         self.file = file
     }
@@ -63,7 +74,7 @@ public struct FileLock: ~Copyable {
     public init(
         _ name: String,
         in directory: borrowing Descriptor,
-        until deadline: Deadline,
+        until deadline: Deadline?,
         _ object: String
     ) throws(Failure) {
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)

@@ -46,7 +46,7 @@ public enum Registration {
         try requireVisible("class/tpm", below: root, sysfs, what)
         var others = try names(below: root)
         let lastDeadline = Deadline(milliseconds: timeout * 12)
-        // sysfs cannot be polled. The pauses grow: on a busy host the worker would have to wait for the looks
+        // sysfs cannot be polled or watched, and /dev need not be the kernel's own. The pauses grow: on a busy host the worker would have to wait for the looks
         // themselves.
         var backoff = Backoff(first: 1, limit: 50, growth: 1.125)
         while true {

@@ -36,6 +36,40 @@ import Testing
         _ = (first.number, second.number)
     }
 
+    /// Whichever slot it sleeps for, any that becomes free is its own.
+    @Test(arguments: [0, 1]) func `a slot is had whichever becomes free`(free: Int) throws {
+        var holders = [Holder(try open()), Holder(try open())]
+        let third = try open()
+        for (slot, holder) in holders.enumerated() { #expect(try holder.take(slot)) }
+        var looks = 0
+        try CreationSlot.acquire(on: third, of: 2, until: Deadline(milliseconds: 60_000)) { () throws(Failure) in
+            looks += 1
+            // By the second it has been asleep.
+            if looks == 2 { holders[free].release() }
+        }
+        #expect(looks >= 2)
+        let late = try open()
+        #expect(try !CreationSlot.tryAcquire(on: late, of: 2))
+        holders = []
+        withExtendedLifetime(third.number) {}
+    }
+
+    /// An open file that holds a slot.
+    private final class Holder {
+        private var file: Descriptor?
+
+        init(_ file: consuming Descriptor) { self.file = consume file }
+
+        func take(_ slot: Int) throws(Failure) -> Bool {
+            switch file {
+            case .some(let file): try file.tryLock(byte: slot, "cannot take a slot")
+            case .none: false
+            }
+        }
+
+        func release() { file = nil }
+    }
+
     @Test func `nothing is waited for once there is nothing to wait for`() throws {
         let first = try open()
         let second = try open()

@@ -47,17 +47,18 @@ import Testing
     private func makeLease(
         _ name: String,
         of initProcess: ProcessID? = nil,
-        number: UInt32 = 0
+        number: UInt32 = 0,
+        supervisor: ProcessID? = nil
     ) throws -> OpenLease {
         let opened = OpenLease(name, try openOwnDirectory("\(hostPaths.leases)/\(name)"))
-        _ = try ControlSocket.listen(in: opened.directory)
+        if supervisor == nil { _ = try ControlSocket.listen(in: opened.directory) }
         guard let initProcess else { return opened }
         let lease = Lease(
             containerID: name,
             bundle: "/bundle",
             stateID: nil,
             initProcess: initProcess,
-            supervisor: dead,
+            supervisor: supervisor ?? dead,
             worker: dead,
             library: LibraryVersion(0, 9, 2),
             tpmNumber: number,
@@ -227,24 +228,47 @@ import Testing
         #expect(try stateNames == ["web"])
     }
 
-    /// The hook's own descriptor of `/dev/vtpmx`, for which a file stands here, lives on.
-    @Test func `the registration lock ends when the registration is done`() throws {
-        let file = "\(path)/vtpmx"
-        let control = try Descriptor.open(file, OpenOptions(O_RDWR | O_CREAT, mode: 0o600))
-        #expect(try CreationSlot.tryAcquire(on: control, of: 1))
-        try withRegistrationLock(file) { () throws(Failure) in
-            let error = #expect(throws: Failure.self) { try withRegistrationLock(file) { () throws(Failure) in } }
-            #expect(error?.why == "another process has it")
+    /// A process stands for the supervisor, and a thread for its answers.
+    @Test(arguments: [true, false])
+    func `poststop kills a supervisor only if it says nothing`(answers: Bool) throws {
+        let child = try ProgramLaunch("/bin/sleep", ["sleep", "infinity"]).start()
+        defer { kill(child.process, SIGKILL) }
+        let supervisor = try ProcessHandle(child.process)
+        let lease = try makeLease(leaseName, of: dead, supervisor: ProcessID(of: child.process))
+        let listener = try ControlSocket.listen(in: lease.directory)
+        let isOver = IsOver()
+        if answers {
+            let number = dup(listener.number)
+            Thread {
+                let listener = Descriptor(owning: number)
+                let buffer = Channel.makeBuffer()
+                while !isOver.get {
+                    guard let channel = try? ControlSocket.accept(from: listener) else {
+                        usleep(1000)
+                        continue
+                    }
+                    while let message = try? channel.receive(into: buffer) {
+                        guard case .status? = ControlRequest(message) else { continue }
+                        let status = VTPMStatus(health: .stopping, generation: 1, reason: "")
+                        try? channel.send(ControlReply.status(status))
+                    }
+                }
+            }.start()
         }
-        let second = try Descriptor.open(file, OpenOptions(O_RDWR))
-        try withRegistrationLock(file) { () throws(Failure) in }
-        // Its slot stays its own.
-        #expect(try !CreationSlot.tryAcquire(on: second, of: 1))
-        withExtendedLifetime(control.number) {}
+        try Removal(of: state, on: hostPaths, setting, timeout: 300).run()
+        isOver.set()
+        #expect(try supervisor.isAlive() == answers)
+        #expect(try leases() == (answers ? [leaseName] : []))
+        withExtendedLifetime(listener.number) {}
+        withExtendedLifetime(lease.name) {}
     }
 
-    private func withRegistrationLock(_ file: String, _ body: () throws(Failure) -> Void) throws(Failure) {
-        let now = Deadline(milliseconds: 0)
-        try RegistrationLock.run(until: now, at: file, checkCancellation: { () throws(Failure) in }, body)
+    /// Says to a thread that the test is over.
+    private final class IsOver: @unchecked Sendable {
+        private let lock = NSLock()
+        private var isOver = false
+
+        func set() { lock.withLock { isOver = true } }
+        var get: Bool { lock.withLock { isOver } }
     }
 }

@@ -19,6 +19,9 @@ public enum LibCryptoPrimitives: PrimitiveLibrary {
     private static let saltParameter: StaticString = "salt"
     private static let infoParameter: StaticString = "info"
 
+    /// Leaves openssl.cnf unread: that takes as long as what a hook computes. OPENSSL_init_crypto(3)
+    public static func prepare() { OPENSSL_init_crypto(UInt64(OPENSSL_INIT_NO_LOAD_CONFIG), nil) }
+
     /// Without the instructions it computes AES in vector registers, in constant time.
     public static var computesAESByTables: Bool { false }
 

@@ -11,6 +11,9 @@ public enum Nettle: PrimitiveLibrary {
     /// The longest key that HKDF derives, in bytes. RFC 5869, 2.3
     private static let hkdfLimit = 255 * AlgorithmSize.sha256Digest
 
+    /// Does nothing: there is no configuration.
+    public static func prepare() {}
+
     public static var computesAESByTables: Bool { !cnettle_has_aes_instructions() }
 
     /// Most of its functions cannot fail, and the others do not say why.

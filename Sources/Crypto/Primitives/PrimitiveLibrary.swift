@@ -8,6 +8,8 @@ import Platform
 /// A function returns false if it fails; ``failure(_:)`` then returns the library's reason. Outputs have the size of
 /// the algorithm's result.
 public protocol PrimitiveLibrary: SendableMetatype {
+    /// Prepares the library before its first use, so that it reads no configuration of the host's.
+    static func prepare()
     /// Whether the library computes AES by tables on this processor, so that its timing depends on keys.
     static var computesAESByTables: Bool { get }
     /// Fills memory with random bytes; secret bytes may come from a separate generator.

@@ -168,7 +168,9 @@ final class VTPMCgroups: Sendable {
     /// Removes the cgroup of this name if no process is in it; logs what else keeps it.
     func remove(_ name: String) {
         do throws(Failure) {
-            _ = try Deadline(milliseconds: Self.removalTimeout).wait { () throws(Failure) in try tryRemove(name) }
+            if try tryRemove(name) { return }
+            try awaitEmptiness(of: name)
+            _ = try tryRemove(name)
         } catch {
             Log.error("\(error)")
         }
@@ -184,6 +186,24 @@ final class VTPMCgroups: Sendable {
             }
         } catch {
             Log.error("\(error)", about: LogSubject())
+        }
+    }
+
+    /// Waits until no process is in a cgroup, or the timeout has passed. cgroups(7), "Cgroups v2 release notification"
+    private func awaitEmptiness(of name: String) throws(Failure) {
+        let deadline = Deadline(milliseconds: Self.removalTimeout)
+        do {
+            let events = try Descriptor.openFile(
+                "\(name)/\(CgroupEvents.name)",
+                .beneath(O_RDONLY),
+                at: parent.number,
+                as: "\(path(of: name))/\(CgroupEvents.name)"
+            )
+            while try CgroupEvents.isPopulated(events) {
+                guard try wait(for: events.number, CInt(POLLPRI), until: deadline) != 0 else { return }
+            }
+        } catch let error where error.code == ENOENT {
+            // Its supervisor has removed it.
         }
     }
 

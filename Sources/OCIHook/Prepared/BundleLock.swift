@@ -1,13 +1,13 @@
-import CLinux
 import Glibc
 import Platform
 
 /// The lock on a bundle whose `config.json` is exchanged: several containers can be created from one bundle.
 ///
 /// All bundles share one file in the run directory. A byte of it stands for each, by its number, which needs no room. If
-/// two bundles have one number, they only wait for one another. fcntl(2), F_OFD_SETLK
+/// two bundles have one number, they only wait for one another.
 struct BundleLock: ~Copyable {
     private static let name = ".bundles"
+    private static let what = "cannot lock a bundle"
     private static let timeout = 60_000
     private let file: Descriptor
 
@@ -19,9 +19,13 @@ struct BundleLock: ~Copyable {
     ) throws(Failure) {
         let file = try Self.open(in: runDirectory)
         let offset = try bundle.lockNumber()
-        let isLocked = try Deadline(milliseconds: Self.timeout).wait(
-            checkCancellation: checkCancellation
-        ) { () throws(Failure) in try Self.tryLock(file, offset) }
+        let isLocked = try file.lock(
+            byte: offset,
+            until: Deadline(milliseconds: Self.timeout),
+            Self.what,
+            checkCancellation: checkCancellation,
+            attempt: { () throws(Failure) in try file.tryLock(byte: offset, Self.what) }
+        )
         guard isLocked else {
             throw Failure("cannot use the bundle \(bundle.path)", because: "another container is being created from it")
         }
@@ -34,7 +38,7 @@ struct BundleLock: ~Copyable {
         in runDirectory: borrowing Descriptor
     ) throws(Failure) -> BundleLock? {
         let file = try open(in: runDirectory)
-        guard try tryLock(file, bundle.lockNumber()) else { return nil }
+        guard try file.tryLock(byte: bundle.lockNumber(), what) else { return nil }
         return BundleLock(locked: file)
     }
 
@@ -43,21 +47,6 @@ struct BundleLock: ~Copyable {
     private static func open(in runDirectory: borrowing Descriptor) throws(Failure) -> Descriptor {
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
         return try .openFile(name, options, at: runDirectory.number, as: "the lock of all bundles")
-    }
-
-    private static func tryLock(_ file: borrowing Descriptor, _ offset: Int) throws(Failure) -> Bool {
-        var lock = flock()
-        lock.l_type = CShort(F_WRLCK)
-        lock.l_whence = CShort(SEEK_SET)
-        lock.l_start = offset
-        lock.l_len = 1
-        let number = file.number
-        do {
-            try systemCall("fcntl F_OFD_SETLK", "cannot lock a bundle") { fcntl(number, clinux_f_ofd_setlk, &lock) }
-            return true
-        } catch let error where error.code == EAGAIN || error.code == EACCES {
-            return false
-        }
     }
 
     /// Releases the lock now.

@@ -98,7 +98,8 @@ struct Preparation {
             configurationPath: try BundleConfig.load(bundle: bundlePath).config.hookArgument(after: "--config")
         )
         let leftovers = Leftovers(on: hostPaths, setting, of: runtime.identity)
-        // The supervisor has noticed that the process is gone, and leaves the lease, as it cannot reach the bundle.
+        // The supervisor has noticed that the process is gone, and leaves the lease, as it cannot reach the bundle. Neither its
+        // end nor that of another creation from the bundle, which keeps the lease too, has a descriptor here.
         _ = try Deadline(milliseconds: Self.undoTimeout).wait { () throws(Failure) in
             try leftovers.remove(name, in: runDirectory)
             return try OpenLease.open(name, in: runDirectory) == nil

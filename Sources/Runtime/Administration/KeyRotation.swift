@@ -59,6 +59,7 @@ public struct KeyRotation {
         let deadline = Deadline(milliseconds: timeout)
         var busy = try repository.names()
         let total = busy.count
+        // Any of many states may become free, and the supervisors tell nobody of their end.
         let isDone = try deadline.wait(backoff: Backoff(first: 100, limit: 100)) { () throws(Failure) in
             busy = reencrypt(busy, &report) { progress(total) }
             return busy.isEmpty

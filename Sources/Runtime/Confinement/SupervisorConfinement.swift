@@ -78,6 +78,7 @@ public struct SupervisorConfinement: ~Copyable {
         try Capabilities.keep(Self.capabilities)
         try ResourceLimit.messageQueues(0).enforce()
         try landlock?.enforce()
+        LockWait.end()
         try SystemCallFilter.supervisor.enforce()
     }
 }

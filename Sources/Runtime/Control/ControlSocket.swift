@@ -41,20 +41,25 @@ public enum ControlSocket {
         let socket = try makeSocket()
         var address = try address(of: name, in: directory)
         let number = socket.number
-        try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, O_NONBLOCK) }
-        let isConnected = try deadline.wait { () throws(Failure) in
-            do throws(Failure) {
-                try withAddress(&address) { (pointer, length) throws(Failure) in
-                    try systemCall("connect", what) { Glibc.connect(number, pointer, length) }
-                }
-                return true
-            } catch let error where error.code == EAGAIN {
-                return false
+        try setPatience(max(deadline.remaining, 1), of: socket)
+        do {
+            try withAddress(&address) { (pointer, length) throws(Failure) in
+                try systemCall("connect", what) { Glibc.connect(number, pointer, length) }
             }
+        } catch let error where error.code == EAGAIN {
+            throw Failure(what, because: "it accepts no connection", code: EAGAIN)
         }
-        guard isConnected else { throw Failure(what, because: "it accepts no connection", code: EAGAIN) }
-        try systemCall("fcntl F_SETFL", what) { fcntl(number, F_SETFL, 0) }
+        try setPatience(0, of: socket)
         return Channel(owning: socket, peer: peer)
+    }
+
+    /// Sets how long a call that sends or connects may wait, in milliseconds; 0 stands for no limit. socket(7)
+    private static func setPatience(_ milliseconds: Int, of socket: borrowing Descriptor) throws(Failure) {
+        var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
+        let number = socket.number
+        try systemCall("setsockopt SO_SNDTIMEO", "cannot set a socket's timeout") {
+            setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+        }
     }
 
     /// Accepts one connection of root's; returns nil if there is none, or if the peer is somebody else.

@@ -68,8 +68,6 @@ package struct StateLock: ~Copyable {
         lock = try FileLock(
             of: .openFile(Self.name, options, at: directory.number, as: "the state's lock"),
             until: deadline,
-            // The user ends within milliseconds, and nobody else waits for it.
-            backoff: Backoff(limit: 10),
             "the state",
             checkCancellation: { () throws(Failure) in
                 if let user = try Self.livingUser(in: directory) { throw Self.inUse(what, user) }

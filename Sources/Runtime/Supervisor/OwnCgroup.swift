@@ -26,6 +26,8 @@ public final class OwnCgroup {
         do throws(Failure) {
             // 0 stands for the writing process. cgroups(7)
             try exit.writeAll([UInt8(ascii: "0")], "cgroup.procs")
+            // The worker has ended, so that the first attempt nearly always succeeds. cgroup.events, which would tell, is out
+            // of reach: the confinement allows to remove cgroups, and to open nothing there.
             _ = try Deadline(milliseconds: Self.timeout).wait { () throws(Failure) in
                 do throws(Failure) {
                     try Platform.remove(name, at: parent, flags: AT_REMOVEDIR, "the control group \(name)")

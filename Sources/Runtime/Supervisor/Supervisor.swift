@@ -55,6 +55,7 @@ public final class Supervisor {
     public static func run(hook: Channel, worker program: String, in cgroup: OwnCgroup? = nil) throws(Failure) {
         var container = "an unknown container"
         defer { cgroup?.remove() }
+        CryptoLibrary.prepare()
         if let notice = AESNotice.text() { Log.notice(notice) }
         do {
             guard let supervisor = try start(hook, worker: program, in: cgroup, naming: &container) else { return }
@@ -96,14 +97,19 @@ public final class Supervisor {
     /// The connections that wait for the stop (``ControlRequest/stop``) are closed last. By then the device's number
     /// and the state's lock are free, and no lease names the number.
     private func close() {
+        releaseContainer()
+        uncommitted = nil
+        store = InMemoryStore()
+        clients = []
+    }
+
+    /// Releases what a container has of its vTPM: the worker, the device, and then the lease, which names its number.
+    func releaseContainer() {
         worker?.close()
         worker = nil
         server = nil
         responder = FailureResponder()
         if let lease = lease.take() { Self.remove(lease) }
-        uncommitted = nil
-        store = InMemoryStore()
-        clients = []
     }
 
     /// Removes the lease; if that fails, it stays until poststop or the next creation removes it.

@@ -21,6 +21,9 @@ extension Supervisor {
             }
         }
         if let abandonment { throw abandonment }
+        // The record may have to wait for those of many others. By then poststop, which kills a supervisor that is late,
+        // has nothing to do with this one any more.
+        releaseContainer()
         recordStop()
     }
 
@@ -29,7 +32,10 @@ extension Supervisor {
         do throws(Failure) {
             try store.recordUse(library: nil)
         } catch {
-            Log.error("\(name): \(error)")
+            Log.error(
+                "\(name) could not record its stop: \(error); the next start of the \(stateName) records generation "
+                    + "\(store.generation)"
+            )
         }
     }
 

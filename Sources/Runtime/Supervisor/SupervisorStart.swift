@@ -148,6 +148,8 @@ extension Supervisor {
                 try lease.write(LeaseFiles.madeState, made.encoded)
             }
         )
+        // What follows in the index is done by a confined process.
+        repository.index.timeout = nil
         guard !payload.isComplete else { return (store, nil, payload.permanent) }
         switch states {
         case .none: return (store, nil, nil)

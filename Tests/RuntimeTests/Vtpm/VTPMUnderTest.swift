@@ -16,6 +16,7 @@ final class VTPMUnderTest {
     let buffer = Channel.makeBuffer()
     private let leaseName: String
     private(set) var device: CInt = -1
+    var deviceNumber: CInt { device }
     private(set) var worker: pid_t = 0
     /// The libtpms that the supervisor has told of.
     private(set) var library: LibraryVersion?
