@@ -11,7 +11,7 @@ struct StateCommand: ParsableCommand {
         abstract: "Makes, shows, checks, moves and removes the states of TPMs.",
         subcommands: [
             StateCreate.self, StateList.self, StateShow.self, StateVerify.self, StateExportCommand.self,
-            StateImportCommand.self,
+            StateImportCommand.self, StateBackupCommand.self,
             StateRename.self, StateAccept.self, StateReset.self, StatePurge.self, StatePrune.self,
             QuarantineCommand.self,
         ]

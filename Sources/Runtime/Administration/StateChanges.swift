@@ -48,7 +48,7 @@ extension StateRepository {
                             because: "it is that of \"\(stateID)\""
                         )
                     }
-                    let (header, payload) = try load(name, stateID, in: directory)
+                    let (header, payload) = try loadInUse(name, stateID, in: directory)
                     if let other = seen[header.uuid] {
                         accepted[name] = nil
                         accepted[other] = nil

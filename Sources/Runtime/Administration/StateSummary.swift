@@ -87,15 +87,19 @@ extension StateRepository {
         var summary = StateSummary(stateID: entry?.stateID ?? name, path: path(of: name), isOrphan: false)
         do {
             try requireAccess(to: name)
-            let file = try read(in: directory, name)
-            summary.size = file.count
-            let header = try StateFile(parsing: file, path: filePath(name))
-            // A foreign file under this name is a problem of this state, not of the other one.
-            if entry == nil, try StateDirectoryName.encoded(header.stateID) == name { summary.stateID = header.stateID }
-            summary.uuid = Hexadecimal.encode(header.uuid)
-            summary.generation = header.generation
-            summary.keyID = Hexadecimal.encode(header.keyID)
-            summary.hasCurrentKey = header.keyID == keys.current.id
+            let header = try readWhileInUse(name, in: directory) { (file) throws(Failure) in
+                summary.size = file.count
+                let header = try StateFile(parsing: file, path: filePath(name))
+                // A foreign file under this name is a problem of this state, not of the other one.
+                if entry == nil, try StateDirectoryName.encoded(header.stateID) == name {
+                    summary.stateID = header.stateID
+                }
+                summary.add(header, current: keys.current.id)
+                return Result { () throws(Failure) in
+                    try header.requireState(filePath(name))
+                    return header
+                }
+            }
             _ = try keys.instanceKeys(of: header, summary.stateID, path: filePath(name))
             try check(header, against: entry, path: filePath(name))
         } catch {
@@ -113,6 +117,13 @@ extension StateRepository {
 }
 
 extension StateSummary {
+    fileprivate mutating func add(_ header: StateFile, current keyID: [UInt8]) {
+        uuid = Hexadecimal.encode(header.uuid)
+        generation = header.generation
+        self.keyID = Hexadecimal.encode(header.keyID)
+        hasCurrentKey = header.keyID == keyID
+    }
+
     fileprivate mutating func add(_ entry: IndexEntry) {
         lastGeneration = entry.generation
         lastUse = entry.lastUse == 0 ? nil : entry.lastUse
@@ -133,7 +144,7 @@ extension StateRepository {
         let entry = try index.entry(name)
         try requireAccess(to: name)
         guard let directory = try open(name) else { throw missing(stateID) }
-        let (header, payload) = try load(name, stateID, in: directory)
+        let (header, payload) = try loadInUse(name, stateID, in: directory)
         try check(header, against: entry, path: filePath(name))
         try check(payload, against: entry, path: filePath(name))
     }

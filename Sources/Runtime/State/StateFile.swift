@@ -196,6 +196,19 @@ public struct StateFile: Equatable, Sendable {
 
     // MARK: - Reading
 
+    /// Throws a ``Failure`` if neither slot has a state that counts, which needs no key.
+    package func requireState(_ path: String) throws(Failure) {
+        if case .slots(_, newest: nil) = form { throw Self.mixed(path) }
+    }
+
+    private static func mixed(_ path: String) -> Failure {
+        Failure(
+            "cannot load the state \(path)",
+            because: "it was copied while it was written, or its disk has lost a write",
+            hint: "copy it again with vtpmctl state backup, or restore the file from another backup"
+        )
+    }
+
     /// Decrypts the payload of the file that this header was parsed from, and authenticates the header with it.
     package func decode(_ file: [UInt8], keys: InstanceKeys, path: String) throws(Failure) -> StatePayload {
         let what = "cannot load the state \(path)"
@@ -211,14 +224,10 @@ public struct StateFile: Equatable, Sendable {
             let sealed = file[headerSize...]
             plaintext = try AES256GCM.open(sealed, key: keys.encryption, nonce: nonce, associatedData: header)
         case .slots(let slots, let newest):
-            guard try slots.isUndamaged(file, key: keys.tags) else { throw damaged }
-            guard let newest else {
-                throw Failure(
-                    what,
-                    because: "it was copied while it was written, or its disk has lost a write",
-                    hint: "copy it again, or restore the file from another backup"
-                )
+            guard try slots.isUndamaged(file, key: keys.tags) else {
+                throw FileFormat.state.failure(what, "its payload is damaged, or it was copied while it was written")
             }
+            guard let newest else { throw Self.mixed(path) }
             plaintext = try slots.open(newest, of: file, header: header, keys: keys)
         }
         guard let plaintext else { throw damaged }

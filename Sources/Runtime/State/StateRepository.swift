@@ -131,17 +131,20 @@ public final class StateRepository {
 
     package func filePath(_ name: String) -> String { "\(path(of: name))/\(StateStore.fileName)" }
 
+    /// Returns the error about a state that the index has no record of.
+    package func unknown(_ path: String) -> Failure {
+        Failure(
+            "cannot load the state \(path)",
+            because: "this host's index does not know it: it was copied or restored",
+            hint: "if that is meant: vtpmctl state accept"
+        )
+    }
+
     /// Throws a ``Failure`` if the index knows no such state, another instance, or a later generation.
     package func check(_ header: StateFile, against entry: IndexEntry?, path: String) throws(Failure) {
         let what = "cannot load the state \(path)"
         let accept = "if that is meant: vtpmctl state accept"
-        guard let entry else {
-            throw Failure(
-                what,
-                because: "this host's index does not know it: it was copied or restored",
-                hint: accept
-            )
-        }
+        guard let entry else { throw unknown(path) }
         try requireNotBeingRenamed(entry, what)
         guard entry.uuid == header.uuid else {
             throw Failure(

@@ -30,6 +30,18 @@ for verb in 'rename web new' 'purge web --yes' 'reset web --yes' 'accept web --y
     expect_match "$verb" 'container "web" uses it \(init [0-9]+' "$(<"$WORK/error")"
 done
 expect_states "$states"
+vtpmctl state backup "$WORK/backup"
+expect_equal "the files of the backup" 'index/index index/journal.1 index/tree.1 states/web/state' \
+    "$(cd "$WORK/backup" && find . -type f -printf '%P\n' | sort | paste --serial --delimiters ' ')"
+expect_error "a backup into the same directory" 'there is something of that name' vtpmctl state backup "$WORK/backup"
+mkdir --mode 0777 "$WORK/open"
+expect_error "a backup where others can write" 'another user could change it' vtpmctl state backup "$WORK/open/backup"
+container_stop web
+vtpmctl state purge web --yes
+cp --archive "$WORK/backup/." /var/lib/container-vtpm/
+expect_equal "the restored states" 'good: web' "$(vtpmctl state verify)"
+container_start web
+expect_equal "the endorsement key after the restore" "$key" "$(endorsement_key web)"
 container_stop web
 expect_equal "who uses it" null "$(state_field web inUseBy)"
 expect_equal "orphan, with its bundle there" false "$(state_field web isOrphan)"

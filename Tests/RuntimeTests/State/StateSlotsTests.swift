@@ -8,6 +8,7 @@ import Testing
 /// Two slots that are written in turn: a write that was cut short is told from one that is damaged.
 @Suite struct StateSlotsTests {
     static let sector = StateSlots.sectorSize
+    static let damaged = "its payload is damaged, or it was copied while it was written"
     static let torn = "it was copied while it was written, or its disk has lost a write"
 
     let master: MasterKey
@@ -186,7 +187,7 @@ import Testing
                 ] {
                     var changed = bytes
                     changed.replaceSubrange(start..<start + Self.sector, with: replacement)
-                    #expect(find(changed) == "its payload is damaged", "\(name) at \(start)")
+                    #expect(find(changed) == Self.damaged, "\(name) at \(start)")
                 }
             }
         }
@@ -196,7 +197,7 @@ import Testing
         let file = try write("b", to: new("a"))
         let (one, other) = (try file.range(0), try file.range(1))
         let bytes = Array(file.bytes.prefix(one.lowerBound)) + file.bytes[other] + file.bytes[one]
-        #expect(find(bytes) == "its payload is damaged")
+        #expect(find(bytes) == Self.damaged)
     }
 
     /// Slots of several generations, as a copy has them that was made while the state was written.
@@ -283,7 +284,7 @@ import Testing
             bytes.replaceSubrange(end..<end + 16, with: try SHA256.digest(Array(bytes[..<end])).prefix(16))
             let why = find(bytes)
             #expect(
-                ["its header is damaged", "it is truncated", "its payload is damaged"].contains(why),
+                ["its header is damaged", "it is truncated", Self.damaged].contains(why),
                 "\(unit) \(size) \(why)"
             )
         }
