@@ -33,15 +33,21 @@ struct DiskFloor: ~Copyable {
         try systemCall("fdatasync", "cannot write \(name)") { fdatasync(number) }
     }
 
-    /// Measures so many writes.
-    static func measure(_ count: Int, in place: Place, slot: Int, group: String, to output: Output) throws(Failure) {
-        var floor = try DiskFloor("floor", in: place.directory, slot: slot)
+    /// Measures so many writes; before each one, and with it, `other` is done.
+    mutating func measure(
+        _ count: Int,
+        group: String,
+        as side: String,
+        to output: Output,
+        after other: () throws(Failure) -> Void = {}
+    ) throws(Failure) {
         var values: [Double] = []
         for _ in 0..<count {
             let start = now()
-            try floor.write()
+            try other()
+            try write()
             values.append(microseconds(now() - start))
         }
-        output.write(group, "NV_Write", "file alone", unit: "us", values)
+        output.write(group, "NV_Write", side, unit: "us", values)
     }
 }

@@ -25,8 +25,9 @@ struct Writes {
                     )
                     try tpm.stop()
                     // Directly beside ours, since a disk is not the same at all times.
-                    guard side == .ours else { continue }
-                    try DiskFloor.measure(Self.count, in: place, slot: slot, group: group, to: output)
+                    if side == .ours, place.directory == disk.directory {
+                        try measureFloor(slot: slot, group: group, to: output)
+                    }
                 }
                 let bare = try BareProcesses(in: place.directory, slot: slot)
                 let name = "two bare processes"
@@ -34,6 +35,20 @@ struct Writes {
                 try bare.stop()
             }
         }
+    }
+
+    /// What the disk takes, alone and after the same write without it.
+    ///
+    /// One after the other and not added up: processors that have waited for a disk take longer to wake up.
+    private func measureFloor(slot: Int, group: String, to output: Output) throws(Failure) {
+        var floor = try DiskFloor("floor", in: disk.directory, slot: slot)
+        try floor.measure(Self.count, group: group, as: "file alone", to: output)
+        let tpm = try prepared(.ours, in: memory)
+        let device = tpm.device
+        try floor.measure(Self.count, group: group, as: "without fsync, then file alone", to: output) {
+            () throws(Failure) in try device.run(Commands.nvWrite(now()))
+        }
+        try tpm.stop()
     }
 
     private func prepared(_ side: Side, in place: Place) throws(Failure) -> any RunningTPM {

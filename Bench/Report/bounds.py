@@ -133,11 +133,7 @@ def writes(samples):
     bare = samples.ratios(memory, name, "two bare processes", "swtpm")
     if bare:
         beside_swtpm.note += f", two bare processes take {median(bare):.2f}"
-    ours, alone, durable = (
-        samples.of(group, name, side) for group, side in ((memory, "ours"), (disk, "file alone"), (disk, "ours"))
-    )
-    rounds = sorted(ours.keys() & alone.keys() & durable.keys())
-    ratios = [durable[round] / (ours[round] + alone[round]) for round in rounds]
+    ratios = samples.ratios(disk, name, "ours", "without fsync, then file alone")
     return [
         beside_swtpm,
         ratio_verdict(f"{disk}, to one without fsync and one pwrite and fdatasync", ratios, 1.2),
