@@ -142,7 +142,8 @@ newest: stage
 soak: stage
 	@Tests/soak $(STAGE)
 
-## Speed and size beside swtpm's, natively and in a guest; fails when a bound does not hold. docs/performance.md
+## Speed and size beside swtpm's and an earlier commit's, natively and in a guest; fails when a bound does not hold.
+## docs/performance.md
 bench: stage
 	@Bench/run --programs $(STAGE)
 

@@ -39,9 +39,7 @@ struct AmongMany {
     }
 
     private func repository(_ place: Place) throws(Failure) -> StateRepository {
-        let key = try SecretBytes(capacity: Place.key.count)
-        _ = key.append(copying: Place.key)
-        let keys = KeyRing(try MasterKey(key))
+        let keys = KeyRing(try MasterKey(Place.secretKey()))
         let (index, states) = ("\(place.directory)/index", "\(place.directory)/states")
         return StateRepository(
             in: try openOwnDirectory(states),

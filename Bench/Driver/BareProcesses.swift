@@ -9,15 +9,19 @@ final class BareProcesses {
     /// What tells the program that it is one of them.
     static let arguments = (relay: "bare-relay", keeper: "bare-keeper")
 
+    /// As large as a state.
+    private static let state = [UInt8](repeating: 0x5a, count: 1500)
+
     let device: Device
     private let relay: RunningProgram
     private let keeper: RunningProgram
     private var hasBeenReaped = false
 
-    init(in directory: String) throws(Failure) {
+    /// Starts both; the file has slots of so many bytes.
+    init(in directory: String, slot: Int) throws(Failure) {
         let ends = try Device.pair()
         let between = try Device.pair()
-        var launch = ProgramLaunch("/proc/self/exe", ["vtpm-bench", Self.arguments.keeper, directory])
+        var launch = ProgramLaunch("/proc/self/exe", ["vtpm-bench", Self.arguments.keeper, directory, "\(slot)"])
         launch.passed = [between.far.number]
         keeper = try RunningProgram(launch)
         launch = ProgramLaunch("/proc/self/exe", ["vtpm-bench", Self.arguments.relay])
@@ -49,18 +53,18 @@ final class BareProcesses {
         var command = [UInt8](repeating: 0, count: 4096)
         var acknowledgement: UInt8 = 0
         while try call({ read(3, &command, command.count) }) > 0 {
-            try call { write(4, DiskFloor.content, DiskFloor.content.count) }
+            try call { write(4, state, state.count) }
             try call { read(4, &acknowledgement, 1) }
             try call { write(3, success, success.count) }
         }
     }
 
     /// The process that writes what comes as descriptor 3.
-    static func runKeeper(in directory: String) throws(Failure) {
-        let parent = try Descriptor.open(directory, .directory)
-        var state = [UInt8](repeating: 0, count: DiskFloor.content.count)
-        while try call({ read(3, &state, state.count) }) > 0 {
-            try DiskFloor.replace("bare", in: parent, with: state)
+    static func runKeeper(in directory: String, slot: Int) throws(Failure) {
+        var floor = try DiskFloor("bare", in: directory, slot: slot)
+        var contents = [UInt8](repeating: 0, count: state.count)
+        while try call({ read(3, &contents, contents.count) }) > 0 {
+            try floor.write()
             try call { write(3, [1], 1) }
         }
     }

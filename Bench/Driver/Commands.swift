@@ -19,6 +19,12 @@ enum Commands {
         $0.write([UInt8](repeating: 1, count: 32))
     }
 
+    /// TPM2_SelfTest of all algorithms.
+    static let selfTest: [UInt8] = command(0x143) { $0.write(UInt8(1)) }
+
+    /// TPM2_GetTestResult.
+    static let getTestResult: [UInt8] = command(0x17c) { _ in }
+
     /// The NV index that is written and read.
     static let index: UInt32 = 0x0150_0001
     /// How many bytes it has.

@@ -11,6 +11,8 @@ final class Device {
 
     /// TPM_RC_RETRY, which libtpms answers once when it stores what it needs for dictionary attacks.
     private static let retry: UInt32 = 0x922
+    /// TPM_RC_NEEDS_TEST and TPM_RC_TESTING.
+    private static let untested: Set<UInt32> = [0x153, 0x90a]
 
     init(owning descriptor: consuming Descriptor) {
         number = descriptor.release()
@@ -64,6 +66,22 @@ final class Device {
 
     /// Whether a command succeeds.
     func succeeds(_ command: [UInt8]) throws(Failure) -> Bool { try exchange(command) == 0 }
+
+    /// Waits until the TPM has tested itself as far as it does so unasked, and then has it test itself as a whole.
+    ///
+    /// What that leaves in memory is there on all sides then, and none tests while it is measured.
+    func completeSelfTest() throws(Failure) {
+        let deadline = Deadline(milliseconds: 60_000)
+        while true {
+            let result = try run(Commands.getTestResult).suffix(4).reduce(0 as UInt32) { $0 << 8 | UInt32($1) }
+            if result == 0 { break }
+            guard Self.untested.contains(result), !deadline.hasPassed else {
+                throw Failure("cannot measure", because: "the self-test's result is 0x\(String(result, radix: 16))")
+            }
+            usleep(5000)
+        }
+        try run(Commands.selfTest)
+    }
 
     private func refused(_ command: [UInt8], _ code: UInt32) -> Failure {
         let name = String(command[6..<10].reduce(0 as UInt32) { $0 << 8 | UInt32($1) }, radix: 16)

@@ -17,22 +17,27 @@ struct Main {
 
     private static func run(_ arguments: [String]) throws(Failure) {
         switch arguments.first {
-        case "native" where arguments.count >= 5:
+        case "native" where arguments.count >= 8:
             // One descriptor for each of 500 devices, and one for each channel.
             var limit = rlimit()
             getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
             limit.rlim_cur = limit.rlim_max
             setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            func place(_ directory: String) -> Place {
+                Place(programs: arguments[1], programsBefore: arguments[2], directory: directory)
+            }
             try Native(
-                disk: Place(programs: arguments[1], directory: arguments[2]),
-                memory: Place(programs: arguments[1], directory: arguments[3]),
-                scale: Int(arguments[4]) ?? 1,
-                only: Set(arguments[5...])
+                disk: place(arguments[4]),
+                memory: place(arguments[5]),
+                counted: place(arguments[6]),
+                fixtures: arguments[3],
+                scale: Int(arguments[7]) ?? 1,
+                only: Set(arguments[8...])
             ).run()
         case BareProcesses.arguments.relay where arguments.count == 1:
             try BareProcesses.runRelay()
-        case BareProcesses.arguments.keeper where arguments.count == 2:
-            try BareProcesses.runKeeper(in: arguments[1])
+        case BareProcesses.arguments.keeper where arguments.count == 3:
+            try BareProcesses.runKeeper(in: arguments[1], slot: Int(arguments[2]) ?? 0)
         case "by-hand" where arguments.count >= 3:
             try ByHand(folder: arguments[1], server: Array(arguments[2...])).run()
         case "devices" where arguments.count >= 3:

@@ -38,6 +38,14 @@ enum Procfs {
         return sum
     }
 
+    /// Bytes that a process has written to files so far. proc_pid_io(5), wchar
+    static func written(by process: pid_t) throws(Failure) -> Int {
+        guard let count = try fields(of: "/proc/\(process)/io")["wchar"] else {
+            throw Failure("cannot read /proc/\(process)/io", because: "it has no wchar")
+        }
+        return count
+    }
+
     private static func fields(of path: String) throws(Failure) -> [String: Int] {
         var fields: [String: Int] = [:]
         for line in try text(path).split(separator: "\n") {

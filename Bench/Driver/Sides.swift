@@ -1,26 +1,36 @@
 import Crypto
 import Glibc
 import Platform
-import RuntimeControl
 import RuntimeState
 
 /// What is compared.
-enum Side: String, CaseIterable {
+enum Side: String {
     /// A supervisor and its worker.
     case ours
     /// `swtpm chardev`.
     case swtpm
+    /// A supervisor and its worker, as they were at that commit.
+    case before = "2ea67b3"
 }
 
 /// Where a run's files and programs are.
 struct Place {
     /// The directory with our programs.
     var programs: String
+    /// The directory with our programs as they were before; empty if they are not measured here.
+    var programsBefore = ""
     /// A directory of the run's own.
     var directory: String
 
     /// A key of 256 bits, for both sides.
     static let key = [UInt8](repeating: 0x5a, count: 32)
+
+    /// A copy of ``key`` to be handed over.
+    static func secretKey() throws(Failure) -> SecretBytes {
+        let secret = try SecretBytes(capacity: key.count)
+        _ = secret.append(copying: key)
+        return secret
+    }
 
     /// The file with ``key`` in hexadecimal digits, for swtpm.
     var keyFile: String { "\(directory)/key" }
@@ -28,9 +38,14 @@ struct Place {
     /// The directory of one state of a side.
     func state(_ side: Side, _ name: String) -> String { "\(directory)/\(side.rawValue)/\(name)" }
 
-    /// Makes what both sides need.
+    /// The same for ``Side/before``, whose files are not ours any more.
+    var before: Place { Place(programs: programsBefore, directory: "\(directory)/before") }
+
+    /// Makes what all sides need.
     func prepare() throws(Failure) {
-        for folder in ["run", "states", "index", "swtpm"] { _ = try openOwnDirectory("\(directory)/\(folder)") }
+        for folder in ["run", "states", "index", "swtpm", "before", "before/run", "before/states", "before/index"] {
+            _ = try openOwnDirectory("\(directory)/\(folder)")
+        }
         let file = try Descriptor.open(keyFile, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600))
         try file.writeAll(Array(Hexadecimal.encode(Self.key).utf8), keyFile)
     }
@@ -77,90 +92,10 @@ extension Side {
             switch self {
             case .ours: try OurTPM(name, in: place, for: initProcess)
             case .swtpm: try SWTPM(name, in: place)
+            case .before: try OurTPM(before: name, in: place.before, for: initProcess)
             }
         try tpm.device.run(Commands.getRandom)
         return tpm
-    }
-}
-
-/// A real supervisor and worker; this program does what the hook does.
-final class OurTPM: RunningTPM {
-    private let hook: Channel
-    private let supervisor: RunningProgram
-    private let worker: pid_t
-    let device: Device
-    private let initProcess: FakeInit
-    private var hasBeenReaped = false
-
-    init(_ name: String, in place: Place, for initProcess: FakeInit) throws(Failure) {
-        let states = try Descriptor.open("\(place.directory)/states", .directory)
-        let index = try Descriptor.open("\(place.directory)/index", .directory)
-        let run = try Descriptor.open("\(place.directory)/run", .directory)
-        let pair = try Channel.pair(near: "hook", far: "supervisor")
-        var launch = ProgramLaunch(
-            "\(place.programs)/vtpm-supervisor",
-            ["vtpm-supervisor", "\(place.programs)/vtpm-worker"]
-        )
-        launch.passed = [pair.far.descriptor.number]
-        launch.ownSession = true
-        let hook = pair.near
-        let supervisor = try RunningProgram(launch)
-        let storage = PersistentStorage(
-            stateID: name,
-            statesPath: "\(place.directory)/states",
-            indexPath: "\(place.directory)/index"
-        )
-        let request = StartRequest(
-            storage: .persistent(storage),
-            containerID: name,
-            bundle: place.directory,
-            leaseName: name,
-            initProcess: initProcess.identity
-        )
-        let given = [run.number, initProcess.reference.descriptor.number, states.number, index.number]
-        try hook.send(HookRequest.start(request), descriptors: given)
-        let key = try SecretBytes(capacity: Place.key.count)
-        _ = key.append(copying: Place.key)
-        try hook.send(HookRequest.key, key)
-
-        let buffer = Channel.makeBuffer()
-        func reply() throws(Failure) -> HookReply? {
-            guard let message = try hook.receive(into: buffer) else {
-                throw Failure("cannot start a vTPM", because: "the supervisor ended")
-            }
-            let reply = HookReply(message)
-            if case .failure(let failure)? = reply { throw failure }
-            return reply
-        }
-        let outOfTurn = Failure("cannot start a vTPM", because: "its supervisor's reply makes no sense")
-        guard case .started(let worker)? = try reply(), case .ready? = try reply() else { throw outOfTurn }
-        self.worker = worker
-        let ends = try Device.pair()
-        try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])
-        guard case .serving? = try reply() else { throw outOfTurn }
-        try hook.send(HookRequest.commit)
-        guard case .committed? = try reply() else { throw outOfTurn }
-        device = Device(owning: ends.near)
-        self.hook = hook
-        self.supervisor = supervisor
-        self.initProcess = initProcess
-    }
-
-    deinit {
-        guard !hasBeenReaped else { return }
-        supervisor.kill()
-        kill(worker, SIGKILL)
-        _ = try? supervisor.wait()
-    }
-
-    var processes: [pid_t] { [supervisor.process, worker] }
-
-    func stop() throws(Failure) {
-        initProcess.end()
-        hasBeenReaped = true
-        guard try supervisor.wait() == .exited(0) else {
-            throw Failure("cannot stop a vTPM", because: "its supervisor failed: see the system log")
-        }
     }
 }
 
@@ -185,6 +120,8 @@ final class SWTPM: RunningTPM {
             ]
         )
         launch.passed = [ends.far.number]
+        // As it is started without us.
+        launch.environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
         process = try RunningProgram(launch)
         device = Device(owning: ends.near)
     }

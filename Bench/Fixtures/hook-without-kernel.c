@@ -3,10 +3,10 @@
 //     hook-without-kernel RECORD HOOK ARGUMENT...
 //
 // Runs the hook as it is. Its VTPM_PROXY_IOC_NEW_DEV on whatever is at /dev/vtpmx is answered with one end of a socket
-// pair (seccomp_unotify(2)), and the device is there in /sys/class, which must be a tmpfs, when the call returns. The
-// other end stays open for as long as supervisor or worker keep theirs. A line with what it took, in nanoseconds, is
-// appended to RECORD: until the hook asked for the device (0 where it did not), from the answer to the hook's end, and
-// the whole.
+// pair (seccomp_unotify(2)), and the device is there in /sys/class, which must be a tmpfs, when the call returns;
+// shown-as-sysfs.so, which lies beside this program, has the hook take it for sysfs. The other end stays open for as
+// long as supervisor or worker keep theirs. A line with what it took, in nanoseconds, is appended to RECORD: until the
+// hook asked for the device (0 where it did not), from the answer to the hook's end, and the whole.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +38,16 @@ static uint64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static void have_sysfs_shown(void) {
+    char path[4096];
+    ssize_t count = readlink("/proc/self/exe", path, sizeof path);
+    static const char name[] = "shown-as-sysfs.so";
+    if (count < 0 || count + sizeof name > sizeof path) fail("find this program");
+    while (count > 0 && path[count - 1] != '/') count--;
+    strcpy(path + count, name);
+    if (access(path, R_OK) != 0 || setenv("LD_PRELOAD", path, 1) != 0) fail("find shown-as-sysfs.so");
 }
 
 static int listen_for_ioctl(void) {
@@ -137,6 +147,7 @@ int main(int argc, char **argv) {
     pid_t child = fork();
     if (child < 0) fail("fork");
     if (child == 0) {
+        have_sysfs_shown();
         shared->listener = listen_for_ioctl();
         char byte = 0;
         if (write(gate[1], &byte, 1) != 1 || read(resume[0], &byte, 1) != 1) _exit(1);

@@ -4,7 +4,10 @@ import math
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, GAP = 470, 300, 20
-COLOURS = {"ours": "#1f6feb", "swtpm": "#d29922", "floor": "#8b949e", "no TPM": "#c9d1d9", "file alone": "#8b949e"}
+COLOURS = {
+    "ours": "#1f6feb", "swtpm": "#d29922", "floor": "#8b949e", "no TPM": "#c9d1d9", "file alone": "#8b949e",
+    "2ea67b3": "#8250df",
+}
 
 
 class Panel:
