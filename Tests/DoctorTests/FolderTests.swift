@@ -69,7 +69,7 @@ import Testing
         let file = "\(fixture.folder)/master.key"
         try fixture.write("/etc/container-vtpm/config.toml", "[key]\nfile = \"\(file)\"\n")
         #expect(try fixture.report("master-key").result == .ok)
-        try fixture.makeDirectory("/var/lib/container-vtpm/states/web")
+        try fixture.write("/var/lib/container-vtpm/states/web/state", "")
         try fixture.makeDirectory("/var/lib/container-vtpm/index")
         for path in [fixture.host.paths.states, fixture.host.paths.index] { try #require(chmod(path, 0o700) == 0) }
         let report = try fixture.report("master-key")

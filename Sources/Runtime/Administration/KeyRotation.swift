@@ -122,12 +122,13 @@ public struct KeyRotation {
 
     private func reencrypt(_ name: String) throws(Failure) -> Outcome {
         guard let directory = try repository.open(name) else { return .nothingToDo }
-        guard try repository.openState(name) != nil else { throw repository.stranger(name, "there is no state in it") }
         // Even if the file has the new key, the supervisor may still write with the old one, so it always gets the
         // request.
         if let user = try StateLock.user(in: directory) {
             return try tell(user) ? .done(.running) : .busy
         }
+        if try repository.isOnlyBegun(name) { return .nothingToDo }
+        guard try repository.openState(name) != nil else { throw repository.stranger(name, "there is no state in it") }
         let path = repository.filePath(name)
         let stateID = try StateFile(parsing: repository.read(in: directory, name), path: path).stateID
         do {

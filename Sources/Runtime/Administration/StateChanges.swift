@@ -41,6 +41,8 @@ extension StateRepository {
             for name in names {
                 do throws(Failure) {
                     guard let directory = try open(name) else { continue }
+                    // One that has not been made yet.
+                    if try !hasFile(name), accepted[name]?.generation ?? 0 == 0 { continue }
                     let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
                     guard try StateDirectoryName.encoded(stateID) == name else {
                         throw Failure(
@@ -148,7 +150,7 @@ extension StateRepository {
     ) throws(Failure) {
         let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
         let (header, payload) = try load(name, stateID, in: directory)
-        let isTaken = try open(newName) != nil
+        let isTaken = try hasFile(newName)
         try index.transact { (records) throws(Failure) in
             var entry = try records.entry(name)
             let isBegun = isBeingRenamed(entry, to: newID)
@@ -167,7 +169,7 @@ extension StateRepository {
         } else {
             var copy = try header.next(keyID: keys.current.id)
             copy = StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
-            _ = try makeDirectory(newName, copy, payload)
+            try makeDirectory(newName, copy, payload)
         }
         try removeDirectory(name)
     }
@@ -237,6 +239,7 @@ extension StateRepository {
         _ stateID: String,
         in directory: borrowing Descriptor
     ) throws(Failure) -> (header: StateFile, payload: StatePayload) {
+        if try isOnlyBegun(name) { throw missing(stateID) }
         let file = try read(in: directory, name)
         let header = try StateFile(parsing: file, path: filePath(name))
         let keys = try keys.instanceKeys(of: header, stateID, path: filePath(name))

@@ -28,7 +28,7 @@ extension StateRepository {
     /// Throws a ``Failure`` if there is a state of this ID, before anything is made for a new one.
     public func requireNone(_ stateID: String, to verb: String) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
-        guard try open(name) == nil else { throw taken(stateID, verb) }
+        guard try !hasFile(name) else { throw taken(stateID, verb) }
         guard try index.entry(name)?.generation ?? 0 == 0 else { throw taken(stateID, verb) }
     }
 
@@ -49,22 +49,18 @@ extension StateRepository {
         let name = try StateDirectoryName.encoded(stateID)
         try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
             let taken = taken(stateID, verb)
-            guard try open(name) == nil else { throw taken }
-            try settleRemoval(of: name)
+            guard try !hasFile(name) else { throw taken }
             let header = StateFile(
                 keyID: keys.current.id,
                 uuid: try Random.bytes(count: StateFile.uuidSize),
                 generation: 1,
                 stateID: stateID
             )
-            try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
-                let entry = try records.entry(name)
+            try begin(header, name) { (_, entry) throws(Failure) in
                 try requireNotBeingRenamed(entry, taken.what)
                 guard entry?.generation ?? 0 == 0 else { throw taken }
-                try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
             }
-            try removeLeftovers(of: name)
-            _ = try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
+            try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
             // A container may have been started with the state already.
             try index.transact { (records) throws(Failure) in
                 try records.update(name) { $0.generation = max($0.generation, header.generation) }

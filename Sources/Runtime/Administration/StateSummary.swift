@@ -70,6 +70,8 @@ extension StateRepository {
     private func summary(_ name: String, _ entry: IndexEntry?) throws(Failure) -> StateSummary? {
         do {
             guard let directory = try open(name) else { return nil }
+            // Nothing of a state that is only about to be made can be told.
+            if try isOnlyBegun(name) { return nil }
             return try summary(name, directory, entry)
         } catch {
             var summary = StateSummary(stateID: entry?.stateID ?? name, path: path(of: name), isOrphan: false)

@@ -176,7 +176,7 @@ extension FileFormat {
     public static let index = FileFormat(
         magic: Array("CVTPMIX\n".utf8),
         name: "an index",
-        version: 2,
+        version: 3,
         extent: .file,
         check: .keyed(size: HMACSHA256.tagSize),
         sizeLimit: 64 << 20,

@@ -57,8 +57,8 @@ extension StateRepository {
     public func discard(_ made: MadeState) throws(Failure) -> Bool {
         let name = try StateDirectoryName.encoded(made.stateID)
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
-        return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
-            // The maker may have been killed before the directory had its name.
+        return try withCreationLock(shared: true, until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
+            // A maker of an earlier version may have been killed before the directory had its name.
             try removeLeftovers(of: name)
             guard let directory = try open(name) else {
                 // The record is written first, and is removed last.
@@ -67,6 +67,7 @@ extension StateRepository {
             do throws(Failure) {
                 let deadline = Deadline(milliseconds: Self.timeout)
                 let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
+                guard try isCurrent(directory, lock, name) else { return try discard.forget() }
                 return try lock.run { () throws(Failure) in
                     guard try isUnused(made, name, in: directory) else { return false }
                     return try discard.run(directory, in: self.directory)
@@ -84,41 +85,19 @@ extension StateRepository {
         in directory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         let last = try StateLock.lastUser(in: directory)
-        // A discard that was killed halfway has removed the file.
-        guard try hasFile(directory, name) else { return true }
+        // There was none yet, or a discard that was killed halfway has removed it.
+        guard try hasFile(name) else { return true }
         let header = try StateFile(parsing: read(in: directory, name), path: filePath(name))
         guard header.uuid == made.uuid, header.stateID.utf8.elementsEqual(made.stateID.utf8) else { return false }
         // The lock file names its user only once the state is open.
         return last == made.user || last == nil && header.generation == 0
     }
 
-    fileprivate func hasFile(_ directory: borrowing Descriptor, _ name: String) throws(Failure) -> Bool {
-        if faccessat(directory.number, StateStore.fileName, F_OK, 0) == 0 { return true }
-        let code = errno
-        guard code == ENOENT else { throw Failure("cannot open \(filePath(name))", call: "faccessat", code: code) }
-        return false
-    }
-
-    /// Returns whether a state that was found and locked was discarded meanwhile, so that it has to be looked up again.
-    ///
-    /// Removes the rest of a discard that was killed. The index distinguishes such a state from one that has lost its
-    /// file: it has a generation above 0 for the latter.
-    func isDiscarded(_ directory: borrowing Descriptor, _ name: String) throws(Failure) -> Bool {
-        guard let now = try open(name) else { return true }
-        let path = path(of: name)
-        let (found, own) = (try now.status(path), try directory.status(path))
-        guard found.st_dev == own.st_dev, found.st_ino == own.st_ino else { return true }
-        guard try !hasFile(directory, name) else { return false }
-        let entry = try index.transact { (records) throws(Failure) in try records.entry(name) }
-        guard let entry, entry.generation == 0, entry.renamedTo.isEmpty else { return false }
-        try Discard(name, entry.uuid, index, disk, path: path).removeDirectory(directory, in: self.directory)
-        return true
-    }
 }
 
 /// The steps of a discard.
 ///
-/// After each of them the next start finds either the whole state or, once its file is gone, none.
+/// After each of them the next start finds either the whole state or, once its file is gone, one that was never complete.
 private struct Discard {
     private let name: String
     private let uuid: [UInt8]
@@ -145,17 +124,12 @@ private struct Discard {
         guard isKnown else { return false }
         try disk.removeFile(StateStore.fileName, in: directory, as: path)
         try disk.synchronize(directory, as: path)
-        try removeDirectory(directory, in: states)
-        return try forget()
-    }
-
-    /// Removes the directory of a state whose file is already gone.
-    func removeDirectory(_ directory: borrowing Descriptor, in states: borrowing Descriptor) throws(Failure) {
-        for file in [StateStore.temporaryName, StateLock.name] {
-            try disk.removeFile(file, in: directory, as: path)
+        if try RemovedState.removeDirectory(directory, name, in: states, disk, path: path) {
+            try disk.synchronize(states, as: path)
         }
-        try disk.removeDirectory(name, in: states, as: path)
-        try disk.synchronize(states, as: path)
+        // If the record is another's now, somebody has begun the state again.
+        _ = try forget()
+        return true
     }
 
     /// Removes the index's record of the state; returns false if the record is another state's.

@@ -2,45 +2,24 @@ import Glibc
 import Platform
 
 extension StateRepository {
-    /// Runs `body` while nobody else can create, rename or remove states' directories.
+    /// Runs `body` while nobody else can rename or remove states' directories, or create any unless the lock is shared.
     ///
+    /// Starts share it: each makes its own state, whose lock it has. Commands that change states have it alone.
     /// Throws a ``Failure`` if others hold the lock beyond the deadline.
     package func withCreationLock<Result: ~Copyable>(
+        shared: Bool = false,
         until deadline: Deadline,
         checkCancellation: CancellationCheck = {},
         _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let lock = try FileLock(
             directory: directory,
+            shared: shared,
             until: deadline,
             "the states directory",
             checkCancellation: checkCancellation
         )
         return try lock.run(body)
-    }
-
-    /// Creates a state's directory with its first file; the directory gets its name only once the file is complete.
-    package func makeDirectory(
-        _ name: String,
-        _ header: StateFile,
-        _ payload: StatePayload
-    ) throws(Failure) -> Descriptor {
-        let (path, temporary) = (path(of: name), "\(Self.newPrefix)\(name)")
-        do {
-            try disk.makeDirectory(temporary, in: directory, as: path)
-        } catch let error where error.code == EEXIST {}
-        let new = try Descriptor.open(temporary, .beneath(O_RDONLY | O_DIRECTORY), at: directory.number, as: path)
-        let keys = try keys.instanceKeys(of: header, header.stateID, path: path)
-        do {
-            try write(header, payload, keys, in: new, path: "\(path)/\(StateStore.fileName)")
-            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
-        } catch {
-            try? disk.removeFile(StateStore.fileName, in: new, as: path)
-            try? disk.removeDirectory(temporary, in: directory, as: path)
-            throw error
-        }
-        try disk.synchronize(directory, as: path)
-        return new
     }
 
     /// Ensures that a state's file and its directory have their names after a power failure.
@@ -70,13 +49,6 @@ extension StateRepository {
         let path = path(of: name)
         try disk.rename(name, in: directory, to: "\(Self.removedPrefix)\(name)", in: directory, as: path)
         try disk.synchronize(directory, as: path)
-    }
-
-    /// Ensures that a state whose removal was interrupted does not reappear under its name after a power failure.
-    ///
-    /// The process that renamed its directory may have been killed before the sync.
-    package func settleRemoval(of name: String) throws(Failure) {
-        if try isRetired(name) { try disk.synchronize(directory, as: path(of: name)) }
     }
 
     /// Returns whether the removal of a state was interrupted.
@@ -117,6 +89,6 @@ extension StateRepository {
 
     /// The prefix of a directory that is being removed; no state's name has it.
     private static let removedPrefix = ".old-"
-    /// The prefix of a directory that is being created; no state's name has it.
+    /// The prefix that earlier versions gave a directory while it was created; no state's name has it.
     private static let newPrefix = ".new-"
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 
@@ -89,6 +90,15 @@ package struct StateLock: ~Copyable {
         let lock = try StateLock(in: directory, of: stateID, until: Deadline(milliseconds: 1000))
         if let user = try livingUser(in: directory) { throw inUse("cannot use the state \"\(stateID)\"", user) }
         return lock
+    }
+
+    /// Returns whether a directory still has the file that is locked.
+    ///
+    /// Who removes a state removes its lock before he releases it.
+    func isNamed(in directory: borrowing Descriptor) throws(Failure) -> Bool {
+        guard let named = try directory.status(of: Self.name, "the state's lock") else { return false }
+        let own = try lock.file.status("the state's lock")
+        return named.st_dev == own.st_dev && named.st_ino == own.st_ino
     }
 
     /// Runs `body` with the lock, and releases the lock when `body` returns or throws.

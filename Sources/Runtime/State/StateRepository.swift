@@ -37,7 +37,15 @@ public final class StateRepository {
         indexDirectory: borrowing Descriptor
     ) throws(Failure) -> Bool {
         guard !HostIndex.exists(in: indexDirectory) else { return false }
-        return try entries(of: states, "the states directory").first(where: StateDirectoryName.isEncoded) == nil
+        return try hasNone(states)
+    }
+
+    /// Returns whether there is nothing that can be a state; a directory without a file is only about to be one.
+    private static func hasNone(_ states: borrowing Descriptor) throws(Failure) -> Bool {
+        for name in try entries(of: states, "the states directory") where StateDirectoryName.isEncoded(name) {
+            if try hasFile(name, in: states) { return false }
+        }
+        return true
     }
 
     /// Returns the names of all states' directories, in ascending order.
@@ -46,7 +54,7 @@ public final class StateRepository {
     }
 
     /// Returns whether there is no state at all.
-    package func isEmpty() throws(Failure) -> Bool { try names().isEmpty }
+    package func isEmpty() throws(Failure) -> Bool { try Self.hasNone(directory) }
 
     /// Returns the path of a state's directory, for errors.
     package func path(of name: String) -> String { "\(path)/\(name)" }
@@ -65,15 +73,12 @@ public final class StateRepository {
 
     /// Opens a state's directory; returns nil also if it is no state.
     ///
-    /// That is anything else than a directory, and a directory without a state file that the index has no record of.
+    /// That is anything else than a directory, and a directory without a state file, unless the index knows that there
+    /// was one.
     package func openState(_ name: String) throws(Failure) -> Descriptor? {
         do {
             guard let directory = try open(name) else { return nil }
-            if faccessat(directory.number, StateStore.fileName, F_OK, 0) != 0, errno == ENOENT,
-                try index.entry(name) == nil
-            {
-                return nil
-            }
+            if try !hasFile(name), try index.entry(name)?.generation ?? 0 == 0 { return nil }
             return directory
         } catch let error where error.code == ENOTDIR {
             return nil
@@ -121,11 +126,7 @@ public final class StateRepository {
         do {
             return try .openFile(StateStore.fileName, .beneath(access), at: directory.number, as: path)
         } catch let error where error.code == ENOENT {
-            throw Failure(
-                "cannot load the state \(path)",
-                because: "it existed and is missing",
-                hint: "restore the file from a backup, or begin anew: vtpmctl state reset"
-            )
+            throw lost(path)
         }
     }
 

@@ -17,8 +17,8 @@ public final class StateStore: StateSink {
     let name: String
     private let use: Use
     private(set) var header: StateFile
-    /// The state's file, which most writes change in place.
-    private var file: Descriptor
+    /// The state's file, which most writes change in place; nil until the first write of a new state.
+    private var file: Descriptor?
     private let unit: Int
     /// What the file was like after this store's last write; nil if it has not written to it.
     private var written: FileMark?
@@ -51,11 +51,11 @@ public final class StateStore: StateSink {
     ///     automatically.
     ///   - deadline: How long to wait for a user that is about to release the state.
     ///   - checkCancellation: Called while waiting.
-    ///   - making: Called with the new TPM's UUID before anything of a state is created, and with the UUID of an
-    ///     incomplete state, for ``MadeState``.
+    ///   - making: Called with the new TPM's UUID before anything of a state but its directory is created, and with the
+    ///     UUID of an incomplete state, for ``MadeState``.
     /// - Returns: The store, and the TPM's state; an incomplete state has to be manufactured.
     /// - Throws: ``Failure`` that tells whether the state is missing, damaged, foreign, older than the last one seen or
-    ///   in use. An existing state is unchanged then; a state that was just created may remain, incomplete.
+    ///   in use. An existing state is unchanged then; of a state that was to be created an empty directory may remain.
     public static func open(
         _ stateID: String,
         formerly formerID: String? = nil,
@@ -69,33 +69,43 @@ public final class StateStore: StateSink {
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateDirectoryName.encoded(stateID)
         try repository.requireAccess(to: name)
-        let directory: Descriptor
-        var isNew = false
-        if let existing = try repository.open(name) {
-            directory = existing
-        } else {
-            directory = try create(name, stateID, formerID, in: repository, until: deadline, checkCancellation) {
-                (uuid) throws(Failure) in
-                isNew = true
-                try making(uuid)
-            }
-        }
-        let lock = try StateLock(in: directory, of: stateID, until: deadline, checkCancellation: checkCancellation)
-        if try repository.isDiscarded(directory, name) {
-            return try open(
-                stateID,
+        let state = try repository.lock(name, of: stateID, until: deadline, checkCancellation: checkCancellation)
+        let use = Use(bundle: bundle, containerID: user.containerID, keptFor: keptFor)
+        guard try repository.hasFile(name) else {
+            let header = StateFile(
+                keyID: repository.keys.current.id,
+                uuid: try Random.bytes(count: StateFile.uuidSize),
+                generation: 0,
+                stateID: stateID
+            )
+            try repository.begin(
+                header,
+                name,
                 formerly: formerID,
-                in: repository,
-                for: user,
-                bundle: bundle,
-                keptFor: keptFor,
+                in: state,
                 until: deadline,
                 checkCancellation: checkCancellation,
                 making: making
             )
+            let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+            let store = try StateStore(repository, state, nil, name: name, for: user, use, header, nothing.unknown)
+            return (store, nothing)
         }
+        return try load(state, name, stateID, in: repository, for: user, use, making)
+    }
+
+    /// Loads a state that has a file.
+    private static func load(
+        _ state: consuming LockedState,
+        _ name: String,
+        _ stateID: String,
+        in repository: StateRepository,
+        for user: StateUser,
+        _ use: Use,
+        _ making: ([UInt8]) throws(Failure) -> Void
+    ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let path = repository.filePath(name)
-        let file = try StateRepository.openFile(in: directory, O_RDWR, path: path)
+        let file = try StateRepository.openFile(in: state.directory, O_RDWR, path: path)
         let content = try file.readAll(limit: StateFile.sizeLimit, path)
         let header = try StateFile(parsing: content, path: path)
         let own = try repository.keys.instanceKeys(of: header, stateID, path: path)
@@ -108,31 +118,12 @@ public final class StateStore: StateSink {
         }
         if !payload.isComplete { try making(header.uuid) }
         // A killed user may have left the file or its name unsynced; what is built on them must not be lost with them.
-        // A generation is recorded only when it is on stable storage, and what was made here is.
-        let isDurable = payload.isComplete ? recorded == header.generation : isNew
-        if !isDurable {
+        // A generation is recorded only when it is on stable storage.
+        if !payload.isComplete || recorded != header.generation {
             try header.rewrite(content, to: file, repository.disk, path: path)
-            try repository.synchronize(directory, path: path)
+            try repository.synchronize(state.directory, path: path)
         }
-        // The rest of a write that a crash cut short was never acknowledged.
-        try repository.disk.removeFile(temporaryName, in: directory, as: path)
-        try lock.name(user)
-        var keys = [header.keyID: own]
-        for master in repository.keys.all where keys[master.id] == nil {
-            keys[master.id] = try master.instanceKeys(uuid: header.uuid, stateID: stateID)
-        }
-        let store = StateStore(
-            repository,
-            directory,
-            file,
-            lock,
-            name: name,
-            use: Use(bundle: bundle, containerID: user.containerID, keptFor: keptFor),
-            header: header,
-            keys: keys,
-            unknown: payload.unknown
-        )
-        if isNew { store.written = try FileMark(of: store.file, path) }
+        let store = try StateStore(repository, state, file, name: name, for: user, use, header, payload.unknown)
         return (store, payload)
     }
 
@@ -152,16 +143,26 @@ public final class StateStore: StateSink {
     private func write(_ payload: StatePayload, _ keyID: [UInt8]) throws(Failure) {
         guard let own = keys[keyID] else { preconditionFailure("each id that is used has its keys") }
         if try isInPlace(), let write = try header.overwriting(payload, keyID: keyID, keys: own, unit: unit) {
-            try disk.write(write.bytes, to: file, at: write.offset, as: path)
-            try disk.synchronizeData(file, as: path)
+            try overwrite(write)
             header = write.header
         } else {
             let (new, content) = try header.next(keyID: keyID).encode(payload, keys: own, unit: unit)
             written = nil
-            file = try disk.replace(Self.fileName, in: directory, with: content, as: path)
+            let made = try disk.replace(Self.fileName, in: directory, with: content, as: path)
             header = new
+            written = try FileMark(of: made, path)
+            file = consume made
         }
-        written = try FileMark(of: file, path)
+    }
+
+    private func overwrite(_ write: StateFile.SlotWrite) throws(Failure) {
+        switch file {
+        case .none: preconditionFailure("a slot without a file")
+        case .some(let file):
+            try disk.write(write.bytes, to: file, at: write.offset, as: path)
+            try disk.synchronizeData(file, as: path)
+            written = try FileMark(of: file, path)
+        }
     }
 
     /// Returns whether what has the state's name is the file that this store has written, as it has left it.
@@ -205,6 +206,10 @@ public final class StateStore: StateSink {
         if keys[master.id] == nil {
             keys[master.id] = try master.instanceKeys(uuid: header.uuid, stateID: header.stateID)
         }
+        if case .none = header.form {
+            keyID = master.id
+            return
+        }
         let file = try StateRepository.readFile(in: directory, path: path)
         let onDisk = try StateFile(parsing: file, path: path)
         // Nobody else writes this file, and a foreign one must not become ours. A write whose last sync failed is one
@@ -224,72 +229,30 @@ public final class StateStore: StateSink {
         try write(payload, keyID)
     }
 
-    /// Creates a directory with an incomplete state in it; the index has its record before the directory exists.
-    ///
-    /// The directory gets its name only with the state file in it, so a directory without one has lost it. The states
-    /// directory is locked meanwhile, so anything under the temporary name is a leftover of a crash.
-    private static func create(
-        _ name: String,
-        _ stateID: String,
-        _ formerID: String?,
-        in repository: StateRepository,
-        until deadline: Deadline,
-        _ checkCancellation: CancellationCheck,
-        _ making: ([UInt8]) throws(Failure) -> Void
-    ) throws(Failure) -> Descriptor {
-        let path = repository.path(of: name)
-        return try repository.withCreationLock(until: deadline, checkCancellation: checkCancellation) {
-            () throws(Failure) in
-            if let existing = try repository.open(name) { return existing }
-            try repository.settleRemoval(of: name)
-            let header = StateFile(
-                keyID: repository.keys.current.id,
-                uuid: try Random.bytes(count: StateFile.uuidSize),
-                generation: 0,
-                stateID: stateID
-            )
-            try making(header.uuid)
-            try repository.index.transact(isFirstUse: { () throws(Failure) in try repository.isEmpty() }) {
-                (records) throws(Failure) in
-                try repository.refuseAnew(stateID, formerly: formerID) { (name) throws(Failure) in
-                    try records.entry(name)
-                }
-                let entry = try records.entry(name)
-                try repository.requireNotBeingRenamed(entry, "cannot create the state \(path)")
-                if let entry, entry.generation > 0 {
-                    throw Failure(
-                        "cannot load the state \(path)",
-                        because: "it existed and is missing",
-                        hint: "restore it from a backup, or begin anew: vtpmctl state reset"
-                    )
-                }
-                try records.set(IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0))
-            }
-            // Only after the index has confirmed that there is nothing to lose.
-            try repository.removeLeftovers(of: name)
-            let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
-            return try repository.makeDirectory(name, header, nothing)
-        }
-    }
-
     private init(
         _ repository: StateRepository,
-        _ directory: consuming Descriptor,
-        _ file: consuming Descriptor,
-        _ lock: consuming StateLock,
+        _ state: consuming LockedState,
+        _ file: consuming Descriptor?,
         name: String,
-        use: Use,
-        header: StateFile,
-        keys: [[UInt8]: InstanceKeys],
-        unknown: SecretBytes?
-    ) {
+        for user: StateUser,
+        _ use: Use,
+        _ header: StateFile,
+        _ unknown: SecretBytes?
+    ) throws(Failure) {
+        // The rest of a write that a crash cut short was never acknowledged.
+        try repository.disk.removeFile(Self.temporaryName, in: state.directory, as: repository.filePath(name))
+        try state.lock.name(user)
+        var keys: [[UInt8]: InstanceKeys] = [:]
+        for master in repository.keys.all {
+            keys[master.id] = try master.instanceKeys(uuid: header.uuid, stateID: header.stateID)
+        }
         self.index = repository.index
         self.disk = repository.disk
         self.path = repository.filePath(name)
-        self.directory = directory
         self.file = file
         self.unit = repository.unit
-        self.lock = lock
+        self.directory = state.directory
+        self.lock = state.lock
         self.name = name
         self.use = use
         self.header = header

@@ -136,7 +136,7 @@ import Testing
         #expect(verified.map { $0.problem == nil } == [false, false, false, true])
         #expect(try host.load("web", keys) == "one")
         let refused = try repository().acceptAll()
-        #expect(refused.count == 3)
+        #expect(refused.count == 2)
         try repository().purge("web")
     }
 
@@ -250,7 +250,8 @@ import Testing
 
     /// One that was never manufactured stays so, under whatever name and after whatever else: nothing was promised.
     @Test func anIncompleteStateCanStillBeBegun() throws {
-        _ = try host.open("new", keys)
+        // As earlier versions began each state.
+        try host.open("new", keys).store.write(StatePayload(permanent: SecretBytes(capacity: 1), isComplete: false))
         let next = try MasterKey(secret(2))
         try host.open("new", keys).store.rekey(to: next)
         let both = KeyRing(next, previous: keys.current)
@@ -275,7 +276,41 @@ import Testing
     }
 
     @Test func whatWasNeverManufacturedIsNotTaken() throws {
-        _ = try host.open("empty", keys)
+        try host.open("empty", keys).store.write(StatePayload(permanent: SecretBytes(capacity: 1), isComplete: false))
         #expect(refusal { _ = try repository().exportState("empty") }.contains("never manufactured"))
+    }
+
+    /// What a killed creation has left is no state: it is neither listed nor in anybody's way.
+    @Test func whatWasOnlyBegunIsNoState() throws {
+        _ = try host.open("begun", keys)
+        mkdir("\(host.path)/states/locked", 0o700)
+        try host.temporary.write("states/locked/lock", [])
+        #expect(try repository().summaries().map(\.stateID) == ["web"])
+        #expect(try repository().summary(of: "begun") == nil)
+        #expect(try repository().verifyAll().map { $0.problem == nil } == [true])
+        #expect(refusal { _ = try repository().exportState("begun") }.contains("there is none"))
+        #expect(refusal { try repository().accept("begun") }.contains("there is none"))
+        #expect(try repository().acceptAll() == [])
+        let next = KeyRing(try MasterKey(secret(2)), previous: keys.current)
+        let rotation = KeyRotation(
+            try host.repository(next),
+            quarantine: Quarantine("\(host.path)/quarantine"),
+            leases: "\(host.path)/run"
+        )
+        let report = try rotation.run(timeout: 1000)
+        #expect(report.refused == [] && report.strangers == [] && report.atRest == 1)
+        #expect(try rotation.remaining() == [])
+        #expect(try host.load("begun", next) == "(nothing)")
+        try host.repository(next).rename("web", to: "begun")
+        #expect(try host.load("begun", next) == "one")
+        try host.repository(next).importState("locked", secretCopy(of: Array("two".utf8)))
+        #expect(try host.load("locked", next) == "two")
+    }
+
+    /// A state that was complete and has lost its file is none that was only begun.
+    @Test func aLostFileIsListed() throws {
+        unlink("\(host.path)/states/web/state")
+        #expect(try repository().summaries().map(\.problem) == ["it existed and is missing"])
+        #expect(host.refusal("web", keys).contains("it existed and is missing"))
     }
 }

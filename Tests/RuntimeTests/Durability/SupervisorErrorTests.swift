@@ -152,7 +152,7 @@ import Testing
     /// The check of the test above finds what there is to be found.
     @Test func aPersistentTPMWritesItsStateAndTheIndex() throws {
         let changes = try changes(isEphemeral: false)
-        for path in ["states/.new-web/state.new", "states/web/state", "index/index.new"] {
+        for path in ["states/web/state.new", "states/web/state", "index/index.new"] {
             #expect(changes.contains("\(temporary.path)/\(path)"), "\(path)")
         }
         #expect(

@@ -5,11 +5,12 @@ import Platform
 ///
 /// It is written when a state is created or discarded, at each start and stop of a vTPM, and by `vtpmctl`. A write of a
 /// vTPM's state does not change it. The cost of a change does not depend on the number of states. A change is appended
-/// to a journal, with one flush for all concurrent changes. Then the root is replaced, which vouches for the journal,
-/// again once for all of them. From time to time the journal's changes are folded into a tree.
+/// to a journal. Then the root is replaced, which vouches for the journal and has its last entries in it, once for all
+/// concurrent changes. From time to time these entries are flushed to the journal, and the journal's changes are folded
+/// into a tree.
 ///
 /// Two locks order its users. The lock of the contents is held while the contents are read and a change is appended,
-/// and normally over no flush. The lock of the root is held while the journal is flushed and the root replaced; those
+/// and normally over no flush. The lock of the root is held while the root is replaced; those
 /// who wait for it find that their change has been committed. A fold and a rebuild hold both. A process that needs both
 /// takes the root's first.
 public final class HostIndex {
@@ -161,14 +162,7 @@ public final class HostIndex {
             if let change, root.sequence >= change.sequence, !confirmed.mustBind || !root.counterIdentity.isEmpty {
                 return try makeDurable(root)
             }
-            // After a failed write-back the kernel marks the pages clean. Another process may have got that error,
-            // which is reported once (fsync(2), NOTES), so the entries to be vouched for are written again.
-            let unvouched = index.journal.vouchedEnd
-            let bytes = try index.journalFile.readAll(count: index.journal.end - unvouched, at: unvouched, path)
-            try disk.write(bytes, to: index.journalFile, at: unvouched, as: path)
-            try disk.synchronizeData(index.journalFile, as: path)
-            index.root.sequence = index.journal.sequence
-            index.root.lastTag = index.journal.tag
+            try index.vouch(disk, path: path)
             try write(&index.root)
         }
     }
@@ -216,7 +210,7 @@ public final class HostIndex {
         rootLock.release()
     }
 
-    /// Changes an index that does not exist yet, or that has its first format; writes the second format.
+    /// Changes an index that does not exist yet, or that has its first format; writes the latest format.
     ///
     /// Returns nil if another process has written it meanwhile.
     private func rebuild<Result>(

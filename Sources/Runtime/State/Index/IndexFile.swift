@@ -2,7 +2,7 @@ import Crypto
 import Platform
 import RuntimeFormat
 
-/// The file `index`: the whole index in the first format, or the root of one in the second.
+/// The file `index`: the whole index in the first format, or the root of one in a later one.
 enum IndexFile {
     case first(FirstIndexFormat, keyID: [UInt8])
     case root(IndexRoot)
@@ -31,7 +31,7 @@ enum IndexFile {
             guard let first = try FirstIndexFormat(&fields), fields.remaining == 0 else { throw format.damaged(what) }
             self = .first(first, keyID: keyID)
         } else {
-            guard let root = IndexRoot(keyID: keyID, &fields), fields.remaining == 0 else {
+            guard let root = IndexRoot(keyID: keyID, hasTail: header.version > 2, &fields), fields.remaining == 0 else {
                 throw format.damaged(what)
             }
             self = .root(root)

@@ -1,11 +1,13 @@
 import Glibc
 import Platform
 
-/// An index in the second format, at one moment: the root, the journal after it, and the tree below it.
+/// An index in a format after the first, at one moment: the root, the journal after it, and the tree below it.
 final class OpenIndex {
     var root: IndexRoot
     var journal: IndexJournal
     var tree: IndexTree
+    /// The entries that may not be on stable storage in the journal's file, and where they begin in it, in bytes.
+    private let unflushed: (start: Int, bytes: [UInt8])
     let journalFile: Descriptor
     let key: IndexKey
 
@@ -23,8 +25,16 @@ final class OpenIndex {
         path: String
     ) throws(Failure) {
         let journalFile = try Self.open(Self.journalName(root.epoch), in: directory, path)
-        let content = try journalFile.readAll(count: IndexJournal.size + 1, at: 0, path)
-        self.journal = try IndexJournal(parsing: content, root: root, key: key, path: path)
+        var content = try journalFile.readAll(count: IndexJournal.size + 1, at: 0, path)
+        let tail = root.tailStart..<root.tailStart + root.tail.count
+        if tail.upperBound <= content.count { content.replaceSubrange(tail, with: root.tail) }
+        let journal = try IndexJournal(parsing: content, root: root, key: key, path: path)
+        let start = root.tail.isEmpty ? journal.vouchedEnd : root.tailStart
+        guard start <= journal.end else {
+            throw Failure("cannot load the index \(path)", because: "its journal is damaged")
+        }
+        self.unflushed = (start, Array(content[start..<journal.end]))
+        self.journal = journal
         let treeFile = try Self.open(Self.treeName(root.epoch), in: directory, path)
         self.tree = IndexTree(treeFile, nodes: root.nodes, disk: disk, path: path)
         self.journalFile = journalFile
@@ -65,6 +75,23 @@ final class OpenIndex {
         return entry
     }
 
+    /// Has the root vouch for all entries of the journal.
+    ///
+    /// The entries that may not be on stable storage become the root's tail. If there are too many of them, they are
+    /// flushed to the journal's file. They are written to it again before: after a failed write-back the kernel marks the
+    /// pages clean, and another process may have got that error, which is reported once (fsync(2), NOTES).
+    func vouch(_ disk: any Disk, path: String) throws(Failure) {
+        if unflushed.bytes.count <= IndexRoot.tailLimit {
+            (root.tailStart, root.tail) = unflushed
+        } else {
+            try disk.write(unflushed.bytes, to: journalFile, at: unflushed.start, as: path)
+            try disk.synchronizeData(journalFile, as: path)
+            (root.tailStart, root.tail) = (journal.end, [])
+        }
+        root.sequence = journal.sequence
+        root.lastTag = journal.tag
+    }
+
     /// Folds the journal's changes into the tree and updates the root in memory.
     ///
     /// It writes only to the unused places of nodes, and does not sync.
@@ -84,5 +111,6 @@ final class OpenIndex {
         root.lastTag = journal.tag
         root.base = journal.sequence
         root.baseTag = journal.tag
+        (root.tailStart, root.tail) = (0, [])
     }
 }
