@@ -78,13 +78,18 @@ extension StateRepository {
 
     /// Records a new state in the index with generation 0, before there is anything of it but its directory.
     ///
-    /// `check` reads the index and throws if the state must not be made. The lock of all states is held.
+    /// `check` reads the index and throws if the state must not be made. The lock of all states is held. `isMade` says that
+    /// the directory is new.
     package func begin(
         _ header: StateFile,
         _ name: String,
+        isMade: Bool = false,
         check: (inout IndexTransaction, _ entry: IndexEntry?) throws(Failure) -> Void
     ) throws(Failure) {
-        // Who has made the directory, or removed another of this name, may have been killed before the sync.
+        // Who has removed a file from the directory may have been killed before the sync, and an earlier instance must not
+        // reappear in place of the new one.
+        if !isMade, let found = try open(name) { try disk.synchronize(found, as: path(of: name)) }
+        // The same of who has made the directory, or has removed another of this name.
         try disk.synchronize(directory, as: path(of: name))
         try index.transact(isFirstUse: { () throws(Failure) in try isEmpty() }) { (records) throws(Failure) in
             let entry = try records.entry(name)
@@ -110,7 +115,7 @@ extension StateRepository {
             try withCreationLock(shared: true, until: deadline, checkCancellation: checkCancellation) {
                 () throws(Failure) in
                 try making(header.uuid)
-                try begin(header, name) { (records, entry) throws(Failure) in
+                try begin(header, name, isMade: state.isMade) { (records, entry) throws(Failure) in
                     try refuseAnew(header.stateID, formerly: formerID) { (name) throws(Failure) in
                         try records.entry(name)
                     }

@@ -135,7 +135,7 @@ extension HostUnderTest {
         let name = try StateDirectoryName.encoded(stateID)
         let entry = try index().entry(name)
         if let entry, !entry.renamedTo.isEmpty { return true }
-        if entry == nil { return access("\(root)/states/\(name)", F_OK) == 0 }
+        if entry == nil { return access("\(root)/states/\(name)/state", F_OK) == 0 }
         let permanent = try? repository().exportState(stateID)
         return permanent?.withBytes { String(decoding: $0, as: UTF8.self) } == content
     }

@@ -22,7 +22,9 @@ import Testing
         for (number, id) in ids.enumerated() {
             for write in 0...number { try host.store("\(id) \(write)", id, keys) }
         }
-        _ = try host.open("unfinished", keys)
+        // As earlier versions began each state.
+        let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
+        try host.open("unfinished", keys).store.write(nothing)
         try host.repository(keys).index.transact { (records) throws(Failure) in
             try records.update("web") { $0.renamedTo = "new" }
         }
