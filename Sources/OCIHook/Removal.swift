@@ -59,12 +59,12 @@ public struct Removal {
         // Its own name shows that the runtime has read the config.json of this creation: no hook has adopted the vTPM, so the
         // container was not created. Any other poststop is that of an earlier container with this ID.
         let isGivenUp = prepared != nil && prepared?.token == setting.prepared?.token
-        var isAtWork = false
+        var isStopping = false
         if let prepared {
             guard isGivenUp else { return }
             try SupervisorLink.abandonPrepared(prepared.token, in: opened, until: Deadline(milliseconds: timeout))
         } else {
-            isAtWork = try awaitSupervisor(in: opened.directory)
+            isStopping = try awaitSupervisor(in: opened.directory)
         }
 
         // A new container of the same ID may have been created meanwhile; its lease is another directory.
@@ -84,8 +84,8 @@ public struct Removal {
             Log.error("poststop of container \"\(state.id)\" leaves its vTPM: \(living) alive", .kept)
             return
         }
-        if isAtWork, try lease.supervisor.isAlive() {
-            // It gives its TPM, its worker and the disk a limited time, and cleans up by itself.
+        if isStopping, try lease.supervisor.isAlive() {
+            // It gives its TPM and its worker a limited time, and cleans up by itself.
             Log.subject = LogSubject(container: state.id, state: lease.stateID, tpm: lease.tpmNumber)
             Log.notice("poststop of container \"\(state.id)\" leaves its vTPM to its supervisor: it still stops")
             return
@@ -95,22 +95,28 @@ public struct Removal {
         try leftovers.undo(opened, in: runDirectory)
     }
 
-    /// Waits until the supervisor has ended, or the timeout has passed; returns whether it has answered meanwhile.
+    /// Waits until the supervisor has ended, or the timeout has passed; returns whether it is stopping.
+    ///
+    /// It is asked towards the end: a supervisor that hangs may have answered before.
     private func awaitSupervisor(in directory: borrowing Descriptor) throws(Failure) -> Bool {
         let deadline = Deadline(milliseconds: timeout)
+        let question = Deadline(milliseconds: timeout - min(timeout / 2, 1000))
         let buffer = Channel.makeBuffer()
-        var isAtWork = false
         do {
             let channel = try ControlSocket.connect(in: directory, until: deadline)
-            for request in [ControlRequest.stop, .status] { try channel.send(request, until: deadline) }
+            try channel.send(ControlRequest.stop, until: deadline)
+            while try wait(for: channel.descriptor.number, until: question) != 0 {
+                guard try channel.receive(into: buffer) != nil else { return false }
+            }
+            try channel.send(ControlRequest.status, until: deadline)
             while try wait(for: channel.descriptor.number, until: deadline) != 0 {
                 guard let message = try channel.receive(into: buffer) else { return false }
-                if case .status? = ControlReply(message) { isAtWork = true }
+                if case .status(let status)? = ControlReply(message) { return status.health == .stopping }
             }
         } catch let error where [ECONNREFUSED, ENOENT, EPIPE, ECONNRESET, EAGAIN].contains(error.code) {
             // The supervisor has ended, or it does not respond.
         }
-        return isAtWork
+        return false
     }
 }
 

@@ -35,8 +35,9 @@ public struct Deadline: Comparable, Sendable {
     /// Checks a condition until it holds; returns false if it still does not hold at the deadline.
     ///
     /// Use it for changes of which the kernel notifies nobody: ``PollSet`` waits for those that a descriptor tells of, and
-    /// ``FileLock`` and ``Descriptor/lock(byte:until:_:checkCancellation:attempt:)`` for locks. The condition is checked once even if the deadline has passed already, and a last time at the deadline. Each time that it does
-    /// not hold, `checkCancellation` is called.
+    /// ``FileLock`` and ``Descriptor/lock(byte:until:_:checkCancellation:attempt:)`` for locks. The condition is checked
+    /// once even if the deadline has passed already, and a last time at the deadline. Each time that it does not hold,
+    /// `checkCancellation` is called.
     public func wait(
         backoff: Backoff = Backoff(),
         checkCancellation: CancellationCheck = {},

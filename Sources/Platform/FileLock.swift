@@ -6,7 +6,14 @@ extension Descriptor {
     /// The lock is exclusive, or shared with other shared ones. It ends with the last descriptor of this open file.
     /// flock(2)
     public borrowing func tryLock(shared: Bool = false, _ what: @autoclosure () -> String) throws(Failure) -> Bool {
-        let number = self.number
+        try Self.tryLock(number, shared: shared, what())
+    }
+
+    fileprivate static func tryLock(
+        _ number: CInt,
+        shared: Bool,
+        _ what: @autoclosure () -> String
+    ) throws(Failure) -> Bool {
         do {
             try systemCall("flock", what()) { flock(number, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) }
             return true
@@ -26,14 +33,15 @@ public struct FileLock: ~Copyable {
     /// Takes the lock of an open file or directory, for which it waits in the kernel until the deadline.
     ///
     /// The lock is exclusive, or shared with other shared ones. `object` is for errors. `checkCancellation` is called five
-    /// times a second meanwhile. Without a deadline it waits as long as it takes, and nothing is called: only that wait
-    /// needs no signal, which the filter of a confined process refuses.
+    /// times a second meanwhile. The end of such a wait takes a signal, which the filter of a confined process refuses:
+    /// without signals it looks again and again.
     ///
     /// - Throws: The error that `inUse` returns, if another process still has the lock at the deadline.
     public init(
         of file: consuming Descriptor,
         shared: Bool = false,
-        until deadline: Deadline?,
+        until deadline: Deadline,
+        mayUseSignals: Bool = true,
         _ object: String,
         checkCancellation: CancellationCheck = {},
         inUse: (_ error: Failure) throws(Failure) -> Failure = { $0 }
@@ -41,18 +49,16 @@ public struct FileLock: ~Copyable {
         let what = "cannot lock \(object)"
         let file = file
         let number = file.number
-        guard let deadline else {
-            try systemCall("flock", what) { flock(number, shared ? LOCK_SH : LOCK_EX) }
-            self.file = file
-            return
-        }
-        let isLocked = try deadline.waitForLock(
-            "flock",
-            what,
-            checkCancellation: checkCancellation,
-            attempt: { () throws(Failure) in try file.tryLock(shared: shared, what) },
-            call: { flock(number, shared ? LOCK_SH : LOCK_EX) }
-        )
+        func attempt() throws(Failure) -> Bool { try Descriptor.tryLock(number, shared: shared, what) }
+        let isLocked =
+            mayUseSignals
+            ? try deadline.waitForLock(
+                "flock",
+                what,
+                checkCancellation: checkCancellation,
+                attempt: attempt,
+                call: { flock(number, shared ? LOCK_SH : LOCK_EX) }
+            ) : try deadline.wait(checkCancellation: checkCancellation, until: attempt)
         guard isLocked else { throw try inUse(Failure(what, because: "another process has it")) }
         self.file = file
     }
@@ -74,12 +80,13 @@ public struct FileLock: ~Copyable {
     public init(
         _ name: String,
         in directory: borrowing Descriptor,
-        until deadline: Deadline?,
+        until deadline: Deadline,
+        mayUseSignals: Bool = true,
         _ object: String
     ) throws(Failure) {
         let options = OpenOptions.beneath(O_RDWR | O_CREAT, mode: 0o600)
         let file = try Descriptor.openFile(name, options, at: directory.number, as: "the lock of \(object)")
-        try self.init(of: file, until: deadline, object)
+        try self.init(of: file, until: deadline, mayUseSignals: mayUseSignals, object)
     }
 
     /// Releases the lock now.

@@ -22,7 +22,13 @@ extension Deadline {
         if try attempt() { return true }
         try checkCancellation()
         guard remaining > 0 else { return false }
-        let interruption = try Interruption(after: min(remaining, Self.lookInterval), then: Self.lookInterval)
+        let interruption: Interruption
+        do {
+            interruption = try Interruption(after: min(remaining, Self.lookInterval), then: Self.lookInterval)
+        } catch let error where error.code == EAGAIN {
+            // A timer takes one of the signals that a user may have pending. RLIMIT_SIGPENDING, getrlimit(2)
+            return try wait(checkCancellation: checkCancellation, until: attempt)
+        }
         while true {
             if call() == 0 { break }
             let code = errno

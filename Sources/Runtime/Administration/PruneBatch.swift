@@ -81,7 +81,7 @@ private final class RetiredState {
         outcome = .removed
         do throws(Failure) {
             guard let directory = try repository.open(name) else { return }
-            lock = try StateLock.forOperator(in: directory, of: entry.stateID)
+            lock = try repository.lockForOperator(directory, name, of: entry.stateID)
             guard try repository.index.entry(name) == entry else {
                 outcome = .stays
                 return

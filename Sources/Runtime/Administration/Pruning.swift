@@ -175,7 +175,8 @@ extension StateRepository {
     /// Returns whether a state exists, was never complete, or is one whose removal was interrupted.
     fileprivate func isThereOrInterrupted(_ name: String, _ entry: IndexEntry) throws(Failure) -> Bool {
         if entry.generation == 0 { return true }
-        if try directory.status(of: name, path(of: name)) != nil { return true }
+        // A lost state keeps its record; a start that was refused may have left a directory.
+        if try hasFile(name) { return true }
         return try isRetired(name)
     }
 }

@@ -72,23 +72,29 @@ public struct StateBackup {
         let states = try make("states", in: directory, "\(path)/states")
         let known = index.entries
         let lost = known.filter { $0.value.generation > 0 }.keys
-        let names = try Set(repository.names()).union(lost).sorted()
         var report = Report()
         index.entries = [:]
-        for name in names {
-            progress(names.count)
-            let found: Found?
-            do throws(Failure) {
-                found = try find(name)
-            } catch {
-                report.refused.append(error)
-                index.entries[name] = known[name]
-                continue
+        var seen: Set<String> = []
+        // Once more until there is none: a state that was renamed meanwhile is under its new name.
+        while true {
+            let names = try Set(repository.names()).union(lost).subtracting(seen).sorted()
+            if names.isEmpty { break }
+            seen.formUnion(names)
+            for name in names {
+                progress(seen.count)
+                let found: Found?
+                do throws(Failure) {
+                    found = try find(name)
+                } catch {
+                    report.refused.append(error)
+                    index.entries[name] = known[name]
+                    continue
+                }
+                guard let found else { continue }
+                try write(found, name, in: states, "\(path)/states/\(name)")
+                index.entries[name] = found.entry
+                report.copied += 1
             }
-            guard let found else { continue }
-            try write(found, name, in: states, "\(path)/states/\(name)")
-            index.entries[name] = found.entry
-            report.copied += 1
         }
         try repository.disk.synchronize(states, as: "\(path)/states")
         let place = "\(path)/index"

@@ -13,7 +13,7 @@ extension StateRepository {
     public func accept(_ stateID: String) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
-        try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+        try lockForOperator(directory, name, of: stateID).run { () throws(Failure) in
             let (header, payload) = try load(name, stateID, in: directory)
             try settle(directory, name)
             try index.transact { (records) throws(Failure) in
@@ -34,15 +34,17 @@ extension StateRepository {
     /// copy of the other, and neither is accepted.
     public func acceptAll() throws(Failure) -> [Failure] {
         return try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
-            var accepted = try rememberedAsFarAsReadable()
+            let (remembered, isReadable) = try rememberedAsFarAsReadable()
+            var accepted = remembered
             var refused: [Failure] = []
             var seen: [[UInt8]: String] = [:]
             let names = try names()
             for name in names {
                 do throws(Failure) {
                     guard let directory = try open(name) else { continue }
-                    // One that has not been made yet.
-                    if try !hasFile(name), accepted[name]?.generation ?? 0 == 0 { continue }
+                    // One that has not been made yet. Without an index it may as well be lost.
+                    let isNew = accepted[name].map { $0.generation == 0 } ?? isReadable
+                    if isNew, try !hasFile(name) { continue }
                     let stateID = try StateFile(parsing: read(in: directory, name), path: filePath(name)).stateID
                     guard try StateDirectoryName.encoded(stateID) == name else {
                         throw Failure(
@@ -98,7 +100,7 @@ extension StateRepository {
     /// Returns the index's records, as far as it is not damaged or missing.
     ///
     /// Throws any other error, which is no reason to forget the states that are missing on disk.
-    private func rememberedAsFarAsReadable() throws(Failure) -> [String: IndexEntry] {
+    private func rememberedAsFarAsReadable() throws(Failure) -> (entries: [String: IndexEntry], isReadable: Bool) {
         var found: [String: IndexEntry] = [:]
         do throws(Failure) {
             try index.each { (entry) throws(Failure) in found[try StateDirectoryName.encoded(entry.stateID)] = entry }
@@ -106,8 +108,9 @@ extension StateRepository {
             let foreign = FileFormat.index.foreign
             let isUnreadable = ["damaged", "truncated", "missing", foreign].contains { error.why.contains($0) }
             guard error.code == nil, isUnreadable else { throw error }
+            return (found, false)
         }
-        return found
+        return (found, true)
     }
 
     /// Gives a state another ID; completes a rename that was interrupted.
@@ -121,7 +124,7 @@ extension StateRepository {
         try withCreationLock(until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
             try sweep()
             if let directory = try open(name) {
-                try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+                try lockForOperator(directory, name, of: stateID).run { () throws(Failure) in
                     try move(directory, stateID, to: newID, what)
                 }
             } else {
@@ -151,6 +154,29 @@ extension StateRepository {
         let (name, newName) = (try StateDirectoryName.encoded(stateID), try StateDirectoryName.encoded(newID))
         let (header, payload) = try load(name, stateID, in: directory)
         let isTaken = try hasFile(newName)
+        let announce = { () throws(Failure) in
+            try self.announceMove(of: header, name, to: newID, newName, isTaken: isTaken, what)
+        }
+        if isTaken {
+            try announce()
+            try requireCopy(newName, newID, of: header.uuid, what)
+        } else {
+            var copy = try header.next(keyID: keys.current.id)
+            copy = StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
+            try make(copy, payload, newName) { (_) throws(Failure) in try announce() }
+        }
+        try removeDirectory(name)
+    }
+
+    /// Records that a state is being renamed, if nothing is in the way; both names' records say so.
+    private func announceMove(
+        of header: StateFile,
+        _ name: String,
+        to newID: String,
+        _ newName: String,
+        isTaken: Bool,
+        _ what: String
+    ) throws(Failure) {
         try index.transact { (records) throws(Failure) in
             var entry = try records.entry(name)
             let isBegun = isBeingRenamed(entry, to: newID)
@@ -162,16 +188,10 @@ extension StateRepository {
             }
             if !isBegun { try requireNotBeingRenamed(target, what) }
             try records.update(name) { $0.renamedTo = newID }
-            try records.set(IndexEntry(stateID: newID, uuid: header.uuid, generation: 0, renamedFrom: stateID))
+            try records.set(
+                IndexEntry(stateID: newID, uuid: header.uuid, generation: 0, renamedFrom: header.stateID)
+            )
         }
-        if isTaken {
-            try requireCopy(newName, newID, of: header.uuid, what)
-        } else {
-            var copy = try header.next(keyID: keys.current.id)
-            copy = StateFile(keyID: copy.keyID, uuid: header.uuid, generation: copy.generation, stateID: newID)
-            try makeDirectory(newName, copy, payload)
-        }
-        try removeDirectory(name)
     }
 
     /// Removes a state for ever; throws a ``Failure`` if it is in use or being renamed.
@@ -208,7 +228,7 @@ extension StateRepository {
             let directory = try open(name)
             if let directory {
                 // The lock is held until the directory is gone; a state whose lock cannot be taken is in use.
-                try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+                try lockForOperator(directory, name, of: stateID).run { () throws(Failure) in
                     try requireNotBeingRenamed(index.entry(name), what)
                     try first(name)
                     try index.transact { (records) throws(Failure) in

@@ -10,7 +10,7 @@ extension StateRepository {
     public func exportState(_ stateID: String) throws(Failure) -> SecretBytes {
         let name = try StateDirectoryName.encoded(stateID)
         guard let directory = try open(name) else { throw missing(stateID) }
-        return try StateLock.forOperator(in: directory, of: stateID).run { () throws(Failure) in
+        return try lockForOperator(directory, name, of: stateID).run { () throws(Failure) in
             let (header, payload) = try load(name, stateID, in: directory)
             try index.transact { (records) throws(Failure) in
                 try check(header, against: records.entry(name), path: filePath(name))
@@ -56,11 +56,12 @@ extension StateRepository {
                 generation: 1,
                 stateID: stateID
             )
-            try begin(header, name) { (_, entry) throws(Failure) in
-                try requireNotBeingRenamed(entry, taken.what)
-                guard entry?.generation ?? 0 == 0 else { throw taken }
+            try make(header, StatePayload(permanent: permanent, isComplete: true), name) { (state) throws(Failure) in
+                try begin(header, name, isMade: state.isMade) { (_, entry) throws(Failure) in
+                    try requireNotBeingRenamed(entry, taken.what)
+                    guard entry?.generation ?? 0 == 0 else { throw taken }
+                }
             }
-            try makeDirectory(name, header, StatePayload(permanent: permanent, isComplete: true))
             // A container may have been started with the state already.
             try index.transact { (records) throws(Failure) in
                 try records.update(name) { $0.generation = max($0.generation, header.generation) }

@@ -121,7 +121,13 @@ private struct Discard {
             try records.update(name) { $0.generation = 0 }
             return true
         }
-        guard isKnown else { return false }
+        guard isKnown else {
+            // Its maker may have been killed before the record.
+            guard try index.entry(name) == nil, try directory.status(of: StateStore.fileName, path) == nil else {
+                return false
+            }
+            return try RemovedState.removeDirectory(directory, name, in: states, disk, path: path)
+        }
         try disk.removeFile(StateStore.fileName, in: directory, as: path)
         try disk.synchronize(directory, as: path)
         if try RemovedState.removeDirectory(directory, name, in: states, disk, path: path) {

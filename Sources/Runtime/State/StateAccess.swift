@@ -52,7 +52,7 @@ extension StateRepository {
         let name = try StateDirectoryName.encoded(formerID)
         // A state that was never manufactured holds no TPM that anybody relies on.
         let known = try entry(name)
-        let isThere = if let known { known.generation > 0 } else { try open(name) != nil }
+        let isThere = if let known { known.generation > 0 } else { try hasFile(name) }
         guard isThere else { return }
         throw Failure(
             "cannot begin the state \"\(stateID)\"",

@@ -4,11 +4,11 @@ import Glibc
 import Platform
 
 /// A state's directory and the lock of the state, which this process has.
-struct LockedState: ~Copyable {
+package struct LockedState: ~Copyable {
     let directory: Descriptor
     let lock: StateLock
     /// Whether this process has made the directory.
-    let isMade: Bool
+    package let isMade: Bool
 }
 
 /// The creation of states.
@@ -114,6 +114,8 @@ extension StateRepository {
         do throws(Failure) {
             try withCreationLock(shared: true, until: deadline, checkCancellation: checkCancellation) {
                 () throws(Failure) in
+                // A directory without a file is removed without the lock of all states.
+                guard try isCurrent(state.directory, state.lock, name) else { throw Self.removedMeanwhile(path) }
                 try making(header.uuid)
                 try begin(header, name, isMade: state.isMade) { (records, entry) throws(Failure) in
                     try refuseAnew(header.stateID, formerly: formerID) { (name) throws(Failure) in
@@ -129,13 +131,21 @@ extension StateRepository {
         }
     }
 
-    /// Creates a state's directory with its file, which is complete.
-    package func makeDirectory(_ name: String, _ header: StateFile, _ payload: StatePayload) throws(Failure) {
+    /// Creates a state with its file, which is complete; `begin` changes the index before.
+    ///
+    /// The state is locked before: a start may just be making one, and the index has that one's record.
+    package func make(
+        _ header: StateFile,
+        _ payload: StatePayload,
+        _ name: String,
+        begin: (borrowing LockedState) throws(Failure) -> Void
+    ) throws(Failure) {
         let state = try lock(name, of: header.stateID, until: Deadline(milliseconds: 1000))
         do throws(Failure) {
             guard try !hasFile(name) else {
                 throw Failure("cannot create the state \(path(of: name))", because: "there is one")
             }
+            try begin(state)
             let keys = try keys.instanceKeys(of: header, header.stateID, path: filePath(name))
             try write(header, payload, keys, in: state.directory, path: filePath(name))
             try disk.synchronize(directory, as: path(of: name))
@@ -143,6 +153,23 @@ extension StateRepository {
             if state.isMade, (try? hasFile(name)) == false { try? removeEmpty(state.directory, name) }
             throw error
         }
+    }
+
+    /// Takes the lock of a state for an operator, as ``StateLock/forOperator(in:of:)`` does.
+    ///
+    /// Throws a ``Failure`` with EWOULDBLOCK also if the state was removed meanwhile, and perhaps made again.
+    package func lockForOperator(
+        _ directory: borrowing Descriptor,
+        _ name: String,
+        of stateID: String
+    ) throws(Failure) -> StateLock {
+        let lock = try StateLock.forOperator(in: directory, of: stateID)
+        guard try isCurrent(directory, lock, name) else { throw Self.removedMeanwhile(path(of: name)) }
+        return lock
+    }
+
+    private static func removedMeanwhile(_ path: String) -> Failure {
+        Failure("cannot use the state \(path)", because: "it was removed meanwhile", code: EWOULDBLOCK)
     }
 
     /// Removes the directory of a state that has no file; the state's lock is held.
@@ -170,12 +197,12 @@ extension StateRepository {
 
     /// Returns whether a state was only begun: the index has it with generation 0, and it has no file.
     ///
-    /// One that the index does not have yet is known by its lock, which is alone in its directory.
+    /// One that the index does not have yet is known by its directory, which has nothing in it but what a start makes first.
     package func isOnlyBegun(_ name: String) throws(Failure) -> Bool {
         guard try !hasFile(name) else { return false }
         if let entry = try index.entry(name) { return entry.generation == 0 }
         guard let directory = try open(name) else { return false }
-        return try entries(of: directory, path(of: name)) == [StateLock.name]
+        return try Set(entries(of: directory, path(of: name))).isSubset(of: [StateLock.name, StateStore.temporaryName])
     }
 
     /// The error about a state that only the index has.

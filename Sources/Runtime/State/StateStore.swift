@@ -184,6 +184,12 @@ public final class StateStore: StateSink {
                     because: "the host's index does not know it any more"
                 )
             }
+            guard entry.uuid == header.uuid else {
+                throw Failure(
+                    "cannot record the use of the state \(path)",
+                    because: "the host's index has another instance in its place"
+                )
+            }
             entry.generation = max(entry.generation, generation)
             entry.lastUse = UInt64(clamping: time(nil))
             // A container's state that a command uses is still that container's: it must not become an orphan, nor stay for

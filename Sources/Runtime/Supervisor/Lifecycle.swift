@@ -261,7 +261,9 @@ struct Lifecycle {
         case .workerEnded(let status):
             phase = .ended
             return [.clearTimeout, .logStop(isShutDown: shutdown.isExecuted, status: status)]
-        case .workerHungUp, .terminationRequested, .initEnded:
+        case .workerHungUp:
+            return [.killWorker]
+        case .terminationRequested, .initEnded:
             return []
         default:
             return goOn(event, shutdown)

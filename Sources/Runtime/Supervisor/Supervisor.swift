@@ -46,7 +46,9 @@ public final class Supervisor {
     var writeTimes = WriteTimes()
 
     /// How long to wait until the previous user of the same state releases it, in milliseconds.
-    static let lockTimeout = 10_000
+    ///
+    /// It is longer than a shutdown may take (``Lifecycle``).
+    static let lockTimeout = 20_000
 
     /// Runs a vTPM, from before the hook's first message to the end of the container.
     ///

@@ -149,7 +149,8 @@ extension Supervisor {
             }
         )
         // What follows in the index is done by a confined process.
-        repository.index.timeout = nil
+        repository.index.mayUseSignals = false
+        repository.index.timeout = 60_000
         guard !payload.isComplete else { return (store, nil, payload.permanent) }
         switch states {
         case .none: return (store, nil, nil)

@@ -33,6 +33,21 @@ enum AlgorithmProvider {
             OSSL_PROVIDER_load(nil, name) != nil
         else { return }
         OSSL_PROVIDER_unload(origin)
+        // Under other names than those known here it would have passed nothing on.
+        if !isEnough { OSSL_PROVIDER_load(nil, "default") }
+    }
+
+    /// Whether libcrypto finds what every TPM needs, and what its own generator of random numbers does.
+    private static var isEnough: Bool {
+        for name in ["AES-128-CFB", "AES-256-CFB", "AES-256-CTR", "AES-256-ECB"] {
+            guard let cipher = EVP_CIPHER_fetch(nil, name, nil) else { return false }
+            EVP_CIPHER_free(cipher)
+        }
+        for name in ["SHA1", "SHA256", "SHA384", "SHA512"] {
+            guard let digest = EVP_MD_fetch(nil, name, nil) else { return false }
+            EVP_MD_free(digest)
+        }
+        return true
     }
 
     /// OSSL_provider_init: says by which function algorithms are asked for.

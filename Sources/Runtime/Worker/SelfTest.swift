@@ -21,6 +21,16 @@ struct SelfTest {
 
     /// Whether an algorithm may be tested when no command waits.
     var isDue: Bool { !isComplete && !isShutDown }
+    /// When the first algorithm may be tested; nil until the device is registered.
+    private(set) var start: Deadline?
+
+    /// How long after the registration the test begins, in milliseconds.
+    ///
+    /// A container's first commands come then, and would wait for the test of one algorithm.
+    private static let pause = 100
+
+    /// Takes note that the kernel has registered the device.
+    mutating func noteRegistration() { start = Deadline(milliseconds: Self.pause) }
 
     /// Takes note of a TPM that has just started up.
     mutating func begin(of engine: TPMEngine) { isComplete = engine.auditsSelfTest }
@@ -42,8 +52,7 @@ struct SelfTest {
     /// libtpms says that the test has succeeded even while algorithms are left (CryptUtil.c, `CryptGetTestResult`).
     mutating func response(
         to command: UnsafeRawBufferPointer,
-        of engine: TPMEngine,
-        isRegistered: Bool
+        of engine: TPMEngine
     ) -> [UInt8]? {
         guard !isComplete else { return nil }
         if Self.mustBeCompleteBefore(command) {
@@ -51,7 +60,7 @@ struct SelfTest {
             return nil
         }
         let response: [UInt8]
-        if !isRegistered, command.elementsEqual(TPMCommand.selfTest) {
+        if start == nil, command.elementsEqual(TPMCommand.selfTest) {
             response = TPMCommand.response(code: TPMCommand.testing)
         } else if command.elementsEqual(TPMCommand.getTestResult) {
             response = TPMCommand.testResult(TPMCommand.testing)

@@ -28,8 +28,6 @@ public final class Worker {
     private var lastCode: UInt32?
     /// Whether libtpms 0.9 has asked for the same command again, as after a TPM2_Shutdown: another one must not come first.
     private var isRetried: Bool { lastCode == TPMCommand.retry }
-    /// Whether the kernel has registered the device (``WorkerRequest/registered``).
-    private var isRegistered = false
     /// Whether the supervisor knows that the TPM has failed.
     private var hasToldFailure = false
     private var selfTest = SelfTest()
@@ -157,8 +155,8 @@ public final class Worker {
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
-            if isRegistered, selfTest.isDue, !isOrphan, !expectsEnd {
-                guard try set.wait(until: Deadline(milliseconds: 0)) else {
+            if let start = selfTest.start, selfTest.isDue, !isOrphan, !expectsEnd {
+                guard try set.wait(until: start) else {
                     testNext(of: engine)
                     continue
                 }
@@ -181,7 +179,7 @@ public final class Worker {
                     takeWatch(&message)
                     continue
                 case .registered:
-                    isRegistered = true
+                    selfTest.noteRegistration()
                     continue
                 default: break
                 }
@@ -237,7 +235,7 @@ public final class Worker {
     ) throws(Failure) -> ProxyTransport.Sent {
         let command = UnsafeRawBufferPointer(request)
         let code = TPMCommand.code(of: command)
-        if let response = selfTest.response(to: command, of: engine, isRegistered: isRegistered) {
+        if let response = selfTest.response(to: command, of: engine) {
             lastCode = response.withUnsafeBytes { TPMCommand.responseCode(of: $0) }
             return try ProxyTransport.send(response, to: server)
         }
@@ -290,7 +288,7 @@ public final class Worker {
             case .shutdown: mustShutDown = true
             case .expectEnd: expectsEnd = true
             case .watch: takeWatch(&response)
-            case .registered: isRegistered = true
+            case .registered: selfTest.noteRegistration()
             case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }

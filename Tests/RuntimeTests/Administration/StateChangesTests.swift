@@ -221,7 +221,7 @@ import Testing
         let header = try host.header("web")
         let copy = StateFile(keyID: header.keyID, uuid: header.uuid, generation: 2, stateID: "db")
         let payload = StatePayload(permanent: try secretCopy(of: [1]), isComplete: true)
-        _ = try repository().makeDirectory("db", copy, payload)
+        _ = try repository().make(copy, payload, "db") { _ in }
         let refused = try repository().acceptAll()
         #expect(refused.count == 1 && refused[0].why.contains("are one TPM"))
         for stateID in ["web", "db"] { #expect(host.refusal(stateID, keys).contains("does not know it")) }

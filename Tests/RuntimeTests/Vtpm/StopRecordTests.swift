@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Platform
+import RuntimeControl
 import Testing
 
 @testable import RuntimeState
@@ -44,7 +45,7 @@ import Testing
     }
 
     private func lockInode() throws -> UInt64 {
-        try Descriptor.open("\(temporary.path)/index/\(HostIndex.lockName)", .read).status("the lock").st_ino
+        UInt64(try Descriptor.open("\(temporary.path)/index/\(HostIndex.lockName)", .read).status("the lock").st_ino)
     }
 
     private func awaitWaiter(_ inode: UInt64) throws {

@@ -25,11 +25,11 @@ public final class HostIndex {
         }
     }
 
-    /// How long to wait for others, in milliseconds; nil if it may take as long as it does.
-    ///
-    /// A wait with an end needs a signal, which the filter of a confined supervisor refuses. Others hold the locks for a
-    /// few flushes, and lose them if they are killed.
-    public var timeout: Int? = 30_000
+    /// How long to wait for others, in milliseconds, who hold the locks for a few flushes.
+    public var timeout = 30_000
+
+    /// Whether a wait may use a signal, which the filter of a confined supervisor refuses.
+    public var mayUseSignals = true
 
     package let path: String
     let directory: Descriptor
@@ -274,12 +274,18 @@ public final class HostIndex {
     // MARK: - Locks
 
     func lockContents() throws(Failure) -> FileLock {
-        try FileLock(Self.lockName, in: directory, until: deadline, "the index")
+        try FileLock(Self.lockName, in: directory, until: deadline, mayUseSignals: mayUseSignals, "the index")
     }
 
     func lockRoot() throws(Failure) -> FileLock {
-        try FileLock(Self.rootLockName, in: directory, until: deadline, "the index's root")
+        try FileLock(
+            Self.rootLockName,
+            in: directory,
+            until: deadline,
+            mayUseSignals: mayUseSignals,
+            "the index's root"
+        )
     }
 
-    private var deadline: Deadline? { timeout.map { Deadline(milliseconds: $0) } }
+    private var deadline: Deadline { Deadline(milliseconds: timeout) }
 }
