@@ -261,9 +261,7 @@ struct Lifecycle {
         case .workerEnded(let status):
             phase = .ended
             return [.clearTimeout, .logStop(isShutDown: shutdown.isExecuted, status: status)]
-        case .workerHungUp:
-            return [.killWorker]
-        case .terminationRequested, .initEnded:
+        case .workerHungUp, .terminationRequested, .initEnded:
             return []
         default:
             return goOn(event, shutdown)

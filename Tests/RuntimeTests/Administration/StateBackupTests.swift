@@ -76,6 +76,20 @@ import Testing
         for stateID in ["db", "web", "x/y"] { #expect(try other.load(stateID, keys) == stateID) }
     }
 
+    /// Its name is not among those with which the backup began.
+    @Test func aStateThatIsRenamedMeanwhileIsInIt() throws {
+        var isRenamed = false
+        let report = try backUp { _ in
+            guard !isRenamed else { return }
+            isRenamed = true
+            #expect(throws: Never.self) { try host.repository(keys).rename("web", to: "a") }
+        }
+        #expect(report == StateBackup.Report(copied: 3))
+        let other = try restored()
+        #expect(try problems(of: other) == [])
+        #expect(try other.load("a", keys) == "web")
+    }
+
     /// Whoever reads the backup has no sector of the file that is still written.
     @Test func aStateIsWrittenWithAnotherSalt() throws {
         let before = try host.temporary.read("states/web/state")
@@ -113,9 +127,9 @@ import Testing
     }
 
     /// A TPM that was never manufactured is none after a restore either.
-    @Test func anIncompleteStateIsTakenAlong() throws {
+    @Test func aStateThatIsOnlyBegunIsNotInIt() throws {
         _ = try host.open("new", keys)
-        #expect(try backUp().copied == 4)
+        #expect(try backUp() == StateBackup.Report(copied: 3))
         let other = try restored()
         #expect(try problems(of: other) == [])
         #expect(try other.load("new", keys) == "(nothing)")
@@ -164,10 +178,10 @@ import Testing
                 try host.store("new", "new", keys)
             }
         }
-        #expect(report == StateBackup.Report(copied: 2))
+        #expect(report == StateBackup.Report(copied: 3))
         let other = try restored()
         #expect(try problems(of: other) == [])
-        #expect(try other.repository(keys).index.snapshot().keys.sorted() == ["db", "web"])
+        #expect(try other.repository(keys).index.snapshot().keys.sorted() == ["db", "new", "web"])
         #expect(try other.load("web", keys) == "another TPM")
         #expect(try other.load("db", keys) == "a later state")
     }
