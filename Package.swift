@@ -262,10 +262,10 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "RuntimeTests",
         dependencies: [
-            "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform",
+            "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform",
             "RuntimeAdministration", "RuntimeConfinement",
             "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
-            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "HostileSupervisor",
+            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
             "HostileWorker", "OtherLibrary",
             "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],

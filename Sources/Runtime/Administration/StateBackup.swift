@@ -38,7 +38,8 @@ public struct StateBackup {
     ///   - path: The path of the new directory, for errors.
     ///   - progress: Called for each state, with the number of all.
     /// - Returns: What was copied, and what could not be.
-    /// - Throws: ``Failure`` if the index cannot be read, or the backup not be written. Nothing is left then.
+    /// - Throws: ``Failure`` if the index cannot be read, or the backup not be written. Nothing is left then, but the whole
+    ///   backup if only the last sync, of the name, has failed.
     public func write(
         to name: String,
         in parent: borrowing Descriptor,

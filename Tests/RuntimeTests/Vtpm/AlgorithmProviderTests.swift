@@ -1,8 +1,35 @@
+import CLibCrypto
+import RuntimeWorker
 import TestSupport
 import Testing
 
-/// That what a worker's libcrypto offers is enough for the TPM; `make bench` holds what it takes.
+/// What a worker's libcrypto offers, and that it is enough for the TPM.
 @Suite(.serialized) struct AlgorithmProviderTests {
+    /// In a process of its own, since it is for good.
+    @Test func onlyWhatATPMCanHaveIsOffered() async {
+        await #expect(processExitsWith: .success) {
+            TPMEngine.prepareLibraries()
+            for cipher in ["AES-128-CFB", "AES-256-CTR", "CAMELLIA-192-OFB", "DES-EDE3-CBC", "SM4-ECB"] {
+                precondition(EVP_CIPHER_fetch(nil, cipher, nil) != nil, "\(cipher)")
+            }
+            for digest in ["SHA1", "SHA256", "SHA384", "SHA512", "SHA3-256", "SM3"] {
+                precondition(EVP_MD_fetch(nil, digest, nil) != nil, "\(digest)")
+            }
+            for cipher in ["AES-128-CFB1", "AES-128-GCM", "ARIA-128-CFB", "ChaCha20"] {
+                precondition(EVP_CIPHER_fetch(nil, cipher, nil) == nil, "\(cipher)")
+            }
+            for digest in ["MD5", "SHA2-224", "BLAKE2b-512", "SHA2-512/256"] {
+                precondition(EVP_MD_fetch(nil, digest, nil) == nil, "\(digest)")
+            }
+            precondition(OSSL_PROVIDER_available(nil, "default") == 0)
+            // Of the other kinds all is left.
+            precondition(EVP_KDF_fetch(nil, "SSKDF", nil) != nil)
+            precondition(EVP_SIGNATURE_fetch(nil, "RSA", nil) != nil)
+            var bytes = [UInt8](repeating: 0, count: 32)
+            precondition(RAND_bytes(&bytes, 32) == 1 && bytes.contains { $0 != 0 })
+        }
+    }
+
     /// Every symmetric algorithm and mode that the TPM says it has, in use; the installed worker, if there is one.
     @Test func theTPMHasAllThatItOffers() throws {
         let tpm = try VTPMUnderTest(in: TemporaryDirectory())
