@@ -249,6 +249,12 @@ container_create_in_background() { # ID
     creator=$!
 }
 
+# It is a child that nobody has waited for yet.
+creator_has_ended() {
+    local words
+    read -r -a words <"/proc/$creator/stat" && [[ ${words[2]} == Z ]]
+}
+
 # Creates and starts a container that stays, with `create` and `start` as an engine does.
 container_start() { # ID [COMMAND...]
     [[ -d $BUNDLES/$1 ]] || container_bundle "$1"
@@ -357,22 +363,23 @@ process_is_gone() { # PID
     ! readlink "/proc/$1/exe"
 }
 
-# Moments of a creation, for `wait_closely`. The first sets `process`. The hook's child that asks the device cgroup has the
-# hook's name, and is none.
-process_runs() { # NAME
-    local file name
+# Moments of a creation, for `wait_closely`. The first leaves what it finds in `processes`: one for each name, all found in one
+# look, for such a moment is short. The hook's child that asks the device cgroup has the hook's name, and is none.
+processes_run() { # NAME...
+    local file name found=' '
+    processes=()
     for file in /proc/[0-9]*/comm; do
-        if { read -r name <"$file"; } 2>/dev/null && [[ $name == "$1" ]] &&
+        if { read -r name <"$file"; } 2>/dev/null && [[ " $* " == *" $name "* && $found != *" $name "* ]] &&
             ! grep --quiet --null-data --line-regexp probe "${file%comm}cmdline" 2>/dev/null; then
-            process=${file//[^0-9]/}
-            return
+            processes+=("${file//[^0-9]/}")
+            found+="$name "
         fi
     done
-    return 1
+    ((${#processes[@]} == $#))
 }
 
-hook_runs() { process_runs vtpm-hook; }
-supervisor_runs() { process_runs vtpm-supervisor; }
+hook_runs() { processes_run vtpm-hook; }
+supervisor_runs() { processes_run vtpm-supervisor; }
 # The supervisor has its orders, and works on the state.
 lease_begins() { compgen -G "$LEASES/*/" >/dev/null; }
 tpms_at_first=$(echo /sys/class/tpm/*)

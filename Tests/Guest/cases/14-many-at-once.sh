@@ -6,7 +6,7 @@
 hook_has_the_control_device() {
     local link
     hook_runs || return 1
-    for link in "/proc/$process/fd/"*; do
+    for link in "/proc/${processes[0]}/fd/"*; do
         [[ $(readlink "$link") != /dev/vtpmx ]] || return 0
     done
     return 1

@@ -13,19 +13,20 @@ states() { vtpmctl state list --json | jq -c 'map(.stateID) | sort'; }
 directories() { find "$STATES" -mindepth 1 -maxdepth 1 -printf '%f ' | tr ' ' '\n' | sort | tr '\n' ' '; }
 times_complete() { grep -c 'container "again" is tpm' "$SYSLOG" || true; }
 
+run_or_ran() { # NAME...
+    processes_run "$@" || creator_has_ended
+}
+
 # False when it was too late: the container was complete.
 cut_short_at() { # MOMENT NAME...
-    local moment=$1 name complete status=0 victims=()
+    local moment=$1 complete status=0
     shift
     complete=$(times_complete)
     container_create_in_background again
     # They are looked for in time: the moment is soon over.
-    for name; do
-        wait_closely "the $name to run" process_runs "vtpm-$name"
-        victims+=("$process")
-    done
+    wait_closely "these to run: $*" run_or_ran "${@/#/vtpm-}"
     wait_closely "$moment" "$moment"
-    kill -KILL "${victims[@]}" 2>/dev/null || true
+    kill -KILL "${processes[@]}" 2>/dev/null || true
     wait "$creator" || status=$?
     # What the runtime itself has left; and what an engine calls then, if the runtime does not.
     runtime delete --force again >/dev/null 2>&1 || true
@@ -39,7 +40,8 @@ expect_nothing_left() { # MOMENT NAME...
     local attempt known there
     known=$(states) there=$(directories)
     echo "moment: $*"
-    for ((attempt = 1; attempt <= 5; attempt++)); do
+    # A start is shorter than what finds its processes may take on a busy machine.
+    for ((attempt = 1; attempt <= 30; attempt++)); do
         if cut_short_at "$@"; then
             expect_equal "$*: states that are listed" "$known" "$(states)"
             expect_equal "$*: states" "$there" "$(directories)"
