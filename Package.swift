@@ -135,8 +135,10 @@ let residentTargets: [Target] = [
     library(
         "RuntimeConfinement",
         path: "Runtime/Confinement",
-        ["Platform", "RuntimeControl", "CLibSeccomp", "CLinux"]
+        ["Platform", "RuntimeControl", "CLinux"]
     ),
+    // The worker gets its filter from the supervisor, and does not load libseccomp.
+    library("RuntimeFilter", path: "Runtime/Filter", ["Platform", "RuntimeConfinement", "CLibSeccomp", "CLinux"]),
     library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
     library(
         "RuntimeLease",
@@ -153,7 +155,7 @@ let residentTargets: [Target] = [
         "RuntimeSupervisor",
         path: "Runtime/Supervisor",
         [
-            "Crypto", "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeHostTPM",
+            "Crypto", "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeFilter", "RuntimeHostTPM",
             "RuntimeLease", "RuntimeState", "CLinux",
         ]
     ),
@@ -264,8 +266,8 @@ let otherTargets: [Target] = [
         dependencies: [
             "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform",
             "RuntimeAdministration", "RuntimeConfinement",
-            "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePCR",
-            "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
+            "RuntimeControl", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease",
+            "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
             "HostileWorker", "OtherLibrary",
             "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],
@@ -284,7 +286,7 @@ let otherTargets: [Target] = [
     ),
     .executableTarget(
         name: "HostileSupervisor",
-        dependencies: ["RuntimeConfinement", "RuntimeControl", "Platform", "CLinux", "CSystemCall"],
+        dependencies: ["RuntimeConfinement", "RuntimeControl", "RuntimeFilter", "Platform", "CLinux", "CSystemCall"],
         path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
         swiftSettings: strict
     ),

@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <linux/stat.h>
 #include <linux/vtpm_proxy.h>
 #include <signal.h>
@@ -162,6 +164,13 @@ static inline int clinux_capset(const struct __user_cap_data_struct data[2]) {
 static inline int clinux_capget(struct __user_cap_data_struct data[2]) {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     return (int)syscall(SYS_capget, &header, data);
+}
+
+extern int memfd_create(const char *, unsigned int);
+static const unsigned int clinux_mfd_cloexec = 1;          // MFD_CLOEXEC, linux/memfd.h
+static inline int clinux_seccomp_filter(const void *instructions, unsigned short count) {
+    struct sock_fprog program = { count, (struct sock_filter *)instructions };
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
 }
 
 // landlock(7). Headers older than the running kernel know less than it can deny, so the rights are numbers of our own.

@@ -52,7 +52,11 @@ public struct TrialStart {
         let itself = try ProcessHandle(getpid())
         let link = try WorkerLink.start(program: worker)
         defer { link.close() }
-        try link.confine(for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil))
+        let means = try ConfinementMeans()
+        try link.confine(
+            for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
+            with: means
+        )
         try link.initialize(state)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
         try conversation.awaitReady()

@@ -9,7 +9,7 @@ final class WorkerConversation: TPMTransport {
     private let link: WorkerLink
     private let deadline: Deadline
     private let buffer: ScratchBuffer
-    private var incoming = IncomingState()
+    private var incoming = IncomingState(from: "worker")
     private var stored: SecretBytes?
     /// The near end of what the worker serves in a device's place; nil until ``serve()``.
     private var device: Channel?

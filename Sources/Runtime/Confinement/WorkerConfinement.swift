@@ -53,16 +53,24 @@ public enum WorkerConfinement {
 
     /// Confines this process, which must run as root with one thread as the first process of a PID namespace.
     ///
-    /// Namespaces, the empty root and the limits need root, so they come before the change of user. Do everything that
-    /// needs files, such as the initialization of libraries, before the call.
-    public static func enforce(as user: WorkerUser) throws(Failure) {
+    /// The process enters the network namespace, for good, and the filter is the last thing that it gets. Namespaces, the
+    /// empty root and the limits need root, so they come before the change of user. Do everything that needs files, such
+    /// as the initialization of libraries, before the call.
+    public static func enforce(
+        as user: WorkerUser,
+        in network: consuming Descriptor,
+        under filter: SystemCallProgram
+    ) throws(Failure) {
         try Hardening.protectMemory()
         try Hardening.forbidNewPrivileges()
         guard getpid() == 1 else {
             throw Failure("cannot confine the worker", because: "it has no PID namespace of its own")
         }
-        try systemCall("unshare", "cannot leave the host's network") {
-            unshare(clinux_clone_newnet | clinux_clone_newipc | clinux_clone_newuts)
+        let number = network.number
+        try systemCall("setns", "cannot leave the host's network") { setns(number, clinux_clone_newnet) }
+        _ = consume network
+        try systemCall("unshare", "cannot leave the host's System V IPC and host name") {
+            unshare(clinux_clone_newipc | clinux_clone_newuts)
         }
         try EmptyRoot.enter()
         try limitResources()
@@ -74,7 +82,7 @@ public enum WorkerConfinement {
         try Hardening.protectMemory()
         try Landlock(denying: .abstractSocketsAndSignals)?.enforce()
         forbidExecutableMemory()
-        try SystemCallFilter.worker.enforce()
+        try filter.enforce()
     }
 
     private static func limitResources() throws(Failure) {
@@ -109,33 +117,4 @@ public enum WorkerConfinement {
     private static func forbidExecutableMemory() {
         _ = clinux_prctl(clinux_pr_set_mdwe, clinux_pr_mdwe_refuse_exec_gain)
     }
-}
-
-extension SystemCallFilter {
-    /// The filter of an initialized TPM server; docs/threat-model.md gives the reason for each call.
-    static let worker: SystemCallFilter = {
-        var filter = SystemCallFilter()
-        // Commands and responses; the channel to the supervisor.
-        filter.allow("poll", "ppoll", "read", "write", "recvmsg", "sendmsg", "close")
-        // Whether the container's cgroup has processes, once the supervisor is gone.
-        filter.allow("pread64")
-        filter.allowMemory()
-        // Locks of libcrypto and the Swift runtime; a single thread never waits for them.
-        filter.allow("futex")
-        // libcrypto gets random numbers, and compares the process ID with that of the process that seeded them.
-        filter.allow("getrandom", "getpid")
-        // The TPM's clock and deadlines, if the vDSO has to fall back on the system call. vdso(7)
-        filter.allow("clock_gettime", "gettimeofday", "time")
-        // libtpms prints a line when it enters failure mode, and dprintf(3) examines the descriptor first.
-        filter.allow("fstat", "lseek")
-        filter.allow("newfstatat", where: .equals(3, clinux_at_empty_path))
-        filter.refuseTerminals()
-        filter.hideFiles()
-        filter.allow("restart_syscall", "exit", "exit_group")
-        filter.killAttacks()
-        // A worker has no socket but the channel, no pidfd to send signals to, and no files.
-        filter.kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
-        filter.kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
-        return filter
-    }()
 }

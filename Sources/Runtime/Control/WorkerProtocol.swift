@@ -7,10 +7,10 @@ import Platform
 /// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
 public enum WorkerRequest: ChannelMessage {
-    /// Asks to give up all privileges and become this user.
+    /// Asks to give up all privileges and become this user, with this BPF program as the filter of system calls.
     ///
-    /// Descriptors: those of the container's ``ContainerWatch``.
-    case confine(user: UInt32)
+    /// Descriptors: a network namespace, and those of the container's ``ContainerWatch``.
+    case confine(user: UInt32, filter: [UInt8])
     /// Asks to start the TPM, from the state that follows or by manufacturing one.
     case initialize(hasState: Bool)
     /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
@@ -31,7 +31,7 @@ public enum WorkerRequest: ChannelMessage {
     case expectEnd
     /// Replaces what shows the container's end: a vTPM that was prepared for a runtime has got its container.
     ///
-    /// Descriptors: as in ``confine(user:)``.
+    /// Descriptors: those of the container's ``ContainerWatch``.
     case watch
     /// Says that the kernel has registered the device, and the container is complete: from now on the TPM tests itself
     /// when no command waits, and executes each TPM2_SelfTest.
@@ -51,7 +51,10 @@ public enum WorkerRequest: ChannelMessage {
         case registered = 18
     }
 
-    public static let maximumSize = 4
+    /// The largest filter, in bytes: the kernel takes 4,096 instructions (BPF_MAXINSNS), and ours have some hundreds.
+    public static let filterLimit = 16 << 10
+
+    public static let maximumSize = 4 + filterLimit
 
     public var kind: Kind {
         switch self {
@@ -70,7 +73,9 @@ public enum WorkerRequest: ChannelMessage {
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .confine(let user): writer.write(user)
+        case .confine(let user, let filter):
+            writer.write(user)
+            writer.write(filter)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
         case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .registered: break
         }
@@ -80,8 +85,8 @@ public enum WorkerRequest: ChannelMessage {
         switch kind {
         case .confine:
             var reader = ByteReader(contents.body)
-            guard let user = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
-            self = .confine(user: user)
+            guard let user = reader.read(UInt32.self), let filter = reader.read(count: reader.remaining) else { return nil }
+            self = .confine(user: user, filter: filter)
         case .initialize:
             var reader = ByteReader(contents.body)
             guard let hasState = reader.read(UInt8.self), hasState < 2, reader.remaining == 0 else { return nil }

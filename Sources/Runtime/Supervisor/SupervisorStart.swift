@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeFilter
 import RuntimeLease
 import RuntimeState
 
@@ -20,13 +21,14 @@ extension Supervisor {
         do {
             // That the hook has ended is noticed when its request does not come.
             try? hook.send(HookReply.started(worker: worker.process))
+            let means = try ConfinementMeans()
             guard let start = try ReceivedStart(from: hook, unless: signals) else {
                 worker.close()
                 return nil
             }
             container = "container \"\(start.request.containerID)\""
             Log.subject = start.request.logSubject
-            return try begin(start, hook, signals, worker, cgroup)
+            return try begin(start, hook, signals, worker, means, cgroup)
         } catch {
             worker.close()
             throw error
@@ -57,10 +59,11 @@ extension Supervisor {
         _ hook: Channel,
         _ signals: consuming Descriptor,
         _ worker: WorkerLink,
+        _ means: borrowing ConfinementMeans,
         _ cgroup: OwnCgroup?
     ) throws(Failure) -> Supervisor {
         let request = start.request
-        try worker.confine(for: start.container)
+        try worker.confine(for: start.container, with: means)
         // Before a state is made: if this fails, there is no container for it.
         try WorkerConfinement.requireLockableMemory()
         let container = try start.container.duplicate()
@@ -107,11 +110,14 @@ extension Supervisor {
                 if uncommitted != nil { try confinement.allowRemoval(in: states) }
             }
             try confinement.allowLease(lease.directory)
+            // The worker still loads its libraries.
+            let filter = try SystemCallFilter.supervisor.compiled()
+            try confinement.begin()
             try worker.initialize(state)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }
-            try confinement.enforce()
+            try confinement.enforce(under: filter)
             return (store, uncommitted, state == nil)
         } catch {
             uncommitted?.discard()

@@ -2,6 +2,20 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeFilter
+
+/// What a worker is confined with, which is made while it loads its libraries.
+package struct ConfinementMeans: ~Copyable {
+    let filter: SystemCallProgram
+    let network: Descriptor
+
+    /// Compiles the filter, and makes a network namespace; needs CAP_SYS_ADMIN.
+    package init() throws(Failure) {
+        let network = try WorkerNamespace.makeNetwork()
+        filter = try SystemCallFilter.worker.compiled()
+        self.network = network
+    }
+}
 
 /// The supervisor's side of its worker: the process, the channel, and the state that arrives in chunks.
 package final class WorkerLink {
@@ -21,7 +35,7 @@ package final class WorkerLink {
     /// From then on the process runs the worker's program, with that program's AppArmor profile.
     package private(set) var libraryVersion: LibraryVersion?
     /// The chunks of a state that have come so far.
-    var incoming = IncomingState()
+    var incoming = IncomingState(from: "worker")
 
     /// How long the worker may leave a message unread before it counts as stuck, in milliseconds.
     private static let timeout = 5000
@@ -69,13 +83,16 @@ package final class WorkerLink {
     /// Asks the worker to give up its privileges, which it does while the caller goes on.
     ///
     /// A worker whose supervisor is gone ends when the container does.
-    package func confine(for container: borrowing ContainerWatch) throws(Failure) {
-        let request = WorkerRequest.confine(user: user.number)
+    package func confine(
+        for container: borrowing ContainerWatch,
+        with means: borrowing ConfinementMeans
+    ) throws(Failure) {
+        let request = WorkerRequest.confine(user: user.number, filter: means.filter.bytes)
         let deadline = Deadline(milliseconds: Self.timeout)
         do {
             let descriptors = container.descriptors
             watchCount = descriptors.count
-            try channel.send(request, descriptors: descriptors, until: deadline)
+            try channel.send(request, descriptors: [means.network.number] + descriptors, until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended already. A message that it had sent before, or its exit status, says why.
             try awaitConfinement()

@@ -21,6 +21,8 @@ struct SelfTest {
 
     /// Whether an algorithm may be tested when no command waits.
     var isDue: Bool { !isComplete && !isShutDown }
+    /// Whether an algorithm was tested while no command waited.
+    private(set) var hasBegun = false
     /// When the first algorithm may be tested; nil until the device is registered.
     private(set) var start: Deadline?
 
@@ -39,6 +41,7 @@ struct SelfTest {
     ///
     /// If the test fails, libtpms is in failure mode, and there is nothing more to test.
     mutating func testNext(of engine: TPMEngine) {
+        hasBegun = true
         guard let next = engine.untestedAlgorithms()?.first, let left = engine.untestedAlgorithms(testing: next) else {
             isComplete = true
             return

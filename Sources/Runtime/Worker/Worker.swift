@@ -60,7 +60,8 @@ public final class Worker {
             try channel.send(WorkerReply.ready)
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
-            Hardening.releaseStartupPages()
+            // Otherwise when the TPM is idle for the first time: the container's first commands need some of the pages.
+            if !selfTest.isDue { Hardening.releaseStartupPages() }
             try serve(engine, server, container)
         } catch {
             Self.report(error, to: channel)
@@ -81,15 +82,19 @@ public final class Worker {
         let what = "cannot confine the worker"
         try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
         TPMEngine.prepareLibraries()
-        guard var message = try channel.receive(into: buffer), case .confine(let number)? = WorkerRequest(message),
-            let initProcess = message.descriptors.take()
+        guard var message = try channel.receive(into: buffer),
+            case .confine(let number, let instructions)? = WorkerRequest(message),
+            let network = message.descriptors.take(), let initProcess = message.descriptors.take()
         else {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
         guard let user = WorkerUser(number) else {
             throw Failure(what, because: "the supervisor named no user for it")
         }
-        try WorkerConfinement.enforce(as: user)
+        guard let filter = SystemCallProgram(instructions) else {
+            throw Failure(what, because: "the supervisor sent no filter for it")
+        }
+        try WorkerConfinement.enforce(as: user, in: network, under: filter)
         try channel.send(WorkerReply.confined(TPMLibrary.version))
         return ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
@@ -109,17 +114,14 @@ public final class Worker {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
         guard hasState else { return nil }
-        let state = try SecretBytes(capacity: WorkerReply.stateLimit)
+        defer { buffer.wipe() }
+        var incoming = IncomingState(from: "supervisor", else: "cannot start the TPM")
         while true {
-            guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message),
-                message.append(to: state)
-            else {
+            guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message) else {
                 throw Failure(what, because: "the supervisor sent no whole state")
             }
-            if message.count < Channel.chunkSize { break }
+            if let state = try incoming.take(message) { return state }
         }
-        buffer.wipe()
-        return state
     }
 
     /// Waits for the device; returns nil if none comes.
@@ -157,6 +159,7 @@ public final class Worker {
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
             if let start = selfTest.start, selfTest.isDue, !isOrphan, !expectsEnd {
                 guard try set.wait(until: start) else {
+                    if !selfTest.hasBegun { Hardening.releaseStartupPages() }
                     testNext(of: engine)
                     continue
                 }

@@ -78,7 +78,7 @@ private func handleHookMessage(_ hook: Channel) {
 private nonisolated(unsafe) let buffer = Channel.makeBuffer()
 
 private func handleWorkerMessage(_ worker: Channel) {
-    var incoming = IncomingState()
+    var incoming = IncomingState(from: "worker")
     _ = accepted { () throws(Failure) in
         while let message = try worker.receive(into: buffer) {
             _ = WorkerRequest(message)

@@ -2,9 +2,10 @@ import CLibSeccomp
 import FoundationEssentials
 import Glibc
 import Platform
+import RuntimeConfinement
 import Testing
 
-@testable import RuntimeConfinement
+@testable import RuntimeFilter
 
 /// What libseccomp made of the rules is what they say: each program is run here, as the kernel would, for every call and
 /// many arguments.
@@ -177,10 +178,7 @@ import Testing
     }
 
     private func compile(_ filter: SystemCallFilter, for machine: Machine) throws -> Program {
-        let temporary = try TemporaryDirectory()
-        let path = "\(temporary.path)/program"
         let compiled = try CompiledFilter(filter, for: machine == .native ? nil : machine.rawValue)
-        try compiled.export(to: .open(path, OpenOptions(O_WRONLY | O_CREAT, mode: 0o600)))
-        return Program(try temporary.read("program"))
+        return Program(try compiled.program().bytes)
     }
 }

@@ -4,7 +4,7 @@ import RuntimeControl
 import RuntimeState
 import Testing
 
-@testable import RuntimeConfinement
+@testable import RuntimeFilter
 
 /// What supervisor and worker ask of the kernel behind their filters, in a whole life, is what the filters allow: no less,
 /// and no more but what a table has a reason for.

@@ -2,7 +2,7 @@ import Glibc
 import Platform
 import Testing
 
-@testable import RuntimeConfinement
+@testable import RuntimeFilter
 
 /// The tables of docs/threat-model.md have the system calls that the code allows, refuses in a way of its own, or ends a
 /// program for, each once and with a reason.

@@ -35,7 +35,7 @@ import Testing
     }
 
     @Test func eachStateComesWholeWhateverCameBefore() throws {
-        var incoming = IncomingState()
+        var incoming = IncomingState(from: "worker")
         let chunk = Channel.chunkSize
         for size in [1, chunk - 1, chunk, chunk + 1, 2 * chunk, WorkerReply.stateLimit, 0, 1, 3 * chunk - 1, 5] {
             let bytes = state(size)
@@ -44,7 +44,7 @@ import Testing
     }
 
     @Test func oneThatIsTooLargeIsRefusedAndForgotten() throws {
-        var incoming = IncomingState()
+        var incoming = IncomingState(from: "worker")
         let error = #expect(throws: Failure.self) {
             try transfer(state(WorkerReply.stateLimit + 1), into: &incoming)
         }

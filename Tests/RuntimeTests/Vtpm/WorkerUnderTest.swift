@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeFilter
 import Testing
 
 /// A real worker; the test is its supervisor, and a socket stands in for the vTPM proxy's descriptor.
@@ -24,7 +25,12 @@ final class WorkerUnderTest {
         channel = pair.near
         let itself = try ProcessHandle(getpid())
         let user = try WorkerUser(of: worker.process).number
-        try channel.send(WorkerRequest.confine(user: user), descriptors: [itself.descriptor.number])
+        let network = try WorkerNamespace.makeNetwork()
+        let filter = try SystemCallFilter.worker.compiled().bytes
+        try channel.send(
+            WorkerRequest.confine(user: user, filter: filter),
+            descriptors: [network.number, itself.descriptor.number]
+        )
         try #require(try hear() == .confined)
         try channel.send(WorkerRequest.initialize(hasState: state != nil))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }

@@ -3,6 +3,7 @@ import CSystemCall
 import Glibc
 import Platform
 import RuntimeConfinement
+import RuntimeFilter
 
 /// A supervisor that somebody has taken over: it confines itself as the real one does, and then tries one thing.
 ///
@@ -28,7 +29,8 @@ struct Main {
         try confinement.allowIndex(.open("\(root)/index", .directory))
         try confinement.allowLease(.open("\(root)/run/lease", .directory))
         try confinement.allowRemoval(in: .open("\(root)/run", .directory))
-        try confinement.enforce()
+        try confinement.begin()
+        try confinement.enforce(under: SystemCallFilter.supervisor.compiled())
         if attempt == "writes to the log" { exit(hasLog(&connection, log)) }
         exit(files(attempt, root) ?? calls(attempt) ?? 127)
     }

@@ -16,7 +16,7 @@ extension SystemCallFilter {
         // They change the user, its capabilities and its limits.
         kill("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups")
         kill("capset", "setrlimit", "personality")
-        kill("prlimit64", where: !.isNull(2))
+        kill("prlimit64", where: .isNot(2, 0))
         // They share memory with others, or prepare memory for code.
         kill("memfd_create", "memfd_secret", "remap_file_pages", "shmget", "shmat", "shmctl", "vmsplice")
         // They change namespaces and mounts.

@@ -1,13 +1,17 @@
 import Platform
-import RuntimeControl
 
-/// A TPM's state on its way from the worker, chunk by chunk.
+/// A TPM's state on its way between supervisor and worker, chunk by chunk.
 package struct IncomingState {
     /// The chunks of a state that is not whole yet.
     private var part: SecretBytes?
 
-    /// Creates it without any chunk.
-    package init() {}
+    private let sender: StaticString
+    private let purpose: StaticString
+
+    /// Creates it without any chunk; the texts are for its error.
+    package init(from sender: StaticString, else purpose: StaticString = "cannot store the TPM's state") {
+        (self.sender, self.purpose) = (sender, purpose)
+    }
 
     /// Adds one chunk; returns the whole state once its last chunk has come, and keeps nothing of it.
     ///
@@ -24,10 +28,7 @@ package struct IncomingState {
         part = isLast ? nil : state
         guard chunk.append(to: state) else {
             part = nil
-            throw Failure(
-                "cannot store the TPM's state",
-                because: "the worker sent more than \(WorkerReply.stateLimit) bytes"
-            )
+            throw Failure("\(purpose)", because: "the \(sender) sent more than \(WorkerReply.stateLimit) bytes")
         }
         return isLast ? state : nil
     }
