@@ -21,6 +21,9 @@ extension Supervisor {
         do {
             // That the hook has ended is noticed when its request does not come.
             try? hook.send(HookReply.started(worker: worker.process))
+            // Both have work now. The kernel wakes this process on the processor where the worker has got as far as execve(2),
+            // and would let one wait for the other there. Woken by a timer, it goes to a processor that is idle.
+            usleep(1)
             let means = try ConfinementMeans()
             guard let start = try ReceivedStart(from: hook, unless: signals) else {
                 worker.close()
