@@ -2,7 +2,7 @@ import Platform
 
 /// A message of a supervisor to its worker.
 ///
-/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
+/// worker: `loaded` — supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
 /// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
@@ -107,8 +107,10 @@ public enum WorkerRequest: ChannelMessage {
 
 /// A message of a worker to its supervisor; a tenant may have taken the worker over.
 public enum WorkerReply: ChannelMessage {
-    /// The worker has given up all privileges for good; this is the version of its libtpms.
-    case confined(LibraryVersion)
+    /// The worker has loaded its libraries; this is the version of its libtpms.
+    case loaded(LibraryVersion)
+    /// The worker has given up all privileges for good.
+    case confined
     /// A chunk of the TPM's whole non-volatile state follows in the same message, as in ``WorkerRequest/state``.
     ///
     /// The TPM waits until the state is stored.
@@ -133,6 +135,7 @@ public enum WorkerReply: ChannelMessage {
         case stopped = 11
         case confined = 13
         case failed = 15
+        case loaded = 17
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -142,6 +145,7 @@ public enum WorkerReply: ChannelMessage {
 
     public var kind: Kind {
         switch self {
+        case .loaded: .loaded
         case .confined: .confined
         case .state: .state
         case .ready: .ready
@@ -154,18 +158,19 @@ public enum WorkerReply: ChannelMessage {
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .confined(let library): writer.write(library.number)
+        case .loaded(let library): writer.write(library.number)
         case .failure(let failure), .failed(let failure): failure.encode(into: &writer)
-        case .state, .ready, .serving, .stopped: break
+        case .confined, .state, .ready, .serving, .stopped: break
         }
     }
 
     public init?(_ kind: Kind, _ contents: borrowing Message) {
         switch kind {
-        case .confined:
+        case .loaded:
             var reader = ByteReader(contents.body)
             guard let library = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
-            self = .confined(LibraryVersion(number: library))
+            self = .loaded(LibraryVersion(number: library))
+        case .confined: self = .confined
         case .state:
             // A secret, of which no copy is made here.
             self = .state

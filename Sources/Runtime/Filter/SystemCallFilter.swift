@@ -69,33 +69,39 @@ package struct SystemCallFilter: Sendable {
     static let otherwise = Action.refuse(ENOSYS)
 
     private(set) var rules: [Rule] = []
+    /// The calls that have a rule.
+    private var known: Set<String> = []
+
+    private mutating func add(_ rule: Rule) {
+        rules.append(rule)
+        known.insert(rule.call)
+    }
 
     /// Allows calls with any arguments.
     mutating func allow(_ calls: String...) {
-        rules += calls.map { Rule(call: $0) }
+        for call in calls { add(Rule(call: call)) }
     }
 
     /// Allows a call if all conditions hold.
     mutating func allow(_ call: String, where first: Argument, _ others: Argument...) {
-        rules.append(Rule(call: call, arguments: [first] + others))
+        add(Rule(call: call, arguments: [first] + others))
     }
 
     /// Lets a call fail with this error if all conditions hold; for calls that a library makes but does not need.
     mutating func refuse(_ call: String, with code: CInt, where first: Argument, _ others: Argument...) {
-        rules.append(Rule(call: call, arguments: [first] + others, action: .refuse(code)))
+        add(Rule(call: call, arguments: [first] + others, action: .refuse(code)))
     }
 
     /// Kills the process for calls that no library makes.
     ///
     /// A call that already has a rule keeps it.
     mutating func kill(_ calls: String...) {
-        let known = Set(rules.map { $0.call })
-        rules += calls.filter { !known.contains($0) }.map { Rule(call: $0, action: .kill) }
+        for call in calls where !known.contains(call) { add(Rule(call: call, action: .kill)) }
     }
 
     /// Kills the process for a call if all conditions hold.
     mutating func kill(_ call: String, where first: Argument, _ others: Argument...) {
-        rules.append(Rule(call: call, arguments: [first] + others, action: .kill))
+        add(Rule(call: call, arguments: [first] + others, action: .kill))
     }
 
     /// Allows private anonymous memory that is not executable.

@@ -34,6 +34,10 @@ public final class Supervisor {
     var lifecycle = Lifecycle()
     /// When ``Lifecycle/Event/timedOut`` comes.
     var deadline: Deadline?
+    /// When the pages are given back that only the start has needed; nil before the container is complete, and once they are.
+    ///
+    /// By then the container's first commands, which have to share a processor with this process, are answered.
+    var startupPagesEnd: Deadline?
     /// N of the host's `/dev/tpmN`, for the log.
     var deviceNumber: UInt32 = 0
     /// The state that a manufacture has stored so far.

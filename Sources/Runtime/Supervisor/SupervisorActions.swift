@@ -48,7 +48,7 @@ extension Supervisor {
             manufactured = nil
         }
         guard let worker, let library = worker.libraryVersion else { return }
-        try store.recordUse(library: "\(library)")
+        if manufactures { try store.recordUse(library: "\(library)") }
         switch lease {
         case .none: break
         case .some(let lease):
@@ -68,7 +68,7 @@ extension Supervisor {
         uncommitted = nil
         hook = nil
         Log.notice("\(name) is tpm\(deviceNumber), \(stateName), generation \(store.generation)", .started)
-        Hardening.releaseStartupPages()
+        startupPagesEnd = Deadline(milliseconds: 100)
     }
 
     /// Asks the worker to shut the TPM down.

@@ -85,13 +85,16 @@ extension Supervisor {
             self.deadline = nil
             handle(.timedOut)
         }
+        if let time = startupPagesEnd, time.hasPassed {
+            startupPagesEnd = nil
+            Hardening.releaseStartupPages()
+        }
     }
 
     /// When ``pollOnce()`` has something to do, even if nothing happens; nil if it has not.
     private var nextDeadline: Deadline? {
-        guard !lifecycle.isStopping, let look = container.nextLook else { return deadline }
-        guard let deadline else { return look }
-        return min(deadline, look)
+        let look = lifecycle.isStopping ? nil : container.nextLook
+        return [deadline, startupPagesEnd, look].compactMap { $0 }.min()
     }
 
     /// Returns whether the container has ended.
@@ -115,7 +118,7 @@ extension Supervisor {
         case .stopped: handle(.workerShutDown)
         case .failure(let failure): handle(.failed(failure))
         case .failed(let failure): handle(.tpmFailed(failure))
-        case .confined, .none:
+        case .loaded, .confined, .none:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
     }
