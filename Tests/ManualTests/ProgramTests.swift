@@ -80,7 +80,7 @@ import Testing
         switch part {
         case .systemCalls:
             let name = program.replacing("vtpm-", with: "")
-            let filters = SourceTree.files(below: "Sources/Runtime/Confinement", ending: [".swift"])
+            let filters = SourceTree.files(below: "Sources/Runtime/Filter", ending: [".swift"])
             let code = try filters.map(SourceTree.text).joined()
             let isDocumented = try SourceTree.text(of: "docs/threat-model.md").contains(
                 "### System calls of the \(name)\n"

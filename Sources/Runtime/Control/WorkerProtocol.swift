@@ -2,7 +2,7 @@ import Platform
 
 /// A message of a supervisor to its worker.
 ///
-/// worker: `loaded` — supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
+/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
 /// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
@@ -54,7 +54,7 @@ public enum WorkerRequest: ChannelMessage {
     /// The largest filter, in bytes: the kernel takes 4,096 instructions (BPF_MAXINSNS), and ours have some hundreds.
     public static let filterLimit = 16 << 10
 
-    public static let maximumSize = 4 + filterLimit
+    public static let maximumSize = 6 + filterLimit
 
     public var kind: Kind {
         switch self {
@@ -75,6 +75,7 @@ public enum WorkerRequest: ChannelMessage {
         switch self {
         case .confine(let user, let filter):
             writer.write(user)
+            writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
         case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .registered: break
@@ -85,7 +86,9 @@ public enum WorkerRequest: ChannelMessage {
         switch kind {
         case .confine:
             var reader = ByteReader(contents.body)
-            guard let user = reader.read(UInt32.self), let filter = reader.read(count: reader.remaining) else { return nil }
+            guard let user = reader.read(UInt32.self), let size = reader.read(UInt16.self),
+                let filter = reader.read(count: Int(size)), reader.remaining == 0
+            else { return nil }
             self = .confine(user: user, filter: filter)
         case .initialize:
             var reader = ByteReader(contents.body)
@@ -107,10 +110,8 @@ public enum WorkerRequest: ChannelMessage {
 
 /// A message of a worker to its supervisor; a tenant may have taken the worker over.
 public enum WorkerReply: ChannelMessage {
-    /// The worker has loaded its libraries; this is the version of its libtpms.
-    case loaded(LibraryVersion)
-    /// The worker has given up all privileges for good.
-    case confined
+    /// The worker has given up all privileges for good; this is the version of its libtpms.
+    case confined(LibraryVersion)
     /// A chunk of the TPM's whole non-volatile state follows in the same message, as in ``WorkerRequest/state``.
     ///
     /// The TPM waits until the state is stored.
@@ -135,7 +136,6 @@ public enum WorkerReply: ChannelMessage {
         case stopped = 11
         case confined = 13
         case failed = 15
-        case loaded = 17
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -145,7 +145,6 @@ public enum WorkerReply: ChannelMessage {
 
     public var kind: Kind {
         switch self {
-        case .loaded: .loaded
         case .confined: .confined
         case .state: .state
         case .ready: .ready
@@ -158,19 +157,18 @@ public enum WorkerReply: ChannelMessage {
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .loaded(let library): writer.write(library.number)
+        case .confined(let library): writer.write(library.number)
         case .failure(let failure), .failed(let failure): failure.encode(into: &writer)
-        case .confined, .state, .ready, .serving, .stopped: break
+        case .state, .ready, .serving, .stopped: break
         }
     }
 
     public init?(_ kind: Kind, _ contents: borrowing Message) {
         switch kind {
-        case .loaded:
+        case .confined:
             var reader = ByteReader(contents.body)
             guard let library = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
-            self = .loaded(LibraryVersion(number: library))
-        case .confined: self = .confined
+            self = .confined(LibraryVersion(number: library))
         case .state:
             // A secret, of which no copy is made here.
             self = .state

@@ -48,7 +48,7 @@ extension Supervisor {
             manufactured = nil
         }
         guard let worker, let library = worker.libraryVersion else { return }
-        if manufactures { try store.recordUse(library: "\(library)") }
+        try store.recordUse(library: "\(library)")
         switch lease {
         case .none: break
         case .some(let lease):

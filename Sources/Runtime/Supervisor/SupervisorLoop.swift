@@ -118,7 +118,7 @@ extension Supervisor {
         case .stopped: handle(.workerShutDown)
         case .failure(let failure): handle(.failed(failure))
         case .failed(let failure): handle(.tpmFailed(failure))
-        case .loaded, .confined, .none:
+        case .confined, .none:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
     }

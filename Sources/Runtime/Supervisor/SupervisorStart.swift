@@ -116,8 +116,6 @@ extension Supervisor {
             // The worker still loads its libraries.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
-            let library = try worker.awaitLibrary()
-            if state != nil { try store.recordUse(library: "\(library)") }
             try worker.initialize(state)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")

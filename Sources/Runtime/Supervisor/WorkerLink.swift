@@ -30,7 +30,7 @@ package final class WorkerLink {
     private let user: WorkerUser
     /// The number of descriptors by which it watches its container.
     private var watchCount = 1
-    /// The version of its libtpms; nil until the worker has said that it has loaded its libraries.
+    /// The version of its libtpms; nil until the worker has said that it is confined.
     ///
     /// From then on the process runs the worker's program, with that program's AppArmor profile.
     package private(set) var libraryVersion: LibraryVersion?
@@ -95,25 +95,13 @@ package final class WorkerLink {
             try channel.send(request, descriptors: [means.network.number] + descriptors, until: deadline)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended already. A message that it had sent before, or its exit status, says why.
-            _ = try awaitLibrary()
             try awaitConfinement()
             throw error
         }
     }
 
-    /// Waits until the worker has loaded its libraries; returns the version of its libtpms.
-    package func awaitLibrary() throws(Failure) -> LibraryVersion {
-        if let libraryVersion { return libraryVersion }
-        let version = try awaitReply("its worker does not load its libraries") { (reply) in
-            if case .loaded(let library)? = reply { library } else { nil }
-        }
-        libraryVersion = version
-        return version
-    }
-
     /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
     package func initialize(_ state: SecretBytes?) throws(Failure) {
-        _ = try awaitLibrary()
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
         if try !WorkerInspection.hasLockedMemory(process) {
@@ -148,32 +136,21 @@ package final class WorkerLink {
     }
 
     private func awaitConfinement() throws(Failure) {
-        try awaitReply("its worker does not confine itself") { (reply) in
-            if case .confined? = reply { () } else { nil }
-        }
-    }
-
-    /// Waits for the worker's next message, which has to be the one that `read` makes something of.
-    private func awaitReply<Result>(
-        _ failing: StaticString,
-        _ read: (WorkerReply?) -> Result?
-    ) throws(Failure) -> Result {
         let what = "cannot start the TPM"
         let deadline = Deadline(milliseconds: Self.confinementTimeout)
         let buffer = Channel.makeBuffer()
         guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
-            throw Failure(what, because: "\(failing)")
+            throw Failure(what, because: "its worker does not confine itself")
         }
         guard let message = try channel.receive(into: buffer) else {
             guard let status = try end() else { throw Failure(what, because: "its worker ended") }
             throw Failure(what, because: "its worker ended with \(status)")
         }
-        let reply = WorkerReply(message)
-        if case .failure(let failure)? = reply { throw failure }
-        guard let result = read(reply) else {
-            throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
+        switch WorkerReply(message) {
+        case .confined(let library): libraryVersion = library
+        case .failure(let failure): throw failure
+        default: throw Failure(what, because: "its worker sent message \(message.kind) out of turn")
         }
-        return result
     }
 
     /// Closes the channel and waits, since a worker ends by itself if nobody is at the other end.

@@ -82,7 +82,6 @@ public final class Worker {
         let what = "cannot confine the worker"
         try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
         TPMEngine.prepareLibraries()
-        try channel.send(WorkerReply.loaded(TPMLibrary.version))
         guard var message = try channel.receive(into: buffer),
             case .confine(let number, let instructions)? = WorkerRequest(message),
             let network = message.descriptors.take(), let initProcess = message.descriptors.take()
@@ -96,7 +95,7 @@ public final class Worker {
             throw Failure(what, because: "the supervisor sent no filter for it")
         }
         try WorkerConfinement.enforce(as: user, in: network, under: filter)
-        try channel.send(WorkerReply.confined)
+        try channel.send(WorkerReply.confined(TPMLibrary.version))
         return ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
 

@@ -96,7 +96,7 @@ import Testing
             .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
             .serve, .shutdown, .expectEnd, .watch, .registered,
         ] { try check(message) }
-        for message: WorkerReply in [.loaded(library), .confined, .state, .ready, .serving, .stopped] { try check(message) }
+        for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
         try check(WorkerReply.failure(Self.failure), isText: true)
         try check(WorkerReply.failed(Self.failure), isText: true)
         for message: ControlRequest in [.status, .stop, .rekey] { try check(message) }

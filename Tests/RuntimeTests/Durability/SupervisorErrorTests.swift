@@ -139,8 +139,10 @@ import Testing
         return changes.filter { path in
             let isOurs = path.hasPrefix("\(temporary.path)/run/") || path == "/dev/null"
             let isScore = path.contains(/^\/proc\/\w+\/oom_score_adj$/)
+            // The filters' programs, which libseccomp writes to a file.
+            let isFilter = path.contains(/^(memory file "filter", MFD_CLOEXEC|\/memfd:filter)/)
             // The socket is bound by the number of the lease's directory.
-            return !isOurs && !isScore && !path.contains(/^\/proc\/self\/fd\/\d+\/control$/)
+            return !isOurs && !isScore && !isFilter && !path.contains(/^\/proc\/self\/fd\/\d+\/control$/)
         }
     }
 

@@ -31,7 +31,6 @@ final class WorkerUnderTest {
             WorkerRequest.confine(user: user, filter: filter),
             descriptors: [network.number, itself.descriptor.number]
         )
-        try #require(try hear() == .loaded)
         try #require(try hear() == .confined)
         try channel.send(WorkerRequest.initialize(hasState: state != nil))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
