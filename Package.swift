@@ -155,8 +155,8 @@ let residentTargets: [Target] = [
         "RuntimeSupervisor",
         path: "Runtime/Supervisor",
         [
-            "Crypto", "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeFilter", "RuntimeHostTPM",
-            "RuntimeLease", "RuntimeState", "CLinux",
+            "Crypto", "Platform", "VTPMProxy", "RuntimeConfinement", "RuntimeControl", "RuntimeFilter",
+            "RuntimeHostTPM", "RuntimeLease", "RuntimeState", "CLinux",
         ]
     ),
     // libcrypto itself, and not Crypto: it prepares the library for libtpms, and computes nothing with it.

@@ -29,6 +29,18 @@ each() { # COMMAND...
     return "$status"
 }
 
+# The same, with one after the other.
+each_in_turn() { # COMMAND...
+    local member
+    for member in "${members[@]}"; do
+        (
+            # shellcheck disable=SC2086 # its words are meant
+            use $member
+            "$@"
+        )
+    done
+}
+
 remember_key() {
     engine_endorsement_key "$name" >"$(record key)"
 }

@@ -19,7 +19,9 @@ public struct SystemCallProgram: Equatable, Sendable {
 
     /// Takes over a program; returns nil if it has no instruction, no whole number of them, or too many.
     public init?(_ bytes: [UInt8]) {
-        guard !bytes.isEmpty, bytes.count % Self.instructionSize == 0, bytes.count <= Self.maximumSize else { return nil }
+        guard !bytes.isEmpty, bytes.count % Self.instructionSize == 0, bytes.count <= Self.maximumSize else {
+            return nil
+        }
         self.bytes = bytes
     }
 

@@ -140,9 +140,11 @@ kill_shim() {
     local owner=$id
     [[ $ENGINE != cri ]] || owner=$(<"$(record pod)")
     pkill -KILL --full "containerd-shim.* -id $owner"
+    wait_until "$name: the container to be dead" is_dead
 }
+# containerd ends what a killed shim has left, and gives up after some seconds, which several at once can take in emulation.
 begin_stop shim-is-killed docker cri
-each kill_shim
+each_in_turn kill_shim
 end_stop
 
 stop() {

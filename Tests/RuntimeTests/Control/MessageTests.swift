@@ -93,7 +93,8 @@ import Testing
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true), .initialize(hasState: false), .state, .stored, .refused,
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true), .initialize(hasState: false), .state,
+            .stored, .refused,
             .serve, .shutdown, .expectEnd, .watch, .registered,
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
