@@ -166,8 +166,12 @@ static inline int clinux_capget(struct __user_cap_data_struct data[2]) {
     return (int)syscall(SYS_capget, &header, data);
 }
 
+// memfd_create(2). The flags are in linux/memfd.h, the second one since 6.3.
 extern int memfd_create(const char *, unsigned int);
-static const unsigned int clinux_mfd_cloexec = 1;          // MFD_CLOEXEC, linux/memfd.h
+static const unsigned int clinux_mfd_cloexec = 0x1;        // MFD_CLOEXEC
+static const unsigned int clinux_mfd_noexec_seal = 0x8;    // MFD_NOEXEC_SEAL
+
+// seccomp(2), SECCOMP_SET_MODE_FILTER
 static inline int clinux_seccomp_filter(const void *instructions, unsigned short count) {
     struct sock_fprog program = { count, (struct sock_filter *)instructions };
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);

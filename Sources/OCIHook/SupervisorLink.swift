@@ -117,8 +117,9 @@ final class SupervisorLink {
             leaseName = request.leaseName
             for key in keys { try channel.send(HookRequest.key, key.key) }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
-            // The supervisor has ended, but an error that it sent before can still be received.
-            _ = try receive()
+            // The supervisor has ended, but an error that it sent before can still be received, after the word that its
+            // worker is started.
+            for _ in 0..<2 { _ = try receive() }
             throw error
         }
     }

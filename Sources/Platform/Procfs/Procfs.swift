@@ -90,7 +90,7 @@ extension Procfs {
         case cgroup
     }
 
-    /// Opens one of a process's namespaces.
+    /// Opens one of a process's namespaces, or one of the calling thread's, which unshare(2) and setns(2) change.
     ///
     /// The links in `ns` lead to another file system (proc(5)), so the last step is a call of its own.
     public borrowing func namespace(
@@ -98,7 +98,7 @@ extension Procfs {
         of process: pid_t? = nil,
         _ flags: CInt = O_RDONLY
     ) throws(Failure) -> Descriptor {
-        let path = Self.path("ns", of: process)
+        let path = process == nil ? "thread-self/ns" : Self.path("ns", of: process)
         let namespaces = try open(path, openPathOnly | O_DIRECTORY)
         return try .open(
             kind.rawValue,

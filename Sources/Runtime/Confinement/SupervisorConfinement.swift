@@ -67,7 +67,7 @@ public struct SupervisorConfinement: ~Copyable {
         try systemCall("setgroups", "cannot leave the supervisor's groups") { setgroups(groups.count, groups) }
     }
 
-    /// Gives up what is not needed even to look at the worker; for the time in which that loads its libraries.
+    /// Gives up what the supervisor no longer needs, even to inspect its worker, while the worker still starts.
     ///
     /// Start the worker before: with PR_SET_NO_NEW_PRIVS, AppArmor refuses to execute a program that has its own
     /// profile (security/apparmor/domain.c, `apparmor_bprm_creds_for_exec`).

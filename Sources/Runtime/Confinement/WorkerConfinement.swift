@@ -53,8 +53,8 @@ public enum WorkerConfinement {
 
     /// Confines this process, which must run as root with one thread as the first process of a PID namespace.
     ///
-    /// The process enters the network namespace, for good, and the filter is the last thing that it gets. Namespaces, the
-    /// empty root and the limits need root, so they come before the change of user. Do everything that needs files, such
+    /// The process enters the network namespace for good. The filter comes last. Namespaces, the empty root and the limits
+    /// need root, so they come before the change of user. Do everything that needs files, such
     /// as the initialization of libraries, before the call.
     public static func enforce(
         as user: WorkerUser,

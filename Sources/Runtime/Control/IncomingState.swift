@@ -9,7 +9,7 @@ package struct IncomingState {
     private let purpose: StaticString
 
     /// Creates it without any chunk; the texts are for its error.
-    package init(from sender: StaticString, else purpose: StaticString = "cannot store the TPM's state") {
+    package init(from sender: StaticString, failing purpose: StaticString = "cannot store the TPM's state") {
         (self.sender, self.purpose) = (sender, purpose)
     }
 

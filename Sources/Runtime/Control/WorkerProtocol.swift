@@ -51,7 +51,7 @@ public enum WorkerRequest: ChannelMessage {
         case registered = 18
     }
 
-    /// The largest filter, in bytes: the kernel takes 4,096 instructions (BPF_MAXINSNS), and ours have some hundreds.
+    /// The largest filter, in bytes: half of the 4,096 instructions that the kernel takes (BPF_MAXINSNS).
     public static let filterLimit = 16 << 10
 
     public static let maximumSize = 6 + filterLimit

@@ -22,7 +22,7 @@ final class CompiledFilter {
         // The default kills only the calling thread and leaves the others in disorder. SCMP_ACT_KILL_PROCESS needs
         // Linux 4.14.
         try set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)
-        // A binary tree instead of a list: as a list, each call of a TPM command would run hundreds of instructions.
+        // A list in the order of priorities: libseccomp takes twice as long to make a tree.
         try set(SCMP_FLTATR_CTL_OPTIMIZE, 1)
         for rule in filter.rules { try add(rule) }
     }
@@ -53,7 +53,8 @@ final class CompiledFilter {
             seccomp_rule_add_array(context, rule.action.number, number, UInt32(comparisons.count), comparisons),
             "seccomp_rule_add \(rule.call)"
         )
-        // A call that this architecture does not have has no place.
+        // First in the list: from 5.11 on the kernel does not even run the program for these (seccomp_cache_check_allow). A
+        // call that this architecture does not have has no place in it.
         if rule.action == .allow, rule.arguments.isEmpty, number >= 0 {
             try check(seccomp_syscall_priority(context, number, 255), "seccomp_syscall_priority \(rule.call)")
         }
@@ -66,11 +67,23 @@ final class CompiledFilter {
         return number == __NR_SCMP_ERROR ? nil : number
     }
 
+    /// Makes a file in memory.
+    ///
+    /// Linux 6.3 and newer refuse one that could be executed where `vm.memfd_noexec` is 2. Older kernels do not know the flag.
+    private static func makeFile() throws(Failure) -> Descriptor {
+        func make(_ flags: UInt32) throws(Failure) -> Descriptor {
+            Descriptor(owning: try systemCall("memfd_create", what) { memfd_create("filter", flags) })
+        }
+        do throws(Failure) {
+            return try make(clinux_mfd_cloexec | clinux_mfd_noexec_seal)
+        } catch let error where error.code == EINVAL {
+            return try make(clinux_mfd_cloexec)
+        }
+    }
+
     /// Returns the program. seccomp_export_bpf(3)
     func program() throws(Failure) -> SystemCallProgram {
-        let file = Descriptor(
-            owning: try systemCall("memfd_create", Self.what) { memfd_create("filter", clinux_mfd_cloexec) }
-        )
+        let file = try Self.makeFile()
         try check(seccomp_export_bpf(context, file.number), "seccomp_export_bpf")
         let size = Int(try file.status("a system call filter").st_size)
         let bytes = try file.readAll(count: size, at: 0, "a system call filter")

@@ -9,12 +9,12 @@ import RuntimeConfinement
 /// any that was tested, then falls back. Calls that only an attacker makes kill the whole process, and so does every
 /// call of another architecture. A rule for a call that this architecture does not have has no effect.
 package struct SystemCallFilter: Sendable {
-    /// A condition for one argument: its bits in `mask` must equal `value`.
+    /// A condition for one argument: its bits in `mask` must equal `value`, or differ from it.
     struct Argument: Sendable {
         let index: UInt32
         let mask: UInt64
         let value: UInt64
-        /// Whether the condition is inverted; the mask is then all bits, since libseccomp can compare no others so.
+        /// Whether the condition is inverted; the mask is then all bits, since libseccomp can invert no other comparison.
         var differs = false
 
         private static func bits(_ number: CInt) -> UInt64 { UInt64(UInt32(bitPattern: number)) }
@@ -24,7 +24,9 @@ package struct SystemCallFilter: Sendable {
             Argument(index: index, mask: 0xffff_ffff, value: bits(value))
         }
 
-        /// All 64 bits of the argument must equal `value`, a constant that is not negative: a compiler clears the others.
+        /// All 64 bits of the argument must equal `value`, which is not negative.
+        ///
+        /// For what is passed as a constant: a compiler that loads one clears the upper half.
         static func isExactly(_ index: UInt32, _ value: CInt) -> Argument {
             Argument(index: index, mask: .max, value: bits(value))
         }

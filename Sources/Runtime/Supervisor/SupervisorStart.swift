@@ -113,7 +113,7 @@ extension Supervisor {
                 if uncommitted != nil { try confinement.allowRemoval(in: states) }
             }
             try confinement.allowLease(lease.directory)
-            // The worker still loads its libraries.
+            // The worker still loads its libraries, or confines itself.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
             try worker.initialize(state)

@@ -21,9 +21,7 @@ struct SelfTest {
 
     /// Whether an algorithm may be tested when no command waits.
     var isDue: Bool { !isComplete && !isShutDown }
-    /// Whether an algorithm was tested while no command waited.
-    private(set) var hasBegun = false
-    /// When the first algorithm may be tested; nil until the device is registered.
+    /// When the TPM may begin with what it does while no command waits; nil until the device is registered.
     private(set) var start: Deadline?
 
     /// How long after the registration the test begins, in milliseconds.
@@ -41,7 +39,6 @@ struct SelfTest {
     ///
     /// If the test fails, libtpms is in failure mode, and there is nothing more to test.
     mutating func testNext(of engine: TPMEngine) {
-        hasBegun = true
         guard let next = engine.untestedAlgorithms()?.first, let left = engine.untestedAlgorithms(testing: next) else {
             isComplete = true
             return

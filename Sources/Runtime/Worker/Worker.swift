@@ -31,6 +31,10 @@ public final class Worker {
     /// Whether the supervisor knows that the TPM has failed.
     private var hasToldFailure = false
     private var selfTest = SelfTest()
+    /// Whether the pages are given back that only the start has needed.
+    ///
+    /// That is when the TPM is idle for the first time: the container's first commands need some of them.
+    private var hasReleasedPages = false
     /// What shows the end of the container that has adopted the vTPM; nil if there is nothing new.
     private var adopted: ContainerWatch?
 
@@ -60,8 +64,6 @@ public final class Worker {
             try channel.send(WorkerReply.ready)
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
-            // Otherwise when the TPM is idle for the first time: the container's first commands need some of the pages.
-            if !selfTest.isDue { Hardening.releaseStartupPages() }
             try serve(engine, server, container)
         } catch {
             Self.report(error, to: channel)
@@ -115,7 +117,7 @@ public final class Worker {
         }
         guard hasState else { return nil }
         defer { buffer.wipe() }
-        var incoming = IncomingState(from: "supervisor", else: "cannot start the TPM")
+        var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")
         while true {
             guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message) else {
                 throw Failure(what, because: "the supervisor sent no whole state")
@@ -157,10 +159,9 @@ public final class Worker {
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
-            if let start = selfTest.start, selfTest.isDue, !isOrphan, !expectsEnd {
+            if let start = selfTest.start, selfTest.isDue || !hasReleasedPages, !isOrphan, !expectsEnd {
                 guard try set.wait(until: start) else {
-                    if !selfTest.hasBegun { Hardening.releaseStartupPages() }
-                    testNext(of: engine)
+                    workIdly(on: engine)
                     continue
                 }
             } else {
@@ -248,7 +249,13 @@ public final class Worker {
         return try ProxyTransport.send(response, to: server)
     }
 
-    private func testNext(of engine: TPMEngine) {
+    /// Does a piece of what a TPM does while no command waits.
+    private func workIdly(on engine: TPMEngine) {
+        if !hasReleasedPages {
+            hasReleasedPages = true
+            Hardening.releaseStartupPages()
+        }
+        guard selfTest.isDue else { return }
         selfTest.testNext(of: engine)
         guard !selfTest.isDue else { return }
         tellFailure(of: engine)

@@ -19,14 +19,16 @@ run_or_ran() { # NAME...
 
 # False when it was too late: the container was complete.
 cut_short_at() { # MOMENT NAME...
-    local moment=$1 complete status=0
+    local moment=$1 complete status=0 victims
     shift
     complete=$(times_complete)
     container_create_in_background again
     # They are looked for in time: the moment is soon over.
     wait_closely "these to run: $*" run_or_ran "${@/#/vtpm-}"
+    # The moment may be one of another process's.
+    victims=("${processes[@]}")
     wait_closely "$moment" "$moment"
-    kill -KILL "${processes[@]}" 2>/dev/null || true
+    kill -KILL "${victims[@]}" 2>/dev/null || true
     wait "$creator" || status=$?
     # What the runtime itself has left; and what an engine calls then, if the runtime does not.
     runtime delete --force again >/dev/null 2>&1 || true

@@ -140,7 +140,9 @@ import Testing
             let isOurs = path.hasPrefix("\(temporary.path)/run/") || path == "/dev/null"
             let isScore = path.contains(/^\/proc\/\w+\/oom_score_adj$/)
             // The filters' programs, which libseccomp writes to a file.
-            let isFilter = path.contains(/^(memory file "filter", MFD_CLOEXEC|\/memfd:filter)/)
+            let isFilter =
+                path.contains(/^memory file "filter", MFD_CLOEXEC(\|MFD_NOEXEC_SEAL|\|0x8)?$/)
+                || path.hasPrefix("/memfd:filter")
             // The socket is bound by the number of the lease's directory.
             return !isOurs && !isScore && !isFilter && !path.contains(/^\/proc\/self\/fd\/\d+\/control$/)
         }

@@ -26,7 +26,8 @@ import Testing
         ],
         "supervisor": [
             "/etc/ld.so.preload", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/proc", "self/oom_score_adj",
-            "N/oom_score_adj", "N/status", "self/ns", "N/ns", "N/mountinfo", "N/fd", "pid", "mnt", "net", "ipc", "uts",
+            "N/oom_score_adj", "N/status", "thread-self/ns", "N/ns", "N/mountinfo", "N/fd", "pid", "mnt", "net", "ipc",
+            "uts",
             "cgroup", "user", "self/status", "self/setgroups", "self/uid_map", "self/gid_map",
         ],
         "worker": ["/etc/ld.so.preload", "/etc/ld.so.cache", "/dev/null", "/proc"],

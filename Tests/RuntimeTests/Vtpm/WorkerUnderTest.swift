@@ -16,8 +16,8 @@ final class WorkerUnderTest {
     private(set) var state: [UInt8]?
     private var chunks: [UInt8] = []
 
-    /// Starts a worker with a TPM; without a state it manufactures one.
-    init(_ program: String = "vtpm-worker", _ arguments: [String] = [], state: [UInt8]? = nil) throws {
+    /// Starts a worker and has it confine itself, with its own filter or another one.
+    init(_ program: String = "vtpm-worker", _ arguments: [String] = [], underFilter filter: [UInt8]?) throws {
         let pair = try Channel.pair(near: "supervisor", far: "worker")
         var launch = ProgramLaunch(VTPMUnderTest.program(program), [program] + arguments)
         launch.passed = [pair.far.descriptor.number]
@@ -26,11 +26,15 @@ final class WorkerUnderTest {
         let itself = try ProcessHandle(getpid())
         let user = try WorkerUser(of: worker.process).number
         let network = try WorkerNamespace.makeNetwork()
-        let filter = try SystemCallFilter.worker.compiled().bytes
         try channel.send(
-            WorkerRequest.confine(user: user, filter: filter),
+            WorkerRequest.confine(user: user, filter: filter ?? SystemCallFilter.worker.compiled().bytes),
             descriptors: [network.number, itself.descriptor.number]
         )
+    }
+
+    /// Starts a worker with a TPM; without a state it manufactures one.
+    convenience init(_ program: String = "vtpm-worker", _ arguments: [String] = [], state: [UInt8]? = nil) throws {
+        try self.init(program, arguments, underFilter: nil)
         try #require(try hear() == .confined)
         try channel.send(WorkerRequest.initialize(hasState: state != nil))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
