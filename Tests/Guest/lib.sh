@@ -363,14 +363,14 @@ process_is_gone() { # PID
     ! readlink "/proc/$1/exe"
 }
 
-# Moments of a creation, for `wait_closely`. The first leaves what it finds in `processes`: one for each name, all found in one
-# look, for such a moment is short. The hook's child that asks the device cgroup has the hook's name, and is none.
+# Moments of a creation, for `wait_closely`. The first leaves what it finds in `processes`, one for each name. The hook's child
+# that asks the device cgroup has the hook's name, and is none.
 processes_run() { # NAME...
-    local file name found=' '
+    local file name found=' ' words
     processes=()
     for file in /proc/[0-9]*/comm; do
         if { read -r name <"$file"; } 2>/dev/null && [[ " $* " == *" $name "* && $found != *" $name "* ]] &&
-            ! grep --quiet --null-data --line-regexp probe "${file%comm}cmdline" 2>/dev/null; then
+            { mapfile -d '' -t words <"${file%comm}cmdline"; } 2>/dev/null && [[ ${words[1]-} != probe ]]; then
             processes+=("${file//[^0-9]/}")
             found+="$name "
         fi

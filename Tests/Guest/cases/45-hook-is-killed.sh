@@ -13,8 +13,26 @@ states() { vtpmctl state list --json | jq -c 'map(.stateID) | sort'; }
 directories() { find "$STATES" -mindepth 1 -maxdepth 1 -printf '%f ' | tr ' ' '\n' | sort | tr '\n' ' '; }
 times_complete() { grep -c 'container "again" is tpm' "$SYSLOG" || true; }
 
-run_or_ran() { # NAME...
-    processes_run "$@" || creator_has_ended
+# Finds those of a creation's processes that are to be killed, or that the creation is over. Each is the next one's parent: to look
+# through all processes of the host would take longer than the moment lasts.
+find_victims() { # NAME...
+    local parent=$creator name next file children child comm
+    victims=()
+    for name in hook supervisor worker; do
+        next=''
+        for file in "/proc/$parent/task/"*/children; do
+            children=''
+            # It does not end with a newline.
+            { read -r children <"$file"; } 2>/dev/null || true
+            for child in $children; do
+                if { read -r comm <"/proc/$child/comm"; } 2>/dev/null && [[ $comm == "vtpm-$name" ]]; then next=$child; fi
+            done
+        done
+        [[ -n $next ]] || break
+        [[ " $* " != *" $name "* ]] || victims+=("$next")
+        parent=$next
+    done
+    ((${#victims[@]} == $#)) || creator_has_ended
 }
 
 # False when it was too late: the container was complete.
@@ -24,9 +42,7 @@ cut_short_at() { # MOMENT NAME...
     complete=$(times_complete)
     container_create_in_background again
     # They are looked for in time: the moment is soon over.
-    wait_closely "these to run: $*" run_or_ran "${@/#/vtpm-}"
-    # The moment may be one of another process's.
-    victims=("${processes[@]}")
+    wait_closely "these to run: $*" find_victims "$@"
     wait_closely "$moment" "$moment"
     kill -KILL "${victims[@]}" 2>/dev/null || true
     wait "$creator" || status=$?
@@ -42,7 +58,7 @@ expect_nothing_left() { # MOMENT NAME...
     local attempt known there
     known=$(states) there=$(directories)
     echo "moment: $*"
-    # A start is shorter than what finds its processes may take on a busy machine.
+    # On a busy machine a start can be over before its processes are found.
     for ((attempt = 1; attempt <= 30; attempt++)); do
         if cut_short_at "$@"; then
             expect_equal "$*: states that are listed" "$known" "$(states)"
