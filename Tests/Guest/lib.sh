@@ -249,10 +249,10 @@ container_create_in_background() { # ID
     creator=$!
 }
 
-# It is a child that nobody has waited for yet.
+# The shell may have reaped it already: it keeps the status for `wait`.
 creator_has_ended() {
     local words
-    read -r -a words <"/proc/$creator/stat" && [[ ${words[2]} == Z ]]
+    ! { read -r -a words <"/proc/$creator/stat"; } 2>/dev/null || [[ ${words[2]} == Z ]]
 }
 
 # Creates and starts a container that stays, with `create` and `start` as an engine does.
