@@ -110,11 +110,15 @@ extension Procfs {
 
     /// Returns whether another process is in the same namespace as this one.
     public borrowing func sharesNamespace(_ kind: Namespace, with process: pid_t) throws(Failure) -> Bool {
-        // O_PATH is enough: two namespaces are the same if their files are.
-        let (own, other) = (
-            try namespace(kind, openPathOnly).status("a namespace"),
-            try namespace(kind, of: process, openPathOnly).status("a namespace")
-        )
+        // O_PATH is enough to compare them.
+        try namespace(kind, openPathOnly).isSameNamespace(as: namespace(kind, of: process, openPathOnly))
+    }
+}
+
+extension Descriptor {
+    /// Returns whether both are the same namespace: whether their files are the same. namespaces(7)
+    public borrowing func isSameNamespace(as other: borrowing Descriptor) throws(Failure) -> Bool {
+        let (own, other) = (try status("a namespace"), try other.status("a namespace"))
         return own.st_dev == other.st_dev && own.st_ino == other.st_ino
     }
 }

@@ -39,8 +39,7 @@ public enum WorkerNamespace {
         try systemCall("unshare", what) { unshare(clinux_clone_newnet) }
         do throws(Failure) {
             let made = try procfs.namespace(.network)
-            let (here, there) = (try own.status("a namespace"), try made.status("a namespace"))
-            guard here.st_dev != there.st_dev || here.st_ino != there.st_ino else {
+            guard try !made.isSameNamespace(as: own) else {
                 throw Failure(what, because: "the kernel made none")
             }
             try systemCall("setns", what) { setns(own.number, clinux_clone_newnet) }

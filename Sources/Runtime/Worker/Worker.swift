@@ -11,8 +11,8 @@ import VTPMProxy
 /// gone, nothing can be stored any more. Then the worker answers TPM_RC_FAILURE until the container has ended, so that
 /// the device's number stays taken.
 public final class Worker {
-    private let channel: Channel
-    private let buffer: ScratchBuffer
+    let channel: Channel
+    let buffer: ScratchBuffer
     private let command = ScratchBuffer(size: ProxyTransport.bufferSize)
     private let failureResponse = TPMCommand.response(code: TPMCommand.failure)
     /// Whether the request to shut down came while a command waited for its state to be stored.
@@ -36,7 +36,7 @@ public final class Worker {
     /// That is when the TPM is idle for the first time: the container's first commands need some of them.
     private var hasReleasedPages = false
     /// What shows the end of the container that has adopted the vTPM; nil if there is nothing new.
-    private var adopted: ContainerWatch?
+    var adopted: ContainerWatch?
 
     /// Creates a worker with the channel that the supervisor has passed.
     ///
@@ -73,72 +73,6 @@ public final class Worker {
 
     private static func report(_ failure: Failure, to channel: Channel) {
         try? channel.send(WorkerReply.failure(failure))
-    }
-
-    // MARK: - Start
-
-    /// Gives up what a TPM does not need, before it reads anything of the tenant's or of a state.
-    ///
-    /// Returns what shows the container's end.
-    private func confine() throws(Failure) -> ContainerWatch {
-        let what = "cannot confine the worker"
-        try WorkerConfinement.refuseInheritance(but: channel.descriptor.number)
-        TPMEngine.prepareLibraries()
-        guard var message = try channel.receive(into: buffer),
-            case .confine(let number, let instructions)? = WorkerRequest(message),
-            let network = message.descriptors.take(), let initProcess = message.descriptors.take()
-        else {
-            throw Failure(what, because: "the supervisor did not ask for it")
-        }
-        guard let user = WorkerUser(number) else {
-            throw Failure(what, because: "the supervisor named no user for it")
-        }
-        guard let filter = SystemCallProgram(instructions) else {
-            throw Failure(what, because: "the supervisor sent no filter for it")
-        }
-        try WorkerConfinement.enforce(as: user, in: network, under: filter)
-        try channel.send(WorkerReply.confined(TPMLibrary.version))
-        return ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
-    }
-
-    /// Takes what shows the end of the container that adopts the vTPM; it is watched from the next command on.
-    private func takeWatch(_ message: inout Message) {
-        guard let initProcess = message.descriptors.take() else { return }
-        adopted = ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
-    }
-
-    /// Receives the state of an existing TPM; returns nil if one is to be manufactured.
-    private func receiveState() throws(Failure) -> SecretBytes? {
-        let what = "cannot start the TPM"
-        guard let message = try channel.receive(into: buffer),
-            case .initialize(let hasState)? = WorkerRequest(message)
-        else {
-            throw Failure(what, because: "the supervisor did not ask for it")
-        }
-        guard hasState else { return nil }
-        defer { buffer.wipe() }
-        var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")
-        while true {
-            guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message) else {
-                throw Failure(what, because: "the supervisor sent no whole state")
-            }
-            if let state = try incoming.take(message) { return state }
-        }
-    }
-
-    /// Waits for the device; returns nil if none comes.
-    ///
-    /// That is so if the container was not created, or if an imported state was only tried out, which ends with a
-    /// shutdown.
-    private func receiveDevice(_ engine: TPMEngine) throws(Failure) -> Descriptor? {
-        guard var message = try channel.receive(into: buffer) else { return nil }
-        switch WorkerRequest(message) {
-        case .serve: return message.descriptors.take()
-        case .shutdown:
-            try shutDown(engine)
-            return nil
-        default: return nil
-        }
     }
 
     // MARK: - Serving
@@ -197,7 +131,7 @@ public final class Worker {
         }
     }
 
-    private func shutDown(_ engine: TPMEngine) throws(Failure) {
+    func shutDown(_ engine: TPMEngine) throws(Failure) {
         guard engine.shutDown() else {
             throw Failure("cannot shut the TPM down", because: "it has failed")
         }
