@@ -7,6 +7,9 @@ public struct ByteWriter: Sendable {
     /// Creates an empty writer.
     public init() {}
 
+    /// Creates an empty writer that has room for this many bytes.
+    public init(capacity: Int) { bytes.reserveCapacity(capacity) }
+
     /// Appends an integer of at most 64 bits, most significant byte first.
     @inlinable
     public mutating func write<Value: FixedWidthInteger>(_ value: Value) {

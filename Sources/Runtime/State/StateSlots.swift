@@ -92,7 +92,7 @@ struct StateSlots: Equatable, Sendable {
         var mark = ByteWriter()
         mark.write(generation)
         mark.write(write)
-        var contents = ByteWriter()
+        var contents = ByteWriter(capacity: sectors * Self.dataSize)
         contents.write(UInt32(length))
         contents.write(sealed)
         contents.write(repeatElement(0, count: sectors * Self.dataSize - contents.bytes.count))
@@ -122,7 +122,7 @@ struct StateSlots: Equatable, Sendable {
         slot: Int,
         key: SecretBytes
     ) throws(Failure) -> ArraySlice<UInt8> {
-        var message = ByteWriter()
+        var message = ByteWriter(capacity: salt.count + 5 + bytes.count)
         message.write(salt)
         message.write(UInt8(slot))
         message.write(UInt32(sector))

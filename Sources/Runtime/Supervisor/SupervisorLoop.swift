@@ -125,7 +125,10 @@ extension Supervisor {
 
     /// Adds a chunk of the TPM's state, and stores the state once it is whole; only then does the TPM's command go on.
     private func storeChunk(_ chunk: borrowing Message) throws(Failure) {
-        defer { buffer.wipe() }
+        defer {
+            buffer.wipe()
+            worker?.incoming.wipe()
+        }
         guard lifecycle.failure == nil else {
             throw Failure("cannot keep the vTPM", because: "its worker stores a state of a TPM that has failed")
         }

@@ -43,6 +43,30 @@ import Testing
         }
     }
 
+    /// What somebody still has stays as it is, and nobody else gets its memory; what nobody has is wiped.
+    @Test func aStateStaysItsOwners() throws {
+        var incoming = IncomingState(from: "worker")
+        func take(_ byte: UInt8) throws -> SecretBytes {
+            try [UInt8](repeating: byte, count: 3)
+                .withUnsafeBytes { try worker.send(kind: WorkerReply.Kind.state.rawValue, $0) }
+            guard let message = try supervisor.receive(into: buffer), let state = try incoming.take(message) else {
+                throw Failure("cannot test", because: "no state came")
+            }
+            return state
+        }
+        let first = try take(1)
+        incoming.wipe()
+        let second = try take(2)
+        #expect(first.withBytes { Array($0) } == [1, 1, 1])
+        #expect(second.withBytes { Array($0) } == [2, 2, 2])
+        let memory = second.withBytes { UInt(bitPattern: $0.baseAddress) }
+        _ = consume second
+        incoming.wipe()
+        let wiped = UnsafeRawBufferPointer(start: UnsafeRawPointer(bitPattern: memory), count: 3)
+        #expect(Array(wiped) == [0, 0, 0])
+        #expect(try take(3).withBytes { UInt(bitPattern: $0.baseAddress) } == memory)
+    }
+
     @Test func oneThatIsTooLargeIsRefusedAndForgotten() throws {
         var incoming = IncomingState(from: "worker")
         let error = #expect(throws: Failure.self) {
