@@ -42,9 +42,14 @@ import Testing
     }
 
     /// A channel whose far end has said these words, and is closed.
-    private func deserted(saying words: String?, leavingUnread: Bool = false) throws -> Channel {
+    private func deserted(
+        saying words: String?,
+        afterStart: Bool = false,
+        leavingUnread: Bool = false
+    ) throws -> Channel {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         if leavingUnread { try pair.near.send(HookRequest.commit) }
+        if afterStart { try pair.far.send(HookReply.started(worker: getpid())) }
         if let words {
             try Array(words.utf8).withUnsafeBytes {
                 try pair.far.send(kind: HookReply.Kind.failure.rawValue, $0)
@@ -135,10 +140,12 @@ import Testing
     }
 
     /// The kernel tells in two ways that a supervisor has ended: EPIPE, and ECONNRESET where it had not read everything.
-    @Test(arguments: [false, true])
-    func `what a supervisor said before it ended is the error`(leavesUnread: Bool) throws {
+    ///
+    /// Its first word can be that its worker is started.
+    @Test(arguments: [false, true], [false, true])
+    func `what a supervisor said before it ended is the error`(leavesUnread: Bool, isLate: Bool) throws {
         let words = "cannot start the worker: no"
-        let link = try link(over: deserted(saying: words, leavingUnread: leavesUnread))
+        let link = try link(over: deserted(saying: words, afterStart: isLate, leavingUnread: leavesUnread))
         let error = #expect(throws: Failure.self) { try begin(link) }
         #expect(error?.description == words)
         link.abandonUnlessCommitted(in: runDirectory, leftovers)

@@ -210,6 +210,21 @@ import Testing
         #expect(said.code == 0, "\(said.error)")
     }
 
+    /// A worker's filter is made in a file that nobody could execute.
+    @Test(.enabled(if: access("/proc/sys/vm/memfd_noexec", F_OK) == 0, "needs Linux 6.3"))
+    func aHostWithoutExecutableFilesInMemoryStartsATPM() throws {
+        try makeState()
+        let program = VTPMUnderTest.program("vtpmctl")
+        let result = try run(
+            """
+            unshare --pid --fork --mount-proc /bin/sh -euc '
+                echo 2 >/proc/sys/vm/memfd_noexec
+                exec "$0" state import web tpm/tpm2-00.permall --swtpm' '\(program)'
+            """
+        )
+        #expect(result.code == 0 && result.error == "", "\(result)")
+    }
+
     /// A wait that nothing counts: for the lock of the keys.
     ///
     /// At a terminal it is seen after a second, and is gone in the end.

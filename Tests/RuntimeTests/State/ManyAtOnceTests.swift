@@ -4,6 +4,7 @@ import Platform
 import Testing
 
 @testable import RuntimeState
+@testable import RuntimeSupervisor
 
 /// A fixture: a disk that holds chosen flushes until they are released, and counts.
 private final class HoldingDisk: Disk, @unchecked Sendable {
@@ -13,6 +14,8 @@ private final class HoldingDisk: Disk, @unchecked Sendable {
     private var isReleased: (HoldingDisk) -> Bool = { _ in true }
     private var isOpen = true
     private var flushes: [String: Int] = [:]
+    /// How long each flush takes, in microseconds, beside others.
+    var flushTime: useconds_t = 0
     /// How many flushes are held now.
     private(set) var held = 0
     /// How many changes were added to the index's journal, how many roots were made, and how often the journal was flushed.
@@ -57,6 +60,7 @@ private final class HoldingDisk: Disk, @unchecked Sendable {
     }
 
     private func flush(_ path: String) {
+        usleep(flushTime)
         condition.lock()
         let number = flushes[path, default: 0]
         flushes[path] = number + 1
@@ -142,10 +146,14 @@ private final class HoldingDisk: Disk, @unchecked Sendable {
         return StateRepository(in: try openOwnDirectory(states), path: states, keys: ring, index: index, disk: disk)
     }
 
-    static func open(_ stateID: String, in repository: StateRepository) throws(Failure) -> StateStore {
+    static func open(
+        _ stateID: String,
+        in repository: StateRepository,
+        timeout: Int = 60_000
+    ) throws(Failure) -> StateStore {
         let nobody = ProcessID(process: pid_t.max, startTime: 0)
         let user = StateUser(containerID: stateID, initProcess: nobody, supervisor: getpid())
-        return try StateStore.open(stateID, in: repository, for: user, until: Deadline(milliseconds: 60_000)).store
+        return try StateStore.open(stateID, in: repository, for: user, until: Deadline(milliseconds: timeout)).store
     }
 
     static func write(_ text: String, to store: StateStore) throws(Failure) {
@@ -177,6 +185,21 @@ private final class HoldingDisk: Disk, @unchecked Sendable {
 
         func isDone() -> Bool { thread?.isFinished ?? true }
         func wait() { while !isDone() { usleep(1000) } }
+    }
+
+    /// Lets this process have the files of so many supervisors open; returns the limit that it had. setrlimit(2)
+    private static func allowManyFiles() -> rlimit {
+        var old = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old)
+        var new = old
+        new.rlim_cur = min(old.rlim_max, 8192)
+        restore(new)
+        return old
+    }
+
+    private static func restore(_ limit: rlimit) {
+        var limit = limit
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// Each flush that is one state's alone holds nobody else up: the first state is made only when all others are.
@@ -222,16 +245,32 @@ private final class HoldingDisk: Disk, @unchecked Sendable {
         #expect(try Self.open("web", in: repository()).generation == 2)
     }
 
+    /// So many have the time that a supervisor has for its lock, where each flush takes 20 ms: they begin and they stop.
+    @Test func aHundredAndFiftyWorkOnASlowDisk() throws {
+        let limit = Self.allowManyFiles()
+        defer { Self.restore(limit) }
+        let users = try (0..<150).map { User("state-\($0)", try repository()) }
+        disk.flushTime = 20_000
+        func all(_ body: @escaping @Sendable (User) throws(Failure) -> Void) {
+            for user in users { user.begin(body) }
+            for user in users { user.wait() }
+            #expect(users.compactMap(\.failure) == [])
+        }
+        all { (user) throws(Failure) in
+            let store = try Self.open(user.stateID, in: user.repository, timeout: Supervisor.lockTimeout)
+            try Self.write("started", to: store)
+            user.store = store
+        }
+        all { (user) throws(Failure) in if let store = user.store { try Self.write("stopped", to: store) } }
+        let entries = try repository().index.snapshot()
+        #expect(entries.values.filter { $0.stateID != "first" && $0.generation == 2 }.count == users.count)
+    }
+
     /// All share two roots of the index: that of the first, whose flush lasts until all have made their changes, and one for
     /// all the others.
     @Test func aHundredAndFiftyShareTheIndex() throws {
-        var old = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old)
-        var new = old
-        new.rlim_cur = min(old.rlim_max, 8192)
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &new)
-        defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old) }
-
+        let limit = Self.allowManyFiles()
+        defer { Self.restore(limit) }
         let count = 150
         let users = try (0..<count).map { User("state-\($0)", try repository()) }
         func all(_ body: @escaping @Sendable (User) throws(Failure) -> Void) throws {
