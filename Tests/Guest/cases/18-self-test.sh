@@ -1,5 +1,6 @@
 # The kernel waits for no self-test when it registers a TPM, and the TPM tests itself without being told to.
 # Guests: debian-12 debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 get_test_result=80010000000a0000017c

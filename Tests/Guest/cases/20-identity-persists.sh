@@ -1,6 +1,7 @@
 # The same container ID finds the same TPM again: endorsement key, persistent key and NV content; its PCRs begin at
 # zero. Another ID has another TPM.
 # Guests: debian-12 debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 persistent_key() {

@@ -1,5 +1,6 @@
 # `kill -9` of the worker: the container's TPM answers TPM_RC_FAILURE and keeps its number until the container stops;
 # no younger TPM takes its place.
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 container_bundle broken

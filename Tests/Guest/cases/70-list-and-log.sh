@@ -1,6 +1,7 @@
 # `vtpmctl list` shows the vTPMs that there are. Each line of ours in the log has its container in a field, by which
 # `vtpmctl log` finds those of one.
 # Guests: debian-12 debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 
 metric() { # NAME, without its beginning

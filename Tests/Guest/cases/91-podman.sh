@@ -1,6 +1,7 @@
 # podman with its defaults: the TPM works, by the hook and by the wrapper, and goes on working whatever systemd and podman do
-# to the container's unit.
+# to the container's unit. Of the two runtimes, the hook's containers have one and the wrapper's the other.
 # Guests: debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 ENGINE=podman
@@ -9,8 +10,8 @@ install_carrier
 install_wrapper podman
 engine_import
 host=$(host_snapshot)
-member hook podman hook "$RUNTIME"
-member wrapper podman wrapper "$RUNTIME"
+member hook podman hook crun
+member wrapper podman wrapper runc
 each start_member
 each expect_device_rules
 

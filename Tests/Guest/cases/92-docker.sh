@@ -1,15 +1,17 @@
 # docker with its defaults, by CDI and by the wrapper: as with podman, and its daemon may be restarted while containers run.
+# Of the two runtimes, the hook's containers have one and the wrapper's the other.
 # Guests: debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 ENGINE=docker
 
 install_carrier
-install_wrapper docker
+RUNTIME=crun install_wrapper docker
 engine_import
 host=$(host_snapshot)
-member hook docker hook "$RUNTIME"
-member wrapper docker wrapper "$RUNTIME"
+member hook docker hook runc
+member wrapper docker wrapper crun
 each start_member --restart always
 each expect_device_rules
 

@@ -1,7 +1,9 @@
 # Containers of one pod, made by containerd's CRI, share a PID namespace, and each has a TPM of its own that nobody
 # else ever meets, whatever dies. They have it by the hook, and another pod's container by the wrapper, whatever systemd and
 # containerd do.
+# Of the two runtimes, the hook's containers have one and the wrapper's the other.
 # Guests: debian-13
+# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 ENGINE=cri
@@ -10,12 +12,12 @@ install_carrier
 cri_import
 install_wrapper containerd
 host=$(host_snapshot)
-cri_pod pod pid=pod
+RUNTIME=crun cri_pod pod pid=pod
 WAY=wrapper cri_pod wrapped
 # Their inits have a child that outlives them.
 init=(sh -c 'setsid sleep 100000 & exec sleep 100000')
-for name in first second; do member "pod/$name" cri hook "$RUNTIME"; done
-member wrapped/third cri wrapper "$RUNTIME"
+for name in first second; do member "pod/$name" cri hook crun; done
+member wrapped/third cri wrapper runc
 each start_member
 expect_equal "different keys" 3 "$(cat "$WORK"/*.key | sort --unique | grep --count .)"
 # A pod's sandbox has none.
@@ -44,7 +46,7 @@ each expect_key "after containerd's restart"
 name=pod/first
 first=$(<"$(record id)")
 kill -KILL "$(lease_field "$first" initPID)"
-member pod/fourth cri hook "$RUNTIME"
+member pod/fourth cri hook crun
 members=("${members[@]:1}")
 WAY=hook engine_start pod/fourth
 name=pod/fourth remember_key
