@@ -2,6 +2,7 @@
 # processors: the kernel gives a new TPM little time, and dozens on a busy host would run out of it together.
 # Runtimes: runc
 . "$GUEST/lib.sh"
+. "$GUEST/disk.sh"
 
 hook_has_the_control_device() {
     local link
@@ -46,27 +47,10 @@ sleep 2
 kill "$others"
 wait "$creator" || fail "cannot create the container: $(<"$BUNDLES/place/output")"
 
-# A disk that takes 20 ms for each flush, where states are from now on.
-readonly slow=container-vtpm-tests-slow
-end_slow_disk() {
-    local status=$?
-    set +e
-    umount /var/lib/container-vtpm
-    dmsetup remove --retry "$slow"
-    losetup --detach "$loop"
-    (exit "$status")
-    end_case
-}
-modprobe --all loop dm-delay
-truncate --size 512M "$WORK/disk"
-loop=$(losetup --find --show "$WORK/disk")
-trap end_slow_disk EXIT
-dmsetup create --noudevsync "$slow" --table "0 $(blockdev --getsz "$loop") delay $loop 0 0 $loop 0 0 $loop 0 20"
-mkfs.ext4 -q "/dev/mapper/$slow"
-runtime delete --force place
+container_stop place
 wait_until "all vTPMs to be gone" vtpms_are_gone
-mount -o noatime "/dev/mapper/$slow" /var/lib/container-vtpm
-chmod 0700 /var/lib/container-vtpm
+# From now on states are where each flush takes 20 ms.
+disk_begin ext4 20
 
 # The kernel's timeouts pass with many at once on an emulated machine, where TPMs have not tested themselves before.
 count=$(rounds 8 150)
@@ -103,3 +87,4 @@ container_create many-1
 container_exec many-1 tpm2_getrandom --hex 8
 runtime delete --force many-1
 wait_until "the last vTPM to be gone" vtpms_are_gone
+disk_end

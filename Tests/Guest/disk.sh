@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# For cases: a disk of the case's own, which has all states while it is there. To be sourced after lib.sh.
+
+readonly DISK=container-vtpm-tests
+disk_loop=''
+
+# Makes a disk with such a file system; each of its flushes takes so many milliseconds.
+disk_begin() { # FILE-SYSTEM FLUSH-TIME [MOUNT-OPTIONS]
+    modprobe --all loop dm-delay "$1"
+    truncate --size 512M "$WORK/disk"
+    disk_loop=$(losetup --find --show "$WORK/disk")
+    trap disk_end_case EXIT
+    dmsetup create --noudevsync "$DISK" --table "0 $(blockdev --getsz "$disk_loop") delay $disk_loop 0 0 $disk_loop 0 0 $disk_loop 0 $2"
+    "mkfs.$1" "/dev/mapper/$DISK" >/dev/null 2>&1 || fail "cannot make the file system $1"
+    mkdir --parents /var/lib/container-vtpm
+    mount -o "noatime${3:+,$3}" "/dev/mapper/$DISK" /var/lib/container-vtpm
+    chmod 0700 /var/lib/container-vtpm
+}
+
+disk_end() {
+    umount /var/lib/container-vtpm
+    dmsetup remove --retry "$DISK"
+    losetup --detach "$disk_loop"
+    rm "$WORK/disk"
+    disk_loop=''
+}
+
+disk_end_case() {
+    local status=$?
+    set +e
+    [[ -z $disk_loop ]] || {
+        runtime delete --force --all >/dev/null 2>&1
+        disk_end
+    } >/dev/null 2>&1
+    (exit "$status")
+    end_case
+}
+
+# How many flushes the disk has been told of. The kernel's Documentation/block/stat.rst
+disk_flushes() {
+    local words
+    read -r -a words <"/sys/block/${disk_loop##*/}/stat"
+    echo "${words[15]}"
+}
