@@ -70,7 +70,7 @@ final class Device {
     /// Waits until the TPM has tested itself as far as it does so unasked, and then has it test itself as a whole.
     ///
     /// What that leaves in memory is there on all sides then, and none tests while it is measured.
-    func completeSelfTest() throws(Failure) {
+    func awaitSelfTest() throws(Failure) {
         let deadline = Deadline(milliseconds: 60_000)
         while true {
             let result = try run(Commands.getTestResult).suffix(4).reduce(0 as UInt32) { $0 << 8 | UInt32($1) }
@@ -80,8 +80,11 @@ final class Device {
             }
             usleep(5000)
         }
-        try run(Commands.selfTest)
+        try completeSelfTest()
     }
+
+    /// Has the TPM test itself as a whole, so that it does not while something is measured.
+    func completeSelfTest() throws(Failure) { try run(Commands.selfTest) }
 
     private func refused(_ command: [UInt8], _ code: UInt32) -> Failure {
         let name = String(command[6..<10].reduce(0 as UInt32) { $0 << 8 | UInt32($1) }, radix: 16)

@@ -34,8 +34,8 @@ public enum WorkerRequest: ChannelMessage {
     /// Descriptors: those of the container's ``ContainerWatch``.
     case watch
     /// Says that the kernel has registered the device, and the container is complete: from now on the TPM tests itself
-    /// when no command waits, and executes each TPM2_SelfTest.
-    case registered
+    /// when no command waits, so many milliseconds later, and executes each TPM2_SelfTest.
+    case registered(selfTestAfter: UInt32)
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -78,7 +78,8 @@ public enum WorkerRequest: ChannelMessage {
             writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
         case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
-        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .registered: break
+        case .registered(let pause): writer.write(pause)
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch: break
         }
     }
 
@@ -103,7 +104,10 @@ public enum WorkerRequest: ChannelMessage {
         case .shutdown: self = .shutdown
         case .expectEnd: self = .expectEnd
         case .watch: self = .watch
-        case .registered: self = .registered
+        case .registered:
+            var reader = ByteReader(contents.body)
+            guard let pause = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .registered(selfTestAfter: pause)
         }
     }
 }

@@ -54,6 +54,12 @@ public final class Supervisor {
     /// It is longer than a shutdown may take (``Lifecycle``).
     static let lockTimeout = 20_000
 
+    /// How long after a container's creation its TPM tests itself, in milliseconds.
+    ///
+    /// A test of everything takes as long as a start. Of many containers that are created together, none waits for the tests of
+    /// those before it.
+    static let selfTestPause: UInt32 = 10_000
+
     /// Runs a vTPM, from before the hook's first message to the end of the container.
     ///
     /// The worker's program is started while the hook still reads the container's configuration. If this throws, the

@@ -14,7 +14,7 @@ extension Supervisor {
         case .announceServing: try hook?.send(HookReply.serving)
         case .commit:
             // Before the container's first command.
-            try worker?.send(.registered)
+            try worker?.send(.registered(selfTestAfter: Self.selfTestPause))
             // Before the hook can end with success: what the container has used is never undone.
             try lease?.remove(LeaseFiles.madeState)
             try nameAdopter()

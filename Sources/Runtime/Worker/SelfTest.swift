@@ -21,16 +21,11 @@ struct SelfTest {
 
     /// Whether an algorithm may be tested when no command waits.
     var isDue: Bool { !isComplete && !isShutDown }
-    /// When the TPM may begin with what it does while no command waits; nil until the device is registered.
+    /// When the TPM may begin to test itself while no command waits; nil until the device is registered.
     private(set) var start: Deadline?
 
-    /// How long after the registration the test begins, in milliseconds.
-    ///
-    /// A container's first commands come then, and would wait for the test of one algorithm.
-    private static let pause = 100
-
-    /// Takes note that the kernel has registered the device.
-    mutating func noteRegistration() { start = Deadline(milliseconds: Self.pause) }
+    /// Takes note that the kernel has registered the device; the test begins so many milliseconds later.
+    mutating func noteRegistration(testingAfter pause: UInt32) { start = Deadline(milliseconds: Int(pause)) }
 
     /// Takes note of a TPM that has just started up.
     mutating func begin(of engine: TPMEngine) { isComplete = engine.auditsSelfTest }

@@ -31,10 +31,10 @@ public final class Worker {
     /// Whether the supervisor knows that the TPM has failed.
     private var hasToldFailure = false
     private var selfTest = SelfTest()
-    /// Whether the pages are given back that only the start has needed.
+    /// When the pages are given back that only the start has needed; nil until the container is complete, and after that.
     ///
-    /// That is when the TPM is idle for the first time: the container's first commands need some of them.
-    private var hasReleasedPages = false
+    /// The container's first commands need some of them.
+    private var startupPagesEnd: Deadline?
     /// What shows the end of the container that has adopted the vTPM; nil if there is nothing new.
     var adopted: ContainerWatch?
 
@@ -93,8 +93,8 @@ public final class Worker {
             set.removeAll()
             let device = set.add(server.number)
             let other = isOrphan ? container.watch(in: &set) : set.add(channel.descriptor.number)
-            if let start = selfTest.start, selfTest.isDue || !hasReleasedPages, !isOrphan, !expectsEnd {
-                guard try set.wait(until: start) else {
+            if let time = nextIdleWork, !isOrphan, !expectsEnd {
+                guard try set.wait(until: time) else {
                     workIdly(on: engine)
                     continue
                 }
@@ -116,8 +116,8 @@ public final class Worker {
                 case .watch:
                     takeWatch(&message)
                     continue
-                case .registered:
-                    selfTest.noteRegistration()
+                case .registered(let pause):
+                    noteRegistration(testingAfter: pause)
                     continue
                 default: break
                 }
@@ -183,13 +183,20 @@ public final class Worker {
         return try ProxyTransport.send(response, to: server)
     }
 
+    private func noteRegistration(testingAfter pause: UInt32) {
+        selfTest.noteRegistration(testingAfter: pause)
+        startupPagesEnd = Deadline(milliseconds: 100)
+    }
+
+    /// When there is something to do if no command waits; nil if there is nothing.
+    private var nextIdleWork: Deadline? { startupPagesEnd ?? (selfTest.isDue ? selfTest.start : nil) }
+
     /// Does a piece of what a TPM does while no command waits.
     private func workIdly(on engine: TPMEngine) {
-        if !hasReleasedPages {
-            hasReleasedPages = true
-            Hardening.releaseStartupPages()
+        guard startupPagesEnd == nil else {
+            startupPagesEnd = nil
+            return Hardening.releaseStartupPages()
         }
-        guard selfTest.isDue else { return }
         selfTest.testNext(of: engine)
         guard !selfTest.isDue else { return }
         tellFailure(of: engine)
@@ -232,7 +239,7 @@ public final class Worker {
             case .shutdown: mustShutDown = true
             case .expectEnd: expectsEnd = true
             case .watch: takeWatch(&response)
-            case .registered: selfTest.noteRegistration()
+            case .registered(let pause): noteRegistration(testingAfter: pause)
             case .refused: throw Failure(what, because: "the supervisor could not write it")
             default: throw Failure(what, because: "the supervisor sent message \(response.kind) out of turn")
             }

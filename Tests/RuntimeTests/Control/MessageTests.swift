@@ -95,7 +95,7 @@ import Testing
         for message: WorkerRequest in [
             .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true), .initialize(hasState: false), .state,
             .stored, .refused,
-            .serve, .shutdown, .expectEnd, .watch, .registered,
+            .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000),
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
         try check(WorkerReply.failure(Self.failure), isText: true)

@@ -38,7 +38,7 @@ import Testing
     ) throws -> WorkerUnderTest {
         let tpm = try WorkerUnderTest("ObservedLibrary", arguments, state: state)
         try tpm.serve()
-        if registered { try tpm.channel.send(WorkerRequest.registered) }
+        if registered { try tpm.channel.send(WorkerRequest.registered(selfTestAfter: 100)) }
         return tpm
     }
 
@@ -106,7 +106,7 @@ import Testing
         let tpm = try start(registered: false)
         let pcrs = try tpm.transmit(Self.readPCRs)
         let state = tpm.state
-        try tpm.channel.send(WorkerRequest.registered)
+        try tpm.channel.send(WorkerRequest.registered(selfTestAfter: 100))
         try awaitEnd(of: tpm)
         let tests = try recordOfTests(of: tpm).filter { $0.isTest }
         #expect(tests.count > 10 && Set(tests.map(\.algorithm)).count == tests.count, "\(tests)")
@@ -177,7 +177,7 @@ import Testing
     @Test func nothingIsTestedWhenTheEndIsExpected() throws {
         let tpm = try start(registered: false)
         try tpm.channel.send(WorkerRequest.expectEnd)
-        try tpm.channel.send(WorkerRequest.registered)
+        try tpm.channel.send(WorkerRequest.registered(selfTestAfter: 100))
         // Its store says that TPM2_Shutdown is executed, and that it has heard the first message.
         try #require(try tpm.receive().kind == .state)
         try tpm.channel.send(WorkerRequest.stored)
@@ -236,7 +236,7 @@ import Testing
 
         let next = try start(state: tpm.state, registered: false)
         #expect(try next.transmit(Self.selfTest) == Self.success)
-        try next.channel.send(WorkerRequest.registered)
+        try next.channel.send(WorkerRequest.registered(selfTestAfter: 100))
         #expect(try next.transmit(Self.getTestResult) == Self.testResult(0, 0))
         let later = try self.record(of: next)
         #expect(later.contains(.command(0x143)) && later.allSatisfy { !$0.isTest }, "\(later)")

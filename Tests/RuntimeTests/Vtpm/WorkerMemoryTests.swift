@@ -30,7 +30,7 @@ import Testing
         if isTested { #expect(try tpm.transmit(Self.fullTest) == Self.success) }
         let before = try programInMemory(of: tpm)
         try #require(before > 0)
-        try tpm.channel.send(WorkerRequest.registered)
+        try tpm.channel.send(WorkerRequest.registered(selfTestAfter: 100))
         let deadline = Deadline(milliseconds: 60_000)
         while try programInMemory(of: tpm) >= before {
             try #require(!deadline.hasPassed, "\(before) KiB")
