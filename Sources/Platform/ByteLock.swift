@@ -18,8 +18,8 @@ extension Descriptor {
 
     /// Takes the lock of a byte, for which it waits in the kernel; returns false if the deadline passes first.
     ///
-    /// `checkCancellation` is called five times a second meanwhile. `attempt` takes the lock, or another that will do, if it
-    /// is free.
+    /// Meanwhile `checkCancellation` is called after 0.2 s, and then each second. `attempt` takes the lock, or another that
+    /// will do, if it is free.
     public borrowing func lock(
         byte: Int,
         until deadline: Deadline,

@@ -3,11 +3,16 @@ import Glibc
 
 extension Deadline {
     /// How long it takes at most until a wait for a lock notices that nobody needs it any more, in milliseconds.
-    private static let lookInterval = 200
+    ///
+    /// Dozens can wait at once, each of which looks at files of its container's.
+    private static let lookInterval = 1000
+    /// The same for the first time, since most waits are short.
+    private static let firstLook = 200
 
     /// Waits for a lock, asleep in the kernel until its holder releases it; returns false if the deadline passes first.
     ///
-    /// Each time that the lock is not free, `checkCancellation` is called: at the beginning, and then five times a second.
+    /// Each time that the lock is not free, `checkCancellation` is called: at the beginning, soon after, and then once a
+    /// second.
     ///
     /// `attempt` takes the lock if it is free, and is called once even if the deadline has passed already. `call` is the
     /// system call of this name that waits for the lock and takes it, and returns -1 with `errno` if it could not. flock(2),
@@ -24,7 +29,7 @@ extension Deadline {
         guard remaining > 0 else { return false }
         let interruption: Interruption
         do {
-            interruption = try Interruption(after: min(remaining, Self.lookInterval), then: Self.lookInterval)
+            interruption = try Interruption(after: min(remaining, Self.firstLook), then: Self.lookInterval)
         } catch let error where error.code == EAGAIN {
             // A timer takes one of the signals that a user may have pending. RLIMIT_SIGPENDING, getrlimit(2)
             return try wait(checkCancellation: checkCancellation, until: attempt)
