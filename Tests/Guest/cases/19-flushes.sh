@@ -7,17 +7,21 @@ vtpms_are_gone() { ! tpm_exists && ! supervisor_runs; }
 
 # Prints how many flushes ten changes of NV take.
 flushes_of_ten_writes() {
-    local before
+    local before attempt flushes=()
     container_start disk
     # The kernel's TPM and the TPM's own tests are done, and nothing is written but what is asked for.
     container_shell disk '
         tpm2_nvdefine 0x1500001 -C o -s 8 -a "ownerread|ownerwrite|no_da"
         for number in 0 1; do echo "write $number" | head -c 7 | tpm2_nvwrite 0x1500001 -C o -i -; done' >/dev/null
-    sync -f /var/lib/container-vtpm
-    before=$(disk_flushes)
-    container_shell disk 'for number in 0 1 2 3 4 5 6 7 8 9; do
-        echo -n "write $number" | head -c 7 | tpm2_nvwrite 0x1500001 -C o -i -; done'
-    echo $(($(disk_flushes) - before))
+    # A file system may also write by itself, which the least of three leaves out.
+    for attempt in 1 2 3; do
+        sync -f /var/lib/container-vtpm
+        before=$(disk_flushes)
+        container_shell disk 'for number in 0 1 2 3 4 5 6 7 8 9; do
+            echo -n "write $number" | head -c 7 | tpm2_nvwrite 0x1500001 -C o -i -; done'
+        flushes[attempt]=$(($(disk_flushes) - before))
+    done
+    printf '%s\n' "${flushes[@]}" | sort --numeric-sort | head -n 1
     container_stop disk
     wait_until "the vTPM to be gone" vtpms_are_gone
 }
