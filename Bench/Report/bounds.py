@@ -120,7 +120,7 @@ def round_trips(samples):
             for name in COMMANDS
         ]
 
-    return verdicts("swtpm", 1.1, "") + verdicts(BEFORE, TOLERANCE, f", to {BEFORE}'s")
+    return verdicts("swtpm", 1, "") + verdicts(BEFORE, TOLERANCE, f", to {BEFORE}'s")
 
 
 def writes(samples):

@@ -97,18 +97,18 @@ class Statistics(unittest.TestCase):
 
 class Bounds(unittest.TestCase):
     def test_slower_in_each_round_does_not_hold(self):
-        self.assertEqual(trip_verdict([1.2] * 9, [1] * 9).result, bounds.FAILS)
+        self.assertEqual(trip_verdict([1.1] * 9, [1] * 9).result, bounds.FAILS)
 
     def test_faster_holds(self):
         self.assertEqual(trip_verdict([0.9] * 9, [1] * 9).result, bounds.HOLDS)
 
     def test_within_the_spread_holds_and_says_so(self):
-        verdict = trip_verdict([0.8, 1.4] * 6 + [1.4], [1] * 13)
+        verdict = trip_verdict([0.8, 1.3] * 6 + [1.3], [1] * 13)
         self.assertEqual(verdict.result, bounds.HOLDS)
         self.assertIn("within the spread", verdict.note)
 
     def test_the_third_decimal_does_not_count(self):
-        self.assertEqual(trip_verdict([1.101] * 9, [1] * 9).result, bounds.HOLDS)
+        self.assertEqual(trip_verdict([1.001] * 9, [1] * 9).result, bounds.HOLDS)
 
     def test_what_was_not_measured_is_not_said_to_hold(self):
         for verdict in bounds.verdicts(samples_of([])):

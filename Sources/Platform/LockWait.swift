@@ -41,6 +41,8 @@ extension Deadline {
             if try attempt() { break }
             try checkCancellation()
             guard remaining > 0 else { return false }
+            // Not later than the deadline.
+            interruption.set(after: min(remaining, Self.lookInterval), then: Self.lookInterval)
         }
         withExtendedLifetime(interruption) {}
         return true
@@ -77,9 +79,6 @@ private struct Interruption: ~Copyable {
         try systemCall("sigaction", Self.what) { sigaction(SIGURG, &action, nil) }
         var number: CInt = 0
         try systemCall("timer_create", Self.what) { clinux_timer_create(SIGURG, &number) }
-        var time = itimerspec(it_interval: Self.duration(interval), it_value: Self.duration(first))
-        // It fails for a timer or a time that there cannot be.
-        _ = clinux_timer_settime(number, &time)
         timer = number
         var signal = sigset_t()
         var before = sigset_t()
@@ -87,6 +86,14 @@ private struct Interruption: ~Copyable {
         sigaddset(&signal, SIGURG)
         pthread_sigmask(SIG_UNBLOCK, &signal, &before)
         mask = before
+        set(after: first, then: interval)
+    }
+
+    /// Starts the timer anew; both times are in milliseconds, and more than 0.
+    func set(after first: Int, then interval: Int) {
+        var time = itimerspec(it_interval: Self.duration(interval), it_value: Self.duration(first))
+        // It fails for a timer or a time that there cannot be.
+        _ = clinux_timer_settime(timer, &time)
     }
 
     deinit {

@@ -41,6 +41,9 @@ disk_end_case() {
     end_case
 }
 
+# Before that, something of theirs may be written.
+vtpms_are_gone() { ! tpm_exists && ! supervisor_runs; }
+
 # How many flushes the disk has been told of. The kernel's Documentation/block/stat.rst
 disk_flushes() {
     local words

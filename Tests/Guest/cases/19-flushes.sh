@@ -3,8 +3,6 @@
 . "$GUEST/lib.sh"
 . "$GUEST/disk.sh"
 
-vtpms_are_gone() { ! tpm_exists && ! supervisor_runs; }
-
 # Prints how many flushes ten changes of NV take.
 flushes_of_ten_writes() {
     local before attempt flushes=()

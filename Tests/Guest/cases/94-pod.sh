@@ -1,7 +1,6 @@
 # Three containers of a podman pod that share a PID namespace have a TPM each. One whose init is killed keeps its own for
 # as long as a process of it lives, and what starts meanwhile meets another.
 # Guests: debian-13
-# Runtimes: runc
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 ENGINE=podman

@@ -6,9 +6,6 @@ import Testing
 
 /// What an idle worker keeps of its program in memory.
 @Suite struct WorkerMemoryTests {
-    static let fullTest: [UInt8] = [0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 1]
-    static let success: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0]
-
     /// The pages of the worker's program that are in memory, in KiB. proc(5), `/proc/PID/smaps`
     private func programInMemory(of tpm: WorkerUnderTest) throws -> Int {
         let maps = try String(contentsOfFile: "/proc/\(tpm.worker.process)/smaps", encoding: .utf8)
@@ -27,7 +24,7 @@ import Testing
     @Test(arguments: [false, true]) func theCodeOfTheStartIsGivenBack(afterFullTest isTested: Bool) throws {
         let tpm = try WorkerUnderTest()
         try tpm.serve()
-        if isTested { #expect(try tpm.transmit(Self.fullTest) == Self.success) }
+        if isTested { #expect(try tpm.transmit(SelfTestTests.fullTest) == SelfTestTests.success) }
         let before = try programInMemory(of: tpm)
         try #require(before > 0)
         try tpm.channel.send(WorkerRequest.registered(selfTestAfter: 100))
