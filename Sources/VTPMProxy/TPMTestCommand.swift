@@ -6,6 +6,8 @@ extension TPMCommand {
     public static let incrementalSelfTestCode: UInt32 = 0x142
     /// TPM_CC_SetCommandCodeAuditStatus.
     public static let setAuditedCommandsCode: UInt32 = 0x140
+    /// TPM_CC_SelfTest.
+    public static let selfTestCode: UInt32 = 0x143
     /// TPM_CC_Shutdown.
     public static let shutdownCode: UInt32 = 0x145
     /// TPM_CC_GetTestResult.

@@ -66,9 +66,15 @@ struct SelfTest {
         return isComplete ? nil : response
     }
 
-    /// Takes note of a command that was executed.
-    mutating func note(_ command: UInt32?, response: UInt32?) {
-        isShutDown = command == TPMCommand.shutdownCode && response == TPMCommand.success
+    /// Takes note of a command that was executed; returns whether it has completed the test.
+    ///
+    /// A TPM2_SelfTest that succeeds leaves nothing to be tested, whether it is of everything or of the rest.
+    mutating func note(_ command: UInt32?, response: UInt32?) -> Bool {
+        let hasSucceeded = response == TPMCommand.success
+        isShutDown = command == TPMCommand.shutdownCode && hasSucceeded
+        guard !isComplete, command == TPMCommand.selfTestCode, hasSucceeded else { return false }
+        isComplete = true
+        return true
     }
 
     /// Whether a command would show that the TPM executes others; a result in a session cannot be replaced.

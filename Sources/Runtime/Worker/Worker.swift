@@ -179,14 +179,18 @@ public final class Worker {
         }
         let response = engine.process(request)
         lastCode = TPMCommand.responseCode(of: response)
-        selfTest.note(code, response: lastCode)
+        // What a test of everything has touched is given back as well.
+        if selfTest.note(code, response: lastCode) { giveBackStartupPages() }
         return try ProxyTransport.send(response, to: server)
     }
 
     private func noteRegistration(testingAfter pause: UInt32) {
         selfTest.noteRegistration(testingAfter: pause)
-        startupPagesEnd = Deadline(milliseconds: 100)
+        giveBackStartupPages()
     }
+
+    /// Has pages given back once the device is registered and no command has come for a moment.
+    private func giveBackStartupPages() { startupPagesEnd = Deadline(milliseconds: 100) }
 
     /// When there is something to do if no command waits; nil if there is nothing.
     private var nextIdleWork: Deadline? { startupPagesEnd ?? (selfTest.isDue ? selfTest.start : nil) }
