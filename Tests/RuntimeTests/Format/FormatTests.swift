@@ -13,7 +13,7 @@ import Testing
 
 /// Whatever a released version has written must load for ever.
 @Suite(.serialized) struct FormatTests {
-    static let versions = [1, 2, 3]
+    static let versions = [1, 2, 3, 4]
     /// The state's ID in the fixture: one that has to be escaped.
     static let stateID = "containerd/blue/web 1"
 
