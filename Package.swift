@@ -131,7 +131,7 @@ let residentTargets: [Target] = [
     library("VTPMProxy", ["Platform", "CLinux"]),
 
     // The vTPM's life. One target per folder, so that a program links no more than it runs.
-    library("RuntimeControl", path: "Runtime/Control", ["Platform", "CLinux"]),
+    library("RuntimeControl", path: "Runtime/Control", ["Platform", "VTPMProxy", "CLinux"]),
     library(
         "RuntimeConfinement",
         path: "Runtime/Confinement",
@@ -149,7 +149,7 @@ let residentTargets: [Target] = [
     library(
         "RuntimeHostTPM",
         path: "Runtime/HostTPM",
-        ["Crypto", "Platform", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
+        ["Crypto", "Platform", "VTPMProxy", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
     ),
     library(
         "RuntimeSupervisor",
@@ -186,7 +186,7 @@ let otherTargets: [Target] = [
     ),
 
     // The configuration file, for the hook and `vtpmctl` alone.
-    library("Configuration", ["Platform", "RuntimePCR", "TOMLText", "CLinux"]),
+    library("Configuration", ["Platform", "RuntimeControl", "RuntimePCR", "TOMLText", "VTPMProxy", "CLinux"]),
     library(
         "RuntimeKeys",
         path: "Runtime/Keys",
@@ -205,7 +205,7 @@ let otherTargets: [Target] = [
         path: "Runtime/Administration",
         [
             "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
-            "RuntimeState", "RuntimeSupervisor", "CLinux",
+            "RuntimeState", "RuntimeSupervisor", "VTPMProxy", "CLinux",
         ]
     ),
 
@@ -349,7 +349,7 @@ let otherTargets: [Target] = [
     ),
     .testTarget(
         name: "ConfigurationTests",
-        dependencies: ["Configuration", "Platform", "TestSupport"],
+        dependencies: ["Configuration", "Platform", "RuntimeControl", "TestSupport", "VTPMProxy"],
         swiftSettings: strict
     ),
     .testTarget(

@@ -1,3 +1,6 @@
+import RuntimeControl
+import VTPMProxy
+
 /// The operator's configuration, `/etc/container-vtpm/config.toml`; every key is optional.
 ///
 /// docs/configuration.md explains the keys. A missing key or file stands for the defaults. Only the hook and `vtpmctl`
@@ -12,6 +15,8 @@ public struct Configuration: Equatable, Sendable {
     public var state = State()
     /// The table `[retention]`: which unused states are removed.
     public var retention = Retention()
+    /// The table `[manufacture]`: what a TPM has from its first start on.
+    public var manufacture = Manufacture()
     /// The table `[device]`: who in a container may use its TPM.
     public var device = Device()
     /// The table `[key]`: where the master key comes from.
@@ -153,6 +158,22 @@ public struct Configuration: Equatable, Sendable {
         public var randomIDs = RandomIDs.persistent
         /// The key `ephemeral`: whether a container may ask for a TPM that is gone when it stops.
         public var allowsEphemeral = true
+
+        /// Creates the configuration of a missing table.
+        public init() {}
+    }
+
+    /// What a TPM has from its first start on.
+    public struct Manufacture: Equatable, Sendable {
+        /// The key `keys`: the keys that a TPM has at their handles.
+        public var keys = StandardKeys.all
+        /// The key `restore-keys`: whether a start puts keys at their handles that are not there.
+        public var restoresKeys = true
+
+        /// What a start asks for.
+        public var requestedKeys: RequestedKeys {
+            RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [])
+        }
 
         /// Creates the configuration of a missing table.
         public init() {}

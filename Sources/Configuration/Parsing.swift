@@ -1,6 +1,7 @@
 import Platform
 import RuntimePCR
 import TOMLText
+import VTPMProxy
 
 extension Configuration {
     /// Parses the contents of a file; errors call it `path` and give the line.
@@ -8,7 +9,9 @@ extension Configuration {
         let root = try Section(
             of: Document(parsing: contents, path: path),
             file: path,
-            known: ["container", "state", "retention", "device", "key", "host-tpm", "rollback", "runtime"]
+            known: [
+                "container", "state", "retention", "manufacture", "device", "key", "host-tpm", "rollback", "runtime",
+            ]
         )
         self.init()
         if let section = try root.section("container", known: ["tpm", "opt-out"]) {
@@ -23,6 +26,10 @@ extension Configuration {
         }
         if let section = try root.section("retention", known: ["unused-for"]) {
             retention.unusedFor = try section.timeSpan("unused-for")
+        }
+        if let section = try root.section("manufacture", known: ["keys", "restore-keys"]) {
+            manufacture.keys = try section.keys("keys") ?? manufacture.keys
+            manufacture.restoresKeys = try section.boolean("restore-keys") ?? manufacture.restoresKeys
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")
@@ -59,6 +66,22 @@ extension Configuration {
             let range = Int(Rollback.ownerIndices.lowerBound)...Int(Rollback.ownerIndices.upperBound)
             if let index = try section.integer("nv-index", in: range, radix: 16) { rollback.nvIndex = UInt32(index) }
         }
+    }
+}
+
+extension Section {
+    /// Returns a set of keys, which the file gives as an array of their names; nil if the key is missing.
+    fileprivate func keys(_ key: String) throws(Failure) -> StandardKeys? {
+        guard let names = try strings(key) else { return nil }
+        var keys: StandardKeys = []
+        for name in names {
+            guard let found = StandardKey.allCases.first(where: { $0.name == name }) else {
+                let known = StandardKey.allCases.map { "\"\($0.name)\"" }.joined(separator: ", ")
+                throw refusal(of: key, "cannot hold \"\(name.excerpt)\"", hint: "known: \(known)")
+            }
+            keys.insert(StandardKeys(found))
+        }
+        return keys
     }
 }
 

@@ -68,8 +68,8 @@ struct Section {
         return path
     }
 
-    /// Returns a program's absolute path and its arguments; nil if the key is missing.
-    func command(_ key: String) throws(Failure) -> [String]? {
+    /// Returns the strings of an array; nil if the key is missing.
+    func strings(_ key: String) throws(Failure) -> [String]? {
         guard let value = entries[key]?.value else { return nil }
         guard case .array(let elements) = value else { throw wrongType(of: key, value, "an array of strings") }
         var words: [String] = []
@@ -79,6 +79,12 @@ struct Section {
             }
             words.append(word)
         }
+        return words
+    }
+
+    /// Returns a program's absolute path and its arguments; nil if the key is missing.
+    func command(_ key: String) throws(Failure) -> [String]? {
+        guard let words = try strings(key) else { return nil }
         guard let program = words.first else { throw refusal(of: key, "must name a program") }
         try checkPath(program, key)
         return words

@@ -35,6 +35,7 @@ extension Creation {
             bundle: state.bundle,
             leaseName: leaseName,
             initProcess: container.initProcess,
+            keys: requested.configuration.manufacture.requestedKeys,
             cgroup: container.cgroup
         )
         guard case .persistent(let stateID, let formerID) = requested.identity else {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Configuration
 import Crypto
 import FoundationEssentials
 import Platform
@@ -25,9 +26,11 @@ struct StateCreate: ParsableCommand {
 
     func run() throws {
         try report("creating the state") { () throws(Failure) in
+            let keys = try host.configuration().manufacture.keys
             let identity = try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 try repository.requireNone(stateID, to: "create")
-                let made = try TrialStart(worker: hostPaths.program("vtpm-worker")).manufactureWithIdentity()
+                let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
+                let made = try trial.manufactureWithIdentity(keeping: keys)
                 try repository.importState(stateID, made.state, verb: "create")
                 var keys: [Identity.Key] = []
                 for key in made.keys { keys.append(try Identity.Key(key)) }

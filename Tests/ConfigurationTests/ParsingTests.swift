@@ -1,6 +1,8 @@
 import Configuration
 import Platform
+import RuntimeControl
 import Testing
+import VTPMProxy
 
 func parse(_ text: String) throws(Failure) -> Configuration {
     try Configuration(parsing: Array(text.utf8), path: "/e/c.toml")
@@ -75,6 +77,10 @@ func refusal(_ text: String) throws -> String {
             [retention]
             unused-for = "8w"
 
+            [manufacture]
+            keys = ["srk-rsa-2048", "ek-p256"]
+            restore-keys = false
+
             [device]
             group = 59
 
@@ -100,12 +106,27 @@ func refusal(_ text: String) throws -> String {
         #expect(!configuration.state.allowsEphemeral)
         #expect(configuration.state.randomIDs == .kept(12 * 3600))
         #expect(configuration.retention.unusedFor == 8 * 7 * 86_400)
+        #expect(configuration.manufacture.keys.elements == [.endorsementP256, .storageRSA])
+        #expect(configuration.manufacture.requestedKeys.ofExisting == [])
         #expect(configuration.key == .command(["/sbin/vtpm-key", "", "-x y"], timeout: 60))
         #expect(configuration.nextKey == .credential(name: "other", directory: "/run/credentials/x"))
         #expect(configuration.hostTPM.device == "/dev/tpmrm1")
         #expect(configuration.hostTPM.pcrs == "sha1:0+sha512:23")
         #expect(configuration.rollback.counter == .hostTPM)
         #expect(configuration.rollback.nvIndex == 0x01bf_ffff)
+    }
+
+    @Test func theKeysOfATPMAreChosen() throws {
+        #expect(try parse("").manufacture.requestedKeys == RequestedKeys(ofNew: .all, ofExisting: .all))
+        #expect(try parse("[manufacture]\nkeys = []").manufacture.requestedKeys == .none)
+        #expect(
+            try refusal("[manufacture]\nkeys = [\"ek-p256\", \"ek\"]")
+                == "line 2: \"keys\" cannot hold \"ek\" (known: \"ek-rsa-2048\", \"ek-p256\", \"srk-rsa-2048\")"
+        )
+        #expect(
+            try refusal("[manufacture]\nkeys = \"ek-p256\"")
+                == "line 2: \"keys\" must be an array of strings, not a string"
+        )
     }
 
     @Test func theContainersThatGetATPMAreChosen() throws {
@@ -164,11 +185,11 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[colour]",
-            "line 1: \"colour\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback, runtime)"
+            "line 1: \"colour\" is not known (known tables: container, state, retention, manufacture, device, key, host-tpm, rollback, runtime)"
         ),
         (
             "\n\nid = 7\n",
-            "line 3: \"id\" is not known (known tables: container, state, retention, device, key, host-tpm, rollback, runtime)"
+            "line 3: \"id\" is not known (known tables: container, state, retention, manufacture, device, key, host-tpm, rollback, runtime)"
         ),
         (
             "[state]\nname = 1",

@@ -3,6 +3,7 @@ import Platform
 import RuntimeControl
 import RuntimeHostTPM
 import RuntimeSupervisor
+import VTPMProxy
 
 /// Starts a TPM and shuts it down again, in a worker of its own.
 ///
@@ -35,9 +36,11 @@ public struct TrialStart {
         try start(nil) { (conversation) throws(Failure) in _ = try conversation.shutDown() }.library
     }
 
-    /// Manufactures a TPM; returns its state and its endorsement keys.
-    package func manufactureWithIdentity() throws(Failure) -> (state: SecretBytes, keys: [EndorsementKey]) {
-        try start(nil, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
+    /// Manufactures a TPM that has these keys at their handles; returns its state and its endorsement keys.
+    package func manufactureWithIdentity(
+        keeping keys: StandardKeys
+    ) throws(Failure) -> (state: SecretBytes, keys: [EndorsementKey]) {
+        try start(nil, keeping: keys, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
             try conversation.serve()
             let keys = try EndorsementKey.all(of: conversation)
             return (try conversation.shutDown(), keys)
@@ -46,6 +49,7 @@ public struct TrialStart {
 
     private func start<Result>(
         _ state: SecretBytes?,
+        keeping keys: StandardKeys = [],
         timeout: Int = timeout,
         _ body: (WorkerConversation) throws(Failure) -> Result
     ) throws(Failure) -> (result: Result, library: LibraryVersion?) {
@@ -57,7 +61,7 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
-        try link.initialize(state)
+        try link.initialize(state, keys: keys)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
         try conversation.awaitReady()
         return (try body(conversation), link.libraryVersion)

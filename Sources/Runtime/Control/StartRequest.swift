@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import VTPMProxy
 
 /// A hook's request for a vTPM: the contents of ``HookRequest/start(_:)``.
 public struct StartRequest: Equatable, Sendable {
@@ -21,6 +22,8 @@ public struct StartRequest: Equatable, Sendable {
     public var leaseName: String
     /// The container's init.
     public var initProcess: ProcessID
+    /// The keys that the TPM has at fixed handles.
+    public var keys: RequestedKeys
     /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
     public var cgroup: CgroupIdentity?
 
@@ -31,8 +34,10 @@ public struct StartRequest: Equatable, Sendable {
         bundle: String,
         leaseName: String,
         initProcess: ProcessID,
+        keys: RequestedKeys = .none,
         cgroup: CgroupIdentity? = nil
     ) {
+        self.keys = keys
         self.storage = storage
         self.containerID = containerID
         self.bundle = bundle
@@ -60,6 +65,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(text: containerID)
         writer.write(text: bundle)
         writer.write(text: leaseName)
+        keys.encode(into: &writer)
         ContainerIdentity(initProcess: initProcess, cgroup: cgroup).encode(into: &writer)
     }
 
@@ -74,7 +80,7 @@ public struct StartRequest: Equatable, Sendable {
         default: return nil
         }
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
-            let container = ContainerIdentity(&reader)
+            let keys = RequestedKeys(&reader), let container = ContainerIdentity(&reader)
         else { return nil }
         self.init(
             storage: storage,
@@ -82,6 +88,7 @@ public struct StartRequest: Equatable, Sendable {
             bundle: bundle,
             leaseName: leaseName,
             initProcess: container.initProcess,
+            keys: keys,
             cgroup: container.cgroup
         )
     }

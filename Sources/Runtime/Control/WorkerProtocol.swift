@@ -1,4 +1,5 @@
 import Platform
+import VTPMProxy
 
 /// A message of a supervisor to its worker.
 ///
@@ -11,8 +12,9 @@ public enum WorkerRequest: ChannelMessage {
     ///
     /// Descriptors: a network namespace, and those of the container's ``ContainerWatch``.
     case confine(user: UInt32, filter: [UInt8])
-    /// Asks to start the TPM, from the state that follows or by manufacturing one.
-    case initialize(hasState: Bool)
+    /// Asks to start the TPM, from the state that follows or by manufacturing one, and to put those of these keys at their
+    /// handles that are not there.
+    case initialize(hasState: Bool, keys: StandardKeys)
     /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
     /// ``Channel/chunkSize`` bytes.
     case state
@@ -77,7 +79,9 @@ public enum WorkerRequest: ChannelMessage {
             writer.write(user)
             writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
-        case .initialize(let hasState): writer.write(UInt8(hasState ? 1 : 0))
+        case .initialize(let hasState, let keys):
+            writer.write(UInt8(hasState ? 1 : 0))
+            writer.write(keys.rawValue)
         case .registered(let pause): writer.write(pause)
         case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch: break
         }
@@ -93,8 +97,10 @@ public enum WorkerRequest: ChannelMessage {
             self = .confine(user: user, filter: filter)
         case .initialize:
             var reader = ByteReader(contents.body)
-            guard let hasState = reader.read(UInt8.self), hasState < 2, reader.remaining == 0 else { return nil }
-            self = .initialize(hasState: hasState == 1)
+            guard let hasState = reader.read(UInt8.self), hasState < 2, let bits = reader.read(UInt16.self),
+                StandardKeys(rawValue: bits).isKnown, reader.remaining == 0
+            else { return nil }
+            self = .initialize(hasState: hasState == 1, keys: StandardKeys(rawValue: bits))
         case .state:
             // A secret, of which no copy is made here.
             self = .state
@@ -120,8 +126,8 @@ public enum WorkerReply: ChannelMessage {
     ///
     /// The TPM waits until the state is stored.
     case state
-    /// The TPM has started up.
-    case ready
+    /// The TPM has started up; these keys are not at their handles.
+    case ready([RefusedKey])
     /// The worker reads from the device.
     case serving
     /// TPM2_Shutdown was executed and its state is stored.
@@ -163,7 +169,10 @@ public enum WorkerReply: ChannelMessage {
         switch self {
         case .confined(let library): writer.write(library.number)
         case .failure(let failure), .failed(let failure): failure.encode(into: &writer)
-        case .state, .ready, .serving, .stopped: break
+        case .ready(let refused):
+            writer.write(UInt8(clamping: refused.count))
+            for key in refused { key.encode(into: &writer) }
+        case .state, .serving, .stopped: break
         }
     }
 
@@ -176,7 +185,10 @@ public enum WorkerReply: ChannelMessage {
         case .state:
             // A secret, of which no copy is made here.
             self = .state
-        case .ready: self = .ready
+        case .ready:
+            var reader = ByteReader(contents.body)
+            guard let refused = RefusedKey.list(&reader), reader.remaining == 0 else { return nil }
+            self = .ready(refused)
         case .serving: self = .serving
         case .stopped: self = .stopped
         case .failure: self = .failure(contents.failure)

@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import RuntimeControl
 import RuntimeState
+import VTPMProxy
 
 // How a supervisor turns what it receives into events of its vTPM's life.
 extension Supervisor {
@@ -113,7 +114,9 @@ extension Supervisor {
         }
         switch WorkerReply(message) {
         case .state: try storeChunk(message)
-        case .ready: handle(.workerReady)
+        case .ready(let refused):
+            for refusal in refused { logRefusal(refusal) }
+            handle(.workerReady)
         case .serving: handle(.workerServing)
         case .stopped: handle(.workerShutDown)
         case .failure(let failure): handle(.failed(failure))
@@ -121,6 +124,12 @@ extension Supervisor {
         case .confined, .none:
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
+    }
+
+    /// Logs a key that a TPM could not be given; its container starts all the same.
+    private func logRefusal(_ refusal: RefusedKey) {
+        let handle = String(refusal.key.handle, radix: 16)
+        Log.notice("cannot put the key \(refusal.key.name) back at 0x\(handle): \(refusal.reason)")
     }
 
     /// Adds a chunk of the TPM's state, and stores the state once it is whole; only then does the TPM's command go on.

@@ -116,7 +116,8 @@ extension Supervisor {
             // The worker still loads its libraries, or confines itself.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
-            try worker.initialize(state)
+            let keys = start.request.keys
+            try worker.initialize(state, keys: state == nil ? keys.ofNew : keys.ofExisting)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }

@@ -3,6 +3,7 @@ import Platform
 import RuntimeConfinement
 import RuntimeControl
 import RuntimeFilter
+import VTPMProxy
 
 /// What a worker is confined with, which is made while it loads its libraries.
 package struct ConfinementMeans: ~Copyable {
@@ -101,23 +102,25 @@ package final class WorkerLink {
     }
 
     /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
-    package func initialize(_ state: SecretBytes?) throws(Failure) {
+    ///
+    /// It puts those of the keys at their handles that are not there.
+    package func initialize(_ state: SecretBytes?, keys: StandardKeys = []) throws(Failure) {
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
         if try !WorkerInspection.hasLockedMemory(process) {
             Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
         }
         do {
-            try begin(with: state)
+            try begin(with: state, keys)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. A message that it had sent before says why.
             throw lastWords() ?? error
         }
     }
 
-    private func begin(with state: SecretBytes?) throws(Failure) {
+    private func begin(with state: SecretBytes?, _ keys: StandardKeys) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil), until: deadline)
+        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys), until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)
         }

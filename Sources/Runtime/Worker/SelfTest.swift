@@ -137,9 +137,4 @@ extension TPMEngine {
 
     /// FATAL_ERROR_SELF_TEST of libtpms.
     private static let selfTestError: UInt32 = 6
-
-    private func execute<Result>(_ command: [UInt8], _ read: (UnsafeRawBufferPointer) -> Result) -> Result {
-        var copy = command
-        return copy.withUnsafeMutableBytes { read(process($0)) }
-    }
 }

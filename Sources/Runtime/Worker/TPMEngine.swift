@@ -2,6 +2,7 @@ import CLibCrypto
 import CLibTPMS
 import Glibc
 import Platform
+import RuntimeControl
 import VTPMProxy
 
 /// The TPM: libtpms, with its non-volatile state stored elsewhere.
@@ -31,12 +32,16 @@ public final class TPMEngine {
     private var response: UnsafeMutablePointer<UInt8>?
     private var responseCapacity: UInt32 = 0
 
+    /// The keys that are not at their handles, since the TPM has refused to put them there.
+    public private(set) var refusedKeys: [RefusedKey] = []
+
     /// Starts the TPM up, as a platform's firmware does before anybody else uses it.
     ///
-    /// It executes TPM2_Startup(CLEAR), and disables the platform hierarchy. The owner of that can replace the
-    /// endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its authorization is empty after each
-    /// startup. A TPM is manufactured if there is no state, and never otherwise.
-    public init(state: SecretBytes?, store: @escaping Store) throws(Failure) {
+    /// It executes TPM2_Startup(CLEAR), puts those of the keys at their handles that are not there, and disables the platform
+    /// hierarchy. The owner of that can replace the endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its
+    /// authorization is empty after each startup. A TPM is manufactured if there is no state, and never otherwise. A new TPM
+    /// has all of the keys, or is none.
+    public init(state: SecretBytes?, keys: StandardKeys = [], store: @escaping Store) throws(Failure) {
         self.store = store
         self.stateToLoad = state
         guard Self.current == nil else {
@@ -44,7 +49,7 @@ public final class TPMEngine {
         }
         try Self.checkEntropy()
         Self.current = self
-        try start()
+        try start(with: keys, isNew: state == nil)
         isStarting = false
         stateToLoad = nil
     }
@@ -79,7 +84,7 @@ public final class TPMEngine {
         }
     }
 
-    private func start() throws(Failure) {
+    private func start(with keys: StandardKeys, isNew: Bool) throws(Failure) {
         var callbacks = libtpms_callbacks()
         callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
         callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
@@ -110,6 +115,10 @@ public final class TPMEngine {
         if let storeFailure { throw Failure("cannot start the TPM", because: "\(storeFailure)") }
         try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
+        refusedKeys = try complete(keys)
+        if isNew, let first = refusedKeys.first {
+            throw Failure("cannot make the TPM's key \(first.key.name)", because: first.reason)
+        }
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
     }
 
@@ -126,13 +135,18 @@ public final class TPMEngine {
         var code: UInt32?
         var copy = command
         copy.withUnsafeMutableBytes { code = TPMCommand.responseCode(of: process($0)) }
-        if let storeFailure { throw Failure("cannot execute \(name)", because: "\(storeFailure)") }
+        try requireStored(name)
         guard code == TPMCommand.success else {
             throw Failure(
                 "cannot execute \(name)",
                 because: "the TPM answers 0x\(String(code ?? TPMCommand.failure, radix: 16))"
             )
         }
+    }
+
+    /// Throws if what a command has changed could not be stored.
+    func requireStored(_ name: String) throws(Failure) {
+        if let storeFailure { throw Failure("cannot execute \(name)", because: "\(storeFailure)") }
     }
 
     /// Executes one command and returns its response, valid until the next command.

@@ -1,6 +1,7 @@
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import VTPMProxy
 
 // What a worker does before it serves: its confinement, the state, the device.
 extension Worker {
@@ -34,22 +35,22 @@ extension Worker {
         adopted = ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
 
-    /// Receives the state of an existing TPM; returns nil if one is to be manufactured.
-    func receiveState() throws(Failure) -> SecretBytes? {
+    /// Receives the state of an existing TPM, nil if one is to be manufactured, and the keys that it is to have at their handles.
+    func receiveOrders() throws(Failure) -> (state: SecretBytes?, keys: StandardKeys) {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
-            case .initialize(let hasState)? = WorkerRequest(message)
+            case .initialize(let hasState, let keys)? = WorkerRequest(message)
         else {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
-        guard hasState else { return nil }
+        guard hasState else { return (nil, keys) }
         defer { buffer.wipe() }
         var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")
         while true {
             guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message) else {
                 throw Failure(what, because: "the supervisor sent no whole state")
             }
-            if let state = try incoming.take(message) { return state }
+            if let state = try incoming.take(message) { return (state, keys) }
         }
     }
 

@@ -57,11 +57,11 @@ public final class Worker {
     public func run() throws(Failure) {
         do {
             let container = try confine()
-            var state = try receiveState()
-            let engine = try TPMEngine(state: state) { [self] (state) throws(Failure) in try store(state) }
+            var (state, keys) = try receiveOrders()
+            let engine = try TPMEngine(state: state, keys: keys) { [self] (state) throws(Failure) in try store(state) }
             state = nil
             selfTest.begin(of: engine)
-            try channel.send(WorkerReply.ready)
+            try channel.send(WorkerReply.ready(engine.refusedKeys))
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
             try serve(engine, server, container)

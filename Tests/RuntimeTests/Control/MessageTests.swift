@@ -1,6 +1,7 @@
 import Platform
 import RuntimeControl
 import Testing
+import VTPMProxy
 
 /// Each message of each protocol, with the longest that it can say.
 @Suite struct MessageTests {
@@ -93,11 +94,14 @@ import Testing
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true), .initialize(hasState: false), .state,
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .all),
+            .initialize(hasState: false, keys: []), .state,
             .stored, .refused,
             .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000),
         ] { try check(message) }
-        for message: WorkerReply in [.confined(library), .state, .ready, .serving, .stopped] { try check(message) }
+        for message: WorkerReply in [.confined(library), .state, .serving, .stopped] { try check(message) }
+        let refused = [RefusedKey(.endorsementP256, code: 0x9a2), RefusedKey(.storageRSA, code: 0x14b)]
+        for list in [[], refused] { try check(WorkerReply.ready(list)) }
         try check(WorkerReply.failure(Self.failure), isText: true)
         try check(WorkerReply.failed(Self.failure), isText: true)
         for message: ControlRequest in [.status, .stop, .rekey] { try check(message) }
@@ -135,8 +139,15 @@ import Testing
     @Test func anotherKindIsNoMessage() throws {
         let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13, 15]
         for kind in UInt8.min...UInt8.max {
-            #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == answers.subtracting([13]).contains(kind))
+            let isAnswer = answers.subtracting([6, 13]).contains(kind)
+            #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == isAnswer, "\(kind)")
         }
+        // A number of refusals, and for each a key and a response code.
+        let refusal: [UInt8] = [1, 0, 0, 9, 0xa2]
+        for body in [[], [1], [1] + refusal + [0], [2] + refusal + refusal, [1, 3, 0, 0, 9, 0xa2], [4] + refusal] {
+            #expect(try receive(6, body, as: WorkerReply.self) == nil, "\(body)")
+        }
+        #expect(try receive(6, [1] + refusal, as: WorkerReply.self) != nil)
         #expect(try receive(8, [], as: HookReply.self) == nil)
         #expect(try receive(9, [], as: HookRequest.self) == nil)
         #expect(try receive(1, [2], as: WorkerRequest.self) == nil)

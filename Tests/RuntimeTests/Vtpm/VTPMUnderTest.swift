@@ -34,6 +34,7 @@ final class VTPMUnderTest {
         keys: [UInt8] = [1],
         worker: String? = nil,
         isEphemeral: Bool = false,
+        tpmKeys: RequestedKeys = .none,
         ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
@@ -77,6 +78,7 @@ final class VTPMUnderTest {
             bundle: temporary.path,
             leaseName: leaseName,
             initProcess: try ProcessID(of: initProcess.process),
+            keys: tpmKeys,
             cgroup: try cgroup?.identity()
         )
         let given = [runDirectory.number] + container.descriptors

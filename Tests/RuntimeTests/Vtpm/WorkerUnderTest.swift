@@ -5,6 +5,7 @@ import RuntimeConfinement
 import RuntimeControl
 import RuntimeFilter
 import Testing
+import VTPMProxy
 
 /// A real worker; the test is its supervisor, and a socket stands in for the vTPM proxy's descriptor.
 final class WorkerUnderTest {
@@ -15,6 +16,8 @@ final class WorkerUnderTest {
     /// The state that the worker has had stored last; nil if it has stored none.
     private(set) var state: [UInt8]?
     private var chunks: [UInt8] = []
+    /// The keys that are not at their handles, as it says when it is ready.
+    private(set) var refused: [RefusedKey] = []
 
     /// Starts a worker and has it confine itself, with its own filter or another one.
     init(_ program: String = "vtpm-worker", _ arguments: [String] = [], underFilter filter: [UInt8]?) throws {
@@ -33,10 +36,15 @@ final class WorkerUnderTest {
     }
 
     /// Starts a worker with a TPM; without a state it manufactures one.
-    convenience init(_ program: String = "vtpm-worker", _ arguments: [String] = [], state: [UInt8]? = nil) throws {
+    convenience init(
+        _ program: String = "vtpm-worker",
+        _ arguments: [String] = [],
+        state: [UInt8]? = nil,
+        keys: StandardKeys = []
+    ) throws {
         try self.init(program, arguments, underFilter: nil)
         try #require(try hear() == .confined)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil))
+        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
     }
 
@@ -54,6 +62,7 @@ final class WorkerUnderTest {
         case .none: return (nil, "")
         case .some(let message):
             let kind = WorkerReply.Kind(rawValue: message.kind)
+            if case .ready(let refused)? = WorkerReply(message) { self.refused = refused }
             if kind == .state {
                 chunks += message.body
                 if message.count < Channel.chunkSize { (state, chunks) = (chunks, []) }

@@ -1,0 +1,61 @@
+# A TPM has endorsement keys and a storage root key where verifiers and tools look for them, from its first start on, and the next
+# start puts back what TPM2_Clear has taken away. Where its tenant stands in the way, the container starts without.
+# Guests: debian-12 debian-13
+# Runtimes: runc
+. "$GUEST/lib.sh"
+
+readonly all='- 0x81000001 - 0x81010001 - 0x8101000A'
+
+configure <<<''
+
+handles() { # ID
+    container_exec "$1" tpm2_getcap handles-persistent | tr '\n' ' ' | sed 's/ $//'
+}
+
+public_key() { # ID HANDLE
+    container_shell "$1" "tpm2_readpublic -Q -c $2 -f pem -o /tmp/key.pem && sha256sum </tmp/key.pem"
+}
+
+container_start keys
+expect_equal "the handles of a new TPM" "$all" "$(handles keys)"
+for pair in rsa:0x81010001 ecc:0x8101000a; do
+    algorithm=${pair%:*} handle=${pair#*:}
+    made=$(container_shell keys "tpm2_createek -Q -c /tmp/ek.ctx -G $algorithm -f pem -u /tmp/ek.pem && sha256sum </tmp/ek.pem")
+    expect_equal "the key at $handle, as tpm2_createek makes it" "$made" "$(public_key keys "$handle")"
+    container_shell keys "
+        set -e
+        cd /tmp
+        tpm2_createak -Q -C $handle -c ak.ctx -G ecc -g sha256 -s ecdsa -n ak.name
+        tpm2_readpublic -Q -c $handle -o ek.tpm2b
+        printf 0123456789abcdef >secret
+        tpm2_makecredential -Q -T none -u ek.tpm2b -s secret -n \$(od -An -v -tx1 ak.name | tr -d ' \\n') -o blob
+        tpm2_startauthsession -Q --policy-session -S session
+        tpm2_policysecret -Q -S session -c e
+        tpm2_activatecredential -Q -c ak.ctx -C $handle -i blob -o opened -P session:session
+        cmp secret opened
+        tpm2_flushcontext -Q session"
+done
+rsa=$(public_key keys 0x81010001) ecc=$(public_key keys 0x8101000a) storage=$(public_key keys 0x81000001)
+container_exec keys tpm2_clear -Q -c l
+expect_equal "the handles after TPM2_Clear" '' "$(handles keys)"
+container_stop keys
+
+container_start keys
+expect_equal "the handles after a restart" "$all" "$(handles keys)"
+expect_equal "the RSA key after TPM2_Clear and a restart" "$rsa" "$(public_key keys 0x81010001)"
+expect_equal "the ECC key after TPM2_Clear and a restart" "$ecc" "$(public_key keys 0x8101000a)"
+expect_different "the storage root key, whose seed TPM2_Clear has replaced" "$storage" "$(public_key keys 0x81000001)"
+container_shell keys 'tpm2_evictcontrol -Q -C o -c 0x81010001 && tpm2_changeauth -Q -c o secret'
+container_stop keys
+
+container_start keys
+expect_equal "the handles where the owner has set an authorization" '- 0x81000001 - 0x8101000A' "$(handles keys)"
+container_stop keys
+wait_until "the log of what stands in the way" grep -F \
+    'cannot put the key ek-rsa-2048 back at 0x81010001: the tenant has set an authorization of its hierarchy' "$SYSLOG"
+
+configure <<<'[manufacture]
+keys = []'
+container_start none
+expect_equal "the handles of a TPM without keys" '' "$(handles none)"
+container_stop none
