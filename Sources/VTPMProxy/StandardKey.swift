@@ -76,16 +76,18 @@ public enum StandardKey: UInt8, CaseIterable, Sendable {
         return area.bytes
     }
 
-    /// The sizes of the parts of the public key, in bytes: the modulus, or the coordinates.
-    public var partSizes: [Int] { isRSA ? [256] : [32, 32] }
+    /// The number of the parts of the public key: the modulus, or the coordinates.
+    public var partCount: Int { isRSA ? 1 : 2 }
+    /// The size of each part, in bytes.
+    public var partSize: Int { isRSA ? 256 : 32 }
 
     /// The template, a TPMT_PUBLIC whose unique field is zero. TPM 2.0 Library, Part 2, 12.2.4
     public var template: [UInt8] {
         var area = ByteWriter(capacity: 320)
         area.write(head)
-        for size in partSizes {
-            area.write(UInt16(size))
-            area.write([UInt8](repeating: 0, count: size))
+        for _ in 0..<partCount {
+            area.write(UInt16(partSize))
+            area.write([UInt8](repeating: 0, count: partSize))
         }
         return area.bytes
     }

@@ -34,8 +34,8 @@ extension EndorsementKey.Kind {
         guard area.starts(with: head) else { return nil }
         var reader = ByteReader(Array(area.dropFirst(head.count)))
         var parts: [[UInt8]] = []
-        for size in key.partSizes {
-            guard let part = reader.readSized(), part.count == size else { return nil }
+        for _ in 0..<key.partCount {
+            guard let part = reader.readSized(), part.count == key.partSize else { return nil }
             parts.append(part)
         }
         guard reader.remaining == 0 else { return nil }

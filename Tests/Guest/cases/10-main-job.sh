@@ -1,5 +1,6 @@
 # A container finds a working TPM 2.0 of its own at /dev/tpmrm0 and /dev/tpm0.
 # Guests: debian-12 debian-13
+WITH_KEYS=yes
 . "$GUEST/lib.sh"
 
 container_start main

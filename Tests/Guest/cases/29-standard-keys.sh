@@ -2,11 +2,10 @@
 # start puts back what TPM2_Clear has taken away. Where its tenant stands in the way, the container starts without.
 # Guests: debian-12 debian-13
 # Runtimes: runc
+WITH_KEYS=yes
 . "$GUEST/lib.sh"
 
 readonly all='- 0x81000001 - 0x81010001 - 0x8101000A'
-
-configure <<<''
 
 handles() { # ID
     container_exec "$1" tpm2_getcap handles-persistent | tr '\n' ' ' | sed 's/ $//'
