@@ -37,7 +37,8 @@ extension StateStoreTests {
     }
 
     /// What is at the name is what the next start finds: a write to the file that was there before would be lost with it.
-    @Test(arguments: ["a copy", "a link", "another time"]) func whatSomebodyElseHasTouchedIsReplaced(_ what: String) throws {
+    @Test(arguments: ["a copy", "a link", "another time"])
+    func whatSomebodyElseHasTouchedIsReplaced(_ what: String) throws {
         let other = "\(temporary.path)/other"
         let before = try writing(["first", "second", "third"], then: "fourth") {
             switch what {
