@@ -82,7 +82,8 @@ final class OurTPM: RunningTPM {
             containerID: name,
             bundle: place.directory,
             leaseName: name,
-            initProcess: initProcess.identity
+            initProcess: initProcess.identity,
+            keys: .none
         )
         let directories = try Directories(of: place)
         try hook.send(HookRequest.start(request), descriptors: directories.numbers(for: initProcess))

@@ -41,7 +41,8 @@ public enum StandardKey: UInt8, CaseIterable, Sendable {
     }
 
     private var isRSA: Bool { self != .endorsementP256 }
-    private var isEndorsement: Bool { self != .storageRSA }
+    /// Whether it is an endorsement key, and not the storage root key.
+    public var isEndorsement: Bool { self != .storageRSA }
 
     /// TPMA_OBJECT: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, decrypt; an endorsement key is administered by its
     /// policy, the storage key is used by its authorization, and no failed one counts.

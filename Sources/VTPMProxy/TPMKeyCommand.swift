@@ -58,26 +58,46 @@ extension TPMCommand {
         return writer.bytes
     }
 
-    /// Returns the TPM2_GetCapability that tells the first handle in use from this one on. Part 3, 30.2
-    public static func firstHandle(from handle: UInt32) -> [UInt8] {
+    /// TPM_RC_BAD_AUTH, with the number of the session: an authorization is not the empty one.
+    public static let badAuthorization: UInt32 = 0x9a2
+    /// TPM_RC_NV_SPACE.
+    public static let noSpace: UInt32 = 0x14b
+    /// TPM_PT_PERMANENT, whose value is a TPMA_PERMANENT.
+    public static let permanentAttributes: UInt32 = 0x200
+    /// TPM_PT_HR_PERSISTENT_AVAIL: how many persistent objects there is still room for, at least.
+    public static let roomForPersistentObjects: UInt32 = 0x209
+
+    /// TPM2_GetCapability that tells the handles of all persistent objects. Part 3, 30.2
+    public static let persistentHandles = getCapability(1, from: 0x8100_0000, count: 254)
+
+    /// Returns the TPM2_GetCapability that tells one of the TPM's properties.
+    public static func value(of property: UInt32) -> [UInt8] { getCapability(6, from: property, count: 1) }
+
+    private static func getCapability(_ capability: UInt32, from property: UInt32, count: UInt32) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(noSessions)
         writer.write(UInt32(headerSize + 12))
         writer.write(UInt32(0x17a))
-        // TPM_CAP_HANDLES
-        writer.write(UInt32(1))
-        writer.write(handle)
-        writer.write(UInt32(1))
+        for value in [capability, property, count] { writer.write(value) }
         return writer.bytes
     }
 
-    /// Returns the handle in a response to ``firstHandle(from:)``; nil if there is none, or if it is no such response.
-    public static func firstHandle(in response: UnsafeRawBufferPointer) -> UInt32? {
+    /// Returns the handles in a response to ``persistentHandles``; none if it is no such response.
+    public static func handles(in response: UnsafeRawBufferPointer) -> [UInt32] {
         // After the header: whether there are more (a byte), the capability, the number of handles.
         guard responseCode(of: response) == success,
-            response.bigEndian(at: headerSize + 5, as: UInt32.self) == 1
+            let count = response.bigEndian(at: headerSize + 5, as: UInt32.self), count <= 254
+        else { return [] }
+        return (0..<Int(count)).compactMap { response.bigEndian(at: headerSize + 9 + 4 * $0) }
+    }
+
+    /// Returns the value in a response to ``value(of:)``; nil if the TPM does not know the property, or if it is no such response.
+    public static func value(of property: UInt32, in response: UnsafeRawBufferPointer) -> UInt32? {
+        guard responseCode(of: response) == success,
+            response.bigEndian(at: headerSize + 5, as: UInt32.self) == 1,
+            response.bigEndian(at: headerSize + 9, as: UInt32.self) == property
         else { return nil }
-        return response.bigEndian(at: headerSize + 9)
+        return response.bigEndian(at: headerSize + 13)
     }
 
     /// Returns the handle of the object that a response to TPM2_CreatePrimary names; nil if it names none.

@@ -67,7 +67,8 @@ import Testing
             containerID: "web",
             bundle: path,
             leaseName: "lease",
-            initProcess: me
+            initProcess: me,
+            keys: .none
         )
         let key = try SecretBytes(capacity: MasterKey.size)
         try MasterKey.fillRandom(key)

@@ -2,41 +2,53 @@ import Testing
 import VTPMProxy
 
 @Suite struct StandardKeyTests {
+    private static let policy: [UInt8] = [
+        0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
+        0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
+    ]
+    private static let zeros = [UInt8](repeating: 0, count: 256)
+
     /// TPMT_PUBLIC of the profile's L-1 and L-2, and of the storage root key.
-    @Test func theTemplatesHaveTheProfilesFields() {
-        for (key, type, attributes, policySize, size) in [
-            (StandardKey.endorsementRSA, [0x00, 0x01], [0, 3, 0, 0xb2], 32, 314),
-            (.endorsementP256, [0x00, 0x23], [0, 3, 0, 0xb2], 32, 122),
-            (.storageRSA, [0x00, 0x01], [0, 3, 4, 0x72], 0, 282),
-        ] as [(StandardKey, [UInt8], [UInt8], Int, Int)] {
-            let template = key.template
-            #expect(template.count == size, "\(key)")
-            #expect(Array(template.prefix(8)) == type + [0, 0x0b] + attributes)
-            #expect(Array(template[8..<10]) == [0, UInt8(policySize)])
-            #expect(template.suffix(template.count - key.head.count).allSatisfy { $0 == 0 || $0 == 1 || $0 == 32 })
-        }
+    @Test func theTemplatesAreThoseOfTheSpecifications() {
+        // AES 128 CFB, no scheme.
+        let symmetric: [UInt8] = [0, 6, 0, 0x80, 0, 0x43, 0, 0x10]
+        let rsa: [UInt8] = symmetric + [8, 0, 0, 0, 0, 0] + [1, 0] + Self.zeros
+        let ecc: [UInt8] = symmetric + [0, 3, 0, 0x10] + [0, 32] + Self.zeros[..<32] + [0, 32] + Self.zeros[..<32]
+        let endorsement: [UInt8] = [0, 0x0b, 0, 3, 0, 0xb2, 0, 32] + Self.policy
+        #expect(StandardKey.endorsementRSA.template == [0, 1] + endorsement + rsa)
+        #expect(StandardKey.endorsementP256.template == [0, 0x23] + endorsement + ecc)
+        #expect(StandardKey.storageRSA.template == [0, 1, 0, 0x0b, 0, 3, 4, 0x72, 0, 0] + rsa)
     }
 
     @Test func aCommandsSizeIsThatOfItsBytes() {
         for key in StandardKey.allCases {
             for command in [
                 TPMCommand.createPrimary(key), TPMCommand.keep(0x8000_0000, at: key.handle),
-                TPMCommand.flush(0x8000_0000), TPMCommand.firstHandle(from: key.handle),
+                TPMCommand.flush(0x8000_0000), TPMCommand.persistentHandles, TPMCommand.value(of: 0x200),
             ] { #expect(Int(command[4]) << 8 | Int(command[5]) == command.count, "\(key)") }
         }
     }
 
     @Test func aResponseIsReadNoFurtherThanItGoes() {
-        let handles: [UInt8] = [0x80, 1, 0, 0, 0, 23, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x81, 1, 0, 1]
-        #expect(handles.withUnsafeBytes { TPMCommand.firstHandle(in: $0) } == 0x8101_0001)
-        for size in 0..<handles.count {
-            #expect(handles.prefix(size).withUnsafeBytes { TPMCommand.firstHandle(in: $0) } == nil, "\(size)")
-        }
+        let handles: [UInt8] = [0x80, 1, 0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0x81, 1, 0, 1]
+        #expect(handles.withUnsafeBytes { TPMCommand.handles(in: $0) } == [0x8101_0001])
+        let value: [UInt8] = [0x80, 1, 0, 0, 0, 27, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 5]
+        #expect(value.withUnsafeBytes { TPMCommand.value(of: 0x200, in: $0) } == 5)
+        #expect(value.withUnsafeBytes { TPMCommand.value(of: 0x209, in: $0) } == nil)
         let created: [UInt8] = [0x80, 2, 0, 0, 0, 14, 0, 0, 0, 0, 0x80, 0, 0, 0]
         #expect(created.withUnsafeBytes { TPMCommand.createdHandle(in: $0) } == 0x8000_0000)
+        for size in 0..<value.count {
+            #expect(value.prefix(size).withUnsafeBytes { TPMCommand.value(of: 0x200, in: $0) } == nil, "\(size)")
+        }
+        for size in 0..<handles.count {
+            #expect(handles.prefix(size).withUnsafeBytes { TPMCommand.handles(in: $0) }.isEmpty, "\(size)")
+        }
         for size in 0..<created.count {
             #expect(created.prefix(size).withUnsafeBytes { TPMCommand.createdHandle(in: $0) } == nil, "\(size)")
         }
+        // More than a response has room for.
+        let many: [UInt8] = handles[..<15] + [0xff, 0xff, 0xff, 0xff] + handles[19...]
+        #expect(many.withUnsafeBytes { TPMCommand.handles(in: $0) }.isEmpty)
         #expect([0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x4b].withUnsafeBytes { TPMCommand.createdHandle(in: $0) } == nil)
     }
 

@@ -22,10 +22,8 @@ public struct RefusedKey: Equatable, Sendable {
     /// Why, in words. TPM 2.0 Library, Part 2, 6.6.3
     public var reason: String {
         switch code {
-        // The number of the session is added to both.
-        case 0x9a2, 0x98e: "the tenant has set an authorization of its hierarchy"
-        case 0x14b: "the TPM's NV memory is full"
-        case 0x185: "the tenant has disabled its hierarchy"
+        case TPMCommand.badAuthorization: "the tenant has set an authorization of the owner's or of its hierarchy"
+        case TPMCommand.noSpace: "the TPM's NV memory is full"
         default: "the TPM answers 0x\(String(code, radix: 16))"
         }
     }

@@ -17,6 +17,9 @@ public struct RequestedKeys: Equatable, Sendable {
         self.ofExisting = ofExisting
     }
 
+    /// Those of a TPM that is manufactured, or of one that was.
+    public func keys(isNew: Bool) -> StandardKeys { isNew ? ofNew : ofExisting }
+
     func encode(into writer: inout ByteWriter) {
         writer.write(ofNew.rawValue)
         writer.write(ofExisting.rawValue)

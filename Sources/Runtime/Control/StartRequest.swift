@@ -34,7 +34,7 @@ public struct StartRequest: Equatable, Sendable {
         bundle: String,
         leaseName: String,
         initProcess: ProcessID,
-        keys: RequestedKeys = .none,
+        keys: RequestedKeys,
         cgroup: CgroupIdentity? = nil
     ) {
         self.keys = keys

@@ -115,21 +115,32 @@ extension Supervisor {
         switch WorkerReply(message) {
         case .state: try storeChunk(message)
         case .ready(let refused):
-            for refusal in refused { logRefusal(refusal) }
+            guard lifecycle.phase == .starting else { throw outOfTurn(message.kind) }
+            try take(refused)
             handle(.workerReady)
         case .serving: handle(.workerServing)
         case .stopped: handle(.workerShutDown)
         case .failure(let failure): handle(.failed(failure))
         case .failed(let failure): handle(.tpmFailed(failure))
         case .confined, .none:
-            throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
+            throw outOfTurn(message.kind)
         }
     }
 
-    /// Logs a key that a TPM could not be given; its container starts all the same.
-    private func logRefusal(_ refusal: RefusedKey) {
-        let handle = String(refusal.key.handle, radix: 16)
-        Log.notice("cannot put the key \(refusal.key.name) back at 0x\(handle): \(refusal.reason)")
+    private func outOfTurn(_ kind: UInt8) -> Failure {
+        Failure("cannot keep the vTPM", because: "its worker sent message \(kind) out of turn")
+    }
+
+    /// Logs the keys that a TPM which has served before could not be given; its container starts all the same.
+    private func take(_ refused: [RefusedKey]) throws(Failure) {
+        let asked = request.keys.keys(isNew: manufactures)
+        for refusal in refused {
+            guard !manufactures, asked.contains(StandardKeys(refusal.key)) else {
+                throw Failure("cannot keep the vTPM", because: "its worker leaves out a key that it must not leave out")
+            }
+            let handle = String(refusal.key.handle, radix: 16)
+            Log.notice("cannot put the key \(refusal.key.name) at 0x\(handle): \(refusal.reason)")
+        }
     }
 
     /// Adds a chunk of the TPM's state, and stores the state once it is whole; only then does the TPM's command go on.

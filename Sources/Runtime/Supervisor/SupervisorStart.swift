@@ -116,8 +116,7 @@ extension Supervisor {
             // The worker still loads its libraries, or confines itself.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
-            let keys = start.request.keys
-            try worker.initialize(state, keys: state == nil ? keys.ofNew : keys.ofExisting)
+            try worker.initialize(state, keys: start.request.keys.keys(isNew: state == nil))
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }

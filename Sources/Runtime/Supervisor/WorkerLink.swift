@@ -104,7 +104,7 @@ package final class WorkerLink {
     /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
     ///
     /// It puts those of the keys at their handles that are not there.
-    package func initialize(_ state: SecretBytes?, keys: StandardKeys = []) throws(Failure) {
+    package func initialize(_ state: SecretBytes?, keys: StandardKeys) throws(Failure) {
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
         if try !WorkerInspection.hasLockedMemory(process) {

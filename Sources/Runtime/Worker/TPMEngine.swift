@@ -41,7 +41,7 @@ public final class TPMEngine {
     /// hierarchy. The owner of that can replace the endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its
     /// authorization is empty after each startup. A TPM is manufactured if there is no state, and never otherwise. A new TPM
     /// has all of the keys, or is none.
-    public init(state: SecretBytes?, keys: StandardKeys = [], store: @escaping Store) throws(Failure) {
+    public init(state: SecretBytes?, keys: StandardKeys, store: @escaping Store) throws(Failure) {
         self.store = store
         self.stateToLoad = state
         guard Self.current == nil else {

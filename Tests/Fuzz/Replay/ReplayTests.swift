@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeControl
 import Testing
 
 /// What `make fuzz` looks for at length, with the inputs that are known: no program may die of any.
@@ -36,6 +37,15 @@ import Testing
     @Test(arguments: FuzzTarget.allCases)
     func `every target has inputs`(target: FuzzTarget) throws {
         #expect(try Corpus(of: target).inputs.count >= 10)
+    }
+
+    /// Orders that are refused at once would lead no fuzzer to what lies behind them.
+    @Test(arguments: ["orders-persistent", "orders-ephemeral", "orders-in-a-rotation", "orders-with-a-counter"])
+    func `an order among the inputs is one`(name: String) throws {
+        let input = try #require(try Corpus(of: .control).inputs.first { $0.name == name })
+        let message = try #require(Records(input.bytes.dropFirst()).first { _ in true })
+        var reader = ByteReader(Array(message.bytes.dropFirst()))
+        #expect(StartRequest(&reader) != nil && reader.remaining == 0)
     }
 }
 

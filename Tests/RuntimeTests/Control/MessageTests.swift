@@ -30,7 +30,8 @@ import VTPMProxy
         containerID: "ü",
         bundle: "/b",
         leaseName: "l",
-        initProcess: ProcessID(process: 77, startTime: 1 << 40)
+        initProcess: ProcessID(process: 77, startTime: 1 << 40),
+        keys: RequestedKeys(ofNew: .all, ofExisting: StandardKeys(.endorsementP256))
     )
     static var sharing: StartRequest {
         var sharing = request

@@ -54,12 +54,16 @@ import VTPMProxy
             )
             #expect(try key(handle, of: tpm) == made)
         }
-        let storage = try tpm.run("tpm2_readpublic -c 0x81000001")
-        for line in [
-            "value: fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt", "bits: 2048",
-            "value: sha256", "value: rsa", "value: aes", "value: cfb", "sym-keybits: 128",
-        ] { #expect(storage.contains(line), "\(line): \(storage)") }
-        #expect(!storage.contains("authorization policy"))
+        // The unique field is 256 zero bytes, after their number with the lower byte first.
+        let storage = try tpm.run(
+            """
+            (printf '\\000\\001' && head -c 256 /dev/zero) >unique
+            tpm2_createprimary -Q -C o -G rsa2048:null:aes128cfb -g sha256 -u unique -c srk.ctx -f pem -o made.pem \
+                -a 'restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda'
+            tpm2_flushcontext -Q -t && cat made.pem
+            """
+        )
+        #expect(try key("0x81000001", of: tpm) == storage)
         #expect(try tpm.stop() == .exited(0))
     }
 
@@ -137,7 +141,7 @@ import VTPMProxy
         try before.serve()
         let after = try WorkerUnderTest(state: state, keys: .all)
         try after.serve()
-        #expect(before.state == after.state && after.refused == [])
+        #expect(before.stateCount == after.stateCount && before.state == after.state && after.refused == [])
         for worker in [before, after] { #expect(try worker.end() == .exited(0)) }
     }
 
@@ -156,6 +160,24 @@ import VTPMProxy
         #expect(try key("0x81000001", of: after) == own)
         #expect(try persistentHandles(of: after) == Self.handles)
         #expect(try after.stop() == .exited(0))
+    }
+
+    /// Each key that was kept is stored, and the next start goes on with the rest.
+    @Test(arguments: 0...2) func aStartThatIsKilledWhileItPutsThemBackIsMadeUpFor(kept: Int) throws {
+        let temporary = try TemporaryDirectory()
+        #expect(try start(in: temporary, .none).stop() == .exited(0))
+
+        let killed = try WorkerUnderTest(state: permanentState(in: temporary), keys: .all)
+        while killed.stateCount <= kept {
+            try #require(try killed.receive().kind == .state)
+            if killed.hasSaidAll { try killed.channel.send(WorkerRequest.stored) }
+        }
+        killed.worker.kill()
+        let after = try WorkerUnderTest(state: killed.state, keys: .all)
+        try after.serve()
+        let used = try after.transmit(TPMCommand.persistentHandles).withUnsafeBytes { TPMCommand.handles(in: $0) }
+        #expect(used == [0x8100_0001, 0x8101_0001, 0x8101_000a] && after.refused == [])
+        #expect(try after.end() == .exited(0))
     }
 
     // MARK: - What stands in the way
@@ -185,7 +207,26 @@ import VTPMProxy
             finding: "- 0x8101000A\n"
         )
         #expect(refused == [RefusedKey(.endorsementRSA, code: 0x9a2), RefusedKey(.storageRSA, code: 0x9a2)])
-        #expect(refused.allSatisfy { $0.reason == "the tenant has set an authorization of its hierarchy" })
+        let reason = "the tenant has set an authorization of the owner's or of its hierarchy"
+        #expect(refused.allSatisfy { $0.reason == reason })
+    }
+
+    /// A tenant that stands in the way does so at each start, which must not take the time of an RSA key.
+    @Test(arguments: ["tpm2_changeauth -Q -c o secret", "tpm2_changeauth -Q -c e secret"])
+    func nothingIsComputedThatCannotBeKept(command: String) throws {
+        let temporary = try TemporaryDirectory()
+        let tenant = try start(in: temporary)
+        try tenant.run("tpm2_evictcontrol -Q -C o -c 0x81010001 && \(command)")
+        #expect(try tenant.stop() == .exited(0))
+
+        let worker = try WorkerUnderTest("ObservedLibrary", state: permanentState(in: temporary), keys: .all)
+        try worker.serve()
+        // Each command that it has executed, of which these two are TPM2_CreatePrimary and TPM2_EvictControl.
+        let record = try worker.transmit([0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0xb0, 0]).dropFirst(10)
+        let codes = stride(from: 10, to: 10 + record.count, by: 4).map { [record[$0], record[$0 + 1]] }
+        #expect(codes.first == [0x01, 0x44] && !codes.contains([0x01, 0x31]) && !codes.contains([0x01, 0x20]))
+        #expect(worker.refused == [RefusedKey(.endorsementRSA, code: 0x9a2)])
+        #expect(try worker.end() == .exited(0))
     }
 
     @Test func theEndorsementHierarchysAuthorizationStopsItsKeysAlone() throws {

@@ -15,6 +15,8 @@ final class WorkerUnderTest {
     private(set) var device: CInt = -1
     /// The state that the worker has had stored last; nil if it has stored none.
     private(set) var state: [UInt8]?
+    /// How many states it has had stored.
+    private(set) var stateCount = 0
     private var chunks: [UInt8] = []
     /// The keys that are not at their handles, as it says when it is ready.
     private(set) var refused: [RefusedKey] = []
@@ -65,11 +67,17 @@ final class WorkerUnderTest {
             if case .ready(let refused)? = WorkerReply(message) { self.refused = refused }
             if kind == .state {
                 chunks += message.body
-                if message.count < Channel.chunkSize { (state, chunks) = (chunks, []) }
+                if message.count < Channel.chunkSize {
+                    (state, chunks) = (chunks, [])
+                    stateCount += 1
+                }
             }
             return (kind, kind == .failed || kind == .failure ? "\(message.failure)" : "")
         }
     }
+
+    /// Whether no part of a state is still to come.
+    var hasSaidAll: Bool { chunks.isEmpty }
 
     /// Its next message that is no part of a state, each of which is acknowledged.
     func hear(acknowledging answer: WorkerRequest = .stored) throws -> WorkerReply.Kind? {
