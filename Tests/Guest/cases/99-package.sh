@@ -2,6 +2,8 @@
 # before the container, removed and purged. States stay, and nothing else. Tests/package tries what takes no kernel.
 # Guests: debian-13
 # Runtimes: runc
+# The configuration is the package's.
+WITH_KEYS=yes
 . "$GUEST/lib.sh"
 . "$GUEST/engines.sh"
 . "$GUEST/apparmor.sh"
