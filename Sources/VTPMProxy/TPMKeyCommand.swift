@@ -73,7 +73,7 @@ extension TPMCommand {
     /// Returns the TPM2_GetCapability that tells one of the TPM's properties.
     public static func value(of property: UInt32) -> [UInt8] { getCapability(6, from: property, count: 1) }
 
-    private static func getCapability(_ capability: UInt32, from property: UInt32, count: UInt32) -> [UInt8] {
+    static func getCapability(_ capability: UInt32, from property: UInt32, count: UInt32) -> [UInt8] {
         var writer = ByteWriter()
         writer.write(noSessions)
         writer.write(UInt32(headerSize + 12))

@@ -20,12 +20,11 @@ extension TPMCommand {
     public static let getTestResult: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x7c]
 
     /// TPM2_GetCapability that tells whether TPM2_IncrementalSelfTest is audited. Part 3, 30.2
-    public static let getWhetherSelfTestIsAudited: [UInt8] = [
-        0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a,
-        0, 0, 0, 4,  // TPM_CAP_AUDIT_COMMANDS
-        0, 0, 0x01, 0x42,  // from that command on
-        0, 0, 0, 1,
-    ]
+    public static let getWhetherSelfTestIsAudited = getCapability(
+        4,  // TPM_CAP_AUDIT_COMMANDS
+        from: incrementalSelfTestCode,
+        count: 1
+    )
 
     /// Returns the TPM2_IncrementalSelfTest of one algorithm; of none if nil is given. Part 3, 10.3
     public static func incrementalSelfTest(of algorithm: UInt16?) -> [UInt8] {

@@ -20,6 +20,11 @@ public struct RequestedKeys: Equatable, Sendable {
     /// Those of a TPM that is manufactured, or of one that was.
     public func keys(isNew: Bool) -> StandardKeys { isNew ? ofNew : ofExisting }
 
+    /// Whether a worker may leave these keys out: of a TPM that has served before, and of those that it was asked for.
+    public func admit(_ refused: [RefusedKey], isNew: Bool) -> Bool {
+        refused.allSatisfy { !isNew && ofExisting.contains(StandardKeys($0.key)) }
+    }
+
     func encode(into writer: inout ByteWriter) {
         writer.write(ofNew.rawValue)
         writer.write(ofExisting.rawValue)

@@ -133,11 +133,10 @@ extension Supervisor {
 
     /// Logs the keys that a TPM which has served before could not be given; its container starts all the same.
     private func take(_ refused: [RefusedKey]) throws(Failure) {
-        let asked = request.keys.keys(isNew: manufactures)
+        guard request.keys.admit(refused, isNew: manufactures) else {
+            throw Failure("cannot keep the vTPM", because: "its worker leaves out a key that it must not leave out")
+        }
         for refusal in refused {
-            guard !manufactures, asked.contains(StandardKeys(refusal.key)) else {
-                throw Failure("cannot keep the vTPM", because: "its worker leaves out a key that it must not leave out")
-            }
             let handle = String(refusal.key.handle, radix: 16)
             Log.notice("cannot put the key \(refusal.key.name) at 0x\(handle): \(refusal.reason)")
         }

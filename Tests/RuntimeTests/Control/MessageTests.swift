@@ -136,6 +136,14 @@ import VTPMProxy
         }
     }
 
+    @Test func aWorkerLeavesOutNoKeyButOneThatATenantCanStandInTheWayOf() {
+        let keys = RequestedKeys(ofNew: .all, ofExisting: StandardKeys(.endorsementP256))
+        let asked = [RefusedKey(.endorsementP256, code: 0x9a2)], other = [RefusedKey(.storageRSA, code: 0x9a2)]
+        #expect(keys.admit([], isNew: true) && keys.admit([], isNew: false) && keys.admit(asked, isNew: false))
+        #expect(!keys.admit(asked, isNew: true) && !keys.admit(other, isNew: false))
+        #expect(!keys.admit(asked + other, isNew: false))
+    }
+
     /// A kind that a protocol does not have, or has in the other direction alone, is none of its messages.
     @Test func anotherKindIsNoMessage() throws {
         let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13, 15]

@@ -211,6 +211,29 @@ import VTPMProxy
         #expect(refused.allSatisfy { $0.reason == reason })
     }
 
+    /// TPM2_CreatePrimary or TPM2_EvictControl fails, whatever the TPM has said of its room before.
+    @Test(arguments: [0x131, 0x120]) func aNewTPMWithoutAKeyIsNone(code: Int) throws {
+        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], keys: .all)
+        var heard = try worker.receive()
+        while heard.kind == .state {
+            if worker.hasSaidAll { try worker.channel.send(WorkerRequest.stored) }
+            heard = try worker.receive()
+        }
+        #expect(heard.kind == .failure)
+        #expect(heard.failure == "cannot make the TPM's key ek-rsa-2048: the TPM's NV memory is full")
+        #expect(try worker.worker.wait() == .exited(1))
+    }
+
+    @Test(arguments: [0x131, 0x120]) func anExistingTPMStartsWithoutAKeyThatFails(code: Int) throws {
+        let temporary = try TemporaryDirectory()
+        #expect(try start(in: temporary, .none).stop() == .exited(0))
+        let state = try permanentState(in: temporary)
+        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], state: state, keys: .all)
+        try worker.serve()
+        #expect(worker.refused == StandardKey.allCases.map { RefusedKey($0, code: 0x14b) })
+        #expect(try worker.end() == .exited(0))
+    }
+
     /// A tenant that stands in the way does so at each start, which must not take the time of an RSA key.
     @Test(arguments: ["tpm2_changeauth -Q -c o secret", "tpm2_changeauth -Q -c e secret"])
     func nothingIsComputedThatCannotBeKept(command: String) throws {

@@ -8,8 +8,9 @@ import RuntimeWorker
 /// A worker that tells which commands its libtpms has executed, and when: a fixture for what a TPM does by itself.
 ///
 /// All that libtpms does is real. `hold N` has each of the first N tests of one algorithm wait for a command, which it
-/// asks for with one byte in place of an answer, so that the order of tests and commands does not depend on the time. `break` gives libtpms another cipher where it asks for
-/// Camellia, so that its own self-test finds that it fails.
+/// asks for with one byte in place of an answer, so that the order of tests and commands does not depend on the time. `break`
+/// gives libtpms another cipher where it asks for Camellia, so that its own self-test finds that it fails. `refuse N` answers each
+/// command of the code N with TPM_RC_NV_SPACE.
 @main
 struct Main {
     /// A TPM2_GetRandom of so many bytes asks for the record: for each command its code and, of a test, the algorithm.
@@ -19,6 +20,7 @@ struct Main {
     nonisolated(unsafe) static var record: [UInt16] = []
     nonisolated(unsafe) static var held = 0
     nonisolated(unsafe) static var isBroken = false
+    nonisolated(unsafe) static var refused: UInt16?
     /// The numbers that were open from the start: the channel, and `/dev/null`, which is always readable.
     static let inherited = (CInt(0)..<32).filter { fcntl($0, F_GETFD) >= 0 }
 
@@ -26,6 +28,7 @@ struct Main {
         let arguments = CommandLine.arguments.dropFirst()
         if arguments.first == "hold" { held = arguments.last.flatMap { Int($0) } ?? 0 }
         isBroken = arguments.first == "break"
+        if arguments.first == "refuse" { refused = arguments.last.flatMap { UInt16($0) } }
         // Found and made while that can still be done.
         record.reserveCapacity(recordLimit)
         _ = (libraryProcess, libraryCamellia, inherited)
@@ -95,6 +98,11 @@ func process(
         Main.record += [code, isTest ? number(command, 14) : 0]
     }
     let result = libraryProcess(answer, size, capacity, command, count)
+    if code == Main.refused, result == 0, let buffer = answer?.pointee, let size {
+        let response: [UInt8] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x4b]
+        for (index, byte) in response.enumerated() { buffer[index] = byte }
+        size.pointee = UInt32(response.count)
+    }
     guard isRecordOrder, result == 0, let buffer = answer?.pointee, let size, let capacity else { return result }
     let total = 10 + 2 * Main.record.count
     guard total <= capacity.pointee else { return TPM_RESULT(TPM_FAIL) }
