@@ -38,7 +38,7 @@ RESIDENT := vtpm-supervisor vtpm-worker
 SMALL    := .build/resident
 STAGE    := .build/stage
 PACKAGES := .build/packages
-PROGRAMS := vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
+PROGRAMS := vtpm-ca vtpm-hook vtpm-run vtpm-runtime vtpm-supervisor vtpm-systemd vtpm-worker
 # A profile would take inherited files and the parent-death signal away from what these two become.
 PROFILES := $(filter-out vtpm-run vtpm-runtime,$(PROGRAMS)) vtpmctl
 

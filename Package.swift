@@ -49,9 +49,10 @@ let staticPIE: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld", "-Xclang-linker",
 
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
-    "CLinux", "Configuration", "Crypto", "CryptoTransfer", "Engines", "JSONText", "OCIHook", "Platform",
+    "Authority", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "CryptoTransfer", "Engines", "JSONText",
+    "OCIHook", "Platform",
     "RuntimeControl",
-    "RuntimeAdministration", "RuntimeFormat", "RuntimeHostTPM",
+    "RuntimeAdministration", "RuntimeEndorsement", "RuntimeFormat", "RuntimeHostTPM",
     "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
     "RuntimeWrapper", "VTPMProxy",
 ]
@@ -87,6 +88,7 @@ let fuzzTargets: [Target] =
     ]
 
 let products: [Product] = [
+    .executable(name: "vtpm-ca", targets: ["vtpm-ca"]),
     .executable(name: "vtpm-hook", targets: ["vtpm-hook"]),
     .executable(name: "vtpm-run", targets: ["vtpm-run"]),
     .executable(name: "vtpm-runtime", targets: ["vtpm-runtime"]),
@@ -185,6 +187,13 @@ let otherTargets: [Target] = [
         ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
     ),
 
+    // Certificates, for the authority alone.
+    library(
+        "CryptoCertificates",
+        path: "Crypto/Certificates",
+        ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
+    ),
+
     // The configuration file, for the hook and `vtpmctl` alone.
     library("Configuration", ["Platform", "RuntimeControl", "RuntimePCR", "TOMLText", "VTPMProxy", "CLinux"]),
     library(
@@ -204,9 +213,31 @@ let otherTargets: [Target] = [
         "RuntimeAdministration",
         path: "Runtime/Administration",
         [
-            "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeLease",
-            "RuntimeState", "RuntimeSupervisor", "VTPMProxy", "CLinux",
+            "Crypto", "JSONText", "Platform", "RuntimeControl", "RuntimeEndorsement", "RuntimeFormat", "RuntimeHostTPM",
+            "RuntimeLease", "RuntimeState", "RuntimeSupervisor", "VTPMProxy", "CLinux",
         ]
+    ),
+
+    // Who a TPM is, as the host keeps it.
+    library(
+        "RuntimeEndorsement",
+        path: "Runtime/Endorsement",
+        ["Platform", "RuntimeControl", "RuntimeFormat", "VTPMProxy"]
+    ),
+
+    // The certificate authority, a program that ends; and how others start it.
+    library(
+        "Authority",
+        path: "Authority/Service",
+        [
+            "Crypto", "CryptoCertificates", "CryptoPrimitives", "Platform", "RuntimeConfinement", "RuntimeControl",
+            "RuntimeEndorsement", "RuntimeFilter", "RuntimeHostTPM", "VTPMProxy", "CLinux",
+        ]
+    ),
+    library(
+        "AuthorityClient",
+        path: "Authority/Client",
+        ["Platform", "RuntimeConfinement", "RuntimeControl", "RuntimeKeys", "RuntimeState", "CLinux"]
     ),
 
     // The host's systemd. The second loads libsystemd, in a program of its own.
@@ -217,7 +248,8 @@ let otherTargets: [Target] = [
     library(
         "OCIHook",
         [
-            "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys",
+            "AuthorityClient", "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl",
+            "RuntimeKeys",
             "RuntimeLease", "RuntimeState", "Systemd", "CLinux",
         ]
     ),
@@ -239,6 +271,7 @@ let otherTargets: [Target] = [
         ]
     ),
 
+    program("vtpm-ca", ["Authority", "Platform", "RuntimeControl"]),
     program("vtpm-hook", ["OCIHook", "Platform"]),
     program("vtpm-run", ["CommandRun"]),
     program("vtpm-runtime", ["RuntimeWrapper", "Platform"]),
@@ -246,8 +279,9 @@ let otherTargets: [Target] = [
     program(
         "vtpmctl",
         [
-            "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform", "RuntimeAdministration",
-            "RuntimeControl", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+            "AuthorityClient", "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform",
+            "RuntimeAdministration", "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "VTPMProxy",
+            "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]
     ),
@@ -264,12 +298,13 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "RuntimeTests",
         dependencies: [
-            "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "JSONText", "Platform",
-            "RuntimeAdministration", "RuntimeConfinement",
-            "RuntimeControl", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease",
+            "AuthorityClient", "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "CryptoCertificates",
+            "JSONText", "Platform", "RuntimeAdministration", "RuntimeConfinement",
+            "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
+            "RuntimeLease",
             "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
             "HostileWorker", "OtherLibrary",
-            "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
+            "vtpm-ca", "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],
         exclude: [
             "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",

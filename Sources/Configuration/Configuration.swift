@@ -170,6 +170,29 @@ public struct Configuration: Equatable, Sendable {
         /// The key `restore-keys`: whether a start puts keys at their handles that are not there.
         public var restoresKeys = true
 
+        /// Which TPMs get certificates for their endorsement keys.
+        public enum Certificates: String, CaseIterable, Sendable {
+            /// None.
+            case none
+            /// Those with a state on disk.
+            case persistent
+            /// Those as well that are gone when their container stops.
+            case all
+        }
+
+        /// The key `certificates`: which TPMs get certificates for their endorsement keys.
+        public var certificates = Certificates.persistent
+
+        /// What the host makes of a TPM's identity: nothing without an endorsement key.
+        public func endorsement(isEphemeral: Bool) -> EndorsementLevel {
+            guard keys.elements.contains(where: \.isEndorsement) else { return .none }
+            switch certificates {
+            case .all: return .certificates
+            case .persistent: return isEphemeral ? .none : .certificates
+            case .none: return isEphemeral ? .none : .keys
+            }
+        }
+
         /// What a start asks for.
         public var requestedKeys: RequestedKeys {
             RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [])

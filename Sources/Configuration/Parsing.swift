@@ -27,9 +27,10 @@ extension Configuration {
         if let section = try root.section("retention", known: ["unused-for"]) {
             retention.unusedFor = try section.timeSpan("unused-for")
         }
-        if let section = try root.section("manufacture", known: ["keys", "restore-keys"]) {
+        if let section = try root.section("manufacture", known: ["keys", "restore-keys", "certificates"]) {
             manufacture.keys = try section.keys("keys") ?? manufacture.keys
             manufacture.restoresKeys = try section.boolean("restore-keys") ?? manufacture.restoresKeys
+            manufacture.certificates = try section.choice("certificates") ?? manufacture.certificates
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")

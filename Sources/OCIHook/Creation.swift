@@ -65,7 +65,7 @@ public struct Creation {
 
         let cgroup = examined.cgroup
         let identity = ContainerIdentity(initProcess: container.identity, cgroup: cgroup?.identity)
-        try begin(supervisor, request.state, leaseName, identity, container.watch(cgroup), runDirectory)
+        let host = try begin(supervisor, request.state, leaseName, identity, container.watch(cgroup), runDirectory)
         let worker = try supervisor.awaitWorker(container.procfs)
         let scope = try place.beginScope(
             for: state.id,
@@ -75,7 +75,7 @@ public struct Creation {
             worker: worker,
             using: [hostPaths.states, hostPaths.leases]
         )
-        let library = try supervisor.awaitReady()
+        let library = try supervisor.awaitReady { () throws(Failure) in try startAuthority(for: request.state, host) }
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number

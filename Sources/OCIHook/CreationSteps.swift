@@ -20,7 +20,7 @@ extension Creation {
         )
     }
 
-    /// Sends the start request, with keys and directories if the state is persistent.
+    /// Sends the start request, with keys and directories if the state is persistent; returns what it has opened for that.
     func begin(
         _ supervisor: SupervisorLink,
         _ requested: RequestedState,
@@ -28,7 +28,7 @@ extension Creation {
         _ container: ContainerIdentity,
         _ watch: borrowing ContainerWatch,
         _ runDirectory: borrowing Descriptor
-    ) throws(Failure) {
+    ) throws(Failure) -> HostContext? {
         var start = StartRequest(
             storage: .ephemeral,
             containerID: state.id,
@@ -36,22 +36,16 @@ extension Creation {
             leaseName: leaseName,
             initProcess: container.initProcess,
             keys: requested.configuration.manufacture.requestedKeys,
+            endorsement: requested.configuration.manufacture.endorsement(
+                isEphemeral: requested.identity.stateID == nil
+            ),
             cgroup: container.cgroup
         )
         guard case .persistent(let stateID, let formerID) = requested.identity else {
-            return try supervisor.begin(
-                start,
-                keys: [],
-                runDirectory: runDirectory,
-                container: watch,
-                directories: []
-            )
+            try supervisor.begin(start, keys: [], runDirectory: runDirectory, container: watch, directories: [])
+            return nil
         }
-        let host = try HostContext(
-            hostPaths,
-            requested.configuration,
-            credentialsDirectory: setting.credentialsDirectory
-        )
+        let host = try openHost(requested.configuration)
         start.storage = .persistent(
             PersistentStorage(
                 stateID: stateID,
@@ -70,6 +64,7 @@ extension Creation {
             container: watch,
             directories: [host.states.number, host.indexDirectory.number]
         )
+        return host
     }
 
     /// Creates the device, has the worker serve it, and waits until the kernel has registered it.

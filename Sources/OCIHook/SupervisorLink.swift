@@ -1,3 +1,4 @@
+import AuthorityClient
 import Glibc
 import Platform
 import RuntimeControl
@@ -18,6 +19,8 @@ final class SupervisorLink {
     /// Whether the supervisor does not depend on this process any more.
     private(set) var isCommitted = false
     private var lease: OpenLease?
+    /// The record of an ephemeral TPM's endorsement; empty if there is none.
+    private var endorsement: [UInt8] = []
 
     /// The supervisor's process ID.
     let process: pid_t
@@ -140,18 +143,36 @@ final class SupervisorLink {
     }
 
     /// Waits until the TPM has started up; returns the version of its libtpms.
-    func awaitReady() throws(Failure) -> LibraryVersion {
-        var message = try nextMessage()
-        guard case .ready(let library)? = HookReply(message), let leaseName,
+    ///
+    /// `startAuthority` is called if the TPM is to be endorsed.
+    func awaitReady(
+        _ startAuthority: () throws(Failure) -> StartedAuthority
+    ) throws(Failure) -> LibraryVersion {
+        let message = try nextMessage()
+        guard case .needsAuthority? = HookReply(message) else { return try takeReady(message) }
+        let authority = try startAuthority()
+        defer { authority.process.kill() }
+        try channel.send(HookRequest.authority, descriptors: [authority.channel.descriptor.number])
+        let library = try takeReady(nextMessage())
+        authority.process.end()
+        return library
+    }
+
+    private func takeReady(_ message: consuming Message) throws(Failure) -> LibraryVersion {
+        guard case .ready(let library, let endorsement)? = HookReply(message), let leaseName,
             let directory = message.descriptors.take()
         else { throw confused }
         lease = OpenLease(leaseName, directory)
+        self.endorsement = endorsement
         return library
     }
 
     /// Writes the lease into the directory that the supervisor has made, even if the name leads to another by now.
     func write(_ lease: Lease) throws(Failure) {
-        try withLease { (own) throws(Failure) in try own.write(lease) }
+        try withLease { (own) throws(Failure) in
+            try own.write(lease)
+            if !endorsement.isEmpty { try own.write(endorsement: endorsement) }
+        }
     }
 
     /// Passes the device's server end to the worker, and waits until it serves it.

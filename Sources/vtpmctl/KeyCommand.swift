@@ -88,13 +88,15 @@ struct KeyRotate: ParsableCommand {
                 try host.keychain().makeNext()
             }
             let rotation = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
-                let repository = try host.open(hostPaths).repository()
+                let opened = try host.open(hostPaths)
+                let repository = try opened.repository()
                 let quarantine = Quarantine(hostPaths.quarantine)
                 let rotation = KeyRotation(repository, quarantine: quarantine, leases: hostPaths.leases)
                 Progress.begin("writing states under the new master key")
                 let report = try rotation.run { total in Progress.step(of: total) }
                 told += describe(report, repository)
                 try check(report)
+                try AuthorityKeyFile(hostPaths).rewrap(opened.keys)
                 return rotation
             }
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Platform
 import RuntimeAdministration
+import RuntimeKeys
+import RuntimeState
 
 /// `vtpmctl state backup`: a copy of all states while containers run.
 struct StateBackupCommand: ParsableCommand {
@@ -24,8 +26,10 @@ struct StateBackupCommand: ParsableCommand {
         try report("backing up states") { () throws(Failure) in
             let what = "cannot back up the states into \(directory.excerpt)"
             let (parent, name) = try place(what)
-            let result = try host.withRepository { (repository, _) throws(Failure) in
-                try StateBackup(of: repository).write(to: name, in: .open(parent, .directory), path: directory) {
+            let result = try host.withRepository { (repository, hostPaths) throws(Failure) in
+                let authorityKey = try AuthorityKeyFile(hostPaths).copy(repository.keys)
+                let backup = StateBackup(of: repository, authorityKey: authorityKey)
+                return try backup.write(to: name, in: .open(parent, .directory), path: directory) {
                     Progress.step(of: $0)
                 }
             }

@@ -1,11 +1,15 @@
 import ArgumentParser
+import AuthorityClient
 import Configuration
 import Crypto
-import FoundationEssentials
+import Glibc
 import Platform
 import RuntimeAdministration
 import RuntimeControl
+import RuntimeEndorsement
 import RuntimeHostTPM
+import RuntimeState
+import VTPMProxy
 
 /// `vtpmctl state create`: a TPM that is known before its first container.
 struct StateCreate: ParsableCommand {
@@ -26,18 +30,65 @@ struct StateCreate: ParsableCommand {
 
     func run() throws {
         try report("creating the state") { () throws(Failure) in
-            let keys = try host.configuration().manufacture.keys
-            let identity = try host.withNewRepository { (repository, hostPaths) throws(Failure) in
+            let manufacture = try host.configuration().manufacture
+            try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 try repository.requireNone(stateID, to: "create")
-                let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
-                let made = try trial.manufactureWithIdentity(keeping: keys)
-                try repository.importState(stateID, made.state, verb: "create")
-                var keys: [Identity.Key] = []
-                for key in made.keys { keys.append(try Identity.Key(key)) }
-                return Identity(stateID: stateID, endorsementKeys: keys)
+                let level = manufacture.endorsement(isEphemeral: false)
+                guard level != .none else { return try create(keeping: manufacture.keys, repository, hostPaths) }
+                let orders = EndorsementOrders(
+                    level: level,
+                    keys: manufacture.keys,
+                    containerID: "",
+                    bundle: "",
+                    image: "",
+                    stateID: stateID,
+                    time: UInt64(clamping: time(nil)),
+                    chain: []
+                )
+                try create(orders, repository, hostPaths)
             }
-            try json ? Output.write(json: identity) : Output.write(lines: identity.lines)
         }
+    }
+
+    /// Creates a TPM that the certificate authority endorses.
+    private func create(
+        _ orders: EndorsementOrders,
+        _ repository: StateRepository,
+        _ hostPaths: HostPaths
+    ) throws(Failure) {
+        let authority = try CertificateAuthority(hostPaths, keys: repository.keys).start(orders)
+        defer { authority.process.kill() }
+        let instance = try Random.bytes(count: 16)
+        let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
+        let made = try trial.manufacture(keeping: orders.keys, endorsedBy: authority.channel, as: instance)
+        authority.process.end()
+        guard let record = EndorsementRecord(decoding: made.endorsement) else {
+            throw Failure("cannot create the state \"\(stateID)\"", because: "the record of its endorsement is damaged")
+        }
+        let shown = try EndorsementReport(record)
+        try repository.importState(
+            stateID,
+            made.state,
+            verb: "create",
+            instance: instance,
+            endorsement: made.endorsement
+        )
+        try json ? Output.write(json: shown) : Output.write(lines: shown.lines)
+    }
+
+    /// Creates a TPM without a record of its identity, since the configuration has it keep no endorsement key.
+    private func create(
+        keeping keys: StandardKeys,
+        _ repository: StateRepository,
+        _ hostPaths: HostPaths
+    ) throws(Failure) {
+        let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
+        let made = try trial.manufactureWithIdentity(keeping: keys)
+        try repository.importState(stateID, made.state, verb: "create")
+        var keys: [Identity.Key] = []
+        for key in made.keys { keys.append(try Identity.Key(key)) }
+        let identity = Identity(stateID: stateID, endorsementKeys: keys)
+        try json ? Output.write(json: identity) : Output.write(lines: identity.lines)
     }
 
     /// What is printed.
@@ -52,18 +103,7 @@ struct StateCreate: ParsableCommand {
             init(_ key: EndorsementKey) throws(Failure) {
                 algorithm = key.kind.rawValue
                 sha256 = Hexadecimal.encode(try SHA256.digest(key.publicKey))
-                publicKey = Self.pem(key.publicKey)
-            }
-
-            /// Encodes it in lines of 64 characters. RFC 7468, 13
-            private static func pem(_ key: [UInt8]) -> String {
-                var rest = Substring(Data(key).base64EncodedString())
-                var lines = ["-----BEGIN PUBLIC KEY-----"]
-                while !rest.isEmpty {
-                    lines.append(String(rest.prefix(64)))
-                    rest = rest.dropFirst(64)
-                }
-                return (lines + ["-----END PUBLIC KEY-----", ""]).joined(separator: "\n")
+                publicKey = pem("PUBLIC KEY", key.publicKey)
             }
         }
 

@@ -99,7 +99,7 @@ final class FixtureHost {
         try makeDirectory("/run/systemd/system")
         try write("/dev/log", "")
         var profiles = "other (enforce)\n"
-        let profiled = ["vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"]
+        let profiled = ["vtpm-ca", "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"]
         for program in profiled + ["vtpm-run", "vtpm-runtime"] {
             try write("/usr/libexec/container-vtpm/\(program)", "#!/bin/true\n", mode: 0o755)
         }

@@ -55,7 +55,7 @@ import Testing
     @Test func profilesThatAreNotLoadedAreNamedWithTheirCommand() throws {
         try fixture.write(
             "/sys/kernel/security/apparmor/profiles",
-            "vtpm-supervisor (enforce)\nvtpm-systemd (enforce)\nvtpmctl (enforce)\n"
+            "vtpm-ca (enforce)\nvtpm-supervisor (enforce)\nvtpm-systemd (enforce)\nvtpmctl (enforce)\n"
         )
         let report = try fixture.report("apparmor")
         #expect(report.found == "these profiles are not loaded: vtpm-hook, vtpm-worker")

@@ -2,7 +2,7 @@
 # The AppArmor profiles of the five programs: put into force for the whole run, and what the kernel has denied them.
 # A case in which something is denied that the case does not expect has failed.
 
-readonly OUR_PROFILES=(vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
+readonly OUR_PROFILES=(vtpm-ca vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
 readonly LOADED_PROFILES=/sys/kernel/security/apparmor/profiles
 apparmor_is_on='' apparmor_replaced='' kernel_mark=''
 

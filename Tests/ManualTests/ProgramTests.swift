@@ -41,6 +41,7 @@ import Testing
 
     /// The fuzzers of what a program parses.
     private static let fuzzers: [String: Set<String>] = [
+        "vtpm-ca": ["authority"],
         "vtpm-hook": [
             "bundle-config", "configuration", "container-state", "device-filter", "json-text", "kernel-text",
             "prepared-config",

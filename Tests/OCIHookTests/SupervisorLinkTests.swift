@@ -115,7 +115,8 @@ import Testing
         try begin(link)
         let own = try openLease()
         try pair.far.send(HookReply.ready(LibraryVersion(0, 9, 2)), descriptors: [own.directory.number])
-        let library = try link.awaitReady()
+        let library = try link.awaitReady { () throws(Failure) in throw Failure("no", because: "authority is asked for")
+        }
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)
         try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
         let me = try ProcessID(of: getpid())

@@ -10,23 +10,23 @@ package enum PublicKeyInfo {
         0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
         0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
     ]
-    private static let sequence: UInt8 = 0x30
-    private static let integer: UInt8 = 0x02
-    private static let bitString: UInt8 = 0x03
     private static let uncompressed: UInt8 = 0x04
 
     /// Encodes an RSA key; the modulus is big-endian.
     package static func rsa(modulus: [UInt8], exponent: UInt32) -> [UInt8] {
         var number = ByteWriter()
         number.write(exponent)
-        let key = element(sequence, unsigned(modulus) + unsigned(number.bytes))
-        return element(sequence, element(sequence, rsaAlgorithm) + element(bitString, [0] + key))
+        let key = DER.element(DER.sequence, DER.unsigned(modulus) + DER.unsigned(number.bytes))
+        return DER.element(
+            DER.sequence,
+            DER.element(DER.sequence, rsaAlgorithm) + DER.element(DER.bitString, [0] + key)
+        )
     }
 
     /// Encodes a point of P-256, uncompressed.
     package static func p256(_ point: P256Point) -> [UInt8] {
         let key = [0, uncompressed] + point.x + point.y
-        return element(sequence, element(sequence, p256Algorithm) + element(bitString, key))
+        return DER.element(DER.sequence, DER.element(DER.sequence, p256Algorithm) + DER.element(DER.bitString, key))
     }
 
     /// Returns the point at the end of an encoded key; nil if the key is not on P-256.
@@ -36,19 +36,5 @@ package enum PublicKeyInfo {
             p256(point) == info
         else { return nil }
         return point
-    }
-
-    /// Encodes an unsigned INTEGER in DER: without leading zeros, but with one if the first bit is set.
-    private static func unsigned(_ bytes: [UInt8]) -> [UInt8] {
-        let digits = Array(bytes.drop { $0 == 0 })
-        return element(integer, (digits.first ?? 0x80) & 0x80 == 0 ? digits : [0] + digits)
-    }
-
-    private static func element(_ tag: UInt8, _ content: [UInt8]) -> [UInt8] {
-        var size = ByteWriter()
-        size.write(UInt32(content.count))
-        let digits = Array(size.bytes.drop { $0 == 0 })
-        let isShort = content.count < 0x80
-        return [tag] + (isShort ? [UInt8(content.count)] : [0x80 | UInt8(digits.count)] + digits) + content
     }
 }

@@ -8,7 +8,7 @@ import RuntimeKeys
 /// Our own programs.
 enum ProgramChecks {
     private static let names = [
-        "vtpm-hook", "vtpm-run", "vtpm-runtime", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl",
+        "vtpm-ca", "vtpm-hook", "vtpm-run", "vtpm-runtime", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl",
     ]
 
     /// Whether the programs are there, and nobody but root can change them.

@@ -46,7 +46,7 @@ final class PreparedCreation {
             let requested = try requested()
             Log.subject.state = requested.identity.stateID
             let identity = ContainerIdentity(initProcess: runtime.identity, cgroup: nil)
-            try creation.begin(supervisor, requested, leaseName, identity, runtime.watch(), runDirectory)
+            let host = try creation.begin(supervisor, requested, leaseName, identity, runtime.watch(), runDirectory)
             let worker = try supervisor.awaitWorker(runtime.procfs)
             let running = try ProcessID(of: worker.process)
             workerID = running
@@ -59,7 +59,9 @@ final class PreparedCreation {
                 worker: worker,
                 using: [hostPaths.states, hostPaths.leases]
             )
-            let library = try supervisor.awaitReady()
+            let library = try supervisor.awaitReady { () throws(Failure) in
+                try creation.startAuthority(for: requested, host)
+            }
             keysLock.release()
             registered = try creation.registerDevice(from: control, supervisor, runDirectory)
             Log.subject.tpm = registered.number

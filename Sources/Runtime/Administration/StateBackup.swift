@@ -14,10 +14,16 @@ public struct StateBackup {
     private static let timeout = 10_000
 
     private let repository: StateRepository
+    /// The contents of the file of the certificate authority's key; nil if there is none.
+    private let authorityKey: SecretBytes?
+    private static let authorityKeyName = "authority.key"
 
     /// Prepares a backup; reads and writes nothing yet.
-    public init(of repository: StateRepository) {
+    ///
+    /// `authorityKey` is the file of the certificate authority's key, under the current master key.
+    public init(of repository: StateRepository, authorityKey: SecretBytes? = nil) {
         self.repository = repository
+        self.authorityKey = authorityKey
     }
 
     /// The result of a backup.
@@ -101,8 +107,24 @@ public struct StateBackup {
         let place = "\(path)/index"
         let target = try make("index", in: directory, place)
         try index.write(in: target, path: place, keys: repository.keys, disk: repository.disk)
+        if let authorityKey { try write(authorityKey, in: directory, path) }
         try repository.disk.synchronize(directory, as: path)
         return report
+    }
+
+    private func write(
+        _ authorityKey: SecretBytes,
+        in directory: borrowing Descriptor,
+        _ path: String
+    ) throws(Failure) {
+        let keys = try make("keys", in: directory, "\(path)/keys")
+        let place = "\(path)/keys/\(Self.authorityKeyName)"
+        let file = try repository.disk.create(Self.authorityKeyName, in: keys, as: place)
+        try authorityKey.withBytes { (bytes) throws(Failure) in
+            try repository.disk.write(bytes, to: file, as: place)
+        }
+        try repository.disk.synchronize(file, as: place)
+        try repository.disk.synchronize(keys, as: "\(path)/keys")
     }
 
     // MARK: - Reading

@@ -41,22 +41,29 @@ extension StateRepository {
     }
 
     /// Creates a state from that of a TPM from elsewhere, or of a new one; throws a ``Failure`` if there is one of this ID.
+    ///
+    /// `instance` is the UUID of one that was endorsed already, with the record of that; others get one of their own.
     public func importState(
         _ stateID: String,
         _ permanent: SecretBytes,
-        verb: String = "import"
+        verb: String = "import",
+        instance: [UInt8]? = nil,
+        endorsement: [UInt8] = []
     ) throws(Failure) {
         let name = try StateDirectoryName.encoded(stateID)
+        let uuid: [UInt8]
+        if let instance { uuid = instance } else { uuid = try Random.bytes(count: StateFile.uuidSize) }
+        let payload = StatePayload(permanent: permanent, isComplete: true, endorsement: endorsement)
         try withCreationLock(until: Deadline(milliseconds: 10_000)) { () throws(Failure) in
             let taken = taken(stateID, verb)
             guard try !hasFile(name) else { throw taken }
             let header = StateFile(
                 keyID: keys.current.id,
-                uuid: try Random.bytes(count: StateFile.uuidSize),
+                uuid: uuid,
                 generation: 1,
                 stateID: stateID
             )
-            try make(header, StatePayload(permanent: permanent, isComplete: true), name) { (state) throws(Failure) in
+            try make(header, payload, name) { (state) throws(Failure) in
                 try begin(header, name, isMade: state.isMade) { (_, entry) throws(Failure) in
                     try requireNotBeingRenamed(entry, taken.what)
                     guard entry?.generation ?? 0 == 0 else { throw taken }

@@ -47,9 +47,25 @@ public struct TrialStart {
         }.result
     }
 
+    /// Manufactures a TPM that has these keys at their handles, and has the certificate authority at the other end endorse it.
+    ///
+    /// Returns its state and the record of it.
+    package func manufacture(
+        keeping keys: StandardKeys,
+        endorsedBy authority: Channel,
+        as instance: [UInt8]
+    ) throws(Failure) -> (state: SecretBytes, endorsement: [UInt8]) {
+        try start(nil, keeping: keys, endorsedBy: authority, as: instance, timeout: Self.identityTimeout) {
+            (conversation) throws(Failure) in
+            (try conversation.shutDown(), conversation.endorsement)
+        }.result
+    }
+
     private func start<Result>(
         _ state: SecretBytes?,
         keeping keys: StandardKeys = [],
+        endorsedBy authority: Channel? = nil,
+        as instance: [UInt8] = [],
         timeout: Int = timeout,
         _ body: (WorkerConversation) throws(Failure) -> Result
     ) throws(Failure) -> (result: Result, library: LibraryVersion?) {
@@ -61,8 +77,9 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
-        try link.initialize(state, keys: keys)
+        try link.initialize(state, keys: keys, isEndorsed: authority != nil)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
+        if let authority { try conversation.endorse(by: authority, as: instance) }
         try conversation.awaitReady()
         return (try body(conversation), link.libraryVersion)
     }

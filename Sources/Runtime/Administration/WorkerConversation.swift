@@ -14,6 +14,11 @@ final class WorkerConversation: TPMTransport {
     /// The near end of what the worker serves in a device's place; nil until ``serve()``.
     private var device: Channel?
 
+    /// The record of what the certificate authority has done; empty without one.
+    private(set) var endorsement: [UInt8] = []
+    /// The last response to a command of the authority's.
+    private var response: [UInt8] = []
+
     private static let what = "cannot start the TPM"
     /// The size of the largest response, in bytes. linux: TPM_BUFSIZE
     private static let responseLimit = 4096
@@ -27,6 +32,35 @@ final class WorkerConversation: TPMTransport {
 
     /// Waits until the TPM has started up.
     func awaitReady() throws(Failure) { try awaitReply(.ready) }
+
+    /// Hands the authority's commands on to the new TPM, and the TPM's responses to the authority, until that has done its work.
+    func endorse(by authority: Channel, as instance: [UInt8]) throws(Failure) {
+        try awaitReply(.open)
+        guard let library = link.libraryVersion else { throw Failure(Self.what, because: "its library is unknown") }
+        try authority.send(AuthorityRequest.begin(instance: instance, isNew: true, library: library), until: deadline)
+        while true {
+            guard try wait(for: authority.descriptor.number, until: deadline) != 0 else {
+                throw Failure(Self.what, because: "the certificate authority does not answer")
+            }
+            guard let message = try authority.receive(into: buffer) else {
+                throw Failure(Self.what, because: "the certificate authority ended")
+            }
+            switch AuthorityReply(message) {
+            case .execute:
+                try link.channel.send(WorkerRequest.execute, followedBy: message.body, until: deadline)
+                try awaitReply(.response)
+                try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
+            // Nobody else can have the keys of a new TPM.
+            case .claim: try authority.send(AuthorityRequest.claimed(true), until: deadline)
+            case .complete:
+                endorsement = message.body
+                return try link.send(.close)
+            case .failure(let failure), .notice(let failure): throw failure
+            case .none:
+                throw Failure(Self.what, because: "the certificate authority sent message \(message.kind) out of turn")
+            }
+        }
+    }
 
     /// Has the worker serve a socket, which has the framing of the kernel's device; from then on ``transmit(_:)`` works.
     func serve() throws(Failure) {
@@ -98,6 +132,9 @@ final class WorkerConversation: TPMTransport {
             }
             return nil
         case .failure(let failure), .failed(let failure): throw failure
+        case .response:
+            response = message.body
+            return .response
         case .some(let reply): return reply.kind
         case .none: throw outOfTurn(message.kind)
         }

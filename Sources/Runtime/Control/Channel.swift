@@ -76,10 +76,20 @@ public final class Channel: Sendable {
         guard writer.bytes.count <= Outgoing.maximumSize else {
             throw tooLong(writer.bytes.count, most: Outgoing.maximumSize)
         }
-        let copy = ScratchBuffer(size: max(writer.bytes.count, 1))
+        try send(message, followedBy: writer.bytes, descriptors: descriptors, until: deadline)
+    }
+
+    /// Sends one message of a protocol whose contents are not encoded by it, and are no secret.
+    public func send(
+        _ message: some ChannelMessage,
+        followedBy contents: [UInt8],
+        descriptors: [CInt] = [],
+        until deadline: Deadline? = nil
+    ) throws(Failure) {
+        let copy = ScratchBuffer(size: max(contents.count, 1))
         copy.write { memory in
-            memory.copyBytes(from: writer.bytes)
-            return writer.bytes.count
+            memory.copyBytes(from: contents)
+            return contents.count
         }
         try copy.withBytes { (bytes) throws(Failure) in
             let contents = UnsafeRawBufferPointer(bytes)

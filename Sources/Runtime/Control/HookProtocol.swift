@@ -3,7 +3,8 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// supervisor: `started` — hook: `start`, `key`* — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
+/// supervisor: `started` — hook: `start`, `key`* — supervisor: for a TPM that is to be endorsed `needsAuthority` — hook: `authority`
+/// — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
 /// `serving` — hook: `commit` — supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and
 /// end. If the hook ends before `commit`, the supervisor undoes everything.
 ///
@@ -31,6 +32,10 @@ public enum HookRequest: ChannelMessage {
     ///
     /// Descriptors: the pidfd of the init and, if a cgroup is named, that one's ``CgroupEvents/name``.
     case adopt(ContainerIdentity)
+    /// Hands over the certificate authority that ``HookReply/needsAuthority`` asks for.
+    ///
+    /// Descriptor: the channel to it.
+    case authority
     /// Says that the container has its devices, and that the lease is written.
     ///
     /// From then on the supervisor works without the hook.
@@ -44,6 +49,7 @@ public enum HookRequest: ChannelMessage {
         case reserve = 7
         case commit = 8
         case adopt = 11
+        case authority = 14
     }
 
     /// A start request names ten texts, the longest of which are paths.
@@ -57,6 +63,7 @@ public enum HookRequest: ChannelMessage {
         case .reserve: .reserve
         case .commit: .commit
         case .adopt: .adopt
+        case .authority: .authority
         }
     }
 
@@ -65,7 +72,7 @@ public enum HookRequest: ChannelMessage {
         case .start(let request): request.encode(into: &writer)
         case .device(let number): writer.write(number)
         case .adopt(let container): container.encode(into: &writer)
-        case .key, .reserve, .commit: break
+        case .key, .reserve, .commit, .authority: break
         }
     }
 
@@ -84,6 +91,7 @@ public enum HookRequest: ChannelMessage {
             self = .device(number: number)
         case .reserve: self = .reserve
         case .commit: self = .commit
+        case .authority: self = .authority
         case .adopt:
             var reader = ByteReader(contents.body)
             guard let container = ContainerIdentity(&reader), reader.remaining == 0 else { return nil }
@@ -98,10 +106,13 @@ public enum HookReply: ChannelMessage {
     ///
     /// It comes before the hook's request.
     case started(worker: pid_t)
+    /// The TPM has no record of its endorsement, or not all that the request asks for.
+    case needsAuthority
     /// The TPM has started up with this version of libtpms, and waits for its device.
     ///
-    /// Descriptor: the directory of the lease, the very one that the supervisor has made.
-    case ready(LibraryVersion)
+    /// Descriptor: the directory of the lease, the very one that the supervisor has made. Of an ephemeral TPM the record of its
+    /// endorsement comes along, which has no state to be in; else it is empty.
+    case ready(LibraryVersion, endorsement: [UInt8] = [])
     /// The worker reads from the device.
     case serving
     /// The supervisor has taken over.
@@ -119,9 +130,10 @@ public enum HookReply: ChannelMessage {
         case committed = 9
         case started = 10
         case adopted = 12
+        case needsAuthority = 13
     }
 
-    public static let maximumSize = Failure.relayedLimit
+    public static let maximumSize = AuthorityReply.recordLimit + 6
 
     public var kind: Kind {
         switch self {
@@ -131,14 +143,18 @@ public enum HookReply: ChannelMessage {
         case .committed: .committed
         case .adopted: .adopted
         case .failure: .failure
+        case .needsAuthority: .needsAuthority
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
         case .started(let worker): writer.write(UInt32(bitPattern: worker))
-        case .ready(let library): writer.write(library.number)
-        case .serving, .committed, .adopted: break
+        case .ready(let library, let endorsement):
+            writer.write(library.number)
+            writer.write(UInt16(clamping: endorsement.count))
+            writer.write(endorsement)
+        case .serving, .committed, .adopted, .needsAuthority: break
         case .failure(let failure): failure.encode(into: &writer)
         }
     }
@@ -151,11 +167,15 @@ public enum HookReply: ChannelMessage {
             self = .started(worker: pid_t(bitPattern: worker))
         case .ready:
             var reader = ByteReader(contents.body)
-            guard let library = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
-            self = .ready(LibraryVersion(number: library))
+            guard let library = reader.read(UInt32.self), let size = reader.read(UInt16.self),
+                size <= AuthorityReply.recordLimit, let endorsement = reader.read(count: Int(size)),
+                reader.remaining == 0
+            else { return nil }
+            self = .ready(LibraryVersion(number: library), endorsement: endorsement)
         case .serving: self = .serving
         case .committed: self = .committed
         case .adopted: self = .adopted
+        case .needsAuthority: self = .needsAuthority
         case .failure: self = .failure(contents.failure)
         }
     }

@@ -11,6 +11,8 @@ public struct HostPaths: Sendable {
     public var quarantine = "/var/lib/container-vtpm/quarantine"
     /// The directory of master keys.
     public var keys = "/var/lib/container-vtpm/keys"
+    /// The file of the certificate authority's key, in that directory.
+    public var authorityKey = "/var/lib/container-vtpm/keys/authority.key"
     /// The directory that has a lease for each container with a vTPM; it does not outlive the boot.
     public var leases = "/run/container-vtpm"
     /// The directory with our own programs.
@@ -29,6 +31,7 @@ public struct HostPaths: Sendable {
         index = root + "/index"
         quarantine = root + "/quarantine"
         keys = root + "/keys"
+        authorityKey = root + "/keys/authority.key"
         leases = root + "/run"
     }
 

@@ -24,6 +24,8 @@ public struct StartRequest: Equatable, Sendable {
     public var initProcess: ProcessID
     /// The keys that the TPM has at fixed handles.
     public var keys: RequestedKeys
+    /// What the host is to make of the TPM's identity, unless it was done before.
+    public var endorsement: EndorsementLevel
     /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
     public var cgroup: CgroupIdentity?
 
@@ -35,9 +37,11 @@ public struct StartRequest: Equatable, Sendable {
         leaseName: String,
         initProcess: ProcessID,
         keys: RequestedKeys,
+        endorsement: EndorsementLevel = .none,
         cgroup: CgroupIdentity? = nil
     ) {
         self.keys = keys
+        self.endorsement = endorsement
         self.storage = storage
         self.containerID = containerID
         self.bundle = bundle
@@ -66,6 +70,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(text: bundle)
         writer.write(text: leaseName)
         keys.encode(into: &writer)
+        writer.write(endorsement.rawValue)
         ContainerIdentity(initProcess: initProcess, cgroup: cgroup).encode(into: &writer)
     }
 
@@ -80,7 +85,9 @@ public struct StartRequest: Equatable, Sendable {
         default: return nil
         }
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
-            let keys = RequestedKeys(&reader), let container = ContainerIdentity(&reader)
+            let keys = RequestedKeys(&reader),
+            let endorsement = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
+            let container = ContainerIdentity(&reader)
         else { return nil }
         self.init(
             storage: storage,
@@ -89,6 +96,7 @@ public struct StartRequest: Equatable, Sendable {
             leaseName: leaseName,
             initProcess: container.initProcess,
             keys: keys,
+            endorsement: endorsement,
             cgroup: container.cgroup
         )
     }

@@ -3,7 +3,8 @@ import VTPMProxy
 
 /// A message of a supervisor to its worker.
 ///
-/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* … `ready` —
+/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* …, and if the TPM is to be
+/// endorsed `open` — supervisor: `execute` — worker: `response` … supervisor: `close` — worker: `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
 /// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
@@ -14,7 +15,9 @@ public enum WorkerRequest: ChannelMessage {
     case confine(user: UInt32, filter: [UInt8])
     /// Asks to start the TPM, from the state that follows or by manufacturing one, and to put those of these keys at their
     /// handles that are not there.
-    case initialize(hasState: Bool, keys: StandardKeys)
+    ///
+    /// With `isEndorsed` the platform hierarchy then stays open, for commands of the host, until ``close``.
+    case initialize(hasState: Bool, keys: StandardKeys, isEndorsed: Bool)
     /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
     /// ``Channel/chunkSize`` bytes.
     case state
@@ -38,6 +41,10 @@ public enum WorkerRequest: ChannelMessage {
     /// Says that the kernel has registered the device, and the container is complete: from now on the TPM tests itself
     /// when no command waits, so many milliseconds later, and executes each TPM2_SelfTest.
     case registered(selfTestAfter: UInt32)
+    /// Hands over a command of the host's, which follows in the same message, before the tenant has the TPM.
+    case execute
+    /// Says that no such command follows, so that the platform hierarchy is closed for good.
+    case close
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -51,6 +58,8 @@ public enum WorkerRequest: ChannelMessage {
         case expectEnd = 14
         case watch = 16
         case registered = 18
+        case execute = 20
+        case close = 22
     }
 
     /// The largest filter, in bytes: half of the 4,096 instructions that the kernel takes (BPF_MAXINSNS).
@@ -70,6 +79,8 @@ public enum WorkerRequest: ChannelMessage {
         case .expectEnd: .expectEnd
         case .watch: .watch
         case .registered: .registered
+        case .execute: .execute
+        case .close: .close
         }
     }
 
@@ -79,11 +90,12 @@ public enum WorkerRequest: ChannelMessage {
             writer.write(user)
             writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
-        case .initialize(let hasState, let keys):
+        case .initialize(let hasState, let keys, let isEndorsed):
             writer.write(UInt8(hasState ? 1 : 0))
             writer.write(keys.rawValue)
+            writer.write(UInt8(isEndorsed ? 1 : 0))
         case .registered(let pause): writer.write(pause)
-        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch: break
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .execute, .close: break
         }
     }
 
@@ -98,9 +110,14 @@ public enum WorkerRequest: ChannelMessage {
         case .initialize:
             var reader = ByteReader(contents.body)
             guard let hasState = reader.read(UInt8.self), hasState < 2, let bits = reader.read(UInt16.self),
-                StandardKeys(rawValue: bits).isKnown, reader.remaining == 0
+                StandardKeys(rawValue: bits).isKnown, let isEndorsed = reader.read(UInt8.self), isEndorsed < 2,
+                reader.remaining == 0
             else { return nil }
-            self = .initialize(hasState: hasState == 1, keys: StandardKeys(rawValue: bits))
+            self = .initialize(
+                hasState: hasState == 1,
+                keys: StandardKeys(rawValue: bits),
+                isEndorsed: isEndorsed == 1
+            )
         case .state:
             // A secret, of which no copy is made here.
             self = .state
@@ -110,6 +127,9 @@ public enum WorkerRequest: ChannelMessage {
         case .shutdown: self = .shutdown
         case .expectEnd: self = .expectEnd
         case .watch: self = .watch
+        // Nothing is decoded: the worker hands the command to the TPM.
+        case .execute: self = .execute
+        case .close: self = .close
         case .registered:
             var reader = ByteReader(contents.body)
             guard let pause = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
@@ -126,6 +146,10 @@ public enum WorkerReply: ChannelMessage {
     ///
     /// The TPM waits until the state is stored.
     case state
+    /// The TPM has started up and waits for commands of the host's (``WorkerRequest/execute``).
+    case open
+    /// The response to such a command follows in the same message.
+    case response
     /// The TPM has started up; these keys are not at their handles.
     case ready([RefusedKey])
     /// The worker reads from the device.
@@ -146,6 +170,8 @@ public enum WorkerReply: ChannelMessage {
         case stopped = 11
         case confined = 13
         case failed = 15
+        case open = 17
+        case response = 19
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -162,6 +188,8 @@ public enum WorkerReply: ChannelMessage {
         case .stopped: .stopped
         case .failure: .failure
         case .failed: .failed
+        case .open: .open
+        case .response: .response
         }
     }
 
@@ -172,7 +200,7 @@ public enum WorkerReply: ChannelMessage {
         case .ready(let refused):
             writer.write(UInt8(clamping: refused.count))
             for key in refused { key.encode(into: &writer) }
-        case .state, .serving, .stopped: break
+        case .state, .serving, .stopped, .open, .response: break
         }
     }
 
@@ -193,6 +221,9 @@ public enum WorkerReply: ChannelMessage {
         case .stopped: self = .stopped
         case .failure: self = .failure(contents.failure)
         case .failed: self = .failed(contents.failure)
+        case .open: self = .open
+        // Nothing is decoded: the supervisor hands it on.
+        case .response: self = .response
         }
     }
 }

@@ -207,6 +207,17 @@ extension FileFormat {
         hint: "remove its directory once its container is gone"
     )
 
+    /// The key of the host's certificate authority: `AuthorityKeyFile`.
+    public static let authorityKey = FileFormat(
+        magic: Array("CVTPMCA\n".utf8),
+        name: "a certificate authority's key",
+        version: 1,
+        extent: .file,
+        check: .digest(size: 32),
+        sizeLimit: 1 << 16,
+        hint: "restore the file from a backup"
+    )
+
     /// A state that leaves its host: `StateExport`.
     public static let export = FileFormat(
         magic: Array("CVTPMEX\n".utf8),

@@ -44,7 +44,10 @@ public final class HostContext {
             keysPath: hostPaths.keys,
             credentialsDirectory: credentialsDirectory
         )
-        let isFirstUse = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
+        // What is encrypted under a key that is gone must not have another one made beside it.
+        let hasAuthority = try AuthorityKeyFile(hostPaths).exists()
+        let isUnused = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
+        let isFirstUse = isUnused && !hasAuthority
         self.keys = try keychain.load(isFirstUse: isFirstUse)
         self.states = states
         self.indexDirectory = indexDirectory

@@ -4,16 +4,18 @@ import Glibc
 import Platform
 import RuntimeState
 
-/// A file with a master key or a sealed one, which only its owner can read and which is never overwritten in place.
+/// A file with a master key, a sealed one or the certificate authority's, which only its owner can read and which is never overwritten in place.
 struct KeyFile {
     /// The absolute path.
     let path: String
     let disk: any Disk
+    /// What it is, for errors.
+    var name = "the master key"
 
     /// The largest file that is read, in bytes.
     static let sizeLimit = 64 * 1024
 
-    private var what: String { "cannot load the master key \(path)" }
+    private var what: String { "cannot load \(name) \(path)" }
 
     /// Reads the contents; returns nil if there is no such file.
     func read() throws(Failure) -> SecretBytes? {
@@ -81,7 +83,7 @@ struct KeyFile {
         let temporary = try write(content, in: directory)
         var isMade = true
         do {
-            try disk.link(temporary, in: directory, as: name, path: path)
+            try disk.link(temporary, in: directory, as: fileName, path: path)
         } catch let error where error.code == EEXIST {
             isMade = false
         } catch {
@@ -99,7 +101,20 @@ struct KeyFile {
         let temporary = try write(content, in: directory)
         do {
             try putAside(in: directory)
-            try disk.rename(temporary, in: directory, to: name, in: directory, as: path)
+            try disk.rename(temporary, in: directory, to: fileName, in: directory, as: path)
+        } catch {
+            try? disk.removeFile(temporary, in: directory, as: path)
+            throw error
+        }
+        try disk.synchronize(directory, as: path)
+    }
+
+    /// Replaces the file, of which nothing stays.
+    func supersede(_ content: SecretBytes) throws(Failure) {
+        let directory = try openOwnDirectory(parent)
+        let temporary = try write(content, in: directory)
+        do {
+            try disk.rename(temporary, in: directory, to: fileName, in: directory, as: path)
         } catch {
             try? disk.removeFile(temporary, in: directory, as: path)
             throw error
@@ -109,7 +124,7 @@ struct KeyFile {
 
     /// Writes and syncs a temporary file; returns its name.
     private func write(_ content: SecretBytes, in directory: borrowing Descriptor) throws(Failure) -> String {
-        let temporary = "\(name).\(Hexadecimal.encode(try Random.bytes(count: 8)))"
+        let temporary = "\(fileName).\(Hexadecimal.encode(try Random.bytes(count: 8)))"
         do {
             let file = try disk.create(temporary, in: directory, as: path)
             try content.withBytes { (bytes) throws(Failure) in try disk.write(bytes, to: file, as: path) }
@@ -129,9 +144,9 @@ struct KeyFile {
     }
 
     private func putAside(in directory: borrowing Descriptor) throws(Failure) {
-        guard faccessat(directory.number, name, F_OK, 0) == 0 else { return }
-        let aside = "\(name).replaced-\(Hexadecimal.encode(try Random.bytes(count: 4)))"
-        try disk.rename(name, in: directory, to: aside, in: directory, as: path)
+        guard faccessat(directory.number, fileName, F_OK, 0) == 0 else { return }
+        let aside = "\(fileName).replaced-\(Hexadecimal.encode(try Random.bytes(count: 4)))"
+        try disk.rename(fileName, in: directory, to: aside, in: directory, as: path)
     }
 
     /// Removes temporary files of processes that were killed while they created the file: each holds a key.
@@ -139,8 +154,8 @@ struct KeyFile {
     /// Call it only while no process creates the file.
     func sweep() throws(Failure) {
         let directory = try openOwnDirectory(parent)
-        for entry in try entries(of: directory, parent) where entry.hasPrefix("\(name).") {
-            let rest = entry.dropFirst(name.count + 1)
+        for entry in try entries(of: directory, parent) where entry.hasPrefix("\(fileName).") {
+            let rest = entry.dropFirst(fileName.count + 1)
             guard rest.count == 16, rest.utf8.allSatisfy({ "0123456789abcdef".utf8.contains($0) }) else { continue }
             do throws(Failure) {
                 try disk.removeFile(entry, in: directory, as: "\(parent)/\(entry)")
@@ -159,11 +174,11 @@ struct KeyFile {
     /// Renames the file over another one in the same directory.
     func replace(_ other: KeyFile) throws(Failure) {
         let directory = try openOwnDirectory(parent)
-        try disk.rename(name, in: directory, to: other.name, in: directory, as: other.path)
+        try disk.rename(fileName, in: directory, to: other.fileName, in: directory, as: other.path)
         try disk.synchronize(directory, as: other.path)
     }
 
-    private var name: String { String(path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...]) }
+    private var fileName: String { String(path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...]) }
 
     private var parent: String {
         let parent = path[..<(path.lastIndex(of: "/") ?? path.startIndex)]

@@ -17,11 +17,14 @@ public enum LeaseFiles {
     /// The record of a vTPM that waits for its hook, a ``PreparedVTPM``.
     public static let prepared = "prepared"
 
+    /// The record of the endorsement of an ephemeral TPM, which has no state to be in.
+    public static let endorsement = "endorsement"
+
     /// All files that we put there.
     static let all =
         [
             ControlSocket.name, AdoptionRequest.socketName, lease, unfinishedLease, madeState, prepared,
-            EarlierLease.file, EarlierLease.unfinishedFile,
+            endorsement, EarlierLease.file, EarlierLease.unfinishedFile,
         ]
 }
 
@@ -132,6 +135,17 @@ extension OpenLease {
     /// its supervisor has reserved the room for it.
     public borrowing func write(_ lease: Lease) throws(Failure) {
         try write(lease.encoded(), as: LeaseFiles.lease, "the lease of \"\(lease.containerID)\"")
+    }
+
+    /// Writes the record of an ephemeral TPM's endorsement.
+    public borrowing func write(endorsement: [UInt8]) throws(Failure) {
+        try write(endorsement, as: LeaseFiles.endorsement, "the endorsement of the lease \(name)")
+    }
+
+    /// Reads that record; returns nil if there is none.
+    public borrowing func endorsement() throws(Failure) -> [UInt8]? {
+        let limit = AuthorityReply.recordLimit
+        return try content(of: LeaseFiles.endorsement, limit: limit, "the endorsement of the lease \(name)")
     }
 
     /// Writes a file, whole or not at all, so that nobody ever finds a part of it.

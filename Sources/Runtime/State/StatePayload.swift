@@ -6,6 +6,7 @@ import RuntimeFormat
 public struct StatePayload {
     private static let permanentState: UInt16 = 1
     private static let manufactureComplete: UInt16 = 2
+    private static let endorsement: UInt16 = 0x8001
     /// The first kind that a reader ignores if it does not know it, and keeps when it writes the state.
     private static let firstOptional: UInt16 = 0x8000
 
@@ -13,17 +14,22 @@ public struct StatePayload {
     public let permanent: SecretBytes
     /// Whether manufacture was completed; an interrupted one is repeated, and is no lost state.
     public let isComplete: Bool
+    /// The host's record of the TPM's identity; empty if there is none.
+    ///
+    /// It is public. What it holds is for who has written it.
+    public let endorsement: [UInt8]
     /// The optional items that this version does not know, with their headers; nil if there are none.
     let unknown: SecretBytes?
 
     /// Creates the payload of a state to be written.
-    public init(permanent: SecretBytes, isComplete: Bool) {
-        self.init(permanent: permanent, isComplete: isComplete, unknown: nil)
+    public init(permanent: SecretBytes, isComplete: Bool, endorsement: [UInt8] = []) {
+        self.init(permanent: permanent, isComplete: isComplete, endorsement: endorsement, unknown: nil)
     }
 
-    init(permanent: SecretBytes, isComplete: Bool, unknown: SecretBytes?) {
+    init(permanent: SecretBytes, isComplete: Bool, endorsement: [UInt8], unknown: SecretBytes?) {
         self.permanent = permanent
         self.isComplete = isComplete
+        self.endorsement = endorsement
         self.unknown = unknown
     }
 
@@ -52,6 +58,7 @@ public struct StatePayload {
                 switch kind {
                 case Self.permanentState: break
                 case Self.manufactureComplete: guard range.isEmpty else { return .malformed }
+                case Self.endorsement where hasOptionalItems: break
                 case Self.firstOptional... where hasOptionalItems:
                     unknown.append(range.lowerBound - Item.headerSize..<range.upperBound)
                 default: return .unknownItem
@@ -64,6 +71,7 @@ public struct StatePayload {
         let payload = StatePayload(
             permanent: try copy([state], of: plaintext),
             isComplete: ranges[Self.manufactureComplete] != nil,
+            endorsement: ranges[Self.endorsement].map { range in plaintext.withBytes { Array($0[range]) } } ?? [],
             unknown: unknown.isEmpty ? nil : try copy(unknown, of: plaintext)
         )
         // A state that is complete and empty passes: libtpms refuses it at the start, and no new TPM takes its place.
@@ -84,15 +92,21 @@ public struct StatePayload {
     /// The list of items, to be encrypted in place: a copy of the secret would need more locked memory.
     func items() throws(Failure) -> SecretMessage {
         let prefix = Item.header(Self.permanentState, count: permanent.count)
-        let suffix = isComplete ? Item.header(Self.manufactureComplete, count: 0) : []
+        var suffix = isComplete ? Item.header(Self.manufactureComplete, count: 0) : []
+        if !endorsement.isEmpty { suffix += Item.header(Self.endorsement, count: endorsement.count) + endorsement }
         guard let unknown else { return SecretMessage(prefix: prefix, secret: permanent, suffix: suffix) }
         let both = try SecretBytes(capacity: permanent.count + suffix.count + unknown.count)
         _ = both.append(copying: permanent) && both.append(copying: suffix) && both.append(copying: unknown)
         return SecretMessage(prefix: prefix, secret: both)
     }
 
-    /// The same payload with the unknown items of the state that it replaces.
-    func keeping(_ unknown: SecretBytes?) -> StatePayload {
-        StatePayload(permanent: permanent, isComplete: isComplete, unknown: self.unknown ?? unknown)
+    /// The same payload with what the host keeps beside the TPM's state.
+    func keeping(_ endorsement: [UInt8], _ unknown: SecretBytes?) -> StatePayload {
+        StatePayload(
+            permanent: permanent,
+            isComplete: isComplete,
+            endorsement: self.endorsement.isEmpty ? endorsement : self.endorsement,
+            unknown: self.unknown ?? unknown
+        )
     }
 }

@@ -4,12 +4,18 @@ import Platform
 public protocol StateSink: AnyObject {
     /// The number of the last write.
     var generation: UInt64 { get }
+    /// The instance's UUID, 16 bytes; empty if the state is in memory only.
+    var instance: [UInt8] { get }
+    /// The host's record of the TPM's identity, which each write has; empty if there is none.
+    var endorsement: [UInt8] { get set }
     /// Writes a new state; when it returns, the state is as durable as this sink ever makes it.
     func write(_ payload: StatePayload) throws(Failure)
     /// Records that the vTPM was started or stopped, and the version of its libtpms as `major.minor.patch`.
     func recordUse(library: String?) throws(Failure)
     /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
+    /// Records keys by their digests as this instance's; returns false if another has one of them, and records nothing then.
+    func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> Bool
     /// Names another user in the state's lock: a container that has adopted a vTPM which was prepared for its runtime.
     func name(_ user: StateUser) throws(Failure)
 }
@@ -17,6 +23,8 @@ public protocol StateSink: AnyObject {
 /// The sink of a vTPM whose state is only in its worker's memory; it writes nothing.
 public final class InMemoryStore: StateSink {
     public private(set) var generation: UInt64 = 0
+    public let instance: [UInt8] = []
+    public var endorsement: [UInt8] = []
 
     /// Creates a sink at generation 0.
     public init() {}
@@ -26,6 +34,8 @@ public final class InMemoryStore: StateSink {
     public func recordUse(library: String?) throws(Failure) {}
 
     public func rekey(to key: MasterKey) throws(Failure) {}
+
+    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> Bool { true }
 
     public func name(_ user: StateUser) throws(Failure) {}
 }

@@ -26,6 +26,10 @@ public final class StateStore: StateSink {
     private var keys: [[UInt8]: InstanceKeys]
     /// The ID of the master key of the next write.
     private var keyID: [UInt8]
+    /// The host's record of the TPM's identity, which each write has; empty if there is none.
+    public var endorsement: [UInt8]
+    /// The digests of a new TPM's endorsement keys, which the next record of a use has.
+    var claimed: [[UInt8]] = []
     /// The items of the state that only a later version knows.
     private let unknown: SecretBytes?
 
@@ -88,7 +92,7 @@ public final class StateStore: StateSink {
                 making: making
             )
             let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
-            let store = try StateStore(repository, state, nil, name: name, for: user, use, header, nothing.unknown)
+            let store = try StateStore(repository, state, nil, name: name, for: user, use, header, nothing)
             return (store, nothing)
         }
         return try load(state, name, stateID, in: repository, for: user, use, making)
@@ -123,7 +127,7 @@ public final class StateStore: StateSink {
             try header.rewrite(content, to: file, repository.disk, path: path)
             try repository.synchronize(state.directory, path: path)
         }
-        let store = try StateStore(repository, state, file, name: name, for: user, use, header, payload.unknown)
+        let store = try StateStore(repository, state, file, name: name, for: user, use, header, payload)
         return (store, payload)
     }
 
@@ -137,7 +141,7 @@ public final class StateStore: StateSink {
     /// sectors of an earlier run have another salt, and cannot make the last write look torn. After an error the old state
     /// is on disk; if only the last sync failed, either of the two. The TPM must then stop: its responses could be forgotten.
     public func write(_ payload: StatePayload) throws(Failure) {
-        try write(payload.keeping(unknown), keyID)
+        try write(payload.keeping(endorsement, unknown), keyID)
     }
 
     private func write(_ payload: StatePayload, _ keyID: [UInt8]) throws(Failure) {
@@ -171,6 +175,8 @@ public final class StateStore: StateSink {
         return FileMark(named) == written && named.st_nlink == 1
     }
 
+    public var instance: [UInt8] { header.uuid }
+
     /// Records the generation, the time and the user in the index.
     ///
     /// The recorded version of libtpms is kept if `library` is nil. Throws a ``Failure`` if the index has no record of
@@ -200,6 +206,7 @@ public final class StateStore: StateSink {
                 entry.keptFor = use.keptFor
             }
             if let library { entry.library = library }
+            if !claimed.isEmpty { entry.endorsementKeys = claimed }
             try records.set(entry)
         }
     }
@@ -243,7 +250,7 @@ public final class StateStore: StateSink {
         for user: StateUser,
         _ use: Use,
         _ header: StateFile,
-        _ unknown: SecretBytes?
+        _ loaded: StatePayload
     ) throws(Failure) {
         // The rest of a write that a crash cut short was never acknowledged.
         try repository.disk.removeFile(Self.temporaryName, in: state.directory, as: repository.filePath(name))
@@ -264,6 +271,7 @@ public final class StateStore: StateSink {
         self.header = header
         self.keys = keys
         self.keyID = repository.keys.current.id
-        self.unknown = unknown
+        self.endorsement = loaded.endorsement
+        self.unknown = loaded.unknown
     }
 }

@@ -32,6 +32,8 @@ public final class Supervisor {
     var responder = FailureResponder()
     var clients: [Channel] = []
     var lifecycle = Lifecycle()
+    /// What is said between authority and worker; nil if nothing is, or once all is said.
+    var endorsement: Endorsement?
     /// When ``Lifecycle/Event/timedOut`` comes.
     var deadline: Deadline?
     /// When the pages are given back that only the start has needed; nil before the container is complete, and once they are.
@@ -40,8 +42,8 @@ public final class Supervisor {
     var startupPagesEnd: Deadline?
     /// N of the host's `/dev/tpmN`, for the log.
     var deviceNumber: UInt32 = 0
-    /// The state that a manufacture has stored so far.
-    var manufactured: SecretBytes?
+    /// What the TPM has stored since this start began; it is written once the TPM is ready.
+    var unwritten: SecretBytes?
     /// The container that has adopted the vTPM; nil if the vTPM was made for its container.
     var adopter: ContainerIdentity?
     /// Why the container's creation was undone.
@@ -90,6 +92,7 @@ public final class Supervisor {
         uncommitted: UncommittedState?,
         worker: WorkerLink,
         manufactures: Bool,
+        isEndorsed: Bool,
         buffer: ScratchBuffer
     ) {
         self.request = request
@@ -101,6 +104,7 @@ public final class Supervisor {
         self.uncommitted = uncommitted
         self.worker = worker
         self.manufactures = manufactures
+        self.endorsement = isEndorsed ? Endorsement() : nil
         self.buffer = buffer
     }
 

@@ -40,19 +40,17 @@ extension Supervisor {
     }
 
     private func announceReady() throws(Failure) {
-        if manufactures {
-            guard let state = manufactured else {
-                throw Failure("cannot manufacture the TPM", because: "its worker stored no state")
-            }
-            try write(state)
-            manufactured = nil
+        guard unwritten != nil || !manufactures else {
+            throw Failure("cannot manufacture the TPM", because: "its worker stored no state")
         }
+        if let state = unwritten.take() { try write(state) }
         guard let worker, let library = worker.libraryVersion else { return }
         try store.recordUse(library: "\(library)")
         switch lease {
         case .none: break
         case .some(let lease):
-            let reply = HookReply.ready(library)
+            let isEphemeral = if case .ephemeral = request.storage { true } else { false }
+            let reply = HookReply.ready(library, endorsement: isEphemeral ? store.endorsement : [])
             try hook?.send(reply, descriptors: [lease.directory.number])
         }
     }

@@ -62,6 +62,7 @@ extension Supervisor {
         // Once the container has ended, its descriptors stay ready.
         let containerIndex = lifecycle.isStopping ? nil : container.watch(in: &set)
         let hookIndex = hook.map { set.add($0.descriptor.number) }
+        let authorityIndex = endorsement?.authority.map { set.add($0.descriptor.number) }
         let workerIndex = worker.flatMap { $0.hasHungUp ? nil : set.add($0.channel.descriptor.number) }
         let exitIndex = worker.map { set.add($0.exit) }
         let listenerIndex = set.add(listener)
@@ -74,6 +75,7 @@ extension Supervisor {
         if let exitIndex, set.isReady(exitIndex), workerIndex.map({ !set.isReady($0) }) ?? true {
             if let status = try worker.take()?.end() { handle(.workerEnded("\(status)")) }
         }
+        if let authorityIndex, set.isReady(authorityIndex) { try handleAuthorityMessage() }
         if let hookIndex, set.isReady(hookIndex) { try handleHookMessage() }
         if let containerIndex, try hasContainerEnded(set.isReady(containerIndex)) { handle(.initEnded) }
         if set.isReady(signalIndex) { try handleSignal() }
@@ -115,9 +117,13 @@ extension Supervisor {
         switch WorkerReply(message) {
         case .state: try storeChunk(message)
         case .ready(let refused):
-            guard lifecycle.phase == .starting else { throw outOfTurn(message.kind) }
+            guard lifecycle.phase == .starting, endorsement == nil else { throw outOfTurn(message.kind) }
             try take(refused)
             handle(.workerReady)
+        case .open:
+            guard lifecycle.phase == .starting, endorsement?.isOpen == false else { throw outOfTurn(message.kind) }
+            try noteOpen()
+        case .response: try relay(response: message)
         case .serving: handle(.workerServing)
         case .stopped: handle(.workerShutDown)
         case .failure(let failure): handle(.failed(failure))
@@ -153,9 +159,9 @@ extension Supervisor {
         }
         guard let state = try worker?.incoming.take(chunk) else { return }
         do {
-            // What a manufacture stores on its way was promised to nobody: it is written once it is complete.
-            if manufactures && lifecycle.phase == .starting {
-                manufactured = state
+            // What a TPM stores while it starts was promised to nobody: it is written once it is ready.
+            if lifecycle.phase == .starting {
+                unwritten = state
             } else {
                 try write(state)
             }
@@ -181,6 +187,7 @@ extension Supervisor {
             if let device = message.descriptors.take() { responder.take(device) }
         case .commit: handle(.commitRequested)
         case .adopt(let container): try adopt(container, &message)
+        case .authority: try takeAuthority(&message)
         case .start, .key, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }

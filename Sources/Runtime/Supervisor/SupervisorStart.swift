@@ -73,23 +73,33 @@ extension Supervisor {
         let buffer = try Channel.makeSecretBuffer()
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
         do throws(Failure) {
-            let (store, uncommitted, manufactures) = try prepare(&start, hook, worker, lease, cgroup)
+            let prepared = try prepare(&start, hook, worker, lease, cgroup)
             return Supervisor(
                 request: request,
                 hook: hook,
                 container: container,
                 signals: signals,
                 lease: lease,
-                store: store,
-                uncommitted: uncommitted,
+                store: prepared.store,
+                uncommitted: prepared.uncommitted,
                 worker: worker,
-                manufactures: manufactures,
+                manufactures: prepared.manufactures,
+                isEndorsed: prepared.isEndorsed,
                 buffer: buffer
             )
         } catch {
             remove(lease)
             throw error
         }
+    }
+
+    /// A state that is open, and what a worker does with it.
+    private struct Prepared {
+        var store: any StateSink
+        /// The state that this creation makes; nil if it makes none.
+        var uncommitted: UncommittedState?
+        var manufactures: Bool
+        var isEndorsed: Bool
     }
 
     /// Opens the state, gives it to the worker, and confines this process; without a state the worker manufactures a
@@ -100,12 +110,17 @@ extension Supervisor {
         _ worker: WorkerLink,
         _ lease: borrowing LeaseDirectory,
         _ cgroup: OwnCgroup?
-    ) throws(Failure) -> (store: any StateSink, uncommitted: UncommittedState?, manufactures: Bool) {
+    ) throws(Failure) -> Prepared {
         var confinement = try SupervisorConfinement()
         if let cgroup { try confinement.allowRemoval(in: cgroup.parent) }
         let states = try start.allowFiles(in: &confinement)
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {
+            let keys = start.request.keys.keys(isNew: state == nil)
+            let isEndorsed =
+                !keys.isEmpty && EndorsementLevel(ofRecord: store.endorsement) < start.request.endorsement
+            // The hook starts the authority while the TPM starts.
+            if isEndorsed { try hook.send(HookReply.needsAuthority) }
             if let states, case .persistent(let storage) = start.request.storage {
                 let name = try StateDirectoryName.encoded(storage.stateID)
                 let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)
@@ -116,12 +131,17 @@ extension Supervisor {
             // The worker still loads its libraries, or confines itself.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
-            try worker.initialize(state, keys: start.request.keys.keys(isNew: state == nil))
+            try worker.initialize(state, keys: keys, isEndorsed: isEndorsed)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }
             try confinement.enforce(under: filter)
-            return (store, uncommitted, state == nil)
+            return Prepared(
+                store: store,
+                uncommitted: uncommitted,
+                manufactures: state == nil,
+                isEndorsed: isEndorsed
+            )
         } catch {
             uncommitted?.discard()
             throw error

@@ -103,24 +103,30 @@ package final class WorkerLink {
 
     /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
     ///
-    /// It puts those of the keys at their handles that are not there.
-    package func initialize(_ state: SecretBytes?, keys: StandardKeys) throws(Failure) {
+    /// It puts those of the keys at their handles that are not there, and then waits for commands of the host's if it is to be
+    /// endorsed.
+    package func initialize(
+        _ state: SecretBytes?,
+        keys: StandardKeys,
+        isEndorsed: Bool = false
+    ) throws(Failure) {
         try awaitConfinement()
         try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
         if try !WorkerInspection.hasLockedMemory(process) {
             Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
         }
         do {
-            try begin(with: state, keys)
+            try begin(with: state, keys, isEndorsed)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. A message that it had sent before says why.
             throw lastWords() ?? error
         }
     }
 
-    private func begin(with state: SecretBytes?, _ keys: StandardKeys) throws(Failure) {
+    private func begin(with state: SecretBytes?, _ keys: StandardKeys, _ isEndorsed: Bool) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys), until: deadline)
+        let request = WorkerRequest.initialize(hasState: state != nil, keys: keys, isEndorsed: isEndorsed)
+        try channel.send(request, until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)
         }

@@ -37,11 +37,16 @@ public final class TPMEngine {
 
     /// Starts the TPM up, as a platform's firmware does before anybody else uses it.
     ///
-    /// It executes TPM2_Startup(CLEAR), puts those of the keys at their handles that are not there, and disables the platform
-    /// hierarchy. The owner of that can replace the endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its
+    /// It executes TPM2_Startup(CLEAR), puts those of the keys at their handles that are not there, calls `beforeClosing`, and
+    /// disables the platform hierarchy. The owner of that can replace the endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its
     /// authorization is empty after each startup. A TPM is manufactured if there is no state, and never otherwise. A new TPM
     /// has all of the keys, or is none.
-    public init(state: SecretBytes?, keys: StandardKeys, store: @escaping Store) throws(Failure) {
+    public init(
+        state: SecretBytes?,
+        keys: StandardKeys,
+        store: @escaping Store,
+        beforeClosing: (TPMEngine) throws(Failure) -> Void = { (_) throws(Failure) in }
+    ) throws(Failure) {
         self.store = store
         self.stateToLoad = state
         guard Self.current == nil else {
@@ -50,6 +55,8 @@ public final class TPMEngine {
         try Self.checkEntropy()
         Self.current = self
         try start(with: keys, isNew: state == nil)
+        try beforeClosing(self)
+        try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
         isStarting = false
         stateToLoad = nil
     }
@@ -119,7 +126,6 @@ public final class TPMEngine {
         if isNew, let first = refusedKeys.first {
             throw Failure("cannot make the TPM's key \(first.key.name)", because: first.reason)
         }
-        try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
     }
 
     private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {

@@ -35,22 +35,56 @@ extension Worker {
         adopted = ContainerWatch(initProcess: initProcess, cgroupEvents: message.descriptors.take())
     }
 
-    /// Receives the state of an existing TPM, nil if one is to be manufactured, and the keys that it is to have at their handles.
-    func receiveOrders() throws(Failure) -> (state: SecretBytes?, keys: StandardKeys) {
+    /// What a worker is to start its TPM from.
+    struct Orders {
+        /// The state of an existing TPM; nil if one is to be manufactured.
+        var state: SecretBytes?
+        /// The keys that it is to have at their handles.
+        var keys: StandardKeys
+        /// Whether the host has commands of its own before the platform hierarchy is closed.
+        var isEndorsed: Bool
+    }
+
+    /// Receives the orders.
+    func receiveOrders() throws(Failure) -> Orders {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
-            case .initialize(let hasState, let keys)? = WorkerRequest(message)
+            case .initialize(let hasState, let keys, let isEndorsed)? = WorkerRequest(message)
         else {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
-        guard hasState else { return (nil, keys) }
+        var orders = Orders(state: nil, keys: keys, isEndorsed: isEndorsed)
+        guard hasState else { return orders }
         defer { buffer.wipe() }
         var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")
         while true {
             guard let message = try channel.receive(into: buffer), case .state? = WorkerRequest(message) else {
                 throw Failure(what, because: "the supervisor sent no whole state")
             }
-            if let state = try incoming.take(message) { return (state, keys) }
+            if let state = try incoming.take(message) {
+                orders.state = state
+                return orders
+            }
+        }
+    }
+
+    /// Executes the commands of the host until it has no more.
+    func executeForHost(_ engine: TPMEngine) throws(Failure) {
+        let what = "cannot start the TPM"
+        try channel.send(WorkerReply.open)
+        while true {
+            guard let message = try channel.receive(into: buffer) else {
+                throw Failure(what, because: "the supervisor is gone")
+            }
+            switch WorkerRequest(message) {
+            case .execute:
+                // A copy, since the supervisor's word that a state is stored comes into the same buffer.
+                var command = message.body
+                let response = command.withUnsafeMutableBytes { engine.process($0) }
+                try channel.sendChunks(WorkerReply.response, of: response)
+            case .close: return
+            default: throw Failure(what, because: "the supervisor sent message \(message.kind) out of turn")
+            }
         }
     }
 

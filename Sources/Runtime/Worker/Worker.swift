@@ -57,9 +57,14 @@ public final class Worker {
     public func run() throws(Failure) {
         do {
             let container = try confine()
-            var (state, keys) = try receiveOrders()
-            let engine = try TPMEngine(state: state, keys: keys) { [self] (state) throws(Failure) in try store(state) }
-            state = nil
+            var orders = try receiveOrders()
+            let engine = try TPMEngine(
+                state: orders.state,
+                keys: orders.keys,
+                store: { [self] (state) throws(Failure) in try store(state) },
+                beforeClosing: { (engine) throws(Failure) in if orders.isEndorsed { try executeForHost(engine) } }
+            )
+            orders.state = nil
             selfTest.begin(of: engine)
             try channel.send(WorkerReply.ready(engine.refusedKeys))
             guard let server = try receiveDevice(engine) else { return }

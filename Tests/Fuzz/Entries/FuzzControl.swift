@@ -15,7 +15,7 @@ func fuzzControl(_ bytes: UnsafeRawBufferPointer) {
     let messages = Array(Records(bytes.dropFirst()).prefix(64)).map(\.bytes)
     for message in messages { bodies(Array(message.dropFirst())) }
     let pair = must { () throws(Failure) in try Channel.pair(near: "sender", far: "hearer") }
-    send(messages, Int(first >> 4) % (Channel.descriptorLimit + 1), to: pair.near)
+    sendAsIs(messages, Int(first >> 4) % (Channel.descriptorLimit + 1), to: pair.near)
     // The sender has said all: nobody waits for more.
     shutdown(pair.near.descriptor.number, CInt(SHUT_WR))
     switch first & 0x0f {
@@ -43,7 +43,7 @@ private func bodies(_ body: [UInt8]) {
 }
 
 /// A sender that is not bound to what `Channel.send` may send.
-private func send(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Channel) {
+func sendAsIs(_ messages: [[UInt8]], _ descriptorCount: Int, to channel: Channel) {
     let number = channel.descriptor.number
     for (index, message) in messages.enumerated() {
         if index == 0, let kind = message.first {

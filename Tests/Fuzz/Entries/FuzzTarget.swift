@@ -1,6 +1,7 @@
 /// What is fuzzed, by the name of its corpus.
 enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case worker
+    case authority
     case control
     case stateFile = "state-file"
     case index
@@ -21,6 +22,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     func run(_ bytes: UnsafeRawBufferPointer) {
         switch self {
         case .worker: fuzzWorker(bytes)
+        case .authority: fuzzAuthority(bytes)
         case .control: fuzzControl(bytes)
         case .stateFile: fuzzStateFile(bytes)
         case .index: fuzzIndex(bytes)

@@ -1,5 +1,6 @@
-# A TPM has endorsement keys and a storage root key where verifiers and tools look for them, from its first start on, and the next
-# start puts back what TPM2_Clear has taken away. Where its tenant stands in the way, the container starts without.
+# A TPM has endorsement keys and a storage root key where verifiers and tools look for them, with certificates of the host's authority,
+# from its first start on, and the next start puts back what TPM2_Clear has taken away. Where its tenant stands in the way, the
+# container starts without.
 # Guests: debian-12 debian-13
 # Runtimes: runc
 WITH_KEYS=yes
@@ -13,6 +14,12 @@ handles() { # ID
 
 public_key() { # ID HANDLE
     container_shell "$1" "tpm2_readpublic -Q -c $2 -f pem -o /tmp/key.pem && sha256sum </tmp/key.pem"
+}
+
+# The certificate of a key as the container reads it, in PEM; the first argument of tpm2_getekcertificate is RSA's.
+certificate() { # ID rsa|ecc
+    container_shell "$1" "cd /tmp && tpm2_getekcertificate -o rsa.der -o ecc.der 2>/dev/null && base64 $2.der" |
+        base64 --decode | openssl x509 -inform der
 }
 
 container_start keys
@@ -34,6 +41,18 @@ for pair in rsa:0x81010001 ecc:0x8101000a; do
         cmp secret opened
         tpm2_flushcontext -Q session"
 done
+vtpmctl ca show >"$WORK/ca.pem"
+for pair in rsa:rsa-2048:0x81010001 ecc:ecc-nist-p256:0x8101000a; do
+    IFS=: read -r algorithm kind handle <<<"$pair"
+    certificate keys "$algorithm" >"$WORK/$algorithm.pem"
+    openssl verify -x509_strict -CAfile "$WORK/ca.pem" "$WORK/$algorithm.pem"
+    expect_equal "the certificate of $kind that the host knows" "$(cat "$WORK/$algorithm.pem")" \
+        "$(vtpmctl ek keys --print certificate --key "$kind")"
+    expect_equal "the key in the certificate of $kind" "$(public_key keys "$handle")" \
+        "$(openssl x509 -in "$WORK/$algorithm.pem" -noout -pubkey | sha256sum)"
+done
+if container_shell keys 'echo x | tpm2_nvwrite -Q -C o -i - 0x1c00002' 2>/dev/null; then fail "the container can change its certificate"; fi
+expect_equal "the authorities that are left" '' "$(pgrep -x vtpm-ca || true)"
 rsa=$(public_key keys 0x81010001) ecc=$(public_key keys 0x8101000a) storage=$(public_key keys 0x81000001)
 container_exec keys tpm2_clear -Q -c l
 expect_equal "the handles after TPM2_Clear" '' "$(handles keys)"
@@ -43,6 +62,7 @@ container_start keys
 expect_equal "the handles after a restart" "$all" "$(handles keys)"
 expect_equal "the RSA key after TPM2_Clear and a restart" "$rsa" "$(public_key keys 0x81010001)"
 expect_equal "the ECC key after TPM2_Clear and a restart" "$ecc" "$(public_key keys 0x8101000a)"
+expect_equal "the RSA certificate after TPM2_Clear and a restart" "$(cat "$WORK/rsa.pem")" "$(certificate keys rsa)"
 expect_different "the storage root key, whose seed TPM2_Clear has replaced" "$storage" "$(public_key keys 0x81000001)"
 container_shell keys 'tpm2_evictcontrol -Q -C o -c 0x81010001 && tpm2_changeauth -Q -c o secret'
 container_stop keys

@@ -8,7 +8,7 @@
     exit 0
 }
 
-readonly profiles=(vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
+readonly profiles=(vtpm-ca vtpm-hook vtpm-supervisor vtpm-systemd vtpm-worker vtpmctl)
 readonly worker=/usr/libexec/container-vtpm/vtpm-worker supervisor=/usr/libexec/container-vtpm/vtpm-supervisor
 
 label() { # PID
@@ -81,4 +81,4 @@ expect_denied "$worker" ": <$state"
 kill "$victim"
 
 # These are meant. What is denied to the programs themselves fails every other case.
-echo ' comm="(vtpm-worker|vtpm-supervisor|vtpm-systemd|vtpm-hook|vtpmctl)" ' >"$WORK/denials"
+echo ' comm="(vtpm-ca|vtpm-worker|vtpm-supervisor|vtpm-systemd|vtpm-hook|vtpmctl)" ' >"$WORK/denials"

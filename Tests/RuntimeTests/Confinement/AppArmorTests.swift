@@ -9,7 +9,7 @@ import Testing
 /// as the profiles use it.
 @Suite struct AppArmorTests {
     static let root = "/" + #filePath.split(separator: "/").dropLast(4).joined(separator: "/")
-    static let programs = ["vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"]
+    static let programs = ["vtpm-ca", "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl"]
 
     @Test(arguments: programs, ["debian-13", "debian-sid", "elsewhere"])
     func theLibrariesOfADistributionAreMapped(_ program: String, _ distribution: String) throws {

@@ -81,7 +81,9 @@ import Testing
 
     static let killed: UInt32 = 0x8000_0000
     // The numbers of arguments are the same on both: Tests/fixtures/arm64.c.
-    static let filters = [("worker", SystemCallFilter.worker), ("supervisor", SystemCallFilter.supervisor)]
+    static let filters = [
+        ("worker", SystemCallFilter.worker), ("supervisor", SystemCallFilter.supervisor), ("ca", SystemCallFilter.ca),
+    ]
 
     /// The kernel's number of an action, SECCOMP_RET_ALLOW and others.
     static func result(_ action: SystemCallFilter.Action) -> UInt32 {

@@ -7,7 +7,9 @@ import Testing
 /// The tables of docs/threat-model.md have the system calls that the code allows, refuses in a way of its own, or ends a
 /// program for, each once and with a reason.
 @Suite struct ThreatModelTests {
-    static let filters = ["worker": SystemCallFilter.worker, "supervisor": SystemCallFilter.supervisor]
+    static let filters = [
+        "worker": SystemCallFilter.worker, "supervisor": SystemCallFilter.supervisor, "ca": SystemCallFilter.ca,
+    ]
 
     @Test(arguments: filters.keys) func everyCallHasItsReason(_ program: String) throws {
         let rules = try #require(Self.filters[program]).rules

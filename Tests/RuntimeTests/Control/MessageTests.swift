@@ -88,19 +88,23 @@ import VTPMProxy
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
             .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .key, .device(number: 7), .reserve,
-            .commit, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
+            .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
-        for message: HookReply in [.started(worker: 77), .ready(library), .serving, .committed, .adopted] {
+        for message: HookReply in [
+            .started(worker: 77), .needsAuthority, .ready(library), .serving, .committed, .adopted,
+        ] {
             try check(message)
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .all),
-            .initialize(hasState: false, keys: []), .state,
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .all, isEndorsed: true),
+            .initialize(hasState: false, keys: [], isEndorsed: false), .state,
             .stored, .refused,
-            .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000),
+            .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000), .execute, .close,
         ] { try check(message) }
-        for message: WorkerReply in [.confined(library), .state, .serving, .stopped] { try check(message) }
+        for message: WorkerReply in [.confined(library), .state, .serving, .stopped, .open, .response] {
+            try check(message)
+        }
         let refused = [RefusedKey(.endorsementP256, code: 0x9a2), RefusedKey(.storageRSA, code: 0x14b)]
         for list in [[], refused] { try check(WorkerReply.ready(list)) }
         try check(WorkerReply.failure(Self.failure), isText: true)
@@ -109,6 +113,35 @@ import VTPMProxy
         let status = VTPMStatus(health: .failed, generation: 1 << 33, reason: Self.failure.description)
         for message: ControlReply in [.status(status), .rekeyed] { try check(message) }
         try check(ControlReply.failure(Self.failure), isText: true)
+    }
+
+    @Test func whatIsSaidToTheAuthorityComesBackAsItWas() throws {
+        let library = LibraryVersion(0, 9, 2), instance = [UInt8](0..<16)
+        let orders = EndorsementOrders(
+            level: .certificates,
+            keys: StandardKeys(.endorsementP256),
+            containerID: "web",
+            bundle: "/run/bundle",
+            image: "docker.io/library/web:1",
+            stateID: "scope/web",
+            time: 1 << 33,
+            chain: [[1, 2], []]
+        )
+        for order: AuthorityOrder in [.confine(user: 7), .generate, .endorse(orders), .key] { try check(order) }
+        for answer: AuthorityAnswer in [.confined, .generated([0x30, 0]), .key] { try check(answer) }
+        try check(AuthorityAnswer.failure(Self.failure), isText: true)
+        for request: AuthorityRequest in [
+            .begin(instance: instance, isNew: true, library: library),
+            .begin(instance: [], isNew: false, library: library), .response, .claimed(true), .claimed(false),
+        ] { try check(request) }
+        let digest = [UInt8](repeating: 9, count: 32)
+        for reply: AuthorityReply in [.execute, .claim([]), .claim([digest, digest]), .complete] { try check(reply) }
+        try check(AuthorityReply.notice(Self.failure), isText: true)
+        try check(AuthorityReply.failure(Self.failure), isText: true)
+        #expect(try receive(4, [9] + [UInt8](repeating: 9, count: 32 * 9), as: AuthorityReply.self) == nil)
+        #expect(try receive(1, [2, 0, 0, 9, 2, 0], as: AuthorityRequest.self) == nil)
+        #expect(try receive(1, [1, 0, 0, 9, 2, 1, 0], as: AuthorityRequest.self) == nil)
+        #expect(try receive(5, [2], as: AuthorityRequest.self) == nil)
     }
 
     @Test func whatIsSaidOfAPreparationComesBackAsItWas() throws {
@@ -146,7 +179,7 @@ import VTPMProxy
 
     /// A kind that a protocol does not have, or has in the other direction alone, is none of its messages.
     @Test func anotherKindIsNoMessage() throws {
-        let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13, 15]
+        let answers: Set<UInt8> = [3, 6, 7, 9, 11, 13, 15, 17, 19]
         for kind in UInt8.min...UInt8.max {
             let isAnswer = answers.subtracting([6, 13]).contains(kind)
             #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == isAnswer, "\(kind)")

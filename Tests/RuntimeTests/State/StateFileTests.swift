@@ -118,7 +118,7 @@ import Testing
         let (one, other) = (stateItem(0x8000, [1, 2, 3]), stateItem(0xffff, []))
         let loaded = try load(file(2, one + state + other + complete))
         #expect(loaded.permanent.count == Self.plaintext.count && loaded.isComplete)
-        let next = StatePayload(permanent: try secretCopy(of: [7]), isComplete: true).keeping(loaded.unknown)
+        let next = StatePayload(permanent: try secretCopy(of: [7]), isComplete: true).keeping([], loaded.unknown)
         let again = try load(header.encode(next, keys: keys).content)
         #expect(again.permanent.withBytes { Array($0) } == [7] && again.isComplete)
         #expect(again.unknown?.withBytes { Array($0) } == one + other)

@@ -1,3 +1,4 @@
+import AuthorityClient
 import CLinux
 import Foundation
 import Glibc
@@ -18,9 +19,18 @@ final class VTPMUnderTest {
     private(set) var device: CInt = -1
     var deviceNumber: CInt { device }
     private(set) var worker: pid_t = 0
+    /// The record of an ephemeral TPM's endorsement.
+    private(set) var endorsement: [UInt8] = []
     /// The libtpms that the supervisor has told of.
     private(set) var library: LibraryVersion?
     private var hasBeenReaped = false
+    private let masterKeys: [UInt8]
+    /// Whether the certificate authority is killed before the supervisor hears of it.
+    var killsAuthority = false
+    /// What the certificate authority is told.
+    var orders: EndorsementOrders
+    /// The certificate authority, once the supervisor has asked for it.
+    private(set) var authority: StartedAuthority?
 
     /// Starts a supervisor and gives it its orders.
     ///
@@ -35,6 +45,7 @@ final class VTPMUnderTest {
         worker: String? = nil,
         isEphemeral: Bool = false,
         tpmKeys: RequestedKeys = .none,
+        endorsement: EndorsementLevel = .none,
         ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
@@ -43,6 +54,17 @@ final class VTPMUnderTest {
         cgroup: TestCgroup? = nil
     ) throws {
         self.temporary = temporary
+        self.masterKeys = keys
+        orders = EndorsementOrders(
+            level: endorsement,
+            keys: tpmKeys.ofNew,
+            containerID: "container-\(stateID)",
+            bundle: temporary.path,
+            image: "docker.io/library/web:1",
+            stateID: isEphemeral ? "" : stateID,
+            time: UInt64(Glibc.time(nil)),
+            chain: []
+        )
         leaseName = try "lease-\(StateDirectoryName.encoded(stateID))"
         let runDirectory = try temporary.directory("run")
         initProcess =
@@ -79,6 +101,7 @@ final class VTPMUnderTest {
             leaseName: leaseName,
             initProcess: try ProcessID(of: initProcess.process),
             keys: tpmKeys,
+            endorsement: endorsement,
             cgroup: try cgroup?.identity()
         )
         let given = [runDirectory.number] + container.descriptors
@@ -129,8 +152,27 @@ final class VTPMUnderTest {
                 worker = process
                 return try hear()
             }
+            if case .needsAuthority? = HookReply(message) {
+                try startAuthority()
+                return try hear()
+            }
             return (HookReply.Kind(rawValue: message.kind), message.body)
         }
+    }
+
+    /// The certificate authority of a host that has the temporary directory.
+    static func authority(below temporary: TemporaryDirectory, keys: [UInt8] = [1]) throws -> CertificateAuthority {
+        let programs = URL(fileURLWithPath: program("vtpm-ca")).deletingLastPathComponent().path
+        let masters = try keys.map { try MasterKey(secret($0)) }
+        let ring = KeyRing(masters[0], previous: masters.count > 1 ? masters[1] : nil)
+        return CertificateAuthority(HostPaths(below: temporary.path, programs: programs), keys: ring)
+    }
+
+    private func startAuthority() throws {
+        let started = try Self.authority(below: temporary, keys: masterKeys).start(orders)
+        authority = started
+        if killsAuthority { started.process.kill() }
+        try hook.send(HookRequest.authority, descriptors: [started.channel.descriptor.number])
     }
 
     /// Goes through a creation as the hook does.
@@ -139,6 +181,7 @@ final class VTPMUnderTest {
         try #require(ready.kind == .ready, "\(String(decoding: ready.body, as: UTF8.self))")
         var body = ByteReader(ready.body)
         library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
+        endorsement = body.read(UInt16.self).flatMap { body.read(count: Int($0)) } ?? []
         try #require(worker > 0 && library != nil && body.remaining == 0)
         try serve()
         try hook.send(HookRequest.commit)

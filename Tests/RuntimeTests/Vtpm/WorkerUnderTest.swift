@@ -18,6 +18,8 @@ final class WorkerUnderTest {
     /// How many states it has had stored.
     private(set) var stateCount = 0
     private var chunks: [UInt8] = []
+    /// The body of its last message.
+    private(set) var body: [UInt8] = []
     /// The keys that are not at their handles, as it says when it is ready.
     private(set) var refused: [RefusedKey] = []
 
@@ -42,11 +44,12 @@ final class WorkerUnderTest {
         _ program: String = "vtpm-worker",
         _ arguments: [String] = [],
         state: [UInt8]? = nil,
-        keys: StandardKeys = []
+        keys: StandardKeys = [],
+        isEndorsed: Bool = false
     ) throws {
         try self.init(program, arguments, underFilter: nil)
         try #require(try hear() == .confined)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys))
+        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys, isEndorsed: isEndorsed))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
     }
 
@@ -64,6 +67,7 @@ final class WorkerUnderTest {
         case .none: return (nil, "")
         case .some(let message):
             let kind = WorkerReply.Kind(rawValue: message.kind)
+            body = message.body
             if case .ready(let refused)? = WorkerReply(message) { self.refused = refused }
             if kind == .state {
                 chunks += message.body

@@ -25,6 +25,9 @@ struct Command {
     /// The authorization for the first handle.
     enum Authorization {
         case none
+        /// The empty authorization value for the first handle, and for the second one a policy session, whose policy asks for no
+        /// HMAC.
+        case passwordAndPolicy(session: UInt32)
         /// The empty authorization value, without an HMAC or encryption.
         case password
         case session(AuthSession, SessionAttributes = [])
@@ -55,14 +58,10 @@ struct Command {
             body.write(parameters.bytes)
         case .password:
             tag = StructureTag.sessions
-            var area = ByteWriter()
-            area.write(Handle.passwordSession)
-            area.write(sized: [])
-            area.write(SessionAttributes.continueSession.rawValue)
-            area.write(sized: [])
-            body.write(UInt32(area.bytes.count))
-            body.write(area.bytes)
-            body.write(parameters.bytes)
+            write(Self.plain(Handle.passwordSession), into: &body)
+        case .passwordAndPolicy(let session):
+            tag = StructureTag.sessions
+            write(Self.plain(Handle.passwordSession) + Self.plain(session), into: &body)
         case .session(let session, let attributes):
             tag = StructureTag.sessions
             try session.rollNonce()
@@ -83,6 +82,23 @@ struct Command {
         whole.write(code.rawValue)
         whole.write(body.bytes)
         return whole.bytes
+    }
+
+    /// Writes an authorization area that has no HMAC, and the parameters.
+    private func write(_ area: [UInt8], into body: inout ByteWriter) {
+        body.write(UInt32(area.count))
+        body.write(area)
+        body.write(parameters.bytes)
+    }
+
+    /// Returns the TPMS_AUTH_COMMAND of a session without nonce and HMAC. Part 2, 10.13.2
+    private static func plain(_ session: UInt32) -> [UInt8] {
+        var area = ByteWriter()
+        area.write(session)
+        area.write(sized: [])
+        area.write(SessionAttributes.continueSession.rawValue)
+        area.write(sized: [])
+        return area.bytes
     }
 
     private static func allAttributes(_ attributes: SessionAttributes, isSecret: Bool) -> SessionAttributes {

@@ -5,7 +5,11 @@ enum CommandCode: UInt32 {
     case nvDefineSpace = 0x12a
     case createPrimary = 0x131
     case nvIncrement = 0x134
+    case nvWrite = 0x137
+    case nvWriteLock = 0x138
+    case activateCredential = 0x147
     case nvRead = 0x14e
+    case policySecret = 0x151
     case create = 0x153
     case load = 0x157
     case unseal = 0x15e
@@ -25,6 +29,10 @@ enum CommandCode: UInt32 {
         case .nvDefineSpace: "TPM2_NV_DefineSpace"
         case .createPrimary: "TPM2_CreatePrimary"
         case .nvIncrement: "TPM2_NV_Increment"
+        case .nvWrite: "TPM2_NV_Write"
+        case .nvWriteLock: "TPM2_NV_WriteLock"
+        case .activateCredential: "TPM2_ActivateCredential"
+        case .policySecret: "TPM2_PolicySecret"
         case .nvRead: "TPM2_NV_Read"
         case .create: "TPM2_Create"
         case .load: "TPM2_Load"
@@ -51,6 +59,7 @@ enum Handle {
     static let owner: UInt32 = 0x4000_0001
     static let null: UInt32 = 0x4000_0007
     static let endorsement: UInt32 = 0x4000_000b
+    static let platform: UInt32 = 0x4000_000c
     static let passwordSession: UInt32 = 0x4000_0009
     static let storageKey: UInt32 = 0x8100_0001
 
@@ -103,12 +112,18 @@ struct ObjectAttributes: OptionSet {
 struct NVAttributes: OptionSet {
     let rawValue: UInt32
 
+    static let platformWrite = NVAttributes(rawValue: 1 << 0)
     static let authWrite = NVAttributes(rawValue: 1 << 2)
     /// TPM_NT_COUNTER in TPMA_NV's TPM_NT field, bits 4 to 7.
     static let counter = NVAttributes(rawValue: 1 << 4)
+    static let writeLocked = NVAttributes(rawValue: 1 << 11)
+    static let writeDefine = NVAttributes(rawValue: 1 << 13)
+    static let platformRead = NVAttributes(rawValue: 1 << 16)
+    static let ownerRead = NVAttributes(rawValue: 1 << 17)
     static let authRead = NVAttributes(rawValue: 1 << 18)
     static let noDA = NVAttributes(rawValue: 1 << 25)
     static let written = NVAttributes(rawValue: 1 << 29)
+    static let platformCreate = NVAttributes(rawValue: 1 << 30)
 }
 
 /// TPMA_SESSION. Part 2, 8.4

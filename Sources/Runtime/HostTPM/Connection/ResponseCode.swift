@@ -18,6 +18,7 @@ struct ResponseCode: Equatable, CustomStringConvertible {
 
     static let success = ResponseCode(0)
     static let nvDefined = ResponseCode(0x14c)
+    static let nvSpace = ResponseCode(0x14b)
     static let handle = ResponseCode(0x08b)
     static let authFail = ResponseCode(0x08e)
     static let badAuth = ResponseCode(0x0a2)

@@ -71,11 +71,13 @@ struct TPMConnection {
             return response
         }
         guard let size = reader.read(UInt32.self), let parameters = reader.read(count: Int(size)),
-            let authorization = ResponseAuthorization(&reader), reader.remaining == 0
+            let authorization = ResponseAuthorization(&reader)
         else { throw malformed }
+        if case .passwordAndPolicy = command.authorization, ResponseAuthorization(&reader) == nil { throw malformed }
+        guard reader.remaining == 0 else { throw malformed }
         response.parameters = ByteReader(parameters)
         switch command.authorization {
-        case .none, .password:
+        case .none, .password, .passwordAndPolicy:
             guard authorization.nonce.isEmpty, authorization.hmac.isEmpty else { throw malformed }
         case .session(let session, let attributes):
             guard AuthSession.nonceSizes.contains(authorization.nonce.count) else { throw malformed }

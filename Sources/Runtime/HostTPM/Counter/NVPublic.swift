@@ -25,6 +25,25 @@ struct NVPublic: Equatable {
         self.size = Self.counterSize
     }
 
+    /// Creates the public area of an index that the platform writes once, and everybody may read.
+    ///
+    /// TCG EK Credential Profile, 2.2.1.5.
+    init(certificate index: UInt32, size: UInt16) {
+        self.index = index
+        self.nameAlgorithm = Algorithm.sha256
+        self.attributes = Self.certificateAttributes
+        self.policy = []
+        self.size = size
+    }
+
+    /// The attributes of a certificate's index before it is written and locked: 0x42072001.
+    static let certificateAttributes: NVAttributes = [
+        .platformWrite, .writeDefine, .platformRead, .ownerRead, .authRead, .noDA, .platformCreate,
+    ]
+
+    /// Whether the platform has made the index, so that no tenant has: it never had the platform's authorization.
+    var isPlatforms: Bool { attributes.contains(.platformCreate) }
+
     /// Parses a TPMS_NV_PUBLIC; returns nil if it is malformed.
     init?(decoding bytes: [UInt8]) {
         var reader = ByteReader(bytes)

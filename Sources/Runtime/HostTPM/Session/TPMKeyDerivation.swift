@@ -3,12 +3,13 @@ import Platform
 
 /// The key derivation functions of TPM 2.0 with SHA-256, limited to one block of 256 bits.
 enum TPMKeyDerivation {
-    /// Derives a key from another key with KDFa. TPM 2.0 Library, Part 1, 11.4.10.2; NIST SP 800-108, counter mode
+    /// Derives a key of `bits` bits, the first of what is returned, from another key with KDFa. TPM 2.0 Library, Part 1, 11.4.10.2; NIST SP 800-108, counter mode
     static func kdfa(
         key: SecretBytes,
         label: String,
         contextU: [UInt8],
-        contextV: [UInt8]
+        contextV: [UInt8],
+        bits: Int = SHA256.digestSize * 8
     ) throws(Failure) -> SecretBytes {
         var data = ByteWriter()
         data.write(UInt32(1))
@@ -16,7 +17,7 @@ enum TPMKeyDerivation {
         data.write(UInt8(0))
         data.write(contextU)
         data.write(contextV)
-        data.write(UInt32(SHA256.digestSize * 8))
+        data.write(UInt32(bits))
         return try HMACSHA256.secretTag(key: key, data.bytes)
     }
 

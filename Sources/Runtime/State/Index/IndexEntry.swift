@@ -1,3 +1,4 @@
+import Crypto
 import Platform
 import RuntimeFormat
 
@@ -23,6 +24,8 @@ public struct IndexEntry: Equatable, Sendable {
     public var keptFor: UInt64?
     /// The version of the libtpms that served the state last, as `major.minor.patch`; empty if unknown.
     public var library: String
+    /// The SHA-256 of each of its endorsement keys, as a SubjectPublicKeyInfo; empty if they are not recorded.
+    public var endorsementKeys: [[UInt8]]
     /// The items of later versions that a reader may ignore; they are written back unchanged.
     var others: [Item]
 
@@ -52,6 +55,7 @@ public struct IndexEntry: Equatable, Sendable {
         self.renamedFrom = renamedFrom
         self.keptFor = nil
         self.library = ""
+        self.endorsementKeys = []
         self.others = []
     }
 }
@@ -73,6 +77,7 @@ extension IndexEntry {
         static let containerID: UInt16 = 0x8001
         static let keptFor: UInt16 = 0x8002
         static let library: UInt16 = 0x8003
+        static let endorsementKeys: UInt16 = 0x8004
         /// The highest bit of a kind, which is set in those that a reader may ignore.
         static let ignorable: UInt16 = 0x8000
     }
@@ -117,6 +122,7 @@ extension IndexEntry {
             seconds.write(keptFor)
             items.append(Item(Kind.keptFor, seconds.bytes))
         }
+        if !endorsementKeys.isEmpty { items.append(Item(Kind.endorsementKeys, endorsementKeys.flatMap { $0 })) }
         return items.sorted { $0.kind < $1.kind }
     }
 
@@ -144,6 +150,10 @@ extension IndexEntry {
             var reader = ByteReader(item.contents)
             keptFor = reader.read(UInt64.self)
             return keptFor != nil && reader.remaining == 0
+        case Kind.endorsementKeys:
+            var reader = ByteReader(item.contents)
+            while let digest = reader.read(count: SHA256.digestSize) { endorsementKeys.append(digest) }
+            return !endorsementKeys.isEmpty && reader.remaining == 0
         case Kind.bundle, Kind.renamedTo, Kind.renamedFrom, Kind.containerID, Kind.library:
             guard let text = String(validating: item.contents, as: UTF8.self), !text.isEmpty else { return false }
             switch item.kind {

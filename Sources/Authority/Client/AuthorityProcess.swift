@@ -1,0 +1,97 @@
+import Glibc
+import Platform
+import RuntimeConfinement
+import RuntimeControl
+
+/// A certificate authority that this process has started, for one order.
+public final class AuthorityProcess {
+    private let channel: Channel
+    private var child: ChildProcess?
+    private let buffer: ScratchBuffer
+
+    private static let what = "cannot start the certificate authority"
+    /// How long it may take for an answer, in milliseconds: to load its libraries on a busy host.
+    private static let timeout = 30_000
+    /// How long it may take to end once it has done its work, in milliseconds.
+    private static let endTimeout = 5000
+
+    /// Starts the program with this path, in namespaces of its own, and has it confine itself; needs root.
+    ///
+    /// It gets no key before it is seen to be confined.
+    public init(program: String) throws(Failure) {
+        let pair = try Channel.pair(near: "starter", far: "certificate authority")
+        var launch = ProgramLaunch(program, ["vtpm-ca"])
+        launch.passed = [pair.far.descriptor.number]
+        buffer = try Channel.makeSecretBuffer()
+        let child = try WorkerNamespace.start(launch)
+        let process = child.process
+        channel = pair.near
+        self.child = consume child
+        do throws(Failure) {
+            let user = try WorkerUser(of: process)
+            try channel.send(AuthorityOrder.confine(user: user.number))
+            guard case .confined = try receive().0 else {
+                throw Failure(Self.what, because: "it does not confine itself")
+            }
+            // It has no container to watch.
+            try WorkerInspection.require(process, confinedAs: user, watchingWith: 0)
+        } catch {
+            end()
+            throw error
+        }
+    }
+
+    deinit { end() }
+
+    /// Has it make a key, and the certificate of an authority with it; both in DER.
+    public func generate() throws(Failure) -> (key: SecretBytes, certificate: [UInt8]) {
+        try channel.send(AuthorityOrder.generate)
+        guard case .generated(let certificate) = try receive().0, case (.key, let key?) = try receive() else {
+            throw Failure("cannot make the certificate authority", because: "its answer makes no sense")
+        }
+        return (key, certificate)
+    }
+
+    /// Tells it what to endorse; it goes on by itself. Returns the supervisor's end of the channel to it.
+    ///
+    /// `key` is the authority's private key in DER, nil if no certificates are asked for.
+    public func endorse(_ orders: EndorsementOrders, key: SecretBytes?) throws(Failure) -> Channel {
+        let pair = try Channel.pair(near: "supervisor", far: "certificate authority")
+        try channel.send(AuthorityOrder.endorse(orders), descriptors: [pair.far.descriptor.number])
+        if let key { try channel.send(AuthorityOrder.key, key) }
+        return pair.near
+    }
+
+    /// Waits for its end, and kills it if that does not come.
+    public func end() {
+        switch child.take() {
+        case .none: break
+        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.endTimeout))
+        }
+    }
+
+    /// Kills it, unless it has ended.
+    public func kill() {
+        switch child.take() {
+        case .none: break
+        case .some(let child): _ = try? child.end()
+        }
+    }
+
+    private func receive() throws(Failure) -> (AuthorityAnswer, SecretBytes?) {
+        defer { buffer.wipe() }
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+            throw Failure(Self.what, because: "it does not answer")
+        }
+        guard let message = try channel.receive(into: buffer) else { throw Failure(Self.what, because: "it ended") }
+        switch AuthorityAnswer(message) {
+        case .failure(let failure): throw failure
+        case .key:
+            let key = try SecretBytes(capacity: max(message.count, 1))
+            guard message.append(to: key) else { throw Failure(Self.what, because: "its key is too long") }
+            return (.key, key)
+        case .some(let answer): return (answer, nil)
+        case .none: throw Failure(Self.what, because: "it sent message \(message.kind) out of turn")
+        }
+    }
+}

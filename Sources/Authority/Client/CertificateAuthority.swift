@@ -1,0 +1,52 @@
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeState
+
+/// The host's certificate authority: its key in a file, and the program that uses it.
+public struct CertificateAuthority {
+    private let hostPaths: HostPaths
+    private let keys: KeyRing
+
+    /// Creates it for a host with these master keys.
+    public init(_ hostPaths: HostPaths, keys: KeyRing) {
+        self.hostPaths = hostPaths
+        self.keys = keys
+    }
+
+    private var program: String { hostPaths.program("vtpm-ca") }
+
+    /// Loads the authority's key; makes it at first use.
+    ///
+    /// Hold the shared lock of the keys meanwhile, so that the master key does not change.
+    public func key() throws(Failure) -> AuthorityKey {
+        try AuthorityKeyFile(hostPaths).loadOrStore(keys) { () throws(Failure) in
+            let process = try AuthorityProcess(program: program)
+            let (key, certificate) = try process.generate()
+            process.end()
+            return AuthorityKey(key, chain: [certificate])
+        }
+    }
+
+    /// Starts the program with these orders, and its key where they ask for certificates; the chain is filled in here.
+    public func start(_ orders: EndorsementOrders) throws(Failure) -> StartedAuthority {
+        var orders = orders
+        let key = orders.level == .certificates ? try key() : nil
+        orders.chain = key?.chain ?? []
+        let process = try AuthorityProcess(program: program)
+        do throws(Failure) {
+            return StartedAuthority(process: process, channel: try process.endorse(orders, key: key?.key))
+        } catch {
+            process.kill()
+            throw error
+        }
+    }
+}
+
+/// An authority that waits for a supervisor.
+public struct StartedAuthority {
+    /// The process.
+    public let process: AuthorityProcess
+    /// The supervisor's end of the channel to it.
+    public let channel: Channel
+}

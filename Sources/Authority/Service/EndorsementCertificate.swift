@@ -1,0 +1,171 @@
+import Crypto
+import CryptoCertificates
+import CryptoPrimitives
+import Platform
+import RuntimeControl
+import RuntimeHostTPM
+
+/// The certificate of an endorsement key, field by field. TCG EK Credential Profile for TPM Family 2.0, 3
+///
+/// Each value is the host's own or a constant of the library: none comes from the worker but the public key, whose private part
+/// the worker has shown to have.
+struct EndorsementCertificate {
+    let key: EndorsementKey
+    /// The TPM's UUID, 16 bytes.
+    let instance: [UInt8]
+    /// The time, in seconds since 1970.
+    let time: UInt64
+    /// The libtpms that has the TPM.
+    let library: LibraryVersion
+
+    /// What TPM2_GetCapability tells of a TPM of libtpms: TPM_PT_MANUFACTURER, and TPM_PT_VENDOR_STRING_1 to 4.
+    private static let manufacturer = "id:49424D00"
+    private static let model = "SW   TPM"
+
+    /// Makes the certificate.
+    func signed(by authority: CertifyingKey) throws(Failure) -> [UInt8] {
+        try CertificateContents(
+            serialNumber: SerialNumber.random(),
+            commonName: instance.uuidText,
+            notBefore: time,
+            publicKey: key.publicKey,
+            extensions: [
+                // No authority.
+                .init(Identifier.basicConstraints, isCritical: true, DER.element(DER.sequence, [])),
+                .init(Identifier.keyUsage, isCritical: true, keyUsage),
+                .init(Identifier.extendedKeyUsage, isCritical: false, Self.purpose),
+                .init(Identifier.subjectAlternativeName, isCritical: false, alternativeName),
+                .init(Identifier.subjectDirectoryAttributes, isCritical: false, specification),
+                .init(
+                    Identifier.authorityKeyIdentifier,
+                    isCritical: false,
+                    DER.element(DER.sequence, DER.element(0x80, authority.certificate.subjectKeyID))
+                ),
+            ]
+        ).signed(by: authority.key, authority.certificate).encoded
+    }
+
+    /// An endorsement key decrypts: by itself with RSA, by an agreement with ECC.
+    private var keyUsage: [UInt8] {
+        switch key.kind {
+        case .rsa: KeyUsage.keyEncipherment
+        case .p256: KeyUsage.keyAgreement
+        }
+    }
+
+    /// tcg-kp-EKCertificate
+    private static let purpose = DER.element(DER.sequence, TCG.identifier(8, 1))
+
+    /// The TPM's maker, model and version as a directory name, and the instance as a URI.
+    ///
+    /// It is not critical, since there is a subject; and Go's verifier takes one for unknown that has but a directory name.
+    private var alternativeName: [UInt8] {
+        let names = [
+            (TCG.identifier(2, 1), Self.manufacturer), (TCG.identifier(2, 2), Self.model),
+            (TCG.identifier(2, 3), "id:" + TPMProduct(library).firmwareVersion),
+        ].map { type, value in DER.element(DER.set, DER.element(DER.sequence, type + DER.text(value))) }
+        let directoryName = DER.element(0xa4, DER.element(DER.sequence, names.flatMap { $0 }))
+        let uri = DER.element(0x86, Array("urn:uuid:\(instance.uuidText)".utf8))
+        return DER.element(DER.sequence, directoryName + uri)
+    }
+
+    /// tcg-at-tpmSpecification: the family, the level, the revision.
+    private var specification: [UInt8] {
+        let value = DER.text("2.0") + DER.unsigned([0]) + DER.unsigned([TPMProduct(library).revision])
+        let attribute = TCG.identifier(2, 16) + DER.element(DER.set, DER.element(DER.sequence, value))
+        return DER.element(DER.sequence, DER.element(DER.sequence, attribute))
+    }
+}
+
+/// What a TPM of a version of libtpms tells of itself.
+struct TPMProduct {
+    /// TPM_PT_FIRMWARE_VERSION_1 in hexadecimal.
+    let firmwareVersion: String
+    /// TPM_PT_REVISION.
+    let revision: UInt8
+
+    /// libtpms: src/tpm2/TpmBuildSwitches.h and VendorString.h, FIRMWARE_V1 and TPM_SPEC_VERSION.
+    init(_ library: LibraryVersion) {
+        let isOld = library < LibraryVersion(0, 10, 0)
+        firmwareVersion = isOld ? "20191023" : "20240125"
+        revision = isOld ? 164 : 183
+    }
+}
+
+/// The authority's own certificate: one that certifies endorsement keys, and no other authority.
+enum AuthorityCertificate {
+    static func make(for key: SigningKey, at time: UInt64) throws(Failure) -> [UInt8] {
+        let publicKey = try key.publicKey
+        // RFC 7093, 2, has the first 160 bits of a SHA-256; of the whole key, which its text leaves open as well.
+        let keyID = Array(try SHA256.digest(publicKey).prefix(20))
+        let name = Hexadecimal.encode(Array(keyID.prefix(8)))
+        return try CertificateContents(
+            serialNumber: SerialNumber.random(),
+            commonName: "container-vtpm EK CA \(name)",
+            notBefore: time,
+            publicKey: publicKey,
+            extensions: [
+                .init(
+                    Identifier.basicConstraints,
+                    isCritical: true,
+                    // An authority, with none below it.
+                    DER.element(DER.sequence, [0x01, 0x01, 0xff] + DER.unsigned([0]))
+                ),
+                .init(Identifier.keyUsage, isCritical: true, KeyUsage.certificatesAndLists),
+                .init(Identifier.subjectKeyIdentifier, isCritical: false, DER.element(DER.octetString, keyID)),
+                .init(
+                    Identifier.authorityKeyIdentifier,
+                    isCritical: false,
+                    DER.element(DER.sequence, DER.element(0x80, keyID))
+                ),
+            ]
+        ).signed(by: key, nil).encoded
+    }
+}
+
+/// An authority's key with its certificate.
+struct CertifyingKey {
+    let key: SigningKey
+    let certificate: Certificate
+}
+
+private enum SerialNumber {
+    /// Returns 159 random bits, which need no record and no lock to be unique. RFC 5280, 4.1.2.2
+    static func random() throws(Failure) -> [UInt8] {
+        var number = try Random.bytes(count: 20)
+        number[0] = number[0] & 0x7f | 0x40
+        return number
+    }
+}
+
+/// KeyUsage. RFC 5280, 4.2.1.3
+private enum KeyUsage {
+    static let keyEncipherment: [UInt8] = DER.element(DER.bitString, [5, 0x20])
+    static let keyAgreement: [UInt8] = DER.element(DER.bitString, [3, 0x08])
+    static let certificatesAndLists: [UInt8] = DER.element(DER.bitString, [1, 0x06])
+}
+
+/// The extensions of RFC 5280, 4.2.
+private enum Identifier {
+    static let subjectDirectoryAttributes = "2.5.29.9"
+    static let subjectKeyIdentifier = "2.5.29.14"
+    static let keyUsage = "2.5.29.15"
+    static let subjectAlternativeName = "2.5.29.17"
+    static let basicConstraints = "2.5.29.19"
+    static let authorityKeyIdentifier = "2.5.29.35"
+    static let extendedKeyUsage = "2.5.29.37"
+}
+
+private enum TCG {
+    /// Returns an OBJECT IDENTIFIER below 2.23.133 in DER.
+    static func identifier(_ arc: UInt8, _ number: UInt8) -> [UInt8] { [0x06, 0x05, 0x67, 0x81, 0x05, arc, number] }
+}
+
+extension [UInt8] {
+    /// 16 bytes as the text of a UUID. RFC 9562, 4
+    var uuidText: String {
+        let digits = Array<Character>(Hexadecimal.encode(self))
+        let parts = [0..<8, 8..<12, 12..<16, 16..<20, 20..<digits.count]
+        return parts.map { String(digits[$0]) }.joined(separator: "-")
+    }
+}

@@ -1,0 +1,65 @@
+import Platform
+import RuntimeControl
+import RuntimeHostTPM
+
+/// The supervisor of the TPM that is being endorsed, which hands commands on to the TPM.
+final class SupervisorLink: TPMTransport {
+    private let channel: Channel
+    private let buffer = Channel.makeBuffer()
+
+    private static let what = "cannot endorse the TPM"
+    /// How long the supervisor may take, in milliseconds: the TPM may be making a key.
+    private static let timeout = 60_000
+
+    init(_ channel: Channel) {
+        self.channel = channel
+    }
+
+    func send(_ reply: AuthorityReply) throws(Failure) { try channel.send(reply) }
+
+    /// Waits for the order to begin.
+    func awaitBeginning() throws(Failure) -> (instance: [UInt8], isNew: Bool, library: LibraryVersion) {
+        let message = try receive()
+        guard case .begin(let instance, let isNew, let library)? = AuthorityRequest(message) else {
+            throw outOfTurn(message.kind)
+        }
+        return (instance, isNew, library)
+    }
+
+    func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
+        try channel.send(AuthorityReply.execute, followedBy: command)
+        let message = try receive()
+        guard case .response? = AuthorityRequest(message) else { throw outOfTurn(message.kind) }
+        return message.body
+    }
+
+    /// Returns whether keys are this instance's alone, by their digests.
+    func claim(_ digests: [[UInt8]]) throws(Failure) -> Bool {
+        try channel.send(AuthorityReply.claim(digests))
+        let message = try receive()
+        guard case .claimed(let isOwn)? = AuthorityRequest(message) else { throw outOfTurn(message.kind) }
+        return isOwn
+    }
+
+    /// Says that all is done.
+    func complete(_ record: [UInt8]) throws(Failure) {
+        guard record.count <= AuthorityReply.recordLimit else {
+            throw Failure(Self.what, because: "the record of it has \(record.count) bytes")
+        }
+        try channel.send(AuthorityReply.complete, followedBy: record)
+    }
+
+    private func receive() throws(Failure) -> Message {
+        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+            throw Failure(Self.what, because: "the supervisor does not answer")
+        }
+        guard let message = try channel.receive(into: buffer) else {
+            throw Failure(Self.what, because: "the supervisor ended")
+        }
+        return message
+    }
+
+    private func outOfTurn(_ kind: UInt8) -> Failure {
+        Failure(Self.what, because: "the supervisor sent message \(kind) out of turn")
+    }
+}

@@ -1,0 +1,140 @@
+import Crypto
+import Platform
+import RuntimeControl
+import RuntimeFormat
+import RuntimeState
+
+/// The key of the host's certificate authority, and its certificates.
+public struct AuthorityKey {
+    /// The authority's certificate and those above it, in DER.
+    public let chain: [[UInt8]]
+    /// The private key in DER.
+    public let key: SecretBytes
+
+    /// Creates it from a new key and its certificate.
+    public init(_ key: SecretBytes, chain: [[UInt8]]) {
+        self.key = key
+        self.chain = chain
+    }
+}
+
+/// The file of the authority's key, which the master key encrypts.
+///
+///     magic         8 bytes  "CVTPMCA" and a line feed
+///     version       16 bits  1
+///     size          32 bits  size of the file, in bytes
+///     key id        16 bytes the master key that the file needs
+///     salt          32 bytes random, new with each file
+///     certificates  8 bits number, then each with its size in 16 bits
+///     sealed        16 bits size, then the private key, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
+///     check         32 bytes SHA-256 of all before it
+///
+/// Integers are big-endian. The tag covers all before the sealed key.
+public struct AuthorityKeyFile {
+    private let file: KeyFile
+
+    private static let saltSize = 32
+    private static let info = Array("container-vtpm authority 1".utf8)
+    private static let chainLimit = 4
+
+    /// Creates the description of the host's file.
+    public init(_ hostPaths: HostPaths, disk: any Disk = LocalDisk()) {
+        file = KeyFile(path: hostPaths.authorityKey, disk: disk, name: "the certificate authority's key")
+    }
+
+    private var what: String { "cannot load the certificate authority's key \(file.path)" }
+
+    /// Returns whether the key has been made.
+    public func exists() throws(Failure) -> Bool { try file.timeOfChange() != nil }
+
+    /// Loads the key; returns nil if it has not been made yet.
+    public func load(_ keys: KeyRing) throws(Failure) -> AuthorityKey? {
+        guard let content = try file.read() else { return nil }
+        return try decode(content.withBytes { Array($0) }, keys).key
+    }
+
+    /// Loads the key, or stores the one that `make` returns; a process that was faster has made the one that counts.
+    public func loadOrStore(
+        _ keys: KeyRing,
+        _ make: () throws(Failure) -> AuthorityKey
+    ) throws(Failure) -> AuthorityKey {
+        if let key = try load(keys) { return key }
+        _ = try file.create(encode(make(), keys.current))
+        guard let key = try load(keys) else { throw Failure(what, because: "it vanished") }
+        return key
+    }
+
+    /// Writes the key under the current master key, unless it is.
+    public func rewrap(_ keys: KeyRing) throws(Failure) {
+        guard let content = try file.read() else { return }
+        let (key, keyID) = try decode(content.withBytes { Array($0) }, keys)
+        // A killed rotation may not have synced it, and the old key will soon be gone.
+        if keyID == keys.current.id { return try file.synchronize() }
+        try file.supersede(encode(key, keys.current))
+    }
+
+    /// Returns the contents of the file under the current master key, for a backup; nil if the key has not been made.
+    public func copy(_ keys: KeyRing) throws(Failure) -> SecretBytes? {
+        guard let key = try load(keys) else { return nil }
+        return try encode(key, keys.current)
+    }
+
+    private func encode(_ key: AuthorityKey, _ master: MasterKey) throws(Failure) -> SecretBytes {
+        let salt = try Random.bytes(count: Self.saltSize)
+        var fields = ByteWriter()
+        fields.write(master.id)
+        fields.write(salt)
+        fields.write(UInt8(clamping: key.chain.count))
+        for certificate in key.chain {
+            fields.write(UInt16(clamping: certificate.count))
+            fields.write(certificate)
+        }
+        let sealed = try AES256GCM.seal(
+            SecretMessage(prefix: [], secret: key.key, suffix: []),
+            key: HKDF.key(from: master.key, salt: salt, info: Self.info),
+            // The key is used once.
+            nonce: [UInt8](repeating: 0, count: AES256GCM.nonceSize),
+            associatedData: fields.bytes
+        )
+        fields.write(UInt16(clamping: sealed.count))
+        fields.write(sealed)
+        let encoded = try FileFormat.authorityKey.encode(fields)
+        let content = try SecretBytes(capacity: encoded.count)
+        _ = content.append(copying: encoded)
+        return content
+    }
+
+    private func decode(_ bytes: [UInt8], _ keys: KeyRing) throws(Failure) -> (key: AuthorityKey, keyID: [UInt8]) {
+        let format = FileFormat.authorityKey
+        var fields = try FileHeader(format, parsing: bytes, what).fields
+        let start = fields.offset
+        guard let keyID = fields.read(count: MasterKey.idSize), let salt = fields.read(count: Self.saltSize),
+            let count = fields.read(UInt8.self), count <= Self.chainLimit
+        else { throw format.damaged(what) }
+        var chain: [[UInt8]] = []
+        for _ in 0..<count {
+            guard let size = fields.read(UInt16.self), let certificate = fields.read(count: Int(size)) else {
+                throw format.damaged(what)
+            }
+            chain.append(certificate)
+        }
+        let associated = Array(bytes[start..<fields.offset])
+        guard let size = fields.read(UInt16.self), let sealed = fields.read(count: Int(size)), fields.remaining == 0
+        else { throw format.damaged(what) }
+        guard let master = keys.key(keyID) else {
+            throw Failure(
+                what,
+                because: "it needs the master key \(Hexadecimal.encode(keyID)), and this host has \(keys.names())",
+                hint: "restore that key"
+            )
+        }
+        let opened = try AES256GCM.open(
+            sealed[...],
+            key: HKDF.key(from: master.key, salt: salt, info: Self.info),
+            nonce: [UInt8](repeating: 0, count: AES256GCM.nonceSize),
+            associatedData: associated
+        )
+        guard let opened else { throw format.failure(what, "it was changed") }
+        return (AuthorityKey(opened, chain: chain), keyID)
+    }
+}

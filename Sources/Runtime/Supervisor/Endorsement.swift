@@ -1,0 +1,93 @@
+import Platform
+import RuntimeControl
+import RuntimeState
+import VTPMProxy
+
+/// What is said between the certificate authority and a worker whose TPM starts.
+///
+/// The supervisor hands on the authority's commands and the TPM's responses, and reads neither.
+struct Endorsement {
+    /// The channel to the authority; nil until the hook has handed it over.
+    var authority: Channel?
+    /// Whether the worker's TPM waits for commands.
+    var isOpen = false
+
+    private static let what = "cannot endorse the TPM"
+
+    /// Returns the error about an authority that ends before it has done its work.
+    static var ended: Failure { Failure(what, because: "the certificate authority ended", hint: "see the system log") }
+
+    static func outOfTurn(_ kind: UInt8) -> Failure {
+        Failure(what, because: "the certificate authority sent message \(kind) out of turn")
+    }
+}
+
+extension Supervisor {
+    /// How long the authority may leave a message unread, in milliseconds.
+    private static let authorityTimeout = 5000
+
+    /// Takes over the channel to the authority that the hook has started.
+    func takeAuthority(_ message: inout Message) throws(Failure) {
+        guard lifecycle.phase == .starting, let endorsement, endorsement.authority == nil,
+            let channel = message.descriptors.take()
+        else {
+            throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
+        }
+        self.endorsement?.authority = Channel(owning: channel, peer: "certificate authority")
+        try beginEndorsement()
+    }
+
+    /// Notes that the worker's TPM waits for commands.
+    func noteOpen() throws(Failure) {
+        self.endorsement?.isOpen = true
+        try beginEndorsement()
+    }
+
+    private func beginEndorsement() throws(Failure) {
+        guard let endorsement, endorsement.isOpen, let authority = endorsement.authority, let worker,
+            let library = worker.libraryVersion
+        else { return }
+        try authority.send(
+            AuthorityRequest.begin(instance: store.instance, isNew: manufactures, library: library),
+            until: Deadline(milliseconds: Self.authorityTimeout)
+        )
+    }
+
+    /// Hands a response on to the authority.
+    func relay(response message: borrowing Message) throws(Failure) {
+        guard lifecycle.phase == .starting, let endorsement, endorsement.isOpen, let authority = endorsement.authority
+        else {
+            throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
+        }
+        let deadline = Deadline(milliseconds: Self.authorityTimeout)
+        try authority.send(AuthorityRequest.response, followedBy: message.body, until: deadline)
+    }
+
+    /// Hands a command on to the worker, or completes what the authority says that it has completed.
+    func handleAuthorityMessage() throws(Failure) {
+        guard let endorsement, let authority = endorsement.authority else { return }
+        guard let message = try authority.receive(into: buffer) else { throw Endorsement.ended }
+        guard let reply = AuthorityReply(message), endorsement.isOpen || reply.kind == .failure else {
+            throw Endorsement.outOfTurn(message.kind)
+        }
+        switch reply {
+        case .execute:
+            guard message.count <= ProxyTransport.bufferSize else { throw Endorsement.outOfTurn(message.kind) }
+            try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
+        case .claim(let keys):
+            let isOwn = try store.claim(keys, ofNew: manufactures)
+            try authority.send(AuthorityRequest.claimed(isOwn))
+        case .notice(let failure): Log.notice("\(failure)")
+        case .complete:
+            guard message.count <= AuthorityReply.recordLimit else { throw Endorsement.outOfTurn(message.kind) }
+            try complete(message.body)
+        case .failure(let failure): throw failure
+        }
+    }
+
+    private func complete(_ record: [UInt8]) throws(Failure) {
+        store.endorsement = record
+        self.endorsement = nil
+        try worker?.send(.close)
+    }
+}

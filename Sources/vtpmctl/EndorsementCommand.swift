@@ -1,0 +1,122 @@
+import ArgumentParser
+import Glibc
+import Platform
+import RuntimeAdministration
+import RuntimeControl
+import RuntimeEndorsement
+import RuntimeHostTPM
+import RuntimeLease
+import RuntimeState
+
+/// `vtpmctl ek`: who a TPM is, as the host knows it.
+struct EndorsementCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ek",
+        abstract: "Prints a TPM's endorsement keys and their certificates.",
+        discussion: """
+            From the host's own record, and not from the TPM: a container cannot choose what is printed. The container need \
+            not run. Verifiers that know keys in place of certificates have them registered so.
+            """
+    )
+
+    /// What `--print` prints.
+    enum Part: String, CaseIterable, ExpressibleByArgument {
+        case publicKey = "public-key"
+        case tpm2bPublic = "tpm2b-public"
+        case sha256
+        case name
+        case registrationID = "registration-id"
+        case certificate
+        case chain
+    }
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "A container's ID, or a state's.", completion: .states)
+    var name: String
+    @Flag(help: "Print a JSON object.")
+    var json = false
+    @Option(name: .customLong("print"), help: "Print one value alone, of the key that --key names.")
+    var part: Part?
+    @Option(
+        help:
+            "The key whose value --print prints: \(EndorsementKey.Kind.allCases.map(\.rawValue).joined(separator: ", "))."
+    )
+    var key = EndorsementKey.Kind.rsa.rawValue
+
+    func validate() throws {
+        guard !json || part == nil else { throw ValidationError("Give one of --json and --print.") }
+        guard EndorsementKey.Kind(rawValue: key) != nil else { throw ValidationError("There is no key \(key).") }
+    }
+
+    func run() throws {
+        try report("reading the TPM's identity") { () throws(Failure) in
+            let shown = try EndorsementReport(record())
+            guard let part else { return try json ? Output.write(json: shown) : Output.write(lines: shown.lines) }
+            try Output.write(text: value(of: part, shown))
+        }
+    }
+
+    /// Finds the record: by the container that has the TPM, or by the state.
+    private func record() throws(Failure) -> EndorsementRecord {
+        let container = try ofContainer()
+        if let record = container?.record { return record }
+        guard container == nil || container?.stateID != nil else {
+            throw nothing(
+                "the TPM of container \"\(name)\" is ephemeral",
+                hint: "certificates = \"all\" in [manufacture] has such TPMs endorsed"
+            )
+        }
+        let stateID = container?.stateID ?? name
+        let found = try host.withRepository { (repository, _) throws(Failure) in
+            guard try repository.names().contains(StateDirectoryName.encoded(stateID)) else { throw noState(stateID) }
+            return try repository.endorsement(of: stateID)
+        }
+        guard let record = found else { throw noState(stateID) }
+        guard let record else {
+            throw nothing(
+                "the state \"\(stateID)\" has no record of it",
+                hint: "it is made at the container's next start"
+            )
+        }
+        return record
+    }
+
+    /// Finds the container's state, or the record in the container's lease if it has none; returns nil if there is no container.
+    private func ofContainer() throws(Failure) -> (stateID: String?, record: EndorsementRecord?)? {
+        let path = try host.hostPaths().leases
+        guard access(path, F_OK) == 0 else { return nil }
+        var found: (stateID: String?, record: EndorsementRecord?)?
+        let name = name
+        _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
+            guard let lease, lease.containerID == name else { return }
+            found = (lease.stateID, lease.stateID == nil ? try EndorsementRecord(of: opened) : nil)
+        }
+        return found
+    }
+
+    private func nothing(_ why: String, hint: String) -> Failure {
+        Failure("cannot print the TPM's endorsement keys", because: why, hint: hint)
+    }
+
+    private func value(of part: Part, _ shown: EndorsementReport) throws(Failure) -> String {
+        if part == .chain, !shown.chain.isEmpty { return shown.chain.joined() }
+        guard let key = shown.endorsementKeys.first(where: { $0.algorithm == key }) else {
+            throw Failure("cannot print the key \(key)", because: "the TPM has none of this kind")
+        }
+        switch part {
+        case .publicKey: return key.publicKey
+        case .tpm2bPublic: return key.tpm2bPublic + "\n"
+        case .sha256: return key.sha256 + "\n"
+        case .name: return key.name + "\n"
+        case .registrationID: return key.registrationID + "\n"
+        case .certificate, .chain:
+            guard let certificate = key.certificate, part == .certificate else {
+                throw Failure(
+                    "cannot print the certificate of the key \(key.algorithm)",
+                    because: key.obstacle ?? "the configuration asks for none"
+                )
+            }
+            return certificate
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import Crypto
+import FoundationEssentials
+import Platform
+import RuntimeControl
+import RuntimeEndorsement
+import RuntimeHostTPM
+import VTPMProxy
+
+/// What is printed of a TPM's identity.
+struct EndorsementReport: Encodable {
+    struct Key: Encodable {
+        /// The kind of the key, as `--key` takes it.
+        let algorithm: String
+        let handle: String
+        /// The SHA-256 of the SubjectPublicKeyInfo in DER: what SPIRE's plug-in by hash has as a file name.
+        let sha256: String
+        /// The TPM's own name of the key: 000b and the SHA-256 of its public area.
+        let name: String
+        /// PEM, with line feeds.
+        let publicKey: String
+        /// The TPM2B_PUBLIC in Base64: what Azure DPS and Keylime register.
+        let tpm2bPublic: String
+        /// The SHA-256 of the TPM2B_PUBLIC: what Azure DPS has as registration ID where nothing else is chosen.
+        let registrationID: String
+        /// PEM, with line feeds.
+        let certificate: String?
+        /// Why there is no certificate although one was asked for.
+        let obstacle: String?
+    }
+
+    let stateID: String?
+    /// A UUID.
+    let instance: String
+    /// When the record was made. RFC 3339
+    let time: String
+    let containerID: String?
+    let bundle: String?
+    let image: String?
+    let endorsementKeys: [Key]
+    /// The authority's certificate and those above it, in PEM.
+    let chain: [String]
+
+    init(_ record: EndorsementRecord) throws(Failure) {
+        func given(_ text: String) -> String? { text.isEmpty ? nil : text }
+        stateID = given(record.stateID)
+        instance = record.instance.uuidText
+        time = timestamp(record.time)
+        containerID = given(record.containerID)
+        bundle = given(record.bundle)
+        image = given(record.image)
+        chain = record.chain.map { pem("CERTIFICATE", $0) }
+        var keys: [Key] = []
+        for key in record.keys { keys.append(try Key(key)) }
+        endorsementKeys = keys
+    }
+
+    var lines: [String] {
+        var lines = ["state: \(stateID?.onOneLine ?? "none, the TPM is ephemeral")"]
+        lines += endorsementKeys.flatMap(\.lines)
+        lines += ["instance: \(instance)", "recorded: \(time)"]
+        if let containerID { lines.append("container: \(containerID.onOneLine)") }
+        if let bundle { lines.append("bundle: \(bundle.onOneLine)") }
+        if let image { lines.append("image: \(image.onOneLine)") }
+        return lines
+    }
+}
+
+extension EndorsementReport.Key {
+    fileprivate init(_ recorded: EndorsementRecord.Key) throws(Failure) {
+        guard let kind = EndorsementKey.Kind.allCases.first(where: { $0.standard == recorded.key }),
+            let key = EndorsementKey(kind, decoding: recorded.area)
+        else { throw Failure("cannot print the key \(recorded.key.name)", because: "its record is damaged") }
+        var sized = ByteWriter()
+        sized.write(UInt16(recorded.area.count))
+        sized.write(recorded.area)
+        algorithm = kind.rawValue
+        handle = "0x" + String(recorded.key.handle, radix: 16)
+        sha256 = Hexadecimal.encode(try SHA256.digest(key.publicKey))
+        name = "000b" + Hexadecimal.encode(try SHA256.digest(recorded.area))
+        publicKey = pem("PUBLIC KEY", key.publicKey)
+        tpm2bPublic = Data(sized.bytes).base64EncodedString()
+        registrationID = Hexadecimal.encode(try SHA256.digest(sized.bytes))
+        certificate = recorded.certificate.isEmpty ? nil : pem("CERTIFICATE", recorded.certificate)
+        obstacle = recorded.obstacle.isEmpty ? nil : recorded.obstacle
+    }
+
+    fileprivate var lines: [String] {
+        var lines = ["endorsement key: \(algorithm), SHA-256 \(sha256)", "name in the TPM: \(name)"]
+        if let obstacle { lines.append("no certificate: \(obstacle)") }
+        lines.append(String(publicKey.dropLast()))
+        if let certificate { lines.append(String(certificate.dropLast())) }
+        return lines
+    }
+}
+
+/// Encodes bytes in lines of 64 characters, with a line feed at the end. RFC 7468, 3
+func pem(_ label: String, _ bytes: [UInt8]) -> String {
+    var rest = Substring(Data(bytes).base64EncodedString())
+    var lines = ["-----BEGIN \(label)-----"]
+    while !rest.isEmpty {
+        lines.append(String(rest.prefix(64)))
+        rest = rest.dropFirst(64)
+    }
+    return (lines + ["-----END \(label)-----", ""]).joined(separator: "\n")
+}
+
+extension [UInt8] {
+    /// 16 bytes as the text of a UUID. RFC 9562, 4
+    fileprivate var uuidText: String {
+        let digits = Array<Character>(Hexadecimal.encode(self))
+        guard digits.count == 32 else { return String(digits) }
+        return [0..<8, 8..<12, 12..<16, 16..<20, 20..<32].map { String(digits[$0]) }.joined(separator: "-")
+    }
+}

@@ -1,0 +1,91 @@
+import AuthorityClient
+import Crypto
+import CryptoCertificates
+import Glibc
+import Platform
+import RuntimeControl
+import RuntimeKeys
+import RuntimeState
+import TestSupport
+import Testing
+
+/// The file of the certificate authority's key.
+@Suite struct AuthorityKeyTests {
+    private let temporary: TemporaryDirectory
+    private let hostPaths: HostPaths
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        hostPaths = HostPaths(below: temporary.path, programs: "")
+    }
+
+    private func ring(_ keys: UInt8...) throws -> KeyRing {
+        let masters = try keys.map { try MasterKey(secret($0)) }
+        return KeyRing(masters[0], previous: masters.count > 1 ? masters[1] : nil)
+    }
+
+    private var file: AuthorityKeyFile { AuthorityKeyFile(hostPaths) }
+
+    private func made() throws -> AuthorityKey { AuthorityKey(try secret(9), chain: [[0x30, 0], [0x30, 1, 7]]) }
+
+    private func bytes(_ secret: SecretBytes) -> [UInt8] { secret.withBytes { Array($0) } }
+
+    @Test func whatWasStoredIsLoaded() throws {
+        #expect(try file.load(ring(1)) == nil && !file.exists())
+        let key = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        #expect(bytes(key.key) == bytes(try secret(9)) && key.chain == [[0x30, 0], [0x30, 1, 7]])
+        #expect(try file.exists())
+        let content = try temporary.read("keys/authority.key")
+        #expect(!content.indices.contains { content[$0...].starts(with: bytes((try? secret(9)) ?? key.key)) })
+        // Another one is not made.
+        let again = try file.loadOrStore(ring(1)) { () throws(Failure) in throw Failure("no", because: "key") }
+        #expect(bytes(again.key) == bytes(key.key))
+    }
+
+    private func must<Value>(_ body: () throws -> Value) throws(Failure) -> Value {
+        do { return try body() } catch { throw Failure("cannot test", because: "\(error)") }
+    }
+
+    @Test func anotherMasterKeyDoesNotOpenIt() throws {
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        let failure = #expect(throws: Failure.self) { _ = try file.load(ring(2)) }
+        let (one, two) = (Hexadecimal.encode(try ring(1).current.id), Hexadecimal.encode(try ring(2).current.id))
+        #expect(failure?.why == "it needs the master key \(one), and this host has \(two)")
+    }
+
+    @Test func aRotationWritesItUnderTheNewKeyAlone() throws {
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        try file.rewrap(ring(2, 1))
+        #expect(bytes(try #require(try file.load(ring(2))).key) == bytes(try secret(9)))
+        #expect(throws: Failure.self) { _ = try file.load(ring(1)) }
+        let before = try temporary.read("keys/authority.key")
+        try file.rewrap(ring(2, 1))
+        #expect(try temporary.read("keys/authority.key") == before)
+        #expect(try entries(of: temporary.directory("keys"), "keys") == ["authority.key"])
+        let copy = try #require(try file.copy(ring(3, 2)))
+        #expect(bytes(copy) != before)
+    }
+
+    /// Each byte counts: the check reveals damage, and the tag what was changed together with the check.
+    @Test func aChangedFileIsRefused() throws {
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        let whole = try temporary.read("keys/authority.key")
+        for index in whole.indices {
+            var changed = whole
+            changed[index] ^= 1
+            for isResigned in [false, true] {
+                if isResigned {
+                    let body = Array(changed.dropLast(32))
+                    changed = body + (try SHA256.digest(body))
+                    if changed == whole { continue }
+                }
+                try temporary.write("keys/authority.key", changed)
+                #expect(throws: Failure.self, "byte \(index), \(isResigned)") { _ = try file.load(ring(1)) }
+            }
+        }
+        for count in stride(from: 0, to: whole.count, by: 7) {
+            try temporary.write("keys/authority.key", Array(whole.prefix(count)))
+            #expect(throws: Failure.self, "\(count) bytes") { _ = try file.load(ring(1)) }
+        }
+    }
+}
