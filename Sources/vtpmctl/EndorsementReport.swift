@@ -43,7 +43,7 @@ struct EndorsementReport: Encodable {
     init(_ record: EndorsementRecord) throws(Failure) {
         func given(_ text: String) -> String? { text.isEmpty ? nil : text }
         stateID = given(record.stateID)
-        instance = record.instance.uuidText
+        instance = Hexadecimal.uuid(record.instance)
         time = timestamp(record.time)
         containerID = given(record.containerID)
         bundle = given(record.bundle)
@@ -102,13 +102,4 @@ func pem(_ label: String, _ bytes: [UInt8]) -> String {
         rest = rest.dropFirst(64)
     }
     return (lines + ["-----END \(label)-----", ""]).joined(separator: "\n")
-}
-
-extension [UInt8] {
-    /// 16 bytes as the text of a UUID. RFC 9562, 4
-    fileprivate var uuidText: String {
-        let digits = Array<Character>(Hexadecimal.encode(self))
-        guard digits.count == 32 else { return String(digits) }
-        return [0..<8, 8..<12, 12..<16, 16..<20, 20..<32].map { String(digits[$0]) }.joined(separator: "-")
-    }
 }

@@ -52,7 +52,7 @@ public final class AuthorityProcess {
         return (key, certificate)
     }
 
-    /// Tells it what to endorse; it goes on by itself. Returns the supervisor's end of the channel to it.
+    /// Tells it what to endorse, and returns the supervisor's end of the channel to it; from then on it works by itself.
     ///
     /// `key` is the authority's private key in DER, nil if no certificates are asked for.
     public func endorse(_ orders: EndorsementOrders, key: SecretBytes?) throws(Failure) -> Channel {

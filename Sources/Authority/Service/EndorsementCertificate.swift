@@ -26,7 +26,7 @@ struct EndorsementCertificate {
     func signed(by authority: CertifyingKey) throws(Failure) -> [UInt8] {
         try CertificateContents(
             serialNumber: SerialNumber.random(),
-            commonName: instance.uuidText,
+            commonName: Hexadecimal.uuid(instance),
             notBefore: time,
             publicKey: key.publicKey,
             extensions: [
@@ -53,7 +53,7 @@ struct EndorsementCertificate {
         }
     }
 
-    /// tcg-kp-EKCertificate
+    /// The purpose of the key, tcg-kp-EKCertificate.
     private static let purpose = DER.element(DER.sequence, TCG.identifier(8, 1))
 
     /// The TPM's maker, model and version as a directory name, and the instance as a URI.
@@ -65,7 +65,7 @@ struct EndorsementCertificate {
             (TCG.identifier(2, 3), "id:" + TPMProduct(library).firmwareVersion),
         ].map { type, value in DER.element(DER.set, DER.element(DER.sequence, type + DER.text(value))) }
         let directoryName = DER.element(0xa4, DER.element(DER.sequence, names.flatMap { $0 }))
-        let uri = DER.element(0x86, Array("urn:uuid:\(instance.uuidText)".utf8))
+        let uri = DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8))
         return DER.element(DER.sequence, directoryName + uri)
     }
 
@@ -159,13 +159,4 @@ private enum Identifier {
 private enum TCG {
     /// Returns an OBJECT IDENTIFIER below 2.23.133 in DER.
     static func identifier(_ arc: UInt8, _ number: UInt8) -> [UInt8] { [0x06, 0x05, 0x67, 0x81, 0x05, arc, number] }
-}
-
-extension [UInt8] {
-    /// 16 bytes as the text of a UUID. RFC 9562, 4
-    var uuidText: String {
-        let digits = Array<Character>(Hexadecimal.encode(self))
-        let parts = [0..<8, 8..<12, 12..<16, 16..<20, 20..<digits.count]
-        return parts.map { String(digits[$0]) }.joined(separator: "-")
-    }
 }

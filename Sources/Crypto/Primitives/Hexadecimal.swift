@@ -10,6 +10,12 @@ public enum Hexadecimal {
         String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 0xf)]] }, as: UTF8.self)
     }
 
+    /// Encodes 16 bytes as the text of a UUID. RFC 9562, 4
+    public static func uuid(_ bytes: [UInt8]) -> String {
+        let parts = [0..<4, 4..<6, 6..<8, 8..<10, 10..<16]
+        return parts.map { encode(bytes.dropFirst($0.lowerBound).prefix($0.count)) }.joined(separator: "-")
+    }
+
     /// Encodes a byte as two upper-case digits in ASCII.
     public static func capitals(_ byte: UInt8) -> (high: UInt8, low: UInt8) {
         (capitalDigits[Int(byte >> 4)], capitalDigits[Int(byte & 0xf)])

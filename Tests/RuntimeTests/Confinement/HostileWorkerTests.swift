@@ -60,7 +60,7 @@ import Testing
 
     @Test func theListIsThere() {
         #expect(Self.orders(from: 0xa000).count > 30)
-        #expect(Self.orders(from: 0xa100).count == 14)
+        #expect(Self.orders(from: 0xa100).count == 16)
         #expect(Self.orders(from: 0xa200).count == 1 && Self.orders(from: 0xa300).count == 1)
     }
 

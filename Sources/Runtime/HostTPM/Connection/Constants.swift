@@ -17,6 +17,7 @@ enum CommandCode: UInt32 {
     case nvReadPublic = 0x169
     case readPublic = 0x173
     case startAuthSession = 0x176
+    case getCapability = 0x17a
     case pcrRead = 0x17e
     case policyPCR = 0x17f
     case policyGetDigest = 0x189
@@ -41,6 +42,7 @@ enum CommandCode: UInt32 {
         case .nvReadPublic: "TPM2_NV_ReadPublic"
         case .readPublic: "TPM2_ReadPublic"
         case .startAuthSession: "TPM2_StartAuthSession"
+        case .getCapability: "TPM2_GetCapability"
         case .pcrRead: "TPM2_PCR_Read"
         case .policyPCR: "TPM2_PolicyPCR"
         case .policyGetDigest: "TPM2_PolicyGetDigest"

@@ -54,10 +54,14 @@ package struct EndorsedTPM {
 
     /// Returns whether the endorsement hierarchy has an authorization, which nobody knows but the tenant. Part 2, 8.6
     package func isAuthorizationSet() throws(Failure) -> Bool {
-        let command = TPMCommand.value(of: TPMCommand.permanentAttributes)
-        let response = try connection.transport.transmit(command)
-        let attributes = response.withUnsafeBytes { TPMCommand.value(of: TPMCommand.permanentAttributes, in: $0) }
-        guard let attributes else { throw connection.failure("the answer about its hierarchies is none") }
+        var command = Command(.getCapability)
+        let (tpmProperties, one): (UInt32, UInt32) = (6, 1)
+        for value in [tpmProperties, TPMCommand.permanentAttributes, one] { command.parameters.write(value) }
+        var answer = try connection.run(command).parameters
+        guard answer.read(UInt8.self) != nil, answer.read(UInt32.self) == tpmProperties,
+            answer.read(UInt32.self) == one, answer.read(UInt32.self) == TPMCommand.permanentAttributes,
+            let attributes = answer.read(UInt32.self), answer.remaining == 0
+        else { throw connection.malformed(.getCapability) }
         return attributes & 2 != 0
     }
 

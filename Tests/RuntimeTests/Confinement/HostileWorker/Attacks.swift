@@ -99,6 +99,15 @@ struct Attack {
         violation("is ready again", "its worker sent message \(WorkerReply.Kind.ready.rawValue) out of turn") {
             tell(WorkerReply.Kind.ready.rawValue, [1, 0, 0, 0, 0x09, 0xa2])
         },
+        violation("opens its TPM", "its worker sent message \(WorkerReply.Kind.open.rawValue) out of turn") {
+            tell(WorkerReply.Kind.open.rawValue, [])
+        },
+        violation(
+            "answers what nobody asks",
+            "its worker sent message \(WorkerReply.Kind.response.rawValue) out of turn"
+        ) {
+            tell(WorkerReply.Kind.response.rawValue, [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0])
+        },
         violation("says something unknown", "its worker sent message 255 out of turn") { tell(0xff, [1, 2, 3]) },
         violation("sends more than a message may have", "a message is longer than any that it may send") {
             tell(WorkerReply.Kind.state.rawValue, [UInt8](repeating: 0, count: 100_000))
