@@ -141,7 +141,7 @@ let residentTargets: [Target] = [
     ),
     // The worker gets its filter from the supervisor, and does not load libseccomp.
     library("RuntimeFilter", path: "Runtime/Filter", ["Platform", "RuntimeConfinement", "CLibSeccomp", "CLinux"]),
-    library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "CLinux"]),
+    library("RuntimeState", path: "Runtime/State", ["Crypto", "Platform", "RuntimeFormat", "VTPMProxy", "CLinux"]),
     library(
         "RuntimeLease",
         path: "Runtime/Lease",
@@ -237,7 +237,9 @@ let otherTargets: [Target] = [
     library(
         "AuthorityClient",
         path: "Authority/Client",
-        ["Platform", "RuntimeConfinement", "RuntimeControl", "RuntimeKeys", "RuntimeState", "CLinux"]
+        [
+            "Platform", "RuntimeConfinement", "RuntimeControl", "RuntimeKeys", "RuntimeState", "VTPMProxy", "CLinux",
+        ]
     ),
 
     // The host's systemd. The second loads libsystemd, in a program of its own.

@@ -149,13 +149,32 @@ final class SupervisorLink {
         _ startAuthority: () throws(Failure) -> StartedAuthority
     ) throws(Failure) -> LibraryVersion {
         let message = try nextMessage()
-        guard case .needsAuthority? = HookReply(message) else { return try takeReady(message) }
-        let authority = try startAuthority()
+        guard case .needsAuthority(let isNew)? = HookReply(message) else { return try takeReady(message) }
+        let authority: StartedAuthority
+        do throws(Failure) {
+            authority = try startAuthority()
+        } catch {
+            // A container that has had its TPM before does not depend on a certificate.
+            if isNew { throw error }
+            Log.error("\(error)")
+            try hand(over: [])
+            return try takeReady(nextMessage())
+        }
         defer { authority.process.kill() }
-        try channel.send(HookRequest.authority, descriptors: [authority.channel.descriptor.number])
+        try hand(over: [authority.channel.descriptor.number])
         let library = try takeReady(nextMessage())
         authority.process.end()
         return library
+    }
+
+    private func hand(over authority: [CInt]) throws(Failure) {
+        do throws(Failure) {
+            try channel.send(HookRequest.authority, descriptors: authority)
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            // The supervisor has ended, and has said why before.
+            _ = try receive()
+            throw error
+        }
     }
 
     private func takeReady(_ message: consuming Message) throws(Failure) -> LibraryVersion {

@@ -28,6 +28,11 @@ struct EndorsementReport: Encodable {
         let obstacle: String?
     }
 
+    struct UnknownKey: Encodable {
+        let key: String
+        let obstacle: String
+    }
+
     let stateID: String?
     /// A UUID.
     let instance: String
@@ -37,6 +42,8 @@ struct EndorsementReport: Encodable {
     let bundle: String?
     let image: String?
     let endorsementKeys: [Key]
+    /// Keys that stand in the configuration, and could not be recorded.
+    let unknownKeys: [UnknownKey]
     /// The authority's certificate and those above it, in PEM.
     let chain: [String]
 
@@ -50,8 +57,9 @@ struct EndorsementReport: Encodable {
         image = given(record.image)
         chain = record.chain.map { pem("CERTIFICATE", $0) }
         var keys: [Key] = []
-        for key in record.keys { keys.append(try Key(key)) }
+        for key in record.keys where !key.area.isEmpty { keys.append(try Key(key)) }
         endorsementKeys = keys
+        unknownKeys = record.keys.filter { $0.area.isEmpty }.map { UnknownKey(key: $0.key.name, obstacle: $0.obstacle) }
     }
 
     var lines: [String] {
@@ -61,6 +69,7 @@ struct EndorsementReport: Encodable {
         if let containerID { lines.append("container: \(containerID.onOneLine)") }
         if let bundle { lines.append("bundle: \(bundle.onOneLine)") }
         if let image { lines.append("image: \(image.onOneLine)") }
+        lines += unknownKeys.map { "endorsement key: \($0.key) is not known: \($0.obstacle)" }
         return lines
     }
 }

@@ -27,8 +27,9 @@ struct StateBackupCommand: ParsableCommand {
             let what = "cannot back up the states into \(directory.excerpt)"
             let (parent, name) = try place(what)
             let result = try host.withRepository { (repository, hostPaths) throws(Failure) in
-                let authorityKey = try AuthorityKeyFile(hostPaths).copy(repository.keys)
-                let backup = StateBackup(of: repository, authorityKey: authorityKey)
+                let backup = StateBackup(of: repository) { () throws(Failure) in
+                    try AuthorityKeyFile(hostPaths).copy(repository.keys)
+                }
                 return try backup.write(to: name, in: .open(parent, .directory), path: directory) {
                     Progress.step(of: $0)
                 }

@@ -10,15 +10,16 @@ public final class AuthorityProcess {
     private let buffer: ScratchBuffer
 
     private static let what = "cannot start the certificate authority"
-    /// How long it may take for an answer, in milliseconds: to load its libraries on a busy host.
-    private static let timeout = 30_000
+    /// When the last answer has to be there.
+    private let deadline: Deadline
     /// How long it may take to end once it has done its work, in milliseconds.
     private static let endTimeout = 5000
 
     /// Starts the program with this path, in namespaces of its own, and has it confine itself; needs root.
     ///
     /// It gets no key before it is seen to be confined.
-    public init(program: String) throws(Failure) {
+    public init(program: String, until deadline: Deadline) throws(Failure) {
+        self.deadline = deadline
         let pair = try Channel.pair(near: "starter", far: "certificate authority")
         var launch = ProgramLaunch(program, ["vtpm-ca"])
         launch.passed = [pair.far.descriptor.number]
@@ -36,12 +37,12 @@ public final class AuthorityProcess {
             // It has no container to watch.
             try WorkerInspection.require(process, confinedAs: user, watchingWith: 0)
         } catch {
-            end()
+            kill()
             throw error
         }
     }
 
-    deinit { end() }
+    deinit { kill() }
 
     /// Has it make a key, and the certificate of an authority with it; both in DER.
     public func generate() throws(Failure) -> (key: SecretBytes, certificate: [UInt8]) {
@@ -80,7 +81,7 @@ public final class AuthorityProcess {
 
     private func receive() throws(Failure) -> (AuthorityAnswer, SecretBytes?) {
         defer { buffer.wipe() }
-        guard try wait(for: channel.descriptor.number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+        guard try wait(for: channel.descriptor.number, until: deadline) != 0 else {
             throw Failure(Self.what, because: "it does not answer")
         }
         guard let message = try channel.receive(into: buffer) else { throw Failure(Self.what, because: "it ended") }

@@ -2,6 +2,7 @@ import Platform
 import RuntimeControl
 import RuntimeKeys
 import RuntimeState
+import VTPMProxy
 
 /// The host's certificate authority: its key in a file, and the program that uses it.
 public struct CertificateAuthority {
@@ -14,14 +15,19 @@ public struct CertificateAuthority {
         self.keys = keys
     }
 
+    /// How long the program may take to start, and to make a key at first use, in milliseconds.
+    private static let timeout = 20_000
+
     private var program: String { hostPaths.program("vtpm-ca") }
 
     /// Loads the authority's key; makes it at first use.
     ///
     /// Hold the shared lock of the keys meanwhile, so that the master key does not change.
-    public func key() throws(Failure) -> AuthorityKey {
+    public func key() throws(Failure) -> AuthorityKey { try key(until: Deadline(milliseconds: Self.timeout)) }
+
+    private func key(until deadline: Deadline) throws(Failure) -> AuthorityKey {
         try AuthorityKeyFile(hostPaths).loadOrStore(keys) { () throws(Failure) in
-            let process = try AuthorityProcess(program: program)
+            let process = try AuthorityProcess(program: program, until: deadline)
             let (key, certificate) = try process.generate()
             process.end()
             return AuthorityKey(key, chain: [certificate])
@@ -31,9 +37,10 @@ public struct CertificateAuthority {
     /// Starts the program with these orders, and its key where they ask for certificates; the chain is filled in here.
     public func start(_ orders: EndorsementOrders) throws(Failure) -> StartedAuthority {
         var orders = orders
-        let key = orders.level == .certificates ? try key() : nil
+        let deadline = Deadline(milliseconds: Self.timeout)
+        let key = orders.level == .certificates ? try key(until: deadline) : nil
         orders.chain = key?.chain ?? []
-        let process = try AuthorityProcess(program: program)
+        let process = try AuthorityProcess(program: program, until: deadline)
         do throws(Failure) {
             return StartedAuthority(process: process, channel: try process.endorse(orders, key: key?.key))
         } catch {

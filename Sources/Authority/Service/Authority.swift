@@ -7,6 +7,7 @@ import RuntimeConfinement
 import RuntimeControl
 import RuntimeEndorsement
 import RuntimeFilter
+import VTPMProxy
 
 /// The certificate authority: a process that endorses one TPM, or makes a key, and ends.
 ///
@@ -71,13 +72,16 @@ public final class Authority {
         let supervisor = SupervisorLink(Channel(owning: descriptor, peer: "supervisor"))
         do throws(Failure) {
             let authority = orders.level == .certificates ? try receiveKey(of: orders) : nil
-            let (instance, isNew, library) = try supervisor.awaitBeginning()
+            guard case .begin(let instance, let isNew, let library, let former) = try supervisor.awaitBeginning() else {
+                throw Failure(Self.what, because: "the supervisor sent no order")
+            }
             let endorser = Endorser(
                 orders: orders,
                 // An ephemeral TPM has no state to have its UUID from.
                 instance: instance.isEmpty ? try Random.bytes(count: 16) : instance,
                 isNew: isNew,
                 library: library,
+                former: EndorsementRecord(decoding: former),
                 authority: authority,
                 supervisor: supervisor
             )

@@ -11,131 +11,204 @@ struct Endorser {
     let orders: EndorsementOrders
     /// The TPM's UUID, 16 bytes.
     let instance: [UInt8]
-    /// Whether this start has manufactured the TPM: then whatever fails is a failure of the start.
+    /// Whether this start has manufactured the TPM: then it has all, or is none.
     let isNew: Bool
     let library: LibraryVersion
+    /// The record of an earlier start, which has not had all that was asked for; nil if there is none.
+    let former: EndorsementRecord?
     /// The authority's key; nil if no certificates are asked for.
     let authority: CertifyingKey?
     let supervisor: SupervisorLink
 
     private var tpm: EndorsedTPM { EndorsedTPM(over: supervisor) }
 
-    /// Does all, and returns the record of it.
-    func endorse() throws(Failure) -> EndorsementRecord {
-        var loaded: [EndorsedTPM.LoadedKey] = []
-        defer { for key in loaded { tpm.release(key) } }
-        var isComplete = true
-        for kind in EndorsementKey.Kind.allCases where orders.keys.contains(StandardKeys(kind.standard)) {
-            guard let key = try load(kind) else {
-                isComplete = false
-                continue
-            }
-            loaded.append(key)
-        }
-        var digests: [[UInt8]] = []
-        for key in loaded { digests.append(try SHA256.digest(key.key.publicKey)) }
-        let isOwn = try supervisor.claim(digests)
-        var keys: [EndorsementRecord.Key] = []
-        for key in loaded {
-            var entry = EndorsementRecord.Key(key.key.kind.standard, area: key.key.area)
-            if let authority {
-                switch isOwn ? try certify(key, by: authority) : .obstacle("another state has the same key") {
-                case .certificate(let certificate): entry.certificate = certificate
-                case .obstacle(let why):
-                    entry.obstacle = why
-                    isComplete = false
-                    try note("cannot certify the key \(entry.key.name)", why)
-                }
-            }
-            keys.append(entry)
-        }
-        if authority != nil, keys.contains(where: { !$0.certificate.isEmpty }) {
-            if try !storeChain() { isComplete = false }
-        }
-        return EndorsementRecord(
-            level: isComplete ? orders.level : .none,
-            instance: instance,
-            time: orders.time,
-            stateID: orders.stateID,
-            containerID: orders.containerID,
-            bundle: orders.bundle,
-            image: orders.image,
-            keys: keys,
-            chain: authority == nil ? [] : orders.chain
+    /// The TPM shows a key that it does not have: somebody has taken it over.
+    private static func deception(_ kind: EndorsementKey.Kind) -> Failure {
+        Failure(
+            "cannot certify the key \(kind.standard.name)",
+            because: "the TPM does not have its private part",
+            code: deceptionCode
         )
     }
+    /// EKEYREJECTED, by which such a failure is told from others.
+    private static let deceptionCode: CInt = 129
 
-    private enum Outcome {
-        case certificate([UInt8])
-        /// Something of the tenant's stands in the way, and stays there.
-        case obstacle(String)
+    /// Does all, and returns the record of it.
+    func endorse() throws(Failure) -> EndorsementRecord {
+        let kinds = EndorsementKey.Kind.allCases.filter { orders.keys.contains(StandardKeys($0.standard)) }
+        var keys: [EndorsementRecord.Key] = []
+        for kind in kinds { keys.append(try examine(kind)) }
+        try claim(&keys)
+        if let authority {
+            for number in keys.indices where keys[number].obstacle.isEmpty {
+                try issue(&keys[number], by: authority)
+            }
+            // What was signed is kept before the TPM has it: a start that ends in between must not have another one signed.
+            try supervisor.keep(record(keys, .none).encoded)
+            for number in keys.indices where !keys[number].certificate.isEmpty { try store(&keys[number]) }
+            try storeChain(keys)
+        }
+        for key in keys where !key.obstacle.isEmpty { try note(key) }
+        let isComplete = keys.allSatisfy { $0.obstacle.isEmpty || $0.isForeign }
+        return record(keys, isComplete ? orders.level : .none)
     }
 
-    private func load(_ kind: EndorsementKey.Kind) throws(Failure) -> EndorsedTPM.LoadedKey? {
-        if let key = try tpm.load(kind) { return key }
-        let why = "the tenant has set an authorization of the endorsement hierarchy"
-        try note("cannot record the key \(kind.standard.name)", why)
-        return nil
-    }
-
-    /// Returns the certificate that the TPM has of a key, or makes one and stores it.
-    private func certify(_ loaded: EndorsedTPM.LoadedKey, by authority: CertifyingKey) throws(Failure) -> Outcome {
-        let index = loaded.key.kind.certificateIndex
-        switch try tpm.contents(of: index) {
-        case .others: return .obstacle("the tenant has made the NV index \(index.handleText)")
-        case .platforms(let found):
-            // One for each key: that of an earlier start, or of the host that the state comes from.
-            guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == loaded.key.publicKey
-            else { return .obstacle("the NV index \(index.handleText) has no certificate of this key") }
-            return .certificate(found)
-        case .nothing: break
-        }
-        if try tpm.isAuthorizationSet() {
-            return .obstacle("the tenant has set an authorization of the endorsement hierarchy")
-        }
-        guard try tpm.proves(loaded) else {
-            throw Failure(
-                "cannot certify the key \(loaded.key.kind.standard.name)",
-                because: "the TPM does not have its private part"
+    private func record(_ keys: [EndorsementRecord.Key], _ level: EndorsementLevel) -> EndorsementRecord {
+        var record =
+            former
+            ?? EndorsementRecord(
+                level: level,
+                instance: instance,
+                time: orders.time,
+                stateID: orders.stateID,
+                containerID: orders.containerID,
+                bundle: orders.bundle,
+                image: orders.image,
+                keys: [],
+                chain: []
             )
+        record.level = level
+        record.instance = instance
+        record.stateID = orders.stateID
+        record.keys = keys
+        record.chain = keys.contains { !$0.certificate.isEmpty } ? orders.chain : []
+        return record
+    }
+
+    private func formerly(_ kind: EndorsementKey.Kind) -> EndorsementRecord.Key? {
+        former?.keys.first { $0.key == kind.standard }
+    }
+
+    /// Runs `body`; what stands in its way in a TPM that its tenant has had is an obstacle, and the TPM starts all the same.
+    private func attempt(
+        _ key: inout EndorsementRecord.Key,
+        _ body: (inout EndorsementRecord.Key) throws(Failure) -> Void
+    ) throws(Failure) {
+        do throws(Failure) {
+            try body(&key)
+        } catch {
+            guard !isNew, error.code != Self.deceptionCode else { throw error }
+            key.obstacle = error.why
         }
-        let certificate = try EndorsementCertificate(
-            key: loaded.key,
-            instance: instance,
-            time: orders.time,
-            library: library
-        ).signed(by: authority)
-        return try tpm.store(certificate, at: index) ? .certificate(certificate) : .obstacle(Self.full)
+    }
+
+    // MARK: - Keys
+
+    /// Returns a key whose private part the TPM has shown to have; with an obstacle in its place what was known before.
+    private func examine(_ kind: EndorsementKey.Kind) throws(Failure) -> EndorsementRecord.Key {
+        var entry = formerly(kind) ?? EndorsementRecord.Key(kind.standard, area: [])
+        entry.obstacle = ""
+        try attempt(&entry) { (entry) throws(Failure) in
+            if try tpm.isAuthorizationSet() {
+                entry.obstacle = "the tenant has set an authorization of the endorsement hierarchy"
+                return
+            }
+            let loaded = try isNew ? tpm.kept(kind) : tpm.derived(kind)
+            defer { tpm.release(loaded) }
+            guard try tpm.proves(loaded) else { throw Self.deception(kind) }
+            if entry.area != loaded.key.area {
+                entry = EndorsementRecord.Key(kind.standard, area: loaded.key.area)
+            }
+        }
+        return entry
+    }
+
+    private func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> EndorsementKey {
+        guard let kind = EndorsementKey.Kind.allCases.first(where: { $0.standard == entry.key }),
+            let key = EndorsementKey(kind, decoding: entry.area)
+        else { throw Failure("cannot endorse the TPM", because: "the record of the key \(entry.key.name) is damaged") }
+        return key
+    }
+
+    /// Has the supervisor record the keys as this instance's; those of another one stay without a certificate.
+    private func claim(_ keys: inout [EndorsementRecord.Key]) throws(Failure) {
+        let proved = keys.indices.filter { keys[$0].obstacle.isEmpty }
+        guard !proved.isEmpty else { return }
+        var digests: [[UInt8]] = []
+        for number in proved { digests.append(try SHA256.digest(publicKey(keys[number]).publicKey)) }
+        let isOwn = try supervisor.claim(digests)
+        for (number, digest) in zip(proved, digests) {
+            keys[number].digest = isOwn ? digest : []
+            if !isOwn { keys[number].obstacle = "another state has the same key" }
+        }
+    }
+
+    // MARK: - Certificates
+
+    /// Finds the certificate that a key has, or makes one, which is not in the TPM yet.
+    private func issue(_ entry: inout EndorsementRecord.Key, by authority: CertifyingKey) throws(Failure) {
+        try attempt(&entry) { (entry) throws(Failure) in
+            let key = try publicKey(entry)
+            let index = key.kind.certificateIndex
+            switch try tpm.contents(of: index) {
+            case .others: entry.obstacle = "the tenant has made the NV index \(index.handleText)"
+            case .platforms(let found):
+                entry.certificate = []
+                guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == key.publicKey
+                else {
+                    entry.obstacle = "the NV index \(index.handleText) has no certificate of this key"
+                    return
+                }
+                // That of the host that the state comes from: there is one for each key.
+                guard certificate.isSigned(by: authority.certificate) else {
+                    entry.obstacle = "it has a certificate of another authority"
+                    entry.isForeign = true
+                    return
+                }
+                entry.certificate = found
+            case .nothing:
+                // One that an earlier start has had signed, and has not stored in the TPM.
+                if let certificate = try? Certificate(decoding: entry.certificate),
+                    certificate.isSigned(by: authority.certificate)
+                {
+                    return
+                }
+                entry.certificate = try EndorsementCertificate(
+                    key: key,
+                    instance: instance,
+                    time: orders.time,
+                    library: library
+                ).signed(by: authority)
+            }
+        }
     }
 
     private static let full = "the TPM's NV memory is full"
+
+    private func store(_ entry: inout EndorsementRecord.Key) throws(Failure) {
+        try attempt(&entry) { (entry) throws(Failure) in
+            let index = try publicKey(entry).kind.certificateIndex
+            guard try tpm.contents(of: index) == .nothing else { return }
+            if try !tpm.store(entry.certificate, at: index) { entry.obstacle = Self.full }
+        }
+    }
+
     /// The contents of one index, in bytes.
     private static let indexSize = 1024
 
-    /// Stores the certificates above the keys' where others look for them, one after the other; returns whether all are there.
-    private func storeChain() throws(Failure) -> Bool {
+    /// Stores the certificates above the keys' where others look for them, one after the other.
+    private func storeChain(_ keys: [EndorsementRecord.Key]) throws(Failure) {
+        guard keys.contains(where: { !$0.certificate.isEmpty && $0.obstacle.isEmpty }) else { return }
         let all = orders.chain.flatMap { $0 }
-        for (number, start) in stride(from: 0, to: all.count, by: Self.indexSize).enumerated() {
-            let index = EndorsedTPM.chainIndex + UInt32(number)
-            let part = Array(all[start..<min(start + Self.indexSize, all.count)])
-            switch try tpm.contents(of: index) {
-            case .platforms: continue
-            case .others:
-                try note("cannot store the chain", "the tenant has made the NV index \(index.handleText)")
-                return false
-            case .nothing:
+        do throws(Failure) {
+            for (number, start) in stride(from: 0, to: all.count, by: Self.indexSize).enumerated() {
+                let index = EndorsedTPM.chainIndex + UInt32(number)
+                let part = Array(all[start..<min(start + Self.indexSize, all.count)])
+                // Who has what else there verifies with the certificate that the host gives out.
+                guard try tpm.contents(of: index) == .nothing else { continue }
                 guard try tpm.store(part, at: index) else {
-                    try note("cannot store the chain", Self.full)
-                    return false
+                    throw Failure("cannot store the authority's certificate", because: Self.full)
                 }
             }
+        } catch {
+            if isNew { throw error }
+            try supervisor.send(.notice(error))
         }
-        return true
     }
 
-    /// Has the supervisor log what is left undone; throws if the TPM is new, which has all or is none.
-    private func note(_ what: String, _ why: String) throws(Failure) {
-        let failure = Failure(what, because: why)
+    /// Has the supervisor log what is left undone; throws if the TPM is new.
+    private func note(_ key: EndorsementRecord.Key) throws(Failure) {
+        let failure = Failure("cannot certify the key \(key.key.name)", because: key.obstacle)
         if isNew { throw failure }
         try supervisor.send(.notice(failure))
     }

@@ -18,12 +18,10 @@ final class SupervisorLink: TPMTransport {
     func send(_ reply: AuthorityReply) throws(Failure) { try channel.send(reply) }
 
     /// Waits for the order to begin.
-    func awaitBeginning() throws(Failure) -> (instance: [UInt8], isNew: Bool, library: LibraryVersion) {
+    func awaitBeginning() throws(Failure) -> AuthorityRequest {
         let message = try receive()
-        guard case .begin(let instance, let isNew, let library)? = AuthorityRequest(message) else {
-            throw outOfTurn(message.kind)
-        }
-        return (instance, isNew, library)
+        guard let request = AuthorityRequest(message), request.kind == .begin else { throw outOfTurn(message.kind) }
+        return request
     }
 
     func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
@@ -41,12 +39,21 @@ final class SupervisorLink: TPMTransport {
         return isOwn
     }
 
+    /// Has a record stored, of what is not done yet.
+    func keep(_ record: [UInt8]) throws(Failure) {
+        try send(.keep, record)
+        let message = try receive()
+        guard case .kept? = AuthorityRequest(message) else { throw outOfTurn(message.kind) }
+    }
+
     /// Says that all is done.
-    func complete(_ record: [UInt8]) throws(Failure) {
+    func complete(_ record: [UInt8]) throws(Failure) { try send(.complete, record) }
+
+    private func send(_ reply: AuthorityReply, _ record: [UInt8]) throws(Failure) {
         guard record.count <= AuthorityReply.recordLimit else {
             throw Failure(Self.what, because: "the record of it has \(record.count) bytes")
         }
-        try channel.send(AuthorityReply.complete, followedBy: record)
+        try channel.send(reply, followedBy: record)
     }
 
     private func receive() throws(Failure) -> Message {

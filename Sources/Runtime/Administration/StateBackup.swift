@@ -14,14 +14,18 @@ public struct StateBackup {
     private static let timeout = 10_000
 
     private let repository: StateRepository
-    /// The contents of the file of the certificate authority's key; nil if there is none.
-    private let authorityKey: SecretBytes?
+    /// Returns the contents of the file of the certificate authority's key; nil if there is none.
+    private let authorityKey: () throws(Failure) -> SecretBytes?
     private static let authorityKeyName = "authority.key"
 
     /// Prepares a backup; reads and writes nothing yet.
     ///
-    /// `authorityKey` is the file of the certificate authority's key, under the current master key.
-    public init(of repository: StateRepository, authorityKey: SecretBytes? = nil) {
+    /// `authorityKey` returns the file of the certificate authority's key, under the current master key; it is read last, since a
+    /// state can be certified by a key that is made meanwhile.
+    public init(
+        of repository: StateRepository,
+        authorityKey: @escaping () throws(Failure) -> SecretBytes? = { () throws(Failure) in nil }
+    ) {
         self.repository = repository
         self.authorityKey = authorityKey
     }
@@ -107,7 +111,7 @@ public struct StateBackup {
         let place = "\(path)/index"
         let target = try make("index", in: directory, place)
         try index.write(in: target, path: place, keys: repository.keys, disk: repository.disk)
-        if let authorityKey { try write(authorityKey, in: directory, path) }
+        if let authorityKey = try authorityKey() { try write(authorityKey, in: directory, path) }
         try repository.disk.synchronize(directory, as: path)
         return report
     }

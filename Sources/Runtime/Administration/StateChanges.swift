@@ -2,6 +2,7 @@ import Glibc
 import Platform
 import RuntimeFormat
 import RuntimeState
+import VTPMProxy
 
 extension StateRepository {
     /// How long to wait for others that create or remove states, in milliseconds.
@@ -22,6 +23,7 @@ extension StateRepository {
                 try requireNotBeingRenamed(entry, "cannot accept the state \"\(stateID)\"")
                 entry.uuid = header.uuid
                 entry.generation = payload.isComplete ? header.generation : 0
+                entry.endorsementKeys = EndorsementHead(of: payload.endorsement).keys
                 try records.set(entry)
             }
         }
@@ -66,6 +68,7 @@ extension StateRepository {
                     var entry = accepted[name] ?? IndexEntry(stateID: stateID, uuid: header.uuid, generation: 0)
                     entry.uuid = header.uuid
                     entry.generation = payload.isComplete ? header.generation : 0
+                    entry.endorsementKeys = EndorsementHead(of: payload.endorsement).keys
                     (entry.renamedTo, entry.renamedFrom) = ("", "")
                     accepted[name] = entry
                 } catch {
@@ -188,9 +191,9 @@ extension StateRepository {
             }
             if !isBegun { try requireNotBeingRenamed(target, what) }
             try records.update(name) { $0.renamedTo = newID }
-            try records.set(
-                IndexEntry(stateID: newID, uuid: header.uuid, generation: 0, renamedFrom: header.stateID)
-            )
+            var new = IndexEntry(stateID: newID, uuid: header.uuid, generation: 0, renamedFrom: header.stateID)
+            new.endorsementKeys = entry?.endorsementKeys ?? []
+            try records.set(new)
         }
     }
 

@@ -2,6 +2,7 @@ import Crypto
 import Glibc
 import Platform
 import RuntimeState
+import VTPMProxy
 
 extension StateRepository {
     /// Returns the TPM's state for an export.
@@ -71,7 +72,10 @@ extension StateRepository {
             }
             // A container may have been started with the state already.
             try index.transact { (records) throws(Failure) in
-                try records.update(name) { $0.generation = max($0.generation, header.generation) }
+                try records.update(name) {
+                    $0.generation = max($0.generation, header.generation)
+                    $0.endorsementKeys = EndorsementHead(of: endorsement).keys
+                }
             }
         }
     }

@@ -37,7 +37,10 @@ final class WorkerConversation: TPMTransport {
     func endorse(by authority: Channel, as instance: [UInt8]) throws(Failure) {
         try awaitReply(.open)
         guard let library = link.libraryVersion else { throw Failure(Self.what, because: "its library is unknown") }
-        try authority.send(AuthorityRequest.begin(instance: instance, isNew: true, library: library), until: deadline)
+        try authority.send(
+            AuthorityRequest.begin(instance: instance, isNew: true, library: library, former: []),
+            until: deadline
+        )
         while true {
             guard try wait(for: authority.descriptor.number, until: deadline) != 0 else {
                 throw Failure(Self.what, because: "the certificate authority does not answer")
@@ -52,6 +55,8 @@ final class WorkerConversation: TPMTransport {
                 try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
             // Nobody else can have the keys of a new TPM.
             case .claim: try authority.send(AuthorityRequest.claimed(true), until: deadline)
+            // It is written with the state.
+            case .keep: try authority.send(AuthorityRequest.kept, until: deadline)
             case .complete:
                 endorsement = message.body
                 return try link.send(.close)

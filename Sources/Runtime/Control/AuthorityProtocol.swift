@@ -1,62 +1,53 @@
 import Platform
-
-/// What the host has made of a TPM's identity.
-public enum EndorsementLevel: UInt8, Comparable, Sendable {
-    /// Nothing, or not all that was asked for.
-    case none = 0
-    /// A record of its endorsement keys.
-    case keys = 1
-    /// That record, and certificates for the keys, in the TPM and in the record.
-    case certificates = 2
-
-    public static func < (left: EndorsementLevel, right: EndorsementLevel) -> Bool { left.rawValue < right.rawValue }
-
-    /// The level of a record, which is its first byte; ``none`` if there is no record.
-    public init(ofRecord record: [UInt8]) {
-        self = record.first.flatMap(EndorsementLevel.init(rawValue:)) ?? .none
-    }
-}
+import VTPMProxy
 
 /// A message of a supervisor to the certificate authority, `vtpm-ca`, while a TPM starts.
 ///
 /// supervisor: `begin` — authority: `execute` — supervisor: `response` … authority: `claim` — supervisor: `claimed` …
-/// authority: `notice`*, `complete`. In place of any reply the authority can send `failure` and end.
+/// authority: `keep` — supervisor: `kept` … authority: `notice`*, `complete`. In place of any reply the authority can send `failure` and end.
 public enum AuthorityRequest: ChannelMessage {
     /// Asks to record and certify a TPM's endorsement keys.
     ///
     /// `instance` is the state's UUID, 16 bytes; it is empty for an ephemeral TPM. A new TPM is one that was manufactured by
     /// this start, with this version of libtpms.
-    case begin(instance: [UInt8], isNew: Bool, library: LibraryVersion)
+    /// `former` is the record of an earlier start, empty if there is none.
+    case begin(instance: [UInt8], isNew: Bool, library: LibraryVersion, former: [UInt8])
     /// The TPM's response follows in the same message.
     case response
     /// Says whether the keys are this instance's alone.
     case claimed(Bool)
+    /// Says that the record is on stable storage, if the TPM is not new.
+    case kept
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
         case begin = 1
         case response = 3
         case claimed = 5
+        case kept = 7
     }
 
-    public static let maximumSize = 64
+    public static let maximumSize = AuthorityReply.recordLimit + 64
 
     public var kind: Kind {
         switch self {
         case .begin: .begin
         case .response: .response
         case .claimed: .claimed
+        case .kept: .kept
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .begin(let instance, let isNew, let library):
+        case .begin(let instance, let isNew, let library, let former):
             writer.write(UInt8(isNew ? 1 : 0))
             writer.write(library.number)
             writer.write(UInt8(clamping: instance.count))
             writer.write(instance)
-        case .response: break
+            writer.write(UInt16(clamping: former.count))
+            writer.write(former)
+        case .response, .kept: break
         case .claimed(let isOwn): writer.write(UInt8(isOwn ? 1 : 0))
         }
     }
@@ -67,10 +58,18 @@ public enum AuthorityRequest: ChannelMessage {
         case .begin:
             guard let isNew = reader.read(UInt8.self), isNew < 2, let library = reader.read(UInt32.self),
                 let size = reader.read(UInt8.self), size == 0 || size == 16,
-                let instance = reader.read(count: Int(size)), reader.remaining == 0
+                let instance = reader.read(count: Int(size)),
+                let formerSize = reader.read(UInt16.self), let former = reader.read(count: Int(formerSize)),
+                reader.remaining == 0
             else { return nil }
-            self = .begin(instance: instance, isNew: isNew == 1, library: LibraryVersion(number: library))
+            self = .begin(
+                instance: instance,
+                isNew: isNew == 1,
+                library: LibraryVersion(number: library),
+                former: former
+            )
         case .response: self = .response
+        case .kept: self = .kept
         case .claimed:
             guard let isOwn = reader.read(UInt8.self), isOwn < 2, reader.remaining == 0 else { return nil }
             self = .claimed(isOwn == 1)
@@ -86,6 +85,8 @@ public enum AuthorityReply: ChannelMessage {
     case claim([[UInt8]])
     /// Something is left undone, for this reason; the TPM starts all the same.
     case notice(Failure)
+    /// Asks to store the record, which follows in the same message, before the TPM has the certificates in it.
+    case keep
     /// All is done; the record of it follows in the same message.
     case complete
     /// The authority could not do what it was asked for, and ends.
@@ -97,13 +98,10 @@ public enum AuthorityReply: ChannelMessage {
         case claim = 4
         case notice = 6
         case complete = 8
+        case keep = 12
         case failure = 10
     }
 
-    /// The size of a digest that ``claim(_:)`` has, in bytes.
-    public static let digestSize = 32
-    /// The most keys that one message can name.
-    public static let claimLimit = 8
     /// The largest record, in bytes: some certificates, and texts as long as paths.
     public static let recordLimit = 16 * 1024
 
@@ -115,13 +113,14 @@ public enum AuthorityReply: ChannelMessage {
         case .claim: .claim
         case .notice: .notice
         case .complete: .complete
+        case .keep: .keep
         case .failure: .failure
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .execute, .complete: break
+        case .execute, .complete, .keep: break
         case .claim(let digests):
             writer.write(UInt8(clamping: digests.count))
             for digest in digests { writer.write(digest) }
@@ -133,12 +132,13 @@ public enum AuthorityReply: ChannelMessage {
         switch kind {
         case .execute: self = .execute
         case .complete: self = .complete
+        case .keep: self = .keep
         case .claim:
             var reader = ByteReader(contents.body)
-            guard let count = reader.read(UInt8.self), count <= Self.claimLimit else { return nil }
+            guard let count = reader.read(UInt8.self), count <= EndorsementHead.keyLimit else { return nil }
             var digests: [[UInt8]] = []
             for _ in 0..<count {
-                guard let digest = reader.read(count: Self.digestSize) else { return nil }
+                guard let digest = reader.read(count: EndorsementHead.digestSize) else { return nil }
                 digests.append(digest)
             }
             guard reader.remaining == 0 else { return nil }

@@ -32,9 +32,9 @@ public enum HookRequest: ChannelMessage {
     ///
     /// Descriptors: the pidfd of the init and, if a cgroup is named, that one's ``CgroupEvents/name``.
     case adopt(ContainerIdentity)
-    /// Hands over the certificate authority that ``HookReply/needsAuthority`` asks for.
+    /// Hands over the certificate authority that ``HookReply/needsAuthority(isNew:)`` asks for.
     ///
-    /// Descriptor: the channel to it.
+    /// Descriptor: the channel to it. Without one there is no authority, and a TPM from before starts as it is.
     case authority
     /// Says that the container has its devices, and that the lease is written.
     ///
@@ -107,7 +107,7 @@ public enum HookReply: ChannelMessage {
     /// It comes before the hook's request.
     case started(worker: pid_t)
     /// The TPM has no record of its endorsement, or not all that the request asks for.
-    case needsAuthority
+    case needsAuthority(isNew: Bool)
     /// The TPM has started up with this version of libtpms, and waits for its device.
     ///
     /// Descriptor: the directory of the lease, the very one that the supervisor has made. Of an ephemeral TPM the record of its
@@ -154,7 +154,8 @@ public enum HookReply: ChannelMessage {
             writer.write(library.number)
             writer.write(UInt16(clamping: endorsement.count))
             writer.write(endorsement)
-        case .serving, .committed, .adopted, .needsAuthority: break
+        case .needsAuthority(let isNew): writer.write(UInt8(isNew ? 1 : 0))
+        case .serving, .committed, .adopted: break
         case .failure(let failure): failure.encode(into: &writer)
         }
     }
@@ -175,7 +176,10 @@ public enum HookReply: ChannelMessage {
         case .serving: self = .serving
         case .committed: self = .committed
         case .adopted: self = .adopted
-        case .needsAuthority: self = .needsAuthority
+        case .needsAuthority:
+            var reader = ByteReader(contents.body)
+            guard let isNew = reader.read(UInt8.self), isNew < 2, reader.remaining == 0 else { return nil }
+            self = .needsAuthority(isNew: isNew == 1)
         case .failure: self = .failure(contents.failure)
         }
     }

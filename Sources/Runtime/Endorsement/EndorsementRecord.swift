@@ -11,19 +11,33 @@ public struct EndorsementRecord: Equatable, Sendable {
     public struct Key: Equatable, Sendable {
         /// Which of the keys it is.
         public var key: StandardKey
-        /// The public area, a TPMT_PUBLIC. TPM 2.0 Library, Part 2, 12.2.4
+        /// The public area, a TPMT_PUBLIC; empty if it is not known. TPM 2.0 Library, Part 2, 12.2.4
         public var area: [UInt8]
         /// The certificate in DER; empty if there is none.
         public var certificate: [UInt8]
-        /// Why there is none; empty if that was not asked for.
+        /// Why there is none, or nothing is known of the key; empty if nothing stands in the way.
         public var obstacle: String
+        /// Whether the TPM has a certificate of another authority, so that this one issues none.
+        public var isForeign: Bool
+        /// The SHA-256 of the SubjectPublicKeyInfo, by which the index knows whose the key is; empty if it is not this TPM's
+        /// alone.
+        public var digest: [UInt8]
 
         /// Creates the record of a key.
-        public init(_ key: StandardKey, area: [UInt8], certificate: [UInt8] = [], obstacle: String = "") {
+        public init(
+            _ key: StandardKey,
+            area: [UInt8],
+            certificate: [UInt8] = [],
+            obstacle: String = "",
+            isForeign: Bool = false,
+            digest: [UInt8] = []
+        ) {
             self.key = key
             self.area = area
             self.certificate = certificate
             self.obstacle = obstacle
+            self.isForeign = isForeign
+            self.digest = digest
         }
     }
 
@@ -70,7 +84,7 @@ public struct EndorsementRecord: Equatable, Sendable {
     }
 }
 
-/// The encoding: the level in 8 bits, the time in 64 bits, the UUID, then a list of ``Item``.
+/// The encoding: ``EndorsementHead``, the time in 64 bits, the UUID, then a list of ``Item``.
 ///
 /// A reader passes over an unknown kind.
 extension EndorsementRecord {
@@ -88,7 +102,7 @@ extension EndorsementRecord {
     /// The encoded record.
     public var encoded: [UInt8] {
         var writer = ByteWriter()
-        writer.write(level.rawValue)
+        EndorsementHead(level: level, keys: keys.map(\.digest).filter { !$0.isEmpty }).encode(into: &writer)
         writer.write(time)
         writer.write(instance)
         let texts = [
@@ -103,11 +117,11 @@ extension EndorsementRecord {
     /// Decodes a record; returns nil if it is malformed.
     public init?(decoding bytes: [UInt8]) {
         var reader = ByteReader(bytes)
-        guard let level = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
-            let time = reader.read(UInt64.self), let instance = reader.read(count: Self.instanceSize)
+        guard let head = EndorsementHead(&reader), let time = reader.read(UInt64.self),
+            let instance = reader.read(count: Self.instanceSize)
         else { return nil }
         self.init(
-            level: level,
+            level: head.level,
             instance: instance,
             time: time,
             stateID: "",
@@ -146,7 +160,8 @@ extension EndorsementRecord.Key {
     fileprivate var encoded: [UInt8] {
         var writer = ByteWriter()
         writer.write(key.rawValue)
-        for part in [area, certificate] {
+        writer.write(UInt8(isForeign ? 1 : 0))
+        for part in [area, certificate, digest] {
             writer.write(UInt16(clamping: part.count))
             writer.write(part)
         }
@@ -157,10 +172,20 @@ extension EndorsementRecord.Key {
     fileprivate init?(decoding bytes: [UInt8]) {
         var reader = ByteReader(bytes)
         guard let key = reader.read(UInt8.self).flatMap(StandardKey.init(rawValue:)),
+            let isForeign = reader.read(UInt8.self), isForeign < 2,
             let areaSize = reader.read(UInt16.self), let area = reader.read(count: Int(areaSize)),
             let size = reader.read(UInt16.self), let certificate = reader.read(count: Int(size)),
+            let digestSize = reader.read(UInt16.self), digestSize == 0 || digestSize == 32,
+            let digest = reader.read(count: Int(digestSize)),
             let obstacle = reader.readText(), reader.remaining == 0
         else { return nil }
-        self.init(key, area: area, certificate: certificate, obstacle: obstacle)
+        self.init(
+            key,
+            area: area,
+            certificate: certificate,
+            obstacle: obstacle,
+            isForeign: isForeign == 1,
+            digest: digest
+        )
     }
 }

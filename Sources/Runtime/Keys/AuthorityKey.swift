@@ -69,8 +69,13 @@ public struct AuthorityKeyFile {
         guard let content = try file.read() else { return }
         let (key, keyID) = try decode(content.withBytes { Array($0) }, keys)
         // A killed rotation may not have synced it, and the old key will soon be gone.
-        if keyID == keys.current.id { return try file.synchronize() }
-        try file.supersede(encode(key, keys.current))
+        if keyID == keys.current.id {
+            try file.synchronize()
+        } else {
+            try file.supersede(encode(key, keys.current))
+        }
+        // What killed processes have left holds the key under the old master key.
+        try file.sweep()
     }
 
     /// Returns the contents of the file under the current master key, for a backup; nil if the key has not been made.

@@ -2,6 +2,7 @@ import CLinux
 import Crypto
 import Glibc
 import Platform
+import VTPMProxy
 
 /// One TPM's state on disk: locked against a second user, and written so that a crash leaves the old or the new one.
 public final class StateStore: StateSink {
@@ -28,8 +29,6 @@ public final class StateStore: StateSink {
     private var keyID: [UInt8]
     /// The host's record of the TPM's identity, which each write has; empty if there is none.
     public var endorsement: [UInt8]
-    /// The digests of a new TPM's endorsement keys, which the next record of a use has.
-    var claimed: [[UInt8]] = []
     /// The items of the state that only a later version knows.
     private let unknown: SecretBytes?
 
@@ -206,7 +205,9 @@ public final class StateStore: StateSink {
                 entry.keptFor = use.keptFor
             }
             if let library { entry.library = library }
-            if !claimed.isEmpty { entry.endorsementKeys = claimed }
+            // The record in the state says whose the keys are, also where the index was made anew.
+            let own = EndorsementHead(of: endorsement).keys
+            if !own.isEmpty { entry.endorsementKeys = own }
             try records.set(entry)
         }
     }

@@ -9,8 +9,12 @@ import VTPMProxy
 struct Endorsement {
     /// The channel to the authority; nil until the hook has handed it over.
     var authority: Channel?
+    /// Whether the hook has none, so that the TPM starts as it is.
+    var isDeclined = false
     /// Whether the worker's TPM waits for commands.
     var isOpen = false
+    /// Whether the TPM is executing a command of the authority's.
+    var isExecuting = false
 
     private static let what = "cannot endorse the TPM"
 
@@ -28,12 +32,17 @@ extension Supervisor {
 
     /// Takes over the channel to the authority that the hook has started.
     func takeAuthority(_ message: inout Message) throws(Failure) {
-        guard lifecycle.phase == .starting, let endorsement, endorsement.authority == nil,
-            let channel = message.descriptors.take()
+        guard lifecycle.phase == .starting, let endorsement, endorsement.authority == nil, !endorsement.isDeclined
         else {
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
-        self.endorsement?.authority = Channel(owning: channel, peer: "certificate authority")
+        if let channel = message.descriptors.take() {
+            self.endorsement?.authority = Channel(owning: channel, peer: "certificate authority")
+        } else if manufactures {
+            throw Failure("cannot endorse the TPM", because: "the hook has no certificate authority")
+        } else {
+            self.endorsement?.isDeclined = true
+        }
         try beginEndorsement()
     }
 
@@ -44,21 +53,34 @@ extension Supervisor {
     }
 
     private func beginEndorsement() throws(Failure) {
-        guard let endorsement, endorsement.isOpen, let authority = endorsement.authority, let worker,
+        guard let endorsement, endorsement.isOpen else { return }
+        if endorsement.isDeclined {
+            self.endorsement = nil
+            try worker?.send(.close)
+            return
+        }
+        guard let authority = endorsement.authority, let worker,
             let library = worker.libraryVersion
         else { return }
         try authority.send(
-            AuthorityRequest.begin(instance: store.instance, isNew: manufactures, library: library),
+            AuthorityRequest.begin(
+                instance: store.instance,
+                isNew: manufactures,
+                library: library,
+                former: store.endorsement
+            ),
             until: Deadline(milliseconds: Self.authorityTimeout)
         )
     }
 
     /// Hands a response on to the authority.
     func relay(response message: borrowing Message) throws(Failure) {
-        guard lifecycle.phase == .starting, let endorsement, endorsement.isOpen, let authority = endorsement.authority
+        guard lifecycle.phase == .starting, let endorsement, endorsement.isExecuting,
+            let authority = endorsement.authority, message.count <= ProxyTransport.bufferSize
         else {
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
+        self.endorsement?.isExecuting = false
         let deadline = Deadline(milliseconds: Self.authorityTimeout)
         try authority.send(AuthorityRequest.response, followedBy: message.body, until: deadline)
     }
@@ -67,27 +89,39 @@ extension Supervisor {
     func handleAuthorityMessage() throws(Failure) {
         guard let endorsement, let authority = endorsement.authority else { return }
         guard let message = try authority.receive(into: buffer) else { throw Endorsement.ended }
-        guard let reply = AuthorityReply(message), endorsement.isOpen || reply.kind == .failure else {
+        guard let reply = AuthorityReply(message),
+            endorsement.isOpen && !endorsement.isExecuting || reply.kind == .failure
+        else {
             throw Endorsement.outOfTurn(message.kind)
         }
         switch reply {
         case .execute:
             guard message.count <= ProxyTransport.bufferSize else { throw Endorsement.outOfTurn(message.kind) }
+            self.endorsement?.isExecuting = true
             try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
         case .claim(let keys):
             let isOwn = try store.claim(keys, ofNew: manufactures)
             try authority.send(AuthorityRequest.claimed(isOwn))
         case .notice(let failure): Log.notice("\(failure)")
+        case .keep:
+            try take(record: message)
+            // A new TPM has nothing to be kept: it is written once it is complete.
+            if !manufactures, let state = unwritten { try write(state) }
+            try authority.send(AuthorityRequest.kept)
         case .complete:
-            guard message.count <= AuthorityReply.recordLimit else { throw Endorsement.outOfTurn(message.kind) }
-            try complete(message.body)
+            try take(record: message)
+            self.endorsement = nil
+            try worker?.send(.close)
         case .failure(let failure): throw failure
         }
     }
 
-    private func complete(_ record: [UInt8]) throws(Failure) {
+    private func take(record message: borrowing Message) throws(Failure) {
+        let record = message.body
+        guard record.count <= AuthorityReply.recordLimit, EndorsementHead(of: record).level <= request.endorsement
+        else {
+            throw Endorsement.outOfTurn(message.kind)
+        }
         store.endorsement = record
-        self.endorsement = nil
-        try worker?.send(.close)
     }
 }

@@ -6,6 +6,7 @@ import RuntimeControl
 import RuntimeFilter
 import RuntimeLease
 import RuntimeState
+import VTPMProxy
 
 // How a supervisor starts: its process, its state, its confinement, its worker's TPM.
 extension Supervisor {
@@ -118,9 +119,9 @@ extension Supervisor {
         do {
             let keys = start.request.keys.keys(isNew: state == nil)
             let isEndorsed =
-                !keys.isEmpty && EndorsementLevel(ofRecord: store.endorsement) < start.request.endorsement
+                !keys.isEmpty && EndorsementHead(of: store.endorsement).level < start.request.endorsement
             // The hook starts the authority while the TPM starts.
-            if isEndorsed { try hook.send(HookReply.needsAuthority) }
+            if isEndorsed { try hook.send(HookReply.needsAuthority(isNew: state == nil)) }
             if let states, case .persistent(let storage) = start.request.storage {
                 let name = try StateDirectoryName.encoded(storage.stateID)
                 let options = OpenOptions.beneath(O_RDONLY | O_DIRECTORY)

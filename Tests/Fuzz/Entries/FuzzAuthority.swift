@@ -36,6 +36,7 @@ func fuzzAuthority(_ bytes: UnsafeRawBufferPointer) {
             instance: [UInt8](repeating: 7, count: 16),
             isNew: first & 1 == 0,
             library: LibraryVersion(0, 9, 2),
+            former: messages.lazy.compactMap { EndorsementRecord(decoding: Array($0.dropFirst())) }.first,
             authority: authority,
             supervisor: supervisor
         )

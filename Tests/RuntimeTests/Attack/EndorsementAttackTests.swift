@@ -15,6 +15,7 @@ import VTPMProxy
 /// it likes.
 @Suite(.serialized) struct EndorsementAttackTests {
     private static let readPublic: [UInt8] = [0, 0, 0x01, 0x73]
+    private static let createPrimary: [UInt8] = [0, 0, 0x01, 0x31]
     private static let activateCredential: [UInt8] = [0, 0, 0x01, 0x47]
     private static let nvWrite: [UInt8] = [0, 0, 0x01, 0x37]
 
@@ -32,6 +33,9 @@ import VTPMProxy
         /// The commands of the authority, in their order.
         private(set) var commands: [[UInt8]] = []
         private(set) var notices: [String] = []
+        private(set) var kept = 0
+        /// The digests that it has claimed.
+        private(set) var claimed: [[UInt8]] = []
 
         init(isNew: Bool = true, in temporary: TemporaryDirectory) throws {
             worker = try WorkerUnderTest(keys: .all, isEndorsed: true)
@@ -50,7 +54,7 @@ import VTPMProxy
             )
             let instance = [UInt8](repeating: 7, count: 16)
             try authority.channel.send(
-                AuthorityRequest.begin(instance: instance, isNew: isNew, library: LibraryVersion(0, 9, 2))
+                AuthorityRequest.begin(instance: instance, isNew: isNew, library: LibraryVersion(0, 9, 2), former: [])
             )
         }
 
@@ -75,7 +79,12 @@ import VTPMProxy
                     commands.append(command)
                     let response = try change(command, execute(command))
                     try authority.channel.send(AuthorityRequest.response, followedBy: response)
-                case .claim: try authority.channel.send(AuthorityRequest.claimed(true))
+                case .claim(let keys):
+                    claimed = keys
+                    try authority.channel.send(AuthorityRequest.claimed(true))
+                case .keep:
+                    kept += 1
+                    try authority.channel.send(AuthorityRequest.kept)
                 case .notice(let failure): notices.append("\(failure)")
                 case .complete: return .record(try #require(EndorsementRecord(decoding: message.body)))
                 case .failure(let failure): return .failure("\(failure)")
@@ -102,30 +111,54 @@ import VTPMProxy
     }
 
     /// The worker shows another TPM's public key, whose private part it does not have.
-    @Test(arguments: [0, 1]) func anotherTPMsKeyGetsNoCertificate(number: Int) throws {
-        let other = try Relay(in: TemporaryDirectory())
-        var areas: [[UInt8]] = []
+    @Test(arguments: [(0, true), (1, true), (0, false), (1, false)])
+    func anotherTPMsKeyIsNeitherClaimedNorCertified(number: Int, isNew: Bool) throws {
+        // Of a TPM that has had a tenant the key is made anew, and what is at the handle does not count.
+        let shown = isNew ? Self.readPublic : Self.createPrimary
+        let other = try Relay(isNew: isNew, in: TemporaryDirectory())
+        var shownByOther: [[UInt8]] = []
         _ = try other.run { command, response in
-            if command[6..<10].elementsEqual(Self.readPublic) { areas.append(response) }
+            if Self.shows(command, shown) { shownByOther.append(response) }
             return response
         }
-        try #require(areas.count == 2)
-        let relay = try Relay(in: TemporaryDirectory())
+        try #require(shownByOther.count == 2)
+        let relay = try Relay(isNew: isNew, in: TemporaryDirectory())
         var seen = 0
         let outcome = try relay.run { command, response in
-            guard command[6..<10].elementsEqual(Self.readPublic) else { return response }
+            guard Self.shows(command, shown) else { return response }
             defer { seen += 1 }
-            return seen == number ? areas[number] : response
+            guard seen == number else { return response }
+            // The public area of the other, with the handle of this one's own.
+            return isNew
+                ? shownByOther[number]
+                : Array(shownByOther[number][..<10]) + response[10..<14]
+                    + shownByOther[number][14...]
         }
-        guard case .failure(let text) = outcome else { throw Failure("a certificate", because: "\(outcome)") }
-        #expect(text.hasPrefix("cannot endorse the TPM: TPM2_ActivateCredential: TPM_RC_"), "\(text)")
-        // The key before it is the TPM's own.
-        #expect(relay.hasWritten == (number == 1))
+        if isNew {
+            guard case .failure(let text) = outcome else { throw Failure("a certificate", because: "\(outcome)") }
+            #expect(text.hasPrefix("cannot endorse the TPM: TPM2_ActivateCredential: TPM_RC_"), "\(text)")
+            #expect(!relay.hasWritten && relay.claimed.isEmpty)
+        } else {
+            // The container starts, and the other key is all that goes on record.
+            guard case .record(let record) = outcome else { throw Failure("no record", because: "\(outcome)") }
+            #expect(
+                record.level == .none && record.keys[number].area.isEmpty && record.keys[number].certificate.isEmpty
+            )
+            #expect(record.keys[number].obstacle.hasPrefix("TPM2_ActivateCredential: TPM_RC_"))
+            #expect(!record.keys[1 - number].certificate.isEmpty && relay.claimed.count == 1)
+        }
     }
 
-    /// It answers with another secret than the one in the credential.
-    @Test func anotherSecretGetsNoCertificate() throws {
-        let relay = try Relay(in: TemporaryDirectory())
+    /// Whether a command is the one by which the TPM shows an endorsement key.
+    private static func shows(_ command: [UInt8], _ code: [UInt8]) -> Bool {
+        let endorsement: [UInt8] = [0x40, 0, 0, 0x0b]
+        return command[6..<10].elementsEqual(code)
+            && (code == readPublic || command[10..<14].elementsEqual(endorsement))
+    }
+
+    /// It answers with another secret than the one in the credential: nothing but a deception does that.
+    @Test(arguments: [true, false]) func anotherSecretIsAFailureOfTheStart(isNew: Bool) throws {
+        let relay = try Relay(isNew: isNew, in: TemporaryDirectory())
         let outcome = try relay.run { command, response in
             guard command[6..<10].elementsEqual(Self.activateCredential) else { return response }
             var changed = response

@@ -91,7 +91,8 @@ import VTPMProxy
             .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
         for message: HookReply in [
-            .started(worker: 77), .needsAuthority, .ready(library), .serving, .committed, .adopted,
+            .started(worker: 77), .needsAuthority(isNew: true), .needsAuthority(isNew: false), .ready(library),
+            .serving, .committed, .adopted,
         ] {
             try check(message)
         }
@@ -131,16 +132,19 @@ import VTPMProxy
         for answer: AuthorityAnswer in [.confined, .generated([0x30, 0]), .key] { try check(answer) }
         try check(AuthorityAnswer.failure(Self.failure), isText: true)
         for request: AuthorityRequest in [
-            .begin(instance: instance, isNew: true, library: library),
-            .begin(instance: [], isNew: false, library: library), .response, .claimed(true), .claimed(false),
+            .begin(instance: instance, isNew: true, library: library, former: []),
+            .begin(instance: [], isNew: false, library: library, former: [1, 0, 7]), .response, .claimed(true),
+            .claimed(false), .kept,
         ] { try check(request) }
         let digest = [UInt8](repeating: 9, count: 32)
-        for reply: AuthorityReply in [.execute, .claim([]), .claim([digest, digest]), .complete] { try check(reply) }
+        for reply: AuthorityReply in [.execute, .claim([]), .claim([digest, digest]), .keep, .complete] {
+            try check(reply)
+        }
         try check(AuthorityReply.notice(Self.failure), isText: true)
         try check(AuthorityReply.failure(Self.failure), isText: true)
         #expect(try receive(4, [9] + [UInt8](repeating: 9, count: 32 * 9), as: AuthorityReply.self) == nil)
-        #expect(try receive(1, [2, 0, 0, 9, 2, 0], as: AuthorityRequest.self) == nil)
-        #expect(try receive(1, [1, 0, 0, 9, 2, 1, 0], as: AuthorityRequest.self) == nil)
+        #expect(try receive(1, [2, 0, 0, 9, 2, 0, 0, 0], as: AuthorityRequest.self) == nil)
+        #expect(try receive(1, [1, 0, 0, 9, 2, 1, 0, 0, 0], as: AuthorityRequest.self) == nil)
         #expect(try receive(5, [2], as: AuthorityRequest.self) == nil)
     }
 

@@ -216,6 +216,8 @@ import VTPMProxy
             #expect(record.level == .none && record.keys.count == 2 && after.authority != nil)
             #expect(record.keys.filter { !$0.certificate.isEmpty }.count == certified)
             #expect(record.keys[0].obstacle == obstacle)
+            // A key that could not be asked for a proof is not recorded.
+            #expect(record.keys.allSatisfy { $0.area.isEmpty == $0.obstacle.contains("authorization") })
             #expect(try after.stop() == .exited(0))
         }
     }
@@ -239,6 +241,69 @@ import VTPMProxy
         #expect(try self.record(in: temporary).level == .certificates)
     }
 
+    /// What was recorded once stays, whatever the tenant does later.
+    @Test func aLaterObstacleTakesNothingFromTheRecord() throws {
+        let temporary = try TemporaryDirectory()
+        #expect(try Self.start(in: temporary, Self.all, .keys).stop() == .exited(0))
+        let before = try record(in: temporary)
+        let tenant = try Self.start(in: temporary, Self.all, .keys)
+        try tenant.run("tpm2_changeauth -Q -c e secret")
+        #expect(try tenant.stop() == .exited(0))
+        #expect(try Self.start(in: temporary).stop() == .exited(0))
+        let after = try record(in: temporary)
+        #expect(after.level == .none && after.keys.map(\.area) == before.keys.map(\.area))
+        #expect(after.time == before.time && after.keys.allSatisfy { $0.obstacle.contains("authorization") })
+        let entry = try Self.repository(in: temporary).index.entry(StateDirectoryName.encoded("web"))
+        #expect(entry?.endorsementKeys == before.keys.map(\.digest))
+    }
+
+    /// A key of the tenant's choice at the handle, with the same template but for its unique field, is no endorsement key.
+    @Test func whatTheTenantHasPutAtTheHandleIsNotCertified() throws {
+        let temporary = try TemporaryDirectory()
+        let tenant = try Self.start(in: temporary, Self.all, .none)
+        let own = try tenant.run("tpm2_readpublic -Q -c 0x81010001 -f pem -o own.pem && sha256sum <own.pem")
+        try tenant.run(
+            """
+            set -e
+            tpm2_evictcontrol -Q -C o -c 0x81010001
+            (printf '\\000\\001' && head -c 256 /dev/zero | tr '\\000' '\\001') >unique
+            printf '\\203\\161\\227\\147\\104\\204\\263\\370\\032\\220\\314\\215\\106\\245\\327\\044' >policy
+            printf '\\375\\122\\327\\156\\006\\122\\013\\144\\362\\241\\332\\033\\063\\024\\151\\252' >>policy
+            tpm2_createprimary -Q -C e -G rsa2048:null:aes128cfb -g sha256 -u unique -L policy -c chosen.ctx \
+                -a 'fixedtpm|fixedparent|sensitivedataorigin|adminwithpolicy|restricted|decrypt'
+            tpm2_evictcontrol -Q -C o -c chosen.ctx 0x81010001 && tpm2_flushcontext -Q -t
+            """
+        )
+        #expect(try tenant.stop() == .exited(0))
+        let after = try Self.start(in: temporary)
+        #expect(try after.run("tpm2_readpublic -Q -c 0x81010001 -f pem -o at.pem && sha256sum <at.pem") != own)
+        let certified = "tpm2_nvread 0x1c00002 2>/dev/null | openssl x509 -inform der -noout -pubkey | sha256sum"
+        #expect(try after.run(certified) == own)
+        #expect(try after.stop() == .exited(0))
+    }
+
+    /// A state that moves to another host keeps its certificate, which the other host's authority neither replaces nor vouches for.
+    @Test func aStateOfAnotherHostKeepsItsCertificates() throws {
+        let (one, two) = (try TemporaryDirectory(), try TemporaryDirectory())
+        let before = try Self.start(in: one)
+        let certificates = try certificates(of: before)
+        #expect(try before.stop() == .exited(0))
+        do {
+            let exported = try Self.repository(in: one).exportState("web")
+            // A host that has had a state.
+            #expect(try Self.start(in: two, stateID: "other").stop() == .exited(0))
+            try Self.repository(in: two).importState("web", exported)
+        }
+        for isFirst in [true, false] {
+            let after = try Self.start(in: two)
+            #expect(try self.certificates(of: after) == certificates && (after.authority != nil) == isFirst)
+            let record = try record(in: two)
+            #expect(record.level == .certificates && record.chain.isEmpty)
+            #expect(record.keys.allSatisfy { $0.isForeign && $0.certificate.isEmpty && !$0.area.isEmpty })
+            #expect(try after.stop() == .exited(0))
+        }
+    }
+
     // MARK: - Failures
 
     /// The container is not created, and nothing is left of its TPM.
@@ -252,6 +317,18 @@ import VTPMProxy
         #expect(text.hasPrefix("cannot endorse the TPM: the certificate authority ended"), "\(text)")
         #expect(try tpm.reap() == .exited(1))
         #expect(try Self.repository(in: temporary).names() == [])
+        // A container that has had its TPM before goes without.
+        #expect(try Self.start(in: temporary, stateID: "old", Self.all, .none).stop() == .exited(0))
+        let old = try VTPMUnderTest(in: temporary, stateID: "old", tpmKeys: Self.all, endorsement: .certificates)
+        old.hasNoAuthority = true
+        try old.create()
+        #expect(try old.stop() == .exited(0))
+        #expect(try Self.repository(in: temporary).endorsement(of: "old") == nil)
+        let new = try VTPMUnderTest(in: temporary, tpmKeys: Self.all, endorsement: .certificates)
+        new.hasNoAuthority = true
+        let refused = String(decoding: try new.hear().body, as: UTF8.self)
+        #expect(refused == "cannot endorse the TPM: the hook has no certificate authority")
+        #expect(try new.reap() == .exited(1))
         // The next one has all.
         let next = try Self.start(in: temporary)
         #expect(try record(in: temporary).level == .certificates)

@@ -6,6 +6,7 @@ import Platform
 import RuntimeControl
 import RuntimeState
 import Testing
+import VTPMProxy
 
 /// A real supervisor with a real worker; the test is the hook, a `sleep` is the container's init, and a socket stands in
 /// for the vTPM proxy's descriptor.
@@ -25,6 +26,8 @@ final class VTPMUnderTest {
     private(set) var library: LibraryVersion?
     private var hasBeenReaped = false
     private let masterKeys: [UInt8]
+    /// Whether the hook cannot start one.
+    var hasNoAuthority = false
     /// Whether the certificate authority is killed before the supervisor hears of it.
     var killsAuthority = false
     /// What the certificate authority is told.
@@ -169,6 +172,7 @@ final class VTPMUnderTest {
     }
 
     private func startAuthority() throws {
+        if hasNoAuthority { return try hook.send(HookRequest.authority) }
         let started = try Self.authority(below: temporary, keys: masterKeys).start(orders)
         authority = started
         if killsAuthority { started.process.kill() }

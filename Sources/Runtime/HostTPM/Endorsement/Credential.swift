@@ -49,7 +49,7 @@ package struct Credential {
     ) throws(Failure) -> [UInt8] {
         let derived = try TPMKeyDerivation.kdfa(key: seed, label: "STORAGE", contextU: name, contextV: [], bits: 128)
         let keyAndVector = try SecretBytes(capacity: 32)
-        _ = keyAndVector.append(copying: derived.withBytes { Array($0.prefix(16)) })
+        _ = derived.withBytes { keyAndVector.append(copying: UnsafeRawBufferPointer(rebasing: $0.prefix(16))) }
         _ = keyAndVector.append(copying: [UInt8](repeating: 0, count: 16))
         let plaintext = try SecretBytes(capacity: 2 + secretSize)
         _ = plaintext.append(copying: [0, UInt8(secretSize)]) && plaintext.append(copying: secret)

@@ -28,23 +28,23 @@ package struct EndorsedTPM {
         fileprivate let handle: UInt32
     }
 
-    /// Returns a key, at its handle or made anew; nil if the tenant has set an authorization that stands in the way.
-    package func load(_ kind: EndorsementKey.Kind) throws(Failure) -> LoadedKey? {
+    /// Returns the key at its handle.
+    package func kept(_ kind: EndorsementKey.Kind) throws(Failure) -> LoadedKey {
         var read = Command(.readPublic)
         read.handles = [.init(kind.standard.handle)]
-        var response = try connection.run(read, accepting: [.handle])
-        if response.code == .success, let area = response.parameters.readSized(),
-            let key = EndorsementKey(kind, decoding: area)
-        {
-            return LoadedKey(key: key, handle: kind.standard.handle)
+        var response = try connection.run(read)
+        guard let area = response.parameters.readSized(), let key = EndorsementKey(kind, decoding: area) else {
+            throw connection.malformed(.readPublic)
         }
-        do throws(Failure) {
-            let (handle, key) = try connection.createEndorsementKey(kind)
-            return LoadedKey(key: key, handle: handle)
-        } catch {
-            if try isAuthorizationSet() { return nil }
-            throw error
-        }
+        return LoadedKey(key: key, handle: kind.standard.handle)
+    }
+
+    /// Makes a key anew from the TPM's seed.
+    ///
+    /// What is at the handle need not be it: a tenant can have put a key of its own choice there, with the same public head.
+    package func derived(_ kind: EndorsementKey.Kind) throws(Failure) -> LoadedKey {
+        let (handle, key) = try connection.createEndorsementKey(kind)
+        return LoadedKey(key: key, handle: handle)
     }
 
     /// Removes a key from the TPM's memory, unless it is persistent.

@@ -1,0 +1,138 @@
+import Foundation
+import Platform
+import RuntimeControl
+import TestSupport
+import Testing
+
+/// Programs of others that take a TPM for one that was bought: what they expect of it is there, and is there again after a
+/// restart.
+///
+/// `Tests/counterparts` installs them, and names the folder with Keylime's programs.
+@Suite(
+    .serialized,
+    .enabled(
+        if: ProcessInfo.processInfo.environment["CONTAINER_VTPM_COUNTERPARTS"] != nil,
+        "Tests/counterparts installs what they need"
+    )
+)
+struct CounterpartTests {
+    private static let keylime = ProcessInfo.processInfo.environment["CONTAINER_VTPM_COUNTERPARTS"] ?? ""
+    private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .appendingPathComponent("../Fixtures/counterparts").standardizedFileURL.path
+
+    /// Runs a command with a TPM, and another one after the container's restart; returns what both have printed.
+    private func run(_ first: String, andAfterARestart second: String) throws -> (String, String) {
+        let temporary = try TemporaryDirectory()
+        let before = try EndorsementTests.start(in: temporary)
+        let printed = try before.run(first)
+        #expect(try before.stop() == .exited(0))
+        let after = try EndorsementTests.start(in: temporary)
+        let again = try after.run(second)
+        #expect(try after.stop() == .exited(0))
+        return (printed, again)
+    }
+
+    /// Writes rsa.der, ecc.der and ca.pem, and rsa.pem, ecc.pem.
+    private static let certificates = """
+        set -e
+        tpm2_getekcertificate -o rsa.der -o ecc.der 2>/dev/null
+        tpm2_nvread 0x01c00100 2>/dev/null | openssl x509 -inform der -out ca.pem
+        openssl x509 -in ca.pem -outform der -out ca.der
+        """
+
+    @Test func goVerifiesTheCertificates() throws {
+        let tpm = try EndorsementTests.start(in: TemporaryDirectory())
+        let printed = try tpm.run(
+            Self.certificates
+                + "\nHOME=$PWD GOFLAGS=-mod=mod go run '\(Self.fixtures)/verify.go' ca.der rsa.der ecc.der"
+        )
+        let lines = printed.split(separator: "\n").map { $0.split(separator: " ") }
+        #expect(lines.count == 2 && lines.allSatisfy { $0.count == 2 && $0[0] == "urn:uuid:" + $0[1] }, "\(printed)")
+        #expect(try tpm.stop() == .exited(0))
+    }
+
+    @Test(arguments: ["rsa", "ecc"]) func keylimeVerifiesTheCertificate(name: String) throws {
+        let tpm = try EndorsementTests.start(in: TemporaryDirectory())
+        let verify =
+            "from keylime import cert_utils; print(cert_utils.verify_ek(open('\(name).der', 'rb').read(), 'store'))"
+        let command = "'\(Self.keylime)/python3' -c \"\(verify)\" 2>/dev/null"
+        #expect(try tpm.run(Self.certificates + "\nmkdir store\n" + command) == "False\n")
+        #expect(try tpm.run("cp ca.pem store/\n" + command) == "True\n")
+        #expect(try tpm.stop() == .exited(0))
+    }
+
+    @Test func aKeylimeRegistrarRegistersAndActivatesTheTPM() throws {
+        let tpm = try EndorsementTests.start(in: TemporaryDirectory())
+        let prepare = """
+            \(Self.certificates)
+            mv rsa.der ek.der
+            tpm2_readpublic -Q -c 0x81010001 -o ek.tpm2b
+            tpm2_createak -Q -C 0x81010001 -c ak.ctx -G rsa -g sha256 -s rsassa -u ak.tpm2b
+            tpm2_flushcontext -Q -t
+            """
+        let agent = "'\(Self.fixtures)/keylime-agent' '\(Self.keylime)'"
+        #expect(try tpm.run("\(prepare)\n\(agent)") == "Success\n")
+        // The key of another TPM is not that of the certificate.
+        let other = try EndorsementTests.start(in: TemporaryDirectory())
+        try other.run(prepare)
+        let refused = try other.run("cp '\(tpm.temporary.path)/ek.der' '\(tpm.temporary.path)/ca.pem' .\n\(agent)")
+        #expect(refused.hasPrefix("400 "), "\(refused)")
+        for tpm in [tpm, other] { #expect(try tpm.stop() == .exited(0)) }
+    }
+
+    @Test func azuresProvisioningAndItsTokensWork() throws {
+        let device = "'\(Self.fixtures)/azure-device'"
+        let (enrolled, signed) = try run("\(device) enrol", andAfterARestart: "\(device) sign")
+        #expect(enrolled.count == 65 && enrolled == signed)
+    }
+
+    @Test func openSSLsProviderSignsWithItsKeyAgain() throws {
+        let sign = """
+            set -e
+            export TPM2OPENSSL_TCTI="$TPM2TOOLS_TCTI"
+            printf text >text
+            openssl pkeyutl -provider tpm2 -provider default -propquery ?provider=tpm2 -sign -rawin -digest sha256 \
+                -inkey key.pem -in text -out signature
+            openssl pkeyutl -verify -rawin -digest sha256 -pubin -inkey public.pem -in text -sigfile signature
+            """
+        let make = """
+            set -e
+            export TPM2OPENSSL_TCTI="$TPM2TOOLS_TCTI"
+            openssl genpkey -provider tpm2 -algorithm EC -pkeyopt group:P-256 -pkeyopt parent:0x81000001 -out key.pem 2>&1
+            openssl pkey -provider tpm2 -provider default -in key.pem -pubout -out public.pem
+            """
+        let (first, second) = try run("\(make)\n\(sign)", andAfterARestart: sign)
+        #expect(first.hasSuffix("Signature Verified Successfully\n") && second == "Signature Verified Successfully\n")
+    }
+
+    @Test func aPKCS11TokenSignsWithItsKeyAgain() throws {
+        let sign = """
+            set -e
+            export TPM2_PKCS11_STORE=$PWD/store TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
+            printf text >text
+            pkcs11-tool --module /usr/lib/*/libtpm2_pkcs11.so.1 --token-label web --login --pin 1234 --sign --mechanism \
+                ECDSA-SHA256 --label key --input-file text --output-file signature --signature-format openssl >/dev/null 2>&1
+            pkcs11-tool --module /usr/lib/*/libtpm2_pkcs11.so.1 --token-label web --read-object --type pubkey --label key \
+                --output-file public.der >/dev/null 2>&1
+            openssl dgst -sha256 -verify public.der -keyform der -signature signature text
+            """
+        let make = """
+            set -e
+            export TPM2_PKCS11_STORE=$PWD/store TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
+            mkdir store
+            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool init --primary-handle 0x81000001 --path store >/dev/null
+            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool addtoken --pid 1 --label web --sopin 5678 --userpin 1234 --path store >/dev/null
+            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool addkey --label web --key-label key --userpin 1234 --algorithm ecc256 --path store >/dev/null
+            """
+        let (first, second) = try run("\(make)\n\(sign)", andAfterARestart: sign)
+        #expect(first == "Verified OK\n" && second == "Verified OK\n")
+    }
+
+    @Test func clevisOpensWhatItHasSealed() throws {
+        let (sealed, opened) = try run(
+            "printf secret | clevis encrypt tpm2 '{\"pcr_ids\":\"7\"}' >sealed && wc -c <sealed",
+            andAfterARestart: "clevis decrypt <sealed"
+        )
+        #expect(Int(sealed.filter { !$0.isWhitespace }) ?? 0 > 500 && opened == "secret")
+    }
+}
