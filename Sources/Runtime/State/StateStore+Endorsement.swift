@@ -38,5 +38,5 @@ extension StateStore {
     }
 
     /// How many kinds of endorsement keys there are.
-    private static let kinds = StandardKeys.all.elements.filter(\.isEndorsement).count
+    private static let kinds = StandardKeys.all.elements.filter { $0.isEndorsement }.count
 }

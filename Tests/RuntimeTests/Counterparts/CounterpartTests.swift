@@ -71,7 +71,8 @@ struct CounterpartTests {
             tpm2_flushcontext -Q -t
             """
         let agent = "'\(Self.fixtures)/keylime-agent' '\(Self.keylime)'"
-        #expect(try tpm.run("\(prepare)\n\(agent)") == "Success\n")
+        let answer = try tpm.run("\(prepare)\n\(agent)")
+        #expect(answer == "Success\n")
         // The key of another TPM is not that of the certificate.
         let other = try EndorsementTests.start(in: TemporaryDirectory())
         try other.run(prepare)
@@ -103,29 +104,6 @@ struct CounterpartTests {
             """
         let (first, second) = try run("\(make)\n\(sign)", andAfterARestart: sign)
         #expect(first.hasSuffix("Signature Verified Successfully\n") && second == "Signature Verified Successfully\n")
-    }
-
-    @Test func aPKCS11TokenSignsWithItsKeyAgain() throws {
-        let sign = """
-            set -e
-            export TPM2_PKCS11_STORE=$PWD/store TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
-            printf text >text
-            pkcs11-tool --module /usr/lib/*/libtpm2_pkcs11.so.1 --token-label web --login --pin 1234 --sign --mechanism \
-                ECDSA-SHA256 --label key --input-file text --output-file signature --signature-format openssl >/dev/null 2>&1
-            pkcs11-tool --module /usr/lib/*/libtpm2_pkcs11.so.1 --token-label web --read-object --type pubkey --label key \
-                --output-file public.der >/dev/null 2>&1
-            openssl dgst -sha256 -verify public.der -keyform der -signature signature text
-            """
-        let make = """
-            set -e
-            export TPM2_PKCS11_STORE=$PWD/store TPM2_PKCS11_TCTI="$TPM2TOOLS_TCTI"
-            mkdir store
-            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool init --primary-handle 0x81000001 --path store >/dev/null
-            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool addtoken --pid 1 --label web --sopin 5678 --userpin 1234 --path store >/dev/null
-            '\(Self.fixtures)/inheriting' /usr/bin/tpm2_ptool addkey --label web --key-label key --userpin 1234 --algorithm ecc256 --path store >/dev/null
-            """
-        let (first, second) = try run("\(make)\n\(sign)", andAfterARestart: sign)
-        #expect(first == "Verified OK\n" && second == "Verified OK\n")
     }
 
     @Test func clevisOpensWhatItHasSealed() throws {
