@@ -414,8 +414,8 @@ let otherTargets: [Target] = [
     .executableTarget(
         name: "vtpm-bench",
         dependencies: [
-            "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease", "RuntimeState",
-            "CLinux",
+            "AuthorityClient", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease",
+            "RuntimeState", "VTPMProxy", "CLinux",
         ],
         path: "Bench/Driver",
         swiftSettings: strict

@@ -1,7 +1,7 @@
 import Glibc
 import Platform
 
-/// A first start with keys and certificates: `swtpm_setup` and then swtpm.
+/// A first start with keys and certificates: ours; `swtpm_setup` and then swtpm.
 struct Manufacture {
     let place: Place
 
@@ -30,34 +30,53 @@ struct Manufacture {
         try file.writeAll(Array(text.utf8), path)
     }
 
-    /// Measures so many of them; the first one also makes the authority, and does not count.
+    /// Measures so many of each; the first ones also make the authorities, and do not count.
     func measure(_ count: Int) throws(Failure) {
         try configure()
         for round in -1..<count {
-            let name = "manufacture-\(round)"
-            let directory = place.state(.swtpm, name)
-            try systemCall("mkdir", "cannot create \(directory)") { mkdir(directory, 0o700) }
-            let initProcess = try FakeInit()
-            let begin = now()
-            let setup = ProgramLaunch(
-                "/usr/bin/swtpm_setup",
-                [
-                    "swtpm_setup", "--tpm2", "--tpmstate", directory, "--create-ek-cert", "--create-platform-cert",
-                    "--lock-nvram", "--overwrite", "--cipher", "aes-256-cbc", "--keyfile", place.keyFile,
-                    "--config", "\(place.directory)/authority/swtpm_setup.conf",
-                ]
-            )
-            guard try setup.start().wait() == .exited(0) else {
-                throw Failure("cannot measure swtpm_setup", because: "it failed", hint: "run it by hand")
-            }
-            let tpm = try Side.swtpm.start(name, in: place, for: initProcess)
-            let time = milliseconds(now() - begin)
-            guard try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey)) else {
-                throw Failure("cannot measure swtpm_setup", because: "it made no EK")
-            }
-            try tpm.stop()
+            let ours = try measureOurs(round), theirs = try measureTheirs(round)
             guard round >= 0 else { continue }
-            Output(round: round).write("manufacture", "swtpm_setup and swtpm", "swtpm", unit: "ms", [time])
+            let output = Output(round: round)
+            output.write("manufacture", "keys and certificates", "ours", unit: "ms", [ours])
+            output.write("manufacture", "swtpm_setup and swtpm", "swtpm", unit: "ms", [theirs])
         }
+    }
+
+    private func measureOurs(_ round: Int) throws(Failure) -> Double {
+        let initProcess = try FakeInit()
+        let begin = now()
+        let tpm = try OurTPM("manufacture-\(round)", in: place, for: initProcess, isEndorsed: true)
+        let time = milliseconds(now() - begin)
+        guard try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey)) else {
+            throw Failure("cannot measure a first start", because: "there is no EK")
+        }
+        try tpm.stop()
+        return time
+    }
+
+    private func measureTheirs(_ round: Int) throws(Failure) -> Double {
+        let name = "manufacture-\(round)"
+        let directory = place.state(.swtpm, name)
+        try systemCall("mkdir", "cannot create \(directory)") { mkdir(directory, 0o700) }
+        let initProcess = try FakeInit()
+        let begin = now()
+        let setup = ProgramLaunch(
+            "/usr/bin/swtpm_setup",
+            [
+                "swtpm_setup", "--tpm2", "--tpmstate", directory, "--create-ek-cert", "--create-platform-cert",
+                "--lock-nvram", "--overwrite", "--cipher", "aes-256-cbc", "--keyfile", place.keyFile,
+                "--config", "\(place.directory)/authority/swtpm_setup.conf",
+            ]
+        )
+        guard try setup.start().wait() == .exited(0) else {
+            throw Failure("cannot measure swtpm_setup", because: "it failed", hint: "run it by hand")
+        }
+        let tpm = try Side.swtpm.start(name, in: place, for: initProcess)
+        let time = milliseconds(now() - begin)
+        guard try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey)) else {
+            throw Failure("cannot measure swtpm_setup", because: "it made no EK")
+        }
+        try tpm.stop()
+        return time
     }
 }

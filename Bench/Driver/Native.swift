@@ -86,11 +86,6 @@ struct Native {
                 }
             }
         }
-        let initProcess = try FakeInit()
-        let tpm = try Side.ours.start("provisioned", in: memory, for: initProcess)
-        let isProvisioned = try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey))
-        Output(round: 0).write("fact", "ours has an EK", "ours", unit: "", [isProvisioned ? 1 : 0])
-        try tpm.stop()
     }
 
     private func writes() throws(Failure) { try Writes(disk: disk, memory: memory).measure(rounds(16)) }
@@ -101,7 +96,7 @@ struct Native {
         try Fleet(memory: memory, sizes: sizes, fixtures: fixtures).measure()
     }
 
-    private func manufacture() throws(Failure) { try Manufacture(place: disk).measure(max(10 / scale, 2)) }
+    private func manufacture() throws(Failure) { try Manufacture(place: disk).measure(max(20 / scale, 2)) }
 
     private func amongMany() throws(Failure) { try AmongMany(memory: memory, scale: scale).run() }
 

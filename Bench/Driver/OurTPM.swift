@@ -1,6 +1,9 @@
+import AuthorityClient
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimeState
+import VTPMProxy
 
 /// A real supervisor and worker; this program does what the hook does.
 final class OurTPM: RunningTPM {
@@ -68,7 +71,8 @@ final class OurTPM: RunningTPM {
         _ name: String,
         in place: Place,
         for initProcess: FakeInit,
-        tracer: [String] = []
+        tracer: [String] = [],
+        isEndorsed: Bool = false
     ) throws(Failure) {
         let start = try Start(in: place, environment: ProgramLaunch.plainEnvironment, tracer: tracer)
         let hook = start.hook
@@ -83,7 +87,8 @@ final class OurTPM: RunningTPM {
             bundle: place.directory,
             leaseName: name,
             initProcess: initProcess.identity,
-            keys: .none
+            keys: isEndorsed ? RequestedKeys(ofNew: .all, ofExisting: .all) : .none,
+            endorsement: isEndorsed ? .certificates : .none
         )
         let directories = try Directories(of: place)
         try hook.send(HookRequest.start(request), descriptors: directories.numbers(for: initProcess))
@@ -96,13 +101,38 @@ final class OurTPM: RunningTPM {
             return reply
         }
         let outOfTurn = Failure("cannot start a vTPM", because: "its supervisor's reply makes no sense")
-        guard case .started(let worker)? = try reply(), case .ready? = try reply() else { throw outOfTurn }
+        guard case .started(let worker)? = try reply() else { throw outOfTurn }
+        var next = try reply()
+        if isEndorsed, case .needsAuthority? = next {
+            let authority = try Self.authority(for: request, in: place)
+            try hook.send(HookRequest.authority, descriptors: [authority.channel.descriptor.number])
+            next = try reply()
+            authority.process.end()
+        }
+        guard case .ready? = next else { throw outOfTurn }
         let ends = try Device.pair()
         try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])
         guard case .serving? = try reply() else { throw outOfTurn }
         try hook.send(HookRequest.commit)
         guard case .committed? = try reply() else { throw outOfTurn }
         self.init(start, worker: worker, device: Device(owning: ends.near), of: initProcess)
+    }
+
+    /// Starts a certificate authority, as the hook does.
+    private static func authority(for request: StartRequest, in place: Place) throws(Failure) -> StartedAuthority {
+        let host = HostPaths(below: place.directory, programs: place.programs)
+        return try CertificateAuthority(host, keys: KeyRing(MasterKey(Place.secretKey()))).start(
+            EndorsementOrders(
+                level: .certificates,
+                keys: .all,
+                containerID: request.containerID,
+                bundle: request.bundle,
+                image: "",
+                stateID: request.containerID,
+                time: UInt64(clamping: time(nil)),
+                chain: []
+            )
+        )
     }
 
     deinit {

@@ -70,7 +70,8 @@ def all_that_is_bounded(worse=()):
     for what in ("start", "list", "stop", "PSS"):
         for state in ("new", "existing"):
             blocks += [("among many", f"{what}, {state} state", side, 0, 1) for side in ("many", "few")]
-    blocks += [("fact", "ours has an EK", "ours", 0, 0), ("hook", "hook, existing state", "ours", 0, 1)]
+    blocks += [("manufacture", "keys and certificates", "ours", 0, 24), ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
+    blocks.append(("hook", "hook, existing state", "ours", 0, 1))
     blocks += [("hook", "runc create, without hook", "ours", 0, 1)]
     return blocks
 
@@ -184,11 +185,14 @@ class Bounds(unittest.TestCase):
         verdict = next(v for v in bounds.verdicts(samples) if v.what == "poststop")
         self.assertEqual((verdict.result, verdict.breaks()), (bounds.FAILS, False))
 
-    def test_a_first_start_is_compared_once_there_is_an_EK(self):
-        blocks = [("start", "new state, on disk", "ours", 0, 30), ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
-        for has_key, result in ((0, bounds.OPEN), (1, bounds.FAILS)):
-            verdict = bounds.first_start(samples_of(blocks + [("fact", "ours has an EK", "ours", 0, has_key)]))
-            self.assertEqual((verdict.result, verdict.breaks()), (result, has_key == 1))
+    def test_a_first_start_is_compared_with_swtpm_setup(self):
+        def result(ours):
+            blocks = [("manufacture", "keys and certificates", "ours", 0, ours),
+                      ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
+            return bounds.first_start(samples_of(blocks)).result
+
+        self.assertEqual((result(24), result(60)), (bounds.HOLDS, bounds.FAILS))
+        self.assertEqual(bounds.first_start(samples_of([])).result, bounds.OPEN)
 
     def test_one_failed_container_is_enough(self):
         def result(*failed):
