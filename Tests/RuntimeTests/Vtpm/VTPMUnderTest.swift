@@ -26,6 +26,8 @@ final class VTPMUnderTest {
     private(set) var library: LibraryVersion?
     private var hasBeenReaped = false
     private let masterKeys: [UInt8]
+    /// Stands between the certificate authority and the supervisor; nil if nothing does.
+    var relay: ((VTPMUnderTest, StartedAuthority) throws -> Void)?
     /// Whether the hook cannot start one.
     var hasNoAuthority = false
     /// Whether the certificate authority is killed before the supervisor hears of it.
@@ -176,6 +178,7 @@ final class VTPMUnderTest {
         let started = try Self.authority(below: temporary, keys: masterKeys).start(orders)
         authority = started
         if killsAuthority { started.process.kill() }
+        if let relay { return try relay(self, started) }
         try hook.send(HookRequest.authority, descriptors: [started.channel.descriptor.number])
     }
 
