@@ -51,6 +51,44 @@ struct CounterpartTests {
         #expect(try tpm.stop() == .exited(0))
     }
 
+    /// What a certificate says otherwise than swtpm's for the same key is what docs/decisions.md gives the reasons of.
+    @Test func theCertificateDiffersFromSwtpmsAsTheDocumentsSay() throws {
+        let tpm = try EndorsementTests.start(in: TemporaryDirectory())
+        let fields = "'\(Self.keylime)/python3' '\(Self.fixtures)/certificate-fields'"
+        try tpm.run(
+            """
+            \(Self.certificates)
+            mkdir swtpm
+            for file in signingkey:key.pem issuercert:issuer.pem certserial:serial; do
+                echo "${file%:*}=$PWD/swtpm/${file#*:}"
+            done >swtpm/conf
+            echo "statedir=$PWD/swtpm" >>swtpm/conf
+            : >swtpm/options
+            swtpm_localca --type ek --ek "$(openssl x509 -inform der -in rsa.der -noout -modulus | sed 's/Modulus=//')" \\
+                --dir swtpm --vmid vm --tpm2 --tpm-spec-family 2.0 --tpm-spec-level 0 --tpm-spec-revision 164 \\
+                --tpm-manufacturer id:00001014 --tpm-model swtpm --tpm-version id:20191023 \\
+                --configfile swtpm/conf --optsfile swtpm/options
+            \(fields) rsa.der ca.der >ours
+            \(fields) swtpm/ek.cert swtpm/issuer.pem >theirs
+            """
+        )
+        func read(_ name: String) throws -> [Substring: Substring] {
+            let lines = String(decoding: try tpm.temporary.read(name), as: UTF8.self).split(separator: "\n")
+            return Dictionary(uniqueKeysWithValues: lines.map { ($0.prefix { $0 != "\t" }, $0.drop { $0 != "\t" }) })
+        }
+        let ours = try read("ours"), theirs = try read("theirs")
+        #expect(ours.count == 16 && Set(ours.keys) == Set(theirs.keys))
+        let differing = Set(ours.keys.filter { ours[$0] != theirs[$0] }.map(String.init))
+        let decisions = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../../docs/decisions.md").standardizedFileURL
+        let text = try String(contentsOf: decisions, encoding: .utf8)
+        let table = try #require(text.components(separatedBy: "**The certificate differs from swtpm_localca's**").last)
+        let rows = table.split(separator: "\n").drop { !$0.hasPrefix("|") }.prefix { $0.hasPrefix("|") }.dropFirst(2)
+        let documented = Set(rows.map { $0.split(separator: "|")[0].trimmingCharacters(in: .whitespaces) })
+        #expect(differing == documented)
+        #expect(try tpm.stop() == .exited(0))
+    }
+
     @Test(arguments: ["rsa", "ecc"]) func keylimeVerifiesTheCertificate(name: String) throws {
         let tpm = try EndorsementTests.start(in: TemporaryDirectory())
         let verify =

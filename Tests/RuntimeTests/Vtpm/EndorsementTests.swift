@@ -162,6 +162,41 @@ import VTPMProxy
         #expect(try later.stop() == .exited(0))
     }
 
+    /// A disk flushes for a new state with keys and certificates no more often than for one without, and before the hook hears of it.
+    @Test func anEndorsedTPMIsStoredByFiveFlushesAtMost() throws {
+        let temporary = try TemporaryDirectory()
+        // The first state of a host also makes the index.
+        #expect(try Self.start(in: temporary, stateID: "other").stop() == .exited(0))
+        var flushes: [Int] = []
+        for (name, keys, level) in [
+            ("plain", RequestedKeys.none, EndorsementLevel.none), ("web", Self.all, .certificates),
+        ] {
+            let file = "\(temporary.path)/trace"
+            let tpm = try VTPMUnderTest(
+                in: temporary,
+                stateID: name,
+                tpmKeys: keys,
+                endorsement: level,
+                trace: file,
+                traced: "fsync,fdatasync,sync,syncfs,msync,sendmsg"
+            )
+            try tpm.create()
+            #expect(try tpm.stop() == .exited(0))
+            let calls = try SystemCallTrace(file, ended: 2).calls
+            // "ready" is the supervisor's message with the lease's directory.
+            let ready = try #require(calls.firstIndex { $0.name == "sendmsg" && $0.arguments.contains("/run/lease-") })
+            // The index's root is flushed once for all that change the index at the same time.
+            let synced = calls.indices.filter { index in
+                calls[index].name != "sendmsg"
+                    && !["/index>", "/index.new>"].contains { calls[index].arguments.contains($0) }
+            }
+            flushes.append(synced.filter { $0 < ready }.count)
+            // Nothing follows but what the stop takes.
+            #expect(synced.filter { $0 > ready }.count <= 3)
+        }
+        #expect(flushes[1] == flushes[0] && flushes[1] <= 5, "\(flushes)")
+    }
+
     @Test func whoIsAskedForNothingAsksNobody() throws {
         let temporary = try TemporaryDirectory()
         let tpm = try Self.start(in: temporary, Self.all, .none)
