@@ -230,15 +230,16 @@ let otherTargets: [Target] = [
         "Authority",
         path: "Authority/Service",
         [
-            "Crypto", "CryptoCertificates", "CryptoPrimitives", "Platform", "RuntimeConfinement", "RuntimeControl",
-            "RuntimeEndorsement", "RuntimeFilter", "RuntimeHostTPM", "VTPMProxy", "CLinux",
+            "Crypto", "CryptoCertificates", "CryptoPrimitives", "CryptoTransfer", "Platform", "RuntimeConfinement",
+            "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeHostTPM", "VTPMProxy", "CLinux",
         ]
     ),
     library(
         "AuthorityClient",
         path: "Authority/Client",
         [
-            "Platform", "RuntimeConfinement", "RuntimeControl", "RuntimeKeys", "RuntimeState", "VTPMProxy", "CLinux",
+            "Configuration", "Platform", "RuntimeConfinement", "RuntimeControl", "RuntimeKeys", "RuntimeState",
+            "VTPMProxy", "CLinux",
         ]
     ),
 

@@ -17,6 +17,8 @@ public struct Configuration: Equatable, Sendable {
     public var retention = Retention()
     /// The table `[manufacture]`: what a TPM has from its first start on.
     public var manufacture = Manufacture()
+    /// The table `[authority]`: who certifies a TPM's endorsement keys.
+    public var authority = Authority()
     /// The table `[device]`: who in a container may use its TPM.
     public var device = Device()
     /// The table `[key]`: where the master key comes from.
@@ -197,6 +199,29 @@ public struct Configuration: Equatable, Sendable {
         public var requestedKeys: RequestedKeys {
             RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [])
         }
+
+        /// Creates the configuration of a missing table.
+        public init() {}
+    }
+
+    /// Who certifies a TPM's endorsement keys.
+    public struct Authority: Equatable, Sendable {
+        /// The files of an authority of the operator's own.
+        public struct Files: Equatable, Sendable {
+            /// The key `key`: the absolute path of the private key, in PEM.
+            public var key: String
+            /// The key `certificates`: the absolute path of the authority's certificate and those above it, in PEM.
+            public var certificates: String
+
+            /// Creates the names of both files.
+            public init(key: String, certificates: String) {
+                self.key = key
+                self.certificates = certificates
+            }
+        }
+
+        /// The files; nil for an authority that the host makes for itself.
+        public var files: Files?
 
         /// Creates the configuration of a missing table.
         public init() {}

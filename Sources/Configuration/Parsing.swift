@@ -10,7 +10,8 @@ extension Configuration {
             of: Document(parsing: contents, path: path),
             file: path,
             known: [
-                "container", "state", "retention", "manufacture", "device", "key", "host-tpm", "rollback", "runtime",
+                "container", "state", "retention", "manufacture", "authority", "device", "key", "host-tpm", "rollback",
+                "runtime",
             ]
         )
         self.init()
@@ -31,6 +32,9 @@ extension Configuration {
             manufacture.keys = try section.keys("keys") ?? manufacture.keys
             manufacture.restoresKeys = try section.boolean("restore-keys") ?? manufacture.restoresKeys
             manufacture.certificates = try section.choice("certificates") ?? manufacture.certificates
+        }
+        if let section = try root.section("authority", known: ["key", "certificates"]) {
+            authority.files = try section.authorityFiles()
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")
@@ -83,6 +87,18 @@ extension Section {
             keys.insert(StandardKeys(found))
         }
         return keys
+    }
+}
+
+extension Section {
+    /// Returns the files of the operator's own authority; nil if the table names none.
+    fileprivate func authorityFiles() throws(Failure) -> Configuration.Authority.Files? {
+        switch (try path("key"), try path("certificates")) {
+        case (.some(let key), .some(let certificates)): return .init(key: key, certificates: certificates)
+        case (.none, .none): return nil
+        case (.some, .none): throw refusal("needs \"certificates\" beside \"key\"")
+        case (.none, .some): throw refusal("needs \"key\" beside \"certificates\"")
+        }
     }
 }
 

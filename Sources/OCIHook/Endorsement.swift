@@ -13,7 +13,7 @@ extension Creation {
     func startAuthority(for requested: RequestedState, _ host: HostContext?) throws(Failure) -> StartedAuthority {
         let configuration = requested.configuration
         let keys = if let host { host.keys } else { try openHost(configuration).keys }
-        return try CertificateAuthority(hostPaths, keys: keys).start(
+        return try CertificateAuthority(hostPaths, keys: keys, files: configuration.authority.files).start(
             EndorsementOrders(
                 level: configuration.manufacture.endorsement(isEphemeral: requested.identity.stateID == nil),
                 keys: configuration.manufacture.keys,

@@ -1,5 +1,6 @@
 import ArgumentParser
 import AuthorityClient
+import Configuration
 import Platform
 import RuntimeControl
 import RuntimeKeys
@@ -18,7 +19,8 @@ struct AuthorityShow: ParsableCommand {
         commandName: "show",
         abstract: "Prints the authority's certificate in PEM, and those above it.",
         discussion: """
-            Verifiers of the host's TPMs trust this certificate. The authority's key is made at first use, also by this command.
+            Verifiers of the host's TPMs trust this certificate. The authority's key is made at first use, also by this command, \
+            unless the configuration names one of the operator's.
             """
     )
 
@@ -28,9 +30,14 @@ struct AuthorityShow: ParsableCommand {
         try report("reading the certificate authority") { () throws(Failure) in
             let hostPaths = try host.hostPaths()
             let chain = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
-                try CertificateAuthority(hostPaths, keys: host.open(hostPaths).keys).key().chain
+                let files = try host.configuration().authority.files
+                return try CertificateAuthority(hostPaths, keys: host.open(hostPaths).keys, files: files).key().chain
             }
-            try Output.write(text: chain.map { pem("CERTIFICATE", $0) }.joined())
+            // The operator's own are in PEM already.
+            let texts = chain.map {
+                $0.starts(with: "-----".utf8) ? String(decoding: $0, as: UTF8.self) : pem("CERTIFICATE", $0)
+            }
+            try Output.write(text: texts.joined())
         }
     }
 }

@@ -30,7 +30,8 @@ struct StateCreate: ParsableCommand {
 
     func run() throws {
         try report("creating the state") { () throws(Failure) in
-            let manufacture = try host.configuration().manufacture
+            let configuration = try host.configuration()
+            let manufacture = configuration.manufacture
             try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 try repository.requireNone(stateID, to: "create")
                 let level = manufacture.endorsement(isEphemeral: false)
@@ -45,7 +46,9 @@ struct StateCreate: ParsableCommand {
                     time: UInt64(clamping: time(nil)),
                     chain: []
                 )
-                try create(orders, repository, hostPaths)
+                let files = configuration.authority.files
+                let authority = CertificateAuthority(hostPaths, keys: repository.keys, files: files)
+                try create(orders, by: authority, repository, hostPaths)
             }
         }
     }
@@ -53,10 +56,11 @@ struct StateCreate: ParsableCommand {
     /// Creates a TPM that the certificate authority endorses.
     private func create(
         _ orders: EndorsementOrders,
+        by authority: CertificateAuthority,
         _ repository: StateRepository,
         _ hostPaths: HostPaths
     ) throws(Failure) {
-        let authority = try CertificateAuthority(hostPaths, keys: repository.keys).start(orders)
+        let authority = try authority.start(orders)
         defer { authority.process.kill() }
         let instance = try Random.bytes(count: 16)
         let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))

@@ -19,6 +19,35 @@ import VTPMProxy
         )
     }
 
+    @Test func theTPMsThatGetCertificatesAreChosen() throws {
+        func levels(_ text: String) throws -> [EndorsementLevel] {
+            let manufacture = try parse(text).manufacture
+            return [false, true].map { manufacture.endorsement(isEphemeral: $0) }
+        }
+        #expect(try levels("") == [.certificates, .none])
+        #expect(try levels("[manufacture]\ncertificates = \"all\"") == [.certificates, .certificates])
+        #expect(try levels("[manufacture]\ncertificates = \"none\"") == [.keys, .none])
+        #expect(try levels("[manufacture]\nkeys = [\"srk-rsa-2048\"]\ncertificates = \"all\"") == [.none, .none])
+        #expect(
+            try refusal("[manufacture]\ncertificates = \"some\"")
+                == "line 2: \"certificates\" cannot be \"some\" (known: \"none\", \"persistent\", \"all\")"
+        )
+    }
+
+    @Test func theAuthorityIsChosen() throws {
+        #expect(try parse("").authority.files == nil && parse("[authority]").authority.files == nil)
+        #expect(
+            try parse("[authority]\nkey = \"/k\"\ncertificates = \"/c\"").authority.files
+                == .init(key: "/k", certificates: "/c")
+        )
+        #expect(try refusal("[authority]\nkey = \"/k\"") == "line 1: [authority] needs \"certificates\" beside \"key\"")
+        #expect(
+            try refusal("[authority]\ncertificates = \"/c\"")
+                == "line 1: [authority] needs \"key\" beside \"certificates\""
+        )
+        #expect(try refusal("[authority]\nkey = \"k\"\ncertificates = \"/c\"").hasPrefix("line 2: \"key\" must be "))
+    }
+
     @Test func theContainersThatGetATPMAreChosen() throws {
         #expect(try parse("[container]\ntpm = \"annotated\"").container.selection == .annotated)
         #expect(

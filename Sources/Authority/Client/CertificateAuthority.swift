@@ -1,3 +1,4 @@
+import Configuration
 import Platform
 import RuntimeControl
 import RuntimeKeys
@@ -8,9 +9,11 @@ import VTPMProxy
 public struct CertificateAuthority {
     private let hostPaths: HostPaths
     private let keys: KeyRing
+    private let files: Configuration.Authority.Files?
 
-    /// Creates it for a host with these master keys.
-    public init(_ hostPaths: HostPaths, keys: KeyRing) {
+    /// Creates it for a host with these master keys; `files` are those of the operator's own authority, nil for the host's.
+    public init(_ hostPaths: HostPaths, keys: KeyRing, files: Configuration.Authority.Files? = nil) {
+        self.files = files
         self.hostPaths = hostPaths
         self.keys = keys
     }
@@ -20,13 +23,14 @@ public struct CertificateAuthority {
 
     private var program: String { hostPaths.program("vtpm-ca") }
 
-    /// Loads the authority's key; makes it at first use.
+    /// Loads the authority's key and certificates; makes them at first use, unless they are the operator's.
     ///
     /// Hold the shared lock of the keys meanwhile, so that the master key does not change.
     public func key() throws(Failure) -> AuthorityKey { try key(until: Deadline(milliseconds: Self.timeout)) }
 
     private func key(until deadline: Deadline) throws(Failure) -> AuthorityKey {
-        try AuthorityKeyFile(hostPaths).loadOrStore(keys) { () throws(Failure) in
+        if let files { return try OperatorAuthority(files).load() }
+        return try AuthorityKeyFile(hostPaths).loadOrStore(keys) { () throws(Failure) in
             let process = try AuthorityProcess(program: program, until: deadline)
             let (key, certificate) = try process.generate()
             process.end()

@@ -1,6 +1,7 @@
 import CLinux
 import Crypto
 import CryptoCertificates
+import CryptoTransfer
 import Glibc
 import Platform
 import RuntimeConfinement
@@ -71,7 +72,10 @@ public final class Authority {
         }
         let supervisor = SupervisorLink(Channel(owning: descriptor, peer: "supervisor"))
         do throws(Failure) {
-            let authority = orders.level == .certificates ? try receiveKey(of: orders) : nil
+            var orders = orders
+            let chain = try certificates(of: orders)
+            orders.chain = chain.map(\.encoded)
+            let authority = orders.level == .certificates ? try receiveKey(of: chain) : nil
             guard case .begin(let instance, let isNew, let library, let former) = try supervisor.awaitBeginning() else {
                 throw Failure(Self.what, because: "the supervisor sent no order")
             }
@@ -92,23 +96,43 @@ public final class Authority {
         }
     }
 
-    /// Receives the authority's key; throws if it is not that of the certificate.
-    private func receiveKey(of orders: EndorsementOrders) throws(Failure) -> CertifyingKey {
-        guard let first = orders.chain.first else {
-            throw Failure(Self.what, because: "the authority has no certificate")
-        }
+    /// Receives the authority's key; throws if it is not that of the certificate, or the certificate is no authority's.
+    private func receiveKey(of chain: [Certificate]) throws(Failure) -> CertifyingKey {
+        let what = "cannot use the certificate authority"
+        guard let first = chain.first else { throw Failure(what, because: "it has no certificate") }
         defer { buffer.wipe() }
         let message = try receive()
-        let bytes = try SecretBytes(capacity: SigningKey.sizeLimit)
+        let bytes = try SecretBytes(capacity: PEMBlock.fileLimit)
         guard case .key? = AuthorityOrder(message), message.append(to: bytes) else { throw outOfTurn(message.kind) }
-        let authority = CertifyingKey(
-            key: try SigningKey(decoding: bytes),
-            certificate: try Certificate(decoding: first)
-        )
-        guard authority.certificate.isOf(authority.key) else {
-            throw Failure(Self.what, because: "the authority's certificate is of another key")
+        let authority = CertifyingKey(key: try SigningKey(decoding: decoded(bytes)), certificate: first)
+        guard first.isOf(authority.key) else { throw Failure(what, because: "its certificate is of another key") }
+        guard first.isAuthority else { throw Failure(what, because: "its certificate is not one of an authority") }
+        guard !first.subjectKeyID.isEmpty else {
+            throw Failure(what, because: "its certificate has no subject key identifier")
         }
         return authority
+    }
+
+    /// Returns a private key in DER, which the operator keeps in PEM.
+    private func decoded(_ key: SecretBytes) throws(Failure) -> SecretBytes {
+        guard key.withBytes({ $0.starts(with: "-----".utf8) }) else { return key }
+        guard let block = try PEMBlock.first(in: key), block.label.hasSuffix("PRIVATE KEY"), !block.isEncrypted,
+            block.label != "ENCRYPTED PRIVATE KEY"
+        else {
+            throw Failure(
+                "cannot use the certificate authority's key",
+                because: "the file has no private key in PEM that is not encrypted"
+            )
+        }
+        return block.contents
+    }
+
+    private func certificates(of orders: EndorsementOrders) throws(Failure) -> [Certificate] {
+        // A certificate in DER is a SEQUENCE.
+        if let text = orders.chain.first, text.first != 0x30 { return try Certificate.all(inPEM: text) }
+        var certificates: [Certificate] = []
+        for bytes in orders.chain { certificates.append(try Certificate(decoding: bytes)) }
+        return certificates
     }
 
     private func receive() throws(Failure) -> Message {

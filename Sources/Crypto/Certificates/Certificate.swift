@@ -26,6 +26,40 @@ public final class Certificate {
         self.init(owning: parsed, encoded: bytes)
     }
 
+    /// Parses the certificates of a text in PEM, in their order; what else is in it is passed over. PEM_read_bio_X509(3)
+    public static func all(inPEM text: [UInt8]) throws(Failure) -> [Certificate] {
+        var encoded: [[UInt8]] = []
+        text.withUnsafeBytes { bytes in
+            let input = BIO_new_mem_buf(bytes.baseAddress, CInt(clamping: bytes.count))
+            defer {
+                BIO_free(input)
+                ERR_clear_error()
+            }
+            while let certificate = PEM_read_bio_X509(input, nil, nil, nil) {
+                defer { X509_free(certificate) }
+                if let bytes = derEncoding(of: certificate) { encoded.append(bytes) }
+            }
+        }
+        var certificates: [Certificate] = []
+        for bytes in encoded { certificates.append(try Certificate(decoding: bytes)) }
+        return certificates
+    }
+
+    /// Encodes libcrypto's object. i2d_X509(3)
+    static func derEncoding(of certificate: OpaquePointer) -> [UInt8]? {
+        let size = i2d_X509(certificate, nil)
+        guard size > 0 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: Int(size))
+        let written = bytes.withUnsafeMutableBytes { memory in
+            var next = memory.unsigned
+            return i2d_X509(certificate, &next)
+        }
+        return written == size ? bytes : nil
+    }
+
+    /// Whether it is an authority's. X509_check_ca(3)
+    public var isAuthority: Bool { withPointer { X509_check_ca($0) } == 1 }
+
     private init(owning pointer: OpaquePointer, encoded: [UInt8]) {
         self.pointer = pointer
         self.encoded = encoded

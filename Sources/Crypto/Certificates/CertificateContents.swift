@@ -60,19 +60,8 @@ public struct CertificateContents {
         guard fill(made), add(extensions, to: made), name(made, issuer), sign(made, key) else {
             throw LibCrypto.failure(Self.what)
         }
-        return try Certificate(decoding: Self.encoded(made))
-    }
-
-    private static func encoded(_ certificate: OpaquePointer) throws(Failure) -> [UInt8] {
-        let size = i2d_X509(certificate, nil)
-        guard size > 0 else { throw LibCrypto.failure(what) }
-        var bytes = [UInt8](repeating: 0, count: Int(size))
-        let written = bytes.withUnsafeMutableBytes { memory in
-            var next = memory.unsigned
-            return i2d_X509(certificate, &next)
-        }
-        guard written == size else { throw LibCrypto.failure(what) }
-        return bytes
+        guard let encoded = Certificate.derEncoding(of: made) else { throw LibCrypto.failure(Self.what) }
+        return try Certificate(decoding: encoded)
     }
 
     private func fill(_ certificate: OpaquePointer) -> Bool {

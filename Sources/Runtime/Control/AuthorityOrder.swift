@@ -78,7 +78,7 @@ public struct EndorsementOrders: Equatable, Sendable {
     public var stateID: String
     /// The time, in seconds since 1970.
     public var time: UInt64
-    /// The authority's certificate and those above it, in DER; empty without certificates.
+    /// The authority's certificate and those above it, in DER, or all as one text in PEM; empty without certificates.
     public var chain: [[UInt8]]
 
     /// The most certificates in a chain.

@@ -1,3 +1,4 @@
+import Glibc
 import Platform
 import RuntimeControl
 import RuntimeState
@@ -62,15 +63,23 @@ extension Supervisor {
         guard let authority = endorsement.authority, let worker,
             let library = worker.libraryVersion
         else { return }
-        try authority.send(
-            AuthorityRequest.begin(
-                instance: store.instance,
-                isNew: manufactures,
-                library: library,
-                former: store.endorsement
-            ),
-            until: Deadline(milliseconds: Self.authorityTimeout)
+        let request = AuthorityRequest.begin(
+            instance: store.instance,
+            isNew: manufactures,
+            library: library,
+            former: store.endorsement
         )
+        try tell(authority) { (deadline) throws(Failure) in try authority.send(request, until: deadline) }
+    }
+
+    /// Sends something to the authority; if that has ended, what it has said before, or its end, is heard next.
+    private func tell(
+        _ authority: Channel,
+        _ send: (_ deadline: Deadline) throws(Failure) -> Void
+    ) throws(Failure) {
+        do throws(Failure) {
+            try send(Deadline(milliseconds: Self.authorityTimeout))
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {}
     }
 
     /// Hands a response on to the authority.
@@ -81,8 +90,10 @@ extension Supervisor {
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
         self.endorsement?.isExecuting = false
-        let deadline = Deadline(milliseconds: Self.authorityTimeout)
-        try authority.send(AuthorityRequest.response, followedBy: message.body, until: deadline)
+        let response = message.body
+        try tell(authority) { (deadline) throws(Failure) in
+            try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
+        }
     }
 
     /// Hands a command on to the worker, or completes what the authority says that it has completed.
@@ -101,13 +112,17 @@ extension Supervisor {
             try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
         case .claim(let keys):
             let isOwn = try store.claim(keys, ofNew: manufactures)
-            try authority.send(AuthorityRequest.claimed(isOwn))
+            try tell(authority) { (deadline) throws(Failure) in
+                try authority.send(AuthorityRequest.claimed(isOwn), until: deadline)
+            }
         case .notice(let failure): Log.notice("\(failure)")
         case .keep:
             try take(record: message)
             // A new TPM has nothing to be kept: it is written once it is complete.
             if !manufactures, let state = unwritten { try write(state) }
-            try authority.send(AuthorityRequest.kept)
+            try tell(authority) { (deadline) throws(Failure) in
+                try authority.send(AuthorityRequest.kept, until: deadline)
+            }
         case .complete:
             try take(record: message)
             self.endorsement = nil

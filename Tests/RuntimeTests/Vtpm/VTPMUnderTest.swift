@@ -1,5 +1,6 @@
 import AuthorityClient
 import CLinux
+import Configuration
 import Foundation
 import Glibc
 import Platform
@@ -28,6 +29,8 @@ final class VTPMUnderTest {
     private let masterKeys: [UInt8]
     /// Stands between the certificate authority and the supervisor; nil if nothing does.
     var relay: ((VTPMUnderTest, StartedAuthority) throws -> Void)?
+    /// The files of the operator's own authority; nil for the host's.
+    var authorityFiles: Configuration.Authority.Files?
     /// Whether the hook cannot start one.
     var hasNoAuthority = false
     /// Whether the certificate authority is killed before the supervisor hears of it.
@@ -166,16 +169,20 @@ final class VTPMUnderTest {
     }
 
     /// The certificate authority of a host that has the temporary directory.
-    static func authority(below temporary: TemporaryDirectory, keys: [UInt8] = [1]) throws -> CertificateAuthority {
+    static func authority(
+        below temporary: TemporaryDirectory,
+        keys: [UInt8] = [1],
+        files: Configuration.Authority.Files? = nil
+    ) throws -> CertificateAuthority {
         let programs = URL(fileURLWithPath: program("vtpm-ca")).deletingLastPathComponent().path
         let masters = try keys.map { try MasterKey(secret($0)) }
         let ring = KeyRing(masters[0], previous: masters.count > 1 ? masters[1] : nil)
-        return CertificateAuthority(HostPaths(below: temporary.path, programs: programs), keys: ring)
+        return CertificateAuthority(HostPaths(below: temporary.path, programs: programs), keys: ring, files: files)
     }
 
     private func startAuthority() throws {
         if hasNoAuthority { return try hook.send(HookRequest.authority) }
-        let started = try Self.authority(below: temporary, keys: masterKeys).start(orders)
+        let started = try Self.authority(below: temporary, keys: masterKeys, files: authorityFiles).start(orders)
         authority = started
         if killsAuthority { started.process.kill() }
         if let relay { return try relay(self, started) }
