@@ -16,11 +16,12 @@ public enum EndorsementLevel: UInt8, Comparable, Sendable {
 public struct EndorsementHead: Equatable, Sendable {
     /// What was made.
     public let level: EndorsementLevel
-    /// The SHA-256 of each endorsement key that is this TPM's alone, as a SubjectPublicKeyInfo in DER.
+    /// The mark of each endorsement key that is this TPM's alone: the number of the ``StandardKey``, and the SHA-256 of the
+    /// SubjectPublicKeyInfo in DER.
     public let keys: [[UInt8]]
 
-    /// The size of a digest, in bytes.
-    public static let digestSize = 32
+    /// The size of a mark, in bytes.
+    public static let markSize = 33
     /// The most keys that a TPM has.
     public static let keyLimit = 8
 
@@ -36,7 +37,7 @@ public struct EndorsementHead: Equatable, Sendable {
         self = EndorsementHead(&reader) ?? EndorsementHead(level: .none, keys: [])
     }
 
-    /// Writes it: the level in 8 bits, the number of keys in 8 bits, the digests.
+    /// Writes it: the level in 8 bits, the number of keys in 8 bits, the marks.
     public func encode(into writer: inout ByteWriter) {
         writer.write(level.rawValue)
         writer.write(UInt8(clamping: keys.count))
@@ -50,9 +51,19 @@ public struct EndorsementHead: Equatable, Sendable {
         else { return nil }
         var keys: [[UInt8]] = []
         for _ in 0..<count {
-            guard let key = reader.read(count: Self.digestSize) else { return nil }
+            guard let key = reader.read(count: Self.markSize) else { return nil }
             keys.append(key)
         }
         self.init(level: level, keys: keys)
     }
+}
+
+/// Whether keys are an instance's alone.
+public enum KeyClaim: UInt8, Sendable {
+    /// They are, and are recorded as such.
+    case own = 0
+    /// Another state has one of them.
+    case taken = 1
+    /// The instance is recorded with another key of the same kind.
+    case changed = 2
 }

@@ -113,7 +113,7 @@ struct EndorsementCommand: ParsableCommand {
             guard let certificate = key.certificate, part == .certificate else {
                 throw Failure(
                     "cannot print the certificate of the key \(key.algorithm)",
-                    because: key.obstacle ?? "the configuration asks for none"
+                    because: key.obstacle ?? "none was asked for when its record was made"
                 )
             }
             return certificate

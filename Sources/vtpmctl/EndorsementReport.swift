@@ -24,7 +24,7 @@ struct EndorsementReport: Encodable {
         let registrationID: String
         /// PEM, with line feeds.
         let certificate: String?
-        /// Why there is no certificate although one was asked for.
+        /// What stands in the way of the certificate, or of its place in the TPM.
         let obstacle: String?
     }
 
@@ -95,7 +95,7 @@ extension EndorsementReport.Key {
 
     fileprivate var lines: [String] {
         var lines = ["endorsement key: \(algorithm), SHA-256 \(sha256)", "name in the TPM: \(name)"]
-        if let obstacle { lines.append("no certificate: \(obstacle)") }
+        if let obstacle { lines.append(certificate == nil ? "no certificate: \(obstacle)" : "obstacle: \(obstacle)") }
         lines.append(String(publicKey.dropLast()))
         if let certificate { lines.append(String(certificate.dropLast())) }
         return lines

@@ -48,9 +48,13 @@ import Testing
 
     @Test func itShowsTheDefaults() throws {
         var expected = Configuration()
-        // The keys without a default: the group of the process, how long states are kept, and what is found on the host.
+        // The keys without a default: the group of the process, how long states are kept, who certifies, and what is found on the host.
         expected.retention.unusedFor = 90 * 86_400
         expected.device.group = .name("tss")
+        expected.authority.files = .init(
+            key: "/etc/container-vtpm/authority.key",
+            certificates: "/etc/container-vtpm/authority.pem"
+        )
         expected.hostTPM.device = "/dev/tpmrm0"
         expected.runtime.path = "/usr/sbin/runc"
         #expect(try parse(uncommented(source: "file")) == expected)

@@ -128,8 +128,8 @@ public final class Authority {
     }
 
     private func certificates(of orders: EndorsementOrders) throws(Failure) -> [Certificate] {
-        // A certificate in DER is a SEQUENCE.
-        if let text = orders.chain.first, text.first != 0x30 { return try Certificate.all(inPEM: text) }
+        // In DER it is a SEQUENCE of 256 bytes and more.
+        if let text = orders.chain.first, !text.starts(with: [0x30, 0x82]) { return try Certificate.all(inPEM: text) }
         var certificates: [Certificate] = []
         for bytes in orders.chain { certificates.append(try Certificate(decoding: bytes)) }
         return certificates

@@ -22,17 +22,6 @@ struct Endorser {
 
     private var tpm: EndorsedTPM { EndorsedTPM(over: supervisor) }
 
-    /// The TPM shows a key that it does not have: somebody has taken it over.
-    private static func deception(_ kind: EndorsementKey.Kind) -> Failure {
-        Failure(
-            "cannot certify the key \(kind.standard.name)",
-            because: "the TPM does not have its private part",
-            code: deceptionCode
-        )
-    }
-    /// EKEYREJECTED, by which such a failure is told from others.
-    private static let deceptionCode: CInt = 129
-
     /// Does all, and returns the record of it.
     func endorse() throws(Failure) -> EndorsementRecord {
         let kinds = EndorsementKey.Kind.allCases.filter { orders.keys.contains(StandardKeys($0.standard)) }
@@ -44,8 +33,12 @@ struct Endorser {
                 try issue(&keys[number], by: authority)
             }
             // What was signed is kept before the TPM has it: a start that ends in between must not have another one signed.
-            try supervisor.keep(record(keys, .none).encoded)
-            for number in keys.indices where !keys[number].certificate.isEmpty { try store(&keys[number]) }
+            if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
+                try supervisor.keep(record(keys, .none).encoded)
+            }
+            for number in keys.indices where keys[number].obstacle.isEmpty && !keys[number].certificate.isEmpty {
+                try store(&keys[number])
+            }
             try storeChain(keys)
         }
         for key in keys where !key.obstacle.isEmpty { try note(key) }
@@ -53,6 +46,7 @@ struct Endorser {
         return record(keys, isComplete ? orders.level : .none)
     }
 
+    /// Returns a record, which has lost nothing that the former one has.
     private func record(_ keys: [EndorsementRecord.Key], _ level: EndorsementLevel) -> EndorsementRecord {
         var record =
             former
@@ -70,14 +64,14 @@ struct Endorser {
         record.level = level
         record.instance = instance
         record.stateID = orders.stateID
-        record.keys = keys
-        record.chain = keys.contains { !$0.certificate.isEmpty } ? orders.chain : []
+        record.keys = keys + record.keys.filter { old in !keys.contains { $0.key == old.key } }
+        if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
+            record.chain += orders.chain.filter { !record.chain.contains($0) }
+        }
         return record
     }
 
-    private func formerly(_ kind: EndorsementKey.Kind) -> EndorsementRecord.Key? {
-        former?.keys.first { $0.key == kind.standard }
-    }
+    private func formerly(_ key: StandardKey) -> EndorsementRecord.Key? { former?.keys.first { $0.key == key } }
 
     /// Runs `body`; what stands in its way in a TPM that its tenant has had is an obstacle, and the TPM starts all the same.
     private func attempt(
@@ -87,7 +81,7 @@ struct Endorser {
         do throws(Failure) {
             try body(&key)
         } catch {
-            guard !isNew, error.code != Self.deceptionCode else { throw error }
+            if isNew { throw error }
             key.obstacle = error.why
         }
     }
@@ -96,8 +90,9 @@ struct Endorser {
 
     /// Returns a key whose private part the TPM has shown to have; with an obstacle in its place what was known before.
     private func examine(_ kind: EndorsementKey.Kind) throws(Failure) -> EndorsementRecord.Key {
-        var entry = formerly(kind) ?? EndorsementRecord.Key(kind.standard, area: [])
+        var entry = formerly(kind.standard) ?? EndorsementRecord.Key(kind.standard, area: [])
         entry.obstacle = ""
+        entry.isForeign = false
         try attempt(&entry) { (entry) throws(Failure) in
             if try tpm.isAuthorizationSet() {
                 entry.obstacle = "the tenant has set an authorization of the endorsement hierarchy"
@@ -105,10 +100,14 @@ struct Endorser {
             }
             let loaded = try isNew ? tpm.kept(kind) : tpm.derived(kind)
             defer { tpm.release(loaded) }
-            guard try tpm.proves(loaded) else { throw Self.deception(kind) }
-            if entry.area != loaded.key.area {
-                entry = EndorsementRecord.Key(kind.standard, area: loaded.key.area)
+            guard try tpm.proves(loaded) else {
+                throw Failure(
+                    "cannot certify the key \(kind.standard.name)",
+                    because: "the TPM does not have its private part"
+                )
             }
+            if entry.area.isEmpty { entry.area = loaded.key.area }
+            if entry.area != loaded.key.area { entry.obstacle = "the TPM shows another key than before" }
         }
         return entry
     }
@@ -120,30 +119,36 @@ struct Endorser {
         return key
     }
 
-    /// Has the supervisor record the keys as this instance's; those of another one stay without a certificate.
+    /// Has the supervisor record the keys as this instance's; those that are not stay without a certificate.
     private func claim(_ keys: inout [EndorsementRecord.Key]) throws(Failure) {
         let proved = keys.indices.filter { keys[$0].obstacle.isEmpty }
         guard !proved.isEmpty else { return }
         var digests: [[UInt8]] = []
         for number in proved { digests.append(try SHA256.digest(publicKey(keys[number]).publicKey)) }
-        let isOwn = try supervisor.claim(digests)
+        let claim = try supervisor.claim(zip(proved, digests).map { [keys[$0].key.rawValue] + $1 })
         for (number, digest) in zip(proved, digests) {
-            keys[number].digest = isOwn ? digest : []
-            if !isOwn { keys[number].obstacle = "another state has the same key" }
+            switch claim {
+            case .own: keys[number].digest = digest
+            case .taken: keys[number].obstacle = "another state has the same key"
+            case .changed: keys[number].obstacle = "the state is recorded with another key"
+            }
+            // A key that was not recorded before, and is refused now, is not this TPM's to show.
+            if claim == .changed, formerly(keys[number].key) == nil { keys[number].area = [] }
         }
     }
 
     // MARK: - Certificates
 
     /// Finds the certificate that a key has, or makes one, which is not in the TPM yet.
+    ///
+    /// One that was signed once is the key's for ever, whoever signs now.
     private func issue(_ entry: inout EndorsementRecord.Key, by authority: CertifyingKey) throws(Failure) {
         try attempt(&entry) { (entry) throws(Failure) in
             let key = try publicKey(entry)
             let index = key.kind.certificateIndex
             switch try tpm.contents(of: index) {
             case .others: entry.obstacle = "the tenant has made the NV index \(index.handleText)"
-            case .platforms(let found):
-                entry.certificate = []
+            case .platforms(let found) where entry.certificate.isEmpty:
                 guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == key.publicKey
                 else {
                     entry.obstacle = "the NV index \(index.handleText) has no certificate of this key"
@@ -156,13 +161,12 @@ struct Endorser {
                     return
                 }
                 entry.certificate = found
-            case .nothing:
-                // One that an earlier start has had signed, and has not stored in the TPM.
-                if let certificate = try? Certificate(decoding: entry.certificate),
-                    certificate.isSigned(by: authority.certificate)
-                {
-                    return
+            case .platforms(let found):
+                if found != entry.certificate {
+                    entry.obstacle = "the NV index \(index.handleText) has another certificate than the record"
                 }
+            case .nothing, .unwritten:
+                guard entry.certificate.isEmpty else { return }
                 entry.certificate = try EndorsementCertificate(
                     key: key,
                     instance: instance,
@@ -178,9 +182,18 @@ struct Endorser {
     private func store(_ entry: inout EndorsementRecord.Key) throws(Failure) {
         try attempt(&entry) { (entry) throws(Failure) in
             let index = try publicKey(entry).kind.certificateIndex
-            guard try tpm.contents(of: index) == .nothing else { return }
-            if try !tpm.store(entry.certificate, at: index) { entry.obstacle = Self.full }
+            if try !store(entry.certificate, at: index) { entry.obstacle = Self.full }
         }
+    }
+
+    /// Writes an index unless there is one; returns false if the TPM has no room for it.
+    private func store(_ contents: [UInt8], at index: UInt32) throws(Failure) -> Bool {
+        switch try tpm.contents(of: index) {
+        case .others, .platforms: return true
+        case .unwritten: try tpm.remove(index)
+        case .nothing: break
+        }
+        return try tpm.store(contents, at: index)
     }
 
     /// The contents of one index, in bytes.
@@ -194,9 +207,8 @@ struct Endorser {
             for (number, start) in stride(from: 0, to: all.count, by: Self.indexSize).enumerated() {
                 let index = EndorsedTPM.chainIndex + UInt32(number)
                 let part = Array(all[start..<min(start + Self.indexSize, all.count)])
-                // Who has what else there verifies with the certificate that the host gives out.
-                guard try tpm.contents(of: index) == .nothing else { continue }
-                guard try tpm.store(part, at: index) else {
+                // Who has something else there verifies with the certificate that the host gives out.
+                guard try store(part, at: index) else {
                     throw Failure("cannot store the authority's certificate", because: Self.full)
                 }
             }

@@ -1,6 +1,7 @@
 import Platform
 import RuntimeControl
 import RuntimeHostTPM
+import VTPMProxy
 
 /// The supervisor of the TPM that is being endorsed, which hands commands on to the TPM.
 final class SupervisorLink: TPMTransport {
@@ -31,12 +32,12 @@ final class SupervisorLink: TPMTransport {
         return message.body
     }
 
-    /// Returns whether keys are this instance's alone, by their digests.
-    func claim(_ digests: [[UInt8]]) throws(Failure) -> Bool {
-        try channel.send(AuthorityReply.claim(digests))
+    /// Returns whether keys are this instance's alone, by their marks.
+    func claim(_ marks: [[UInt8]]) throws(Failure) -> KeyClaim {
+        try channel.send(AuthorityReply.claim(marks))
         let message = try receive()
-        guard case .claimed(let isOwn)? = AuthorityRequest(message) else { throw outOfTurn(message.kind) }
-        return isOwn
+        guard case .claimed(let claim)? = AuthorityRequest(message) else { throw outOfTurn(message.kind) }
+        return claim
     }
 
     /// Has a record stored, of what is not done yet.

@@ -3,6 +3,7 @@ import Platform
 import RuntimeControl
 import RuntimeHostTPM
 import RuntimeSupervisor
+import VTPMProxy
 
 /// What is said with a worker whose TPM no container has, and what that TPM stores meanwhile.
 final class WorkerConversation: TPMTransport {
@@ -54,7 +55,7 @@ final class WorkerConversation: TPMTransport {
                 try awaitReply(.response)
                 try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
             // Nobody else can have the keys of a new TPM.
-            case .claim: try authority.send(AuthorityRequest.claimed(true), until: deadline)
+            case .claim: try authority.send(AuthorityRequest.claimed(.own), until: deadline)
             // It is written with the state.
             case .keep: try authority.send(AuthorityRequest.kept, until: deadline)
             case .complete:

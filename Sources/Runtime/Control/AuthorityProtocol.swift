@@ -15,7 +15,7 @@ public enum AuthorityRequest: ChannelMessage {
     /// The TPM's response follows in the same message.
     case response
     /// Says whether the keys are this instance's alone.
-    case claimed(Bool)
+    case claimed(KeyClaim)
     /// Says that the record is on stable storage, if the TPM is not new.
     case kept
 
@@ -48,7 +48,7 @@ public enum AuthorityRequest: ChannelMessage {
             writer.write(UInt16(clamping: former.count))
             writer.write(former)
         case .response, .kept: break
-        case .claimed(let isOwn): writer.write(UInt8(isOwn ? 1 : 0))
+        case .claimed(let claim): writer.write(claim.rawValue)
         }
     }
 
@@ -71,8 +71,9 @@ public enum AuthorityRequest: ChannelMessage {
         case .response: self = .response
         case .kept: self = .kept
         case .claimed:
-            guard let isOwn = reader.read(UInt8.self), isOwn < 2, reader.remaining == 0 else { return nil }
-            self = .claimed(isOwn == 1)
+            guard let number = reader.read(UInt8.self), let claim = KeyClaim(rawValue: number), reader.remaining == 0
+            else { return nil }
+            self = .claimed(claim)
         }
     }
 }
@@ -81,7 +82,7 @@ public enum AuthorityRequest: ChannelMessage {
 public enum AuthorityReply: ChannelMessage {
     /// A command for the TPM follows in the same message.
     case execute
-    /// Asks whether keys are this instance's alone, by the SHA-256 of each SubjectPublicKeyInfo; from now on they are.
+    /// Asks whether keys are this instance's alone, by their marks (``EndorsementHead/keys``); from now on they are.
     case claim([[UInt8]])
     /// Something is left undone, for this reason; the TPM starts all the same.
     case notice(Failure)
@@ -138,7 +139,7 @@ public enum AuthorityReply: ChannelMessage {
             guard let count = reader.read(UInt8.self), count <= EndorsementHead.keyLimit else { return nil }
             var digests: [[UInt8]] = []
             for _ in 0..<count {
-                guard let digest = reader.read(count: EndorsementHead.digestSize) else { return nil }
+                guard let digest = reader.read(count: EndorsementHead.markSize) else { return nil }
                 digests.append(digest)
             }
             guard reader.remaining == 0 else { return nil }

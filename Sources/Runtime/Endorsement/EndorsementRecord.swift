@@ -15,13 +15,16 @@ public struct EndorsementRecord: Equatable, Sendable {
         public var area: [UInt8]
         /// The certificate in DER; empty if there is none.
         public var certificate: [UInt8]
-        /// Why there is none, or nothing is known of the key; empty if nothing stands in the way.
+        /// What stands in the way of the certificate, or of knowing the key; empty if nothing does.
         public var obstacle: String
         /// Whether the TPM has a certificate of another authority, so that this one issues none.
         public var isForeign: Bool
         /// The SHA-256 of the SubjectPublicKeyInfo, by which the index knows whose the key is; empty if it is not this TPM's
         /// alone.
         public var digest: [UInt8]
+
+        /// The key's mark (``EndorsementHead/keys``); nil if it is not this TPM's alone.
+        public var mark: [UInt8]? { digest.isEmpty ? nil : [key.rawValue] + digest }
 
         /// Creates the record of a key.
         public init(
@@ -102,7 +105,7 @@ extension EndorsementRecord {
     /// The encoded record.
     public var encoded: [UInt8] {
         var writer = ByteWriter()
-        EndorsementHead(level: level, keys: keys.map(\.digest).filter { !$0.isEmpty }).encode(into: &writer)
+        EndorsementHead(level: level, keys: keys.compactMap(\.mark)).encode(into: &writer)
         writer.write(time)
         writer.write(instance)
         let texts = [

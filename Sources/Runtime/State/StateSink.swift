@@ -1,4 +1,5 @@
 import Platform
+import VTPMProxy
 
 /// The destination of a running vTPM's state.
 public protocol StateSink: AnyObject {
@@ -14,8 +15,8 @@ public protocol StateSink: AnyObject {
     func recordUse(library: String?) throws(Failure)
     /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
-    /// Records keys by their digests as this instance's; returns false if another has one of them, and records nothing then.
-    func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> Bool
+    /// Records keys by their marks as this instance's, unless something speaks against one of them.
+    func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim
     /// Names another user in the state's lock: a container that has adopted a vTPM which was prepared for its runtime.
     func name(_ user: StateUser) throws(Failure)
 }
@@ -35,7 +36,7 @@ public final class InMemoryStore: StateSink {
 
     public func rekey(to key: MasterKey) throws(Failure) {}
 
-    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> Bool { true }
+    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim { .own }
 
     public func name(_ user: StateUser) throws(Failure) {}
 }

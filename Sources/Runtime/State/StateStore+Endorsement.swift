@@ -3,40 +3,39 @@ import VTPMProxy
 
 // Which instance an endorsement key is.
 extension StateStore {
-    /// Records keys by their digests as this instance's; returns false if another has one of them, and records nothing then.
+    /// Records keys by their marks (``EndorsementHead/keys``) as this instance's, unless something speaks against one of them.
     ///
     /// Nobody else can have the keys of a new TPM, whose record is written with the first use (``recordUse(library:)``). An
-    /// instance never gives up a key, and has one of each kind: a worker that shows another one at each start gets nowhere.
-    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> Bool {
-        if isNew { return true }
+    /// instance has one key of each kind for ever: a worker that shows another one at each start gets nothing for it.
+    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim {
+        if isNew { return .own }
         let (own, name) = (header.uuid, name)
-        var before: [[UInt8]] = []
-        var fits = true
+        var isChanged = false
         try index.transact { (records) throws(Failure) in
             guard var entry = try records.entry(name), entry.uuid == own else {
                 throw Failure("cannot endorse the TPM", because: "the host's index does not know its state any more")
             }
-            before = entry.endorsementKeys
-            let all = before + keys.filter { !before.contains($0) }
-            fits = before.isEmpty || all.count == before.count || all.count <= Self.kinds && before.count < Self.kinds
-            guard fits else { return }
-            entry.endorsementKeys = all
-            try records.set(entry)
-        }
-        guard fits else { return false }
-        // Of two that ask at the same time, each has written before it looks.
-        var isOwn = true
-        try index.each { (entry) throws(Failure) in
-            if entry.uuid != own, entry.endorsementKeys.contains(where: { keys.contains($0) }) { isOwn = false }
-        }
-        if !isOwn {
-            try index.transact { (records) throws(Failure) in
-                try records.update(name) { $0.endorsementKeys = before }
+            for key in keys {
+                guard let before = entry.endorsementKeys.first(where: { $0.first == key.first }) else {
+                    entry.endorsementKeys.append(key)
+                    continue
+                }
+                if before != key { isChanged = true }
             }
+            if !isChanged { try records.set(entry) }
         }
-        return isOwn
+        guard !isChanged else { return .changed }
+        // Of two that ask at the same time, each has written before it looks.
+        var isTaken = false
+        try index.each { (entry) throws(Failure) in
+            if entry.uuid != own, entry.endorsementKeys.contains(where: { keys.contains($0) }) { isTaken = true }
+        }
+        guard isTaken else { return .own }
+        // What the state itself has recorded stays; what a killed start has left goes.
+        let recorded = EndorsementHead(of: endorsement).keys
+        try index.transact { (records) throws(Failure) in
+            try records.update(name) { $0.endorsementKeys = recorded }
+        }
+        return .taken
     }
-
-    /// How many kinds of endorsement keys there are.
-    private static let kinds = StandardKeys.all.elements.filter { $0.isEndorsement }.count
 }

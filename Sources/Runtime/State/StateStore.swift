@@ -206,8 +206,10 @@ public final class StateStore: StateSink {
             }
             if let library { entry.library = library }
             // The record in the state says whose the keys are, also where the index was made anew.
-            let own = EndorsementHead(of: endorsement).keys
-            if !own.isEmpty { entry.endorsementKeys = own }
+            for key in EndorsementHead(of: endorsement).keys
+            where !entry.endorsementKeys.contains(where: { $0.first == key.first }) {
+                entry.endorsementKeys.append(key)
+            }
             try records.set(entry)
         }
     }

@@ -10,7 +10,7 @@ import VTPMProxy
 struct Endorsement {
     /// The channel to the authority; nil until the hook has handed it over.
     var authority: Channel?
-    /// Whether the hook has none, so that the TPM starts as it is.
+    /// Whether there is none, or it has failed, so that a TPM from before starts as it is.
     var isDeclined = false
     /// Whether the worker's TPM waits for commands.
     var isOpen = false
@@ -85,19 +85,34 @@ extension Supervisor {
     /// Hands a response on to the authority.
     func relay(response message: borrowing Message) throws(Failure) {
         guard lifecycle.phase == .starting, let endorsement, endorsement.isExecuting,
-            let authority = endorsement.authority, message.count <= ProxyTransport.bufferSize
+            message.count <= ProxyTransport.bufferSize
         else {
             throw Failure("cannot keep the vTPM", because: "its worker sent message \(message.kind) out of turn")
         }
         self.endorsement?.isExecuting = false
+        guard let authority = endorsement.authority else { return try beginEndorsement() }
         let response = message.body
         try tell(authority) { (deadline) throws(Failure) in
             try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
         }
     }
 
-    /// Hands a command on to the worker, or completes what the authority says that it has completed.
+    /// Hears the authority; a container that has had its TPM before does not depend on it.
     func handleAuthorityMessage() throws(Failure) {
+        do throws(Failure) {
+            try hearAuthority()
+        } catch {
+            guard !manufactures, endorsement != nil else { throw error }
+            Log.error("\(error)")
+            endorsement?.authority = nil
+            endorsement?.isDeclined = true
+            // A response that is under way is awaited.
+            if endorsement?.isExecuting == false { try beginEndorsement() }
+        }
+    }
+
+    /// Hands a command on to the worker, or completes what the authority says that it has completed.
+    private func hearAuthority() throws(Failure) {
         guard let endorsement, let authority = endorsement.authority else { return }
         guard let message = try authority.receive(into: buffer) else { throw Endorsement.ended }
         guard let reply = AuthorityReply(message),
@@ -111,24 +126,34 @@ extension Supervisor {
             self.endorsement?.isExecuting = true
             try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
         case .claim(let keys):
-            let isOwn = try store.claim(keys, ofNew: manufactures)
+            let claim = try store.claim(keys, ofNew: manufactures)
             try tell(authority) { (deadline) throws(Failure) in
-                try authority.send(AuthorityRequest.claimed(isOwn), until: deadline)
+                try authority.send(AuthorityRequest.claimed(claim), until: deadline)
             }
         case .notice(let failure): Log.notice("\(failure)")
         case .keep:
             try take(record: message)
             // A new TPM has nothing to be kept: it is written once it is complete.
-            if !manufactures, let state = unwritten { try write(state) }
+            if !manufactures { try write(startedState()) }
             try tell(authority) { (deadline) throws(Failure) in
                 try authority.send(AuthorityRequest.kept, until: deadline)
             }
         case .complete:
             try take(record: message)
+            // Without a state to go with it, the record would not be written.
+            _ = try startedState()
             self.endorsement = nil
             try worker?.send(.close)
         case .failure(let failure): throw failure
         }
+    }
+
+    /// What the TPM has stored in this start: at least that it was started up.
+    private func startedState() throws(Failure) -> SecretBytes {
+        guard let unwritten else {
+            throw Failure("cannot endorse the TPM", because: "its worker has stored no state")
+        }
+        return unwritten
     }
 
     private func take(record message: borrowing Message) throws(Failure) {

@@ -34,7 +34,7 @@ import VTPMProxy
         private(set) var commands: [[UInt8]] = []
         private(set) var notices: [String] = []
         private(set) var kept = 0
-        /// The digests that it has claimed.
+        /// The marks that it has claimed.
         private(set) var claimed: [[UInt8]] = []
 
         init(isNew: Bool = true, in temporary: TemporaryDirectory) throws {
@@ -81,7 +81,7 @@ import VTPMProxy
                     try authority.channel.send(AuthorityRequest.response, followedBy: response)
                 case .claim(let keys):
                     claimed = keys
-                    try authority.channel.send(AuthorityRequest.claimed(true))
+                    try authority.channel.send(AuthorityRequest.claimed(.own))
                 case .keep:
                     kept += 1
                     try authority.channel.send(AuthorityRequest.kept)
@@ -157,7 +157,7 @@ import VTPMProxy
     }
 
     /// It answers with another secret than the one in the credential: nothing but a deception does that.
-    @Test(arguments: [true, false]) func anotherSecretIsAFailureOfTheStart(isNew: Bool) throws {
+    @Test(arguments: [true, false]) func anotherSecretGetsNoCertificate(isNew: Bool) throws {
         let relay = try Relay(isNew: isNew, in: TemporaryDirectory())
         let outcome = try relay.run { command, response in
             guard command[6..<10].elementsEqual(Self.activateCredential) else { return response }
@@ -166,8 +166,16 @@ import VTPMProxy
             changed[16] ^= 1
             return changed
         }
-        #expect(outcome == .failure("cannot certify the key ek-rsa-2048: the TPM does not have its private part"))
-        #expect(!relay.hasWritten)
+        let why = "the TPM does not have its private part"
+        if isNew {
+            #expect(outcome == .failure("cannot certify the key ek-rsa-2048: \(why)"))
+        } else {
+            guard case .record(let record) = outcome else { throw Failure("no record", because: "\(outcome)") }
+            #expect(record.level == .none && record.keys.count == 2)
+            #expect(record.keys.allSatisfy { $0.area.isEmpty && $0.certificate.isEmpty && $0.obstacle == why })
+            #expect(relay.notices.contains("cannot certify the key ek-rsa-2048: \(why)"))
+        }
+        #expect(!relay.hasWritten && relay.claimed.isEmpty)
     }
 
     /// Each response is cut off, is of another size than it says, or is none.

@@ -133,19 +133,19 @@ import VTPMProxy
         try check(AuthorityAnswer.failure(Self.failure), isText: true)
         for request: AuthorityRequest in [
             .begin(instance: instance, isNew: true, library: library, former: []),
-            .begin(instance: [], isNew: false, library: library, former: [1, 0, 7]), .response, .claimed(true),
-            .claimed(false), .kept,
+            .begin(instance: [], isNew: false, library: library, former: [1, 0, 7]), .response, .claimed(.own),
+            .claimed(.taken), .claimed(.changed), .kept,
         ] { try check(request) }
-        let digest = [UInt8](repeating: 9, count: 32)
-        for reply: AuthorityReply in [.execute, .claim([]), .claim([digest, digest]), .keep, .complete] {
+        let mark = [UInt8](repeating: 9, count: 33)
+        for reply: AuthorityReply in [.execute, .claim([]), .claim([mark, mark]), .keep, .complete] {
             try check(reply)
         }
         try check(AuthorityReply.notice(Self.failure), isText: true)
         try check(AuthorityReply.failure(Self.failure), isText: true)
-        #expect(try receive(4, [9] + [UInt8](repeating: 9, count: 32 * 9), as: AuthorityReply.self) == nil)
+        #expect(try receive(4, [9] + [UInt8](repeating: 9, count: 33 * 9), as: AuthorityReply.self) == nil)
         #expect(try receive(1, [2, 0, 0, 9, 2, 0, 0, 0], as: AuthorityRequest.self) == nil)
         #expect(try receive(1, [1, 0, 0, 9, 2, 1, 0, 0, 0], as: AuthorityRequest.self) == nil)
-        #expect(try receive(5, [2], as: AuthorityRequest.self) == nil)
+        #expect(try receive(5, [3], as: AuthorityRequest.self) == nil)
     }
 
     @Test func whatIsSaidOfAPreparationComesBackAsItWas() throws {

@@ -289,7 +289,7 @@ import VTPMProxy
         #expect(after.level == .none && after.keys.map(\.area) == before.keys.map(\.area))
         #expect(after.time == before.time && after.keys.allSatisfy { $0.obstacle.contains("authorization") })
         let entry = try Self.repository(in: temporary).index.entry(StateDirectoryName.encoded("web"))
-        #expect(entry?.endorsementKeys == before.keys.map(\.digest))
+        #expect(entry?.endorsementKeys == before.keys.compactMap(\.mark))
     }
 
     /// A key of the tenant's choice at the handle, with the same template but for its unique field, is no endorsement key.
@@ -364,6 +364,12 @@ import VTPMProxy
         let refused = String(decoding: try new.hear().body, as: UTF8.self)
         #expect(refused == "cannot endorse the TPM: the hook has no certificate authority")
         #expect(try new.reap() == .exited(1))
+        // So it does where the authority ends at once.
+        let left = try VTPMUnderTest(in: temporary, stateID: "old", tpmKeys: Self.all, endorsement: .certificates)
+        left.killsAuthority = true
+        try left.create()
+        #expect(try left.stop() == .exited(0))
+        #expect(try Self.repository(in: temporary).endorsement(of: "old") == nil)
         // The next one has all.
         let next = try Self.start(in: temporary)
         #expect(try record(in: temporary).level == .certificates)

@@ -95,6 +95,8 @@ package struct EndorsedTPM {
         case nothing
         /// The platform has made it, with these contents.
         case platforms([UInt8])
+        /// The platform has made it, and was interrupted before it has written it.
+        case unwritten
         /// Somebody else has made it.
         case others
     }
@@ -102,7 +104,9 @@ package struct EndorsedTPM {
     /// Reads an NV index.
     package func contents(of index: UInt32) throws(Failure) -> Contents {
         guard let area = try connection.nvPublic(index) else { return .nothing }
-        guard area.isPlatforms, area.attributes.contains(.written), area.size <= Self.readLimit else { return .others }
+        guard area.isPlatforms else { return .others }
+        guard area.attributes.contains(.written) else { return .unwritten }
+        guard area.size <= Self.readLimit else { return .platforms([]) }
         var contents: [UInt8] = []
         while contents.count < area.size {
             let count = min(Int(area.size) - contents.count, Self.chunkSize)
@@ -118,6 +122,14 @@ package struct EndorsedTPM {
             contents += part
         }
         return .platforms(contents)
+    }
+
+    /// Removes an index that the platform has made, and has not locked.
+    package func remove(_ index: UInt32) throws(Failure) {
+        var command = Command(.nvUndefineSpace)
+        command.handles = [.init(Handle.platform), .init(index)]
+        command.authorization = .password
+        _ = try connection.run(command)
     }
 
     /// Writes a new index for good; returns false if the TPM has no room for it.

@@ -1,6 +1,6 @@
-import Crypto
 import Platform
 import RuntimeFormat
+import VTPMProxy
 
 /// A record of the index: what the host knows about one state.
 public struct IndexEntry: Equatable, Sendable {
@@ -24,7 +24,7 @@ public struct IndexEntry: Equatable, Sendable {
     public var keptFor: UInt64?
     /// The version of the libtpms that served the state last, as `major.minor.patch`; empty if unknown.
     public var library: String
-    /// The SHA-256 of each of its endorsement keys, as a SubjectPublicKeyInfo; empty if they are not recorded.
+    /// The marks of its endorsement keys (``EndorsementHead/keys``), one of each kind; empty if they are not recorded.
     public var endorsementKeys: [[UInt8]]
     /// The items of later versions that a reader may ignore; they are written back unchanged.
     var others: [Item]
@@ -152,7 +152,7 @@ extension IndexEntry {
             return keptFor != nil && reader.remaining == 0
         case Kind.endorsementKeys:
             var reader = ByteReader(item.contents)
-            while let digest = reader.read(count: SHA256.digestSize) { endorsementKeys.append(digest) }
+            while let mark = reader.read(count: EndorsementHead.markSize) { endorsementKeys.append(mark) }
             return !endorsementKeys.isEmpty && reader.remaining == 0
         case Kind.bundle, Kind.renamedTo, Kind.renamedFrom, Kind.containerID, Kind.library:
             guard let text = String(validating: item.contents, as: UTF8.self), !text.isEmpty else { return false }
