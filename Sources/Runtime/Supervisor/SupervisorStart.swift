@@ -118,8 +118,7 @@ extension Supervisor {
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {
             let keys = start.request.keys.keys(isNew: state == nil)
-            let isEndorsed =
-                !keys.isEmpty && EndorsementHead(of: store.endorsement).level < start.request.endorsement
+            let isEndorsed = Self.lacksEndorsement(store.endorsement, start.request.endorsement, keys)
             // The hook starts the authority while the TPM starts.
             if isEndorsed { try hook.send(HookReply.needsAuthority(isNew: state == nil)) }
             if let states, case .persistent(let storage) = start.request.storage {
@@ -147,6 +146,21 @@ extension Supervisor {
             uncommitted?.discard()
             throw error
         }
+    }
+
+    /// Returns whether a record of a TPM's endorsement lacks something of what is asked for.
+    private static func lacksEndorsement(
+        _ record: [UInt8],
+        _ level: EndorsementLevel,
+        _ keys: StandardKeys
+    ) -> Bool {
+        guard level != .none, !keys.isEmpty else { return false }
+        let head = EndorsementHead(of: record)
+        // The configuration can ask for another key than when the record was made.
+        let hasAll = keys.elements.allSatisfy { key in
+            !key.isEndorsement || head.keys.contains { $0.first == key.rawValue }
+        }
+        return head.level < level || !hasAll
     }
 
     /// Opens the store of the state; returns no state if a TPM is to be manufactured.

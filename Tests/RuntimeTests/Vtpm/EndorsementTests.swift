@@ -276,6 +276,26 @@ import VTPMProxy
         #expect(try self.record(in: temporary).level == .certificates)
     }
 
+    /// The configuration asks for another key than when the record was made.
+    @Test func aKeyThatIsAskedForLaterIsCertified() throws {
+        let temporary = try TemporaryDirectory()
+        let one = StandardKeys(.endorsementP256)
+        #expect(try Self.start(in: temporary, RequestedKeys(ofNew: one, ofExisting: one)).stop() == .exited(0))
+        let before = try record(in: temporary)
+        #expect(before.level == .certificates && before.keys.map(\.key) == [.endorsementP256])
+        for isFirst in [true, false] {
+            let after = try Self.start(in: temporary)
+            #expect((after.authority != nil) == isFirst)
+            #expect(try after.stop() == .exited(0))
+        }
+        let both = try record(in: temporary)
+        #expect(both.level == .certificates && both.keys.map(\.key) == [.endorsementRSA, .endorsementP256])
+        #expect(both.keys[1] == before.keys[0] && both.keys.allSatisfy { !$0.certificate.isEmpty })
+        // Who asks for fewer keys takes none away.
+        let fewer = try Self.start(in: temporary, RequestedKeys(ofNew: one, ofExisting: one))
+        #expect(try fewer.stop() == .exited(0) && record(in: temporary) == both)
+    }
+
     /// What was recorded once stays, whatever the tenant does later.
     @Test func aLaterObstacleTakesNothingFromTheRecord() throws {
         let temporary = try TemporaryDirectory()
