@@ -165,68 +165,6 @@ public struct Configuration: Equatable, Sendable {
         public init() {}
     }
 
-    /// What a TPM has from its first start on.
-    public struct Manufacture: Equatable, Sendable {
-        /// The key `keys`: the keys that a TPM has at their handles.
-        public var keys = StandardKeys.all
-        /// The key `restore-keys`: whether a start puts keys at their handles that are not there.
-        public var restoresKeys = true
-
-        /// Which TPMs get certificates for their endorsement keys.
-        public enum Certificates: String, CaseIterable, Sendable {
-            /// None.
-            case none
-            /// Those with a state on disk.
-            case persistent
-            /// Those as well that are gone when their container stops.
-            case all
-        }
-
-        /// The key `certificates`: which TPMs get certificates for their endorsement keys.
-        public var certificates = Certificates.persistent
-
-        /// What the host makes of a TPM's identity: nothing without an endorsement key.
-        public func endorsement(isEphemeral: Bool) -> EndorsementLevel {
-            guard keys.elements.contains(where: \.isEndorsement) else { return .none }
-            switch certificates {
-            case .all: return .certificates
-            case .persistent: return isEphemeral ? .none : .certificates
-            case .none: return isEphemeral ? .none : .keys
-            }
-        }
-
-        /// What a start asks for.
-        public var requestedKeys: RequestedKeys {
-            RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [])
-        }
-
-        /// Creates the configuration of a missing table.
-        public init() {}
-    }
-
-    /// Who certifies a TPM's endorsement keys.
-    public struct Authority: Equatable, Sendable {
-        /// The files of an authority of the operator's own.
-        public struct Files: Equatable, Sendable {
-            /// The key `key`: the absolute path of the private key, in PEM.
-            public var key: String
-            /// The key `certificates`: the absolute path of the authority's certificate and those above it, in PEM.
-            public var certificates: String
-
-            /// Creates the names of both files.
-            public init(key: String, certificates: String) {
-                self.key = key
-                self.certificates = certificates
-            }
-        }
-
-        /// The files; nil for an authority that the host makes for itself.
-        public var files: Files?
-
-        /// Creates the configuration of a missing table.
-        public init() {}
-    }
-
     /// Which unused states `vtpmctl state prune` removes.
     public struct Retention: Equatable, Sendable {
         /// The key `unused-for`: the time without use, in seconds, after which a state is removed; nil for no limit.

@@ -130,7 +130,7 @@ struct CertifyingKey {
 }
 
 private enum SerialNumber {
-    /// Returns 159 random bits, which need no record and no lock to be unique. RFC 5280, 4.1.2.2
+    /// Returns 158 random bits, which need no record and no lock to be unique. RFC 5280, 4.1.2.2
     static func random() throws(Failure) -> [UInt8] {
         var number = try Random.bytes(count: 20)
         number[0] = number[0] & 0x7f | 0x40

@@ -14,12 +14,7 @@ extension SystemCallFilter {
         filter.allow("getrandom", "getpid")
         // Deadlines, if the vDSO has to fall back on the system call. vdso(7)
         filter.allow("clock_gettime", "gettimeofday", "time")
-        filter.refuseTerminals()
-        filter.hideFiles()
-        filter.allow("restart_syscall", "exit", "exit_group")
-        filter.killAttacks()
-        filter.kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
-        filter.kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
+        filter.closeOff()
         return filter
     }()
 }

@@ -43,6 +43,19 @@ extension SystemCallFilter {
         kill("ioctl", where: .has(1, clinux_vtpm_proxy_ioc_type << 8, of: 0xff00))
     }
 
+    /// Leaves nothing but the end to a process that has no files, and no sockets but its channels.
+    ///
+    /// Call this last.
+    mutating func closeOff() {
+        refuseTerminals()
+        hideFiles()
+        allow("restart_syscall", "exit", "exit_group")
+        killAttacks()
+        // No socket but a channel, no pidfd to send signals to, and no files.
+        kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
+        kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
+    }
+
     /// Lets opening a file for reading fail with ENOENT; kills the process if it opens one for writing.
     ///
     /// A library may look for a file, and the worker's root is empty. Only an attacker writes.

@@ -19,13 +19,7 @@ extension SystemCallFilter {
         // libtpms prints a line when it enters failure mode, and dprintf(3) examines the descriptor first.
         filter.allow("fstat", "lseek")
         filter.allow("newfstatat", where: .equals(3, clinux_at_empty_path))
-        filter.refuseTerminals()
-        filter.hideFiles()
-        filter.allow("restart_syscall", "exit", "exit_group")
-        filter.killAttacks()
-        // A worker has no socket but the channel, no pidfd to send signals to, and no files.
-        filter.kill("socket", "connect", "accept4", "sendto", "pidfd_send_signal")
-        filter.kill("unlink", "unlinkat", "rename", "renameat", "ftruncate")
+        filter.closeOff()
         return filter
     }()
 }
