@@ -28,8 +28,9 @@ import Testing
             }
             #expect(error?.why.contains("too many other containers") == true)
         }
-        // A slot is free again when its file is closed, however its process ended.
-        try CreationSlot.acquire(on: second, of: 2, until: Deadline(milliseconds: 0))
+        // A slot is free again when its file is closed, however its process ended. The process of another test can
+        // be forked while the file is open: its copy holds the slot until it executes another program.
+        try CreationSlot.acquire(on: second, of: 2, until: Deadline(milliseconds: 60_000))
         let late = try open()
         #expect(try !CreationSlot.tryAcquire(on: late, of: 2))
         withExtendedLifetime(path) {}
