@@ -204,6 +204,15 @@ let otherTargets: [Target] = [
             "RuntimePCR", "RuntimeState", "CLinux",
         ]
     ),
+    // TPMs that were made ahead of need.
+    library(
+        "RuntimePool",
+        path: "Runtime/Pool",
+        [
+            "Configuration", "Crypto", "Platform", "RuntimeControl", "RuntimeFormat", "RuntimeHostTPM", "RuntimeState",
+            "VTPMProxy", "CLinux",
+        ]
+    ),
     library(
         "RuntimeTransfer",
         path: "Runtime/Transfer",
@@ -252,8 +261,7 @@ let otherTargets: [Target] = [
         "OCIHook",
         [
             "AuthorityClient", "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl",
-            "RuntimeKeys",
-            "RuntimeLease", "RuntimeState", "Systemd", "CLinux",
+            "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "Systemd", "CLinux",
         ]
     ),
     // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
@@ -284,7 +292,7 @@ let otherTargets: [Target] = [
         [
             "AuthorityClient", "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform",
             "RuntimeAdministration", "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "VTPMProxy",
-            "RuntimeKeys", "RuntimeLease", "RuntimeState", "RuntimeTransfer",
+            "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "RuntimeTransfer",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
         ]
     ),
@@ -305,13 +313,13 @@ let otherTargets: [Target] = [
             "JSONText", "Platform", "RuntimeAdministration", "RuntimeConfinement",
             "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
             "RuntimeLease",
-            "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker", "HostileSupervisor",
-            "HostileWorker", "OtherLibrary",
+            "RuntimePCR", "RuntimePool", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
+            "HostileSupervisor", "HostileWorker", "OtherLibrary", "PoolClaimer",
             "vtpm-ca", "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],
         exclude: [
             "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
-            "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
+            "Pool/PoolClaimer", "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
         ],
         swiftSettings: strict
     ),
@@ -326,6 +334,12 @@ let otherTargets: [Target] = [
         name: "HostileSupervisor",
         dependencies: ["RuntimeConfinement", "RuntimeControl", "RuntimeFilter", "Platform", "CLinux", "CSystemCall"],
         path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
+        swiftSettings: strict
+    ),
+    .executableTarget(
+        name: "PoolClaimer",
+        dependencies: ["Configuration", "RuntimePool", "RuntimeControl", "RuntimeState", "VTPMProxy", "Platform"],
+        path: "Tests/RuntimeTests/Pool/PoolClaimer",
         swiftSettings: strict
     ),
     .executableTarget(
@@ -415,8 +429,8 @@ let otherTargets: [Target] = [
     .executableTarget(
         name: "vtpm-bench",
         dependencies: [
-            "AuthorityClient", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl", "RuntimeLease",
-            "RuntimeState", "VTPMProxy", "CLinux",
+            "AuthorityClient", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl",
+            "RuntimeLease", "RuntimePool", "RuntimeState", "VTPMProxy", "CLinux",
         ],
         path: "Bench/Driver",
         swiftSettings: strict

@@ -1,7 +1,13 @@
+import Configuration
 import Glibc
 import Platform
+import RuntimeAdministration
+import RuntimeControl
+import RuntimePool
+import RuntimeState
+import VTPMProxy
 
-/// A first start with keys and certificates: ours; `swtpm_setup` and then swtpm.
+/// A first start with keys and certificates: ours, without a pool and from one; `swtpm_setup` and then swtpm.
 struct Manufacture {
     let place: Place
 
@@ -34,18 +40,50 @@ struct Manufacture {
     func measure(_ count: Int) throws(Failure) {
         try configure()
         for round in -1..<count {
-            let ours = try measureOurs(round), theirs = try measureTheirs(round)
+            let ours = try measureOurs(round), pooled = try measurePooled(round), theirs = try measureTheirs(round)
             guard round >= 0 else { continue }
             let output = Output(round: round)
             output.write("manufacture", "keys and certificates", "ours", unit: "ms", [ours])
+            output.write("manufacture", "from the pool", "ours", unit: "ms", [pooled])
             output.write("manufacture", "swtpm_setup and swtpm", "swtpm", unit: "ms", [theirs])
         }
     }
 
     private func measureOurs(_ round: Int) throws(Failure) -> Double {
+        try measureOurs("manufacture-\(round)", claiming: nil)
+    }
+
+    /// Measures a start that takes its TPM from the pool, which was made before.
+    private func measurePooled(_ round: Int) throws(Failure) -> Double {
+        var host = HostPaths(below: place.directory, programs: place.programs)
+        host.pool = "/dev/shm/container-vtpm-bench.\(getpid())"
+        defer { rmdir(host.pool) }
+        let path = host.machineID
+        try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600))
+            .writeAll(Array("0123456789abcdef0123456789abcdef\n".utf8), path)
+        func demand() throws(Failure) -> TPMPool.Demand {
+            let ring = KeyRing(try MasterKey(Place.secretKey()))
+            return TPMPool.Demand(ring, of: try HostBinding(of: host, Configuration.HostTPM()), keys: .all)
+        }
+        let pool = TPMPool(host)
+        let made = try TrialStart(worker: host.program("vtpm-worker")).manufacture(keeping: .all)
+        let tpm = PooledTPM(state: made.state, keys: .all, library: made.library)
+        try pool.fill().add(tpm, demand())
+        return try measureOurs("pooled-\(round)") { () throws(Failure) in
+            guard let tpm = try pool.claim(demand) else {
+                throw Failure("cannot measure a start from the pool", because: "there is nothing in it")
+            }
+            return tpm
+        }
+    }
+
+    private func measureOurs(
+        _ name: String,
+        claiming claim: (() throws(Failure) -> PooledTPM?)?
+    ) throws(Failure) -> Double {
         let initProcess = try FakeInit()
         let begin = now()
-        let tpm = try OurTPM("manufacture-\(round)", in: place, for: initProcess, isEndorsed: true)
+        let tpm = try OurTPM(name, in: place, for: initProcess, isEndorsed: true, claiming: claim)
         let time = milliseconds(now() - begin)
         guard try tpm.device.succeeds(Commands.readPublic(Commands.endorsementKey)) else {
             throw Failure("cannot measure a first start", because: "there is no EK")

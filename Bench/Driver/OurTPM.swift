@@ -2,6 +2,7 @@ import AuthorityClient
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimePool
 import RuntimeState
 import VTPMProxy
 
@@ -72,7 +73,8 @@ final class OurTPM: RunningTPM {
         in place: Place,
         for initProcess: FakeInit,
         tracer: [String] = [],
-        isEndorsed: Bool = false
+        isEndorsed: Bool = false,
+        claiming claim: (() throws(Failure) -> PooledTPM?)? = nil
     ) throws(Failure) {
         let start = try Start(in: place, environment: ProgramLaunch.plainEnvironment, tracer: tracer)
         let hook = start.hook
@@ -81,6 +83,7 @@ final class OurTPM: RunningTPM {
             statesPath: "\(place.directory)/states",
             indexPath: "\(place.directory)/index"
         )
+        let pooled = try claim?()
         let request = StartRequest(
             storage: .persistent(storage),
             containerID: name,
@@ -88,11 +91,13 @@ final class OurTPM: RunningTPM {
             leaseName: name,
             initProcess: initProcess.identity,
             keys: isEndorsed ? RequestedKeys(ofNew: .all, ofExisting: .all) : .none,
-            endorsement: isEndorsed ? .certificates : .none
+            endorsement: isEndorsed ? .certificates : .none,
+            pooled: pooled?.library
         )
         let directories = try Directories(of: place)
         try hook.send(HookRequest.start(request), descriptors: directories.numbers(for: initProcess))
         try hook.send(HookRequest.key, try Place.secretKey())
+        try pooled?.state.withBytes { (bytes) throws(Failure) in try hook.sendChunks(HookRequest.state, of: bytes) }
 
         let buffer = Channel.makeBuffer()
         func reply() throws(Failure) -> HookReply? {

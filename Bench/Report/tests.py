@@ -70,6 +70,7 @@ def all_that_is_bounded(worse=()):
     for what in ("start", "list", "stop", "PSS"):
         for state in ("new", "existing"):
             blocks += [("among many", f"{what}, {state} state", side, 0, 1) for side in ("many", "few")]
+    blocks += [("manufacture", "from the pool", "ours", 0, 9)]
     blocks += [("manufacture", "keys and certificates", "ours", 0, 24), ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
     blocks.append(("hook", "hook, existing state", "ours", 0, 1))
     blocks += [("hook", "runc create, without hook", "ours", 0, 1)]
@@ -186,12 +187,13 @@ class Bounds(unittest.TestCase):
         self.assertEqual((verdict.result, verdict.breaks()), (bounds.FAILS, False))
 
     def test_a_first_start_is_compared_with_swtpm_setup(self):
-        def result(ours):
-            blocks = [("manufacture", "keys and certificates", "ours", 0, ours),
-                      ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
-            return bounds.first_start(samples_of(blocks)).result
+        def result(row, bound, ours):
+            blocks = [("manufacture", row, "ours", 0, ours), ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
+            return bounds.first_start(samples_of(blocks), row, bound).result
 
-        self.assertEqual((result(24), result(60)), (bounds.HOLDS, bounds.FAILS))
+        for row, bound in (("keys and certificates", 0.25), ("from the pool", 0.1)):
+            good, bad = (result(row, bound, factor * 100 * bound) for factor in (0.9, 1.5))
+            self.assertEqual((good, bad), (bounds.HOLDS, bounds.FAILS))
         self.assertEqual(bounds.first_start(samples_of([])).result, bounds.OPEN)
 
     def test_one_failed_container_is_enough(self):

@@ -23,6 +23,12 @@ extension Configuration {
         /// The key `certificates`: which TPMs get certificates for their endorsement keys.
         public var certificates = Certificates.persistent
 
+        /// The key `pool`: how many TPMs are made ahead of need; 0 for none.
+        public var poolSize = 0
+
+        /// The largest pool.
+        public static let poolLimit = 256
+
         /// What the host makes of a TPM's identity: nothing without an endorsement key.
         public func endorsement(isEphemeral: Bool) -> EndorsementLevel {
             guard keys.elements.contains(where: \.isEndorsement) else { return .none }

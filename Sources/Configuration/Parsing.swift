@@ -28,10 +28,12 @@ extension Configuration {
         if let section = try root.section("retention", known: ["unused-for"]) {
             retention.unusedFor = try section.timeSpan("unused-for")
         }
-        if let section = try root.section("manufacture", known: ["keys", "restore-keys", "certificates"]) {
+        if let section = try root.section("manufacture", known: ["keys", "restore-keys", "certificates", "pool"]) {
             manufacture.keys = try section.keys("keys") ?? manufacture.keys
             manufacture.restoresKeys = try section.boolean("restore-keys") ?? manufacture.restoresKeys
             manufacture.certificates = try section.choice("certificates") ?? manufacture.certificates
+            manufacture.poolSize =
+                try section.integer("pool", in: 0...Manufacture.poolLimit) ?? manufacture.poolSize
         }
         if let section = try root.section("authority", known: ["key", "certificates"]) {
             authority.files = try section.authorityFiles()

@@ -4,6 +4,7 @@ import Platform
 import RuntimeControl
 import RuntimeKeys
 import RuntimeLease
+import RuntimePool
 import RuntimeState
 import VTPMProxy
 
@@ -46,6 +47,8 @@ extension Creation {
             return nil
         }
         let host = try openHost(requested.configuration)
+        let pooled = try claimFromPool(for: stateID, requested.configuration, host)
+        start.pooled = pooled?.library
         start.storage = .persistent(
             PersistentStorage(
                 stateID: stateID,
@@ -60,6 +63,7 @@ extension Creation {
         try supervisor.begin(
             start,
             keys: host.keys.all,
+            pooled: pooled?.state,
             runDirectory: runDirectory,
             container: watch,
             directories: [host.states.number, host.indexDirectory.number]

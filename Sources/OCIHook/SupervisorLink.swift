@@ -106,10 +106,12 @@ final class SupervisorLink {
 
     /// Sends the start request, with the descriptors that it needs.
     ///
-    /// The keys, and the directories of the states and the index, are for a persistent state only.
+    /// The keys, the state of a TPM from the pool, and the directories of the states and the index are for a persistent state
+    /// only.
     func begin(
         _ request: StartRequest,
         keys: [MasterKey],
+        pooled: SecretBytes? = nil,
         runDirectory: borrowing Descriptor,
         container: borrowing ContainerWatch,
         directories: [CInt]
@@ -119,6 +121,10 @@ final class SupervisorLink {
             try channel.send(HookRequest.start(request), descriptors: descriptors)
             leaseName = request.leaseName
             for key in keys { try channel.send(HookRequest.key, key.key) }
+            try pooled?.withBytes { (bytes) throws(Failure) in
+                let deadline = Deadline(milliseconds: Self.timeout)
+                try channel.sendChunks(HookRequest.state, of: bytes, until: deadline)
+            }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // The supervisor has ended, but an error that it sent before can still be received, after the word that its
             // worker is started.

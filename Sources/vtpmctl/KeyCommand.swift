@@ -4,6 +4,7 @@ import Platform
 import RuntimeAdministration
 import RuntimeControl
 import RuntimeKeys
+import RuntimePool
 import RuntimeState
 import RuntimeTransfer
 
@@ -97,6 +98,8 @@ struct KeyRotate: ParsableCommand {
                 told += describe(report, repository)
                 try check(report)
                 try AuthorityKeyFile(hostPaths).rewrap(opened.keys)
+                // It is filled again under the new key.
+                try TPMPool(hostPaths).clear()
                 return rotation
             }
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in

@@ -36,6 +36,19 @@ public struct TrialStart {
         try start(nil) { (conversation) throws(Failure) in _ = try conversation.shutDown() }.library
     }
 
+    /// Manufactures a TPM that has these keys at their handles; returns its state and the version of the library that did it.
+    package func manufacture(
+        keeping keys: StandardKeys
+    ) throws(Failure) -> (state: SecretBytes, library: LibraryVersion) {
+        let made = try start(nil, keeping: keys, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
+            try conversation.shutDown()
+        }
+        guard let library = made.library else {
+            throw Failure("cannot make a TPM", because: "the version of its library is unknown")
+        }
+        return (made.result, library)
+    }
+
     /// Manufactures a TPM that has these keys at their handles; returns its state and its endorsement keys.
     package func manufactureWithIdentity(
         keeping keys: StandardKeys
@@ -77,6 +90,7 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
+        try link.requireConfined()
         try link.initialize(state, keys: keys, isEndorsed: authority != nil)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
         if let authority { try conversation.endorse(by: authority, as: instance) }

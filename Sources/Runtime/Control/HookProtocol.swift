@@ -3,7 +3,7 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// supervisor: `started` — hook: `start`, `key`* — supervisor: for a TPM that is to be endorsed `needsAuthority` — hook: `authority`
+/// supervisor: `started` — hook: `start`, `key`*, `state`* — supervisor: for a TPM that is to be endorsed `needsAuthority` — hook: `authority`
 /// — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
 /// `serving` — hook: `commit` — supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and
 /// end. If the hook ends before `commit`, the supervisor undoes everything.
@@ -20,6 +20,9 @@ public enum HookRequest: ChannelMessage {
     ///
     /// The current key comes first. For an ephemeral state there is none.
     case key
+    /// Hands over a chunk of the state of a TPM from the pool, which follows in the same message, a secret of at most
+    /// ``Channel/chunkSize`` bytes.
+    case state
     /// Asks to serve the device with this number.
     ///
     /// Descriptor: the proxy's.
@@ -50,6 +53,7 @@ public enum HookRequest: ChannelMessage {
         case commit = 8
         case adopt = 11
         case authority = 14
+        case state = 15
     }
 
     /// A start request names ten texts, the longest of which are paths.
@@ -64,6 +68,7 @@ public enum HookRequest: ChannelMessage {
         case .commit: .commit
         case .adopt: .adopt
         case .authority: .authority
+        case .state: .state
         }
     }
 
@@ -72,7 +77,7 @@ public enum HookRequest: ChannelMessage {
         case .start(let request): request.encode(into: &writer)
         case .device(let number): writer.write(number)
         case .adopt(let container): container.encode(into: &writer)
-        case .key, .reserve, .commit, .authority: break
+        case .key, .state, .reserve, .commit, .authority: break
         }
     }
 
@@ -81,6 +86,8 @@ public enum HookRequest: ChannelMessage {
         case .key:
             // A secret, of which no copy is made here.
             self = .key
+        // Neither is a copy of this one.
+        case .state: self = .state
         case .start:
             var reader = ByteReader(contents.body)
             guard let request = StartRequest(&reader), reader.remaining == 0 else { return nil }

@@ -15,6 +15,10 @@ public struct HostPaths: Sendable {
     public var authorityKey = "/var/lib/container-vtpm/keys/authority.key"
     /// The directory that has a lease for each container with a vTPM; it does not outlive the boot.
     public var leases = "/run/container-vtpm"
+    /// The directory of the TPMs that were made ahead of need; it is in memory.
+    public var pool = "/run/container-vtpm-pool"
+    /// The file with the host's machine ID. machine-id(5)
+    public var machineID = "/etc/machine-id"
     /// The directory with our own programs.
     public var programs: String
 
@@ -33,6 +37,8 @@ public struct HostPaths: Sendable {
         keys = root + "/keys"
         authorityKey = root + "/keys/authority.key"
         leases = root + "/run"
+        pool = root + "/pool"
+        machineID = root + "/machine-id"
     }
 
     private init(programs: String) {

@@ -26,6 +26,10 @@ public struct StartRequest: Equatable, Sendable {
     public var keys: RequestedKeys
     /// What the host is to make of the TPM's identity, unless it was done before.
     public var endorsement: EndorsementLevel
+    /// The version of libtpms that has made a TPM which the hook has taken from the pool for a new state; nil if it has none.
+    ///
+    /// That TPM's state follows the keys (``HookRequest/state``).
+    public var pooled: LibraryVersion?
     /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
     public var cgroup: CgroupIdentity?
 
@@ -38,10 +42,12 @@ public struct StartRequest: Equatable, Sendable {
         initProcess: ProcessID,
         keys: RequestedKeys,
         endorsement: EndorsementLevel = .none,
+        pooled: LibraryVersion? = nil,
         cgroup: CgroupIdentity? = nil
     ) {
         self.keys = keys
         self.endorsement = endorsement
+        self.pooled = pooled
         self.storage = storage
         self.containerID = containerID
         self.bundle = bundle
@@ -71,6 +77,8 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(text: leaseName)
         keys.encode(into: &writer)
         writer.write(endorsement.rawValue)
+        writer.write(UInt8(pooled == nil ? 0 : 1))
+        writer.write(pooled?.number ?? 0)
         ContainerIdentity(initProcess: initProcess, cgroup: cgroup).encode(into: &writer)
     }
 
@@ -87,8 +95,11 @@ public struct StartRequest: Equatable, Sendable {
         guard let containerID = reader.readText(), let bundle = reader.readText(), let leaseName = reader.readText(),
             let keys = RequestedKeys(&reader),
             let endorsement = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
-            let container = ContainerIdentity(&reader)
+            let isPooled = reader.read(UInt8.self), isPooled < 2, let library = reader.read(UInt32.self),
+            isPooled == 1 || library == 0, let container = ContainerIdentity(&reader)
         else { return nil }
+        // One that ends with its container is made for it.
+        if isPooled == 1, case .ephemeral = storage { return nil }
         self.init(
             storage: storage,
             containerID: containerID,
@@ -97,6 +108,7 @@ public struct StartRequest: Equatable, Sendable {
             initProcess: container.initProcess,
             keys: keys,
             endorsement: endorsement,
+            pooled: isPooled == 1 ? LibraryVersion(number: library) : nil,
             cgroup: container.cgroup
         )
     }

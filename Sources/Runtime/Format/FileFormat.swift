@@ -218,6 +218,17 @@ extension FileFormat {
         hint: "restore the file from a backup"
     )
 
+    /// A TPM that was made ahead of need: `PoolFile`.
+    public static let pool = FileFormat(
+        magic: Array("CVTPMPL\n".utf8),
+        name: "a TPM of the pool",
+        version: 1,
+        extent: .file,
+        check: .digest(size: 32),
+        sizeLimit: 1 << 19,
+        hint: "empty the pool: vtpmctl pool clear"
+    )
+
     /// A state that leaves its host: `StateExport`.
     public static let export = FileFormat(
         magic: Array("CVTPMEX\n".utf8),

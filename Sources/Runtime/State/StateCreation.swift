@@ -185,6 +185,11 @@ extension StateRepository {
     /// Returns whether a state has a file.
     package func hasFile(_ name: String) throws(Failure) -> Bool { try Self.hasFile(name, in: directory) }
 
+    /// Returns whether there is a file of a state with this ID in the states directory.
+    public static func hasFile(of stateID: String, in states: borrowing Descriptor) throws(Failure) -> Bool {
+        try hasFile(StateDirectoryName.encoded(stateID), in: states)
+    }
+
     /// Returns whether something in the states directory has a state's file in it, or is no directory.
     static func hasFile(_ name: String, in states: borrowing Descriptor) throws(Failure) -> Bool {
         let file = "\(name)/\(StateStore.fileName)"

@@ -126,7 +126,7 @@ extension Supervisor {
             self.endorsement?.isExecuting = true
             try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
         case .claim(let keys):
-            let claim = try store.claim(keys, ofNew: manufactures)
+            let claim = try store.claim(keys, of: origin)
             try tell(authority) { (deadline) throws(Failure) in
                 try authority.send(AuthorityRequest.claimed(claim), until: deadline)
             }

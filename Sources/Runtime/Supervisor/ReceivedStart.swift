@@ -11,6 +11,8 @@ struct ReceivedStart: ~Copyable {
     let runDirectory: Descriptor
     let container: ContainerWatch
     private let keys: [MasterKey]
+    /// The state of a TPM from the pool; nil if there is none.
+    private(set) var pooled: SecretBytes?
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
 
@@ -47,7 +49,10 @@ struct ReceivedStart: ~Copyable {
             self.states = message.descriptors.take()
             self.indexDirectory = message.descriptors.take()
             for _ in 0..<storage.keyCount { keys.append(try Self.receiveKey(hook, buffer, until: deadline)) }
+            self.pooled =
+                request.pooled == nil ? nil : try Self.receiveState(hook, buffer, until: deadline)
         } else {
+            self.pooled = nil
             self.states = nil
             self.indexDirectory = nil
         }
@@ -94,6 +99,14 @@ struct ReceivedStart: ~Copyable {
         }
     }
 
+    /// Returns the state of the TPM from the pool; nil if there is none, or if another version of libtpms made it.
+    borrowing func pooled(for library: LibraryVersion?) -> SecretBytes? {
+        guard let pooled, let maker = request.pooled else { return nil }
+        if maker == library { return pooled }
+        Log.notice("a TPM of the pool is thrown away: libtpms \(maker) made it, and this one is another")
+        return nil
+    }
+
     /// Throws if the init or the hook has ended.
     ///
     /// It is called while the supervisor waits for a lock, when nothing else notices that.
@@ -104,6 +117,23 @@ struct ReceivedStart: ~Copyable {
         let events = try wait(for: hook.descriptor.number, 0, until: Deadline(milliseconds: 0))
         guard events & CInt(POLLHUP) == 0 else {
             throw Failure("cannot start the vTPM", because: "the hook ended before the container was complete")
+        }
+    }
+
+    private static func receiveState(
+        _ hook: Channel,
+        _ buffer: ScratchBuffer,
+        until deadline: Deadline
+    ) throws(Failure) -> SecretBytes {
+        defer { buffer.wipe() }
+        var incoming = IncomingState(from: "hook", failing: "cannot start the supervisor")
+        while true {
+            guard try wait(for: hook.descriptor.number, until: deadline) != 0,
+                let message = try hook.receive(into: buffer), case .state? = HookRequest(message)
+            else {
+                throw Failure("cannot start the supervisor", because: "the hook gave no state of a TPM from the pool")
+            }
+            if let state = try incoming.take(message) { return state }
         }
     }
 

@@ -17,8 +17,10 @@ public final class Supervisor {
     /// The lease; nil once it is removed.
     var lease: LeaseDirectory?
     let buffer: ScratchBuffer
-    /// Whether the state is incomplete, so that a TPM is manufactured.
+    /// Whether the state is incomplete, so that a TPM is manufactured, or one from the pool becomes it.
     let manufactures: Bool
+    /// Whether a new state begins with a TPM from the pool.
+    var isPooled = false
 
     var store: any StateSink
     /// The state that this creation makes; nil if it makes none, or if the container is complete.
@@ -157,6 +159,11 @@ public final class Supervisor {
         let payload = StatePayload(permanent: state, isComplete: true)
         guard case .persistent = request.storage else { return try store.write(payload) }
         try writeTimes.measure { () throws(Failure) in try store.write(payload) }
+    }
+
+    var origin: TPMOrigin {
+        guard manufactures else { return .state }
+        return isPooled ? .pool : .manufacture
     }
 
     var name: String { "vTPM of container \"\(request.containerID)\"" }

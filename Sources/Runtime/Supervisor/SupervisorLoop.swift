@@ -188,7 +188,7 @@ extension Supervisor {
         case .commit: handle(.commitRequested)
         case .adopt(let container): try adopt(container, &message)
         case .authority: try takeAuthority(&message)
-        case .start, .key, .none:
+        case .start, .key, .state, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
     }

@@ -75,7 +75,7 @@ extension Supervisor {
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
         do throws(Failure) {
             let prepared = try prepare(&start, hook, worker, lease, cgroup)
-            return Supervisor(
+            let supervisor = Supervisor(
                 request: request,
                 hook: hook,
                 container: container,
@@ -88,6 +88,10 @@ extension Supervisor {
                 isEndorsed: prepared.isEndorsed,
                 buffer: buffer
             )
+            // It is written under the new state's ID as if the TPM had just been made.
+            supervisor.unwritten = prepared.pooled
+            supervisor.isPooled = prepared.pooled != nil
+            return supervisor
         } catch {
             remove(lease)
             throw error
@@ -100,6 +104,8 @@ extension Supervisor {
         /// The state that this creation makes; nil if it makes none.
         var uncommitted: UncommittedState?
         var manufactures: Bool
+        /// The state of the TPM from the pool that a new state begins with; nil if there is none.
+        var pooled: SecretBytes?
         var isEndorsed: Bool
     }
 
@@ -131,7 +137,9 @@ extension Supervisor {
             // The worker still loads its libraries, or confines itself.
             let filter = try SystemCallFilter.supervisor.compiled()
             try confinement.begin()
-            try worker.initialize(state, keys: keys, isEndorsed: isEndorsed)
+            try worker.requireConfined()
+            let pooled = state == nil ? start.pooled(for: worker.libraryVersion) : nil
+            try worker.initialize(state ?? pooled, keys: keys, isEndorsed: isEndorsed)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }
@@ -140,6 +148,7 @@ extension Supervisor {
                 store: store,
                 uncommitted: uncommitted,
                 manufactures: state == nil,
+                pooled: pooled,
                 isEndorsed: isEndorsed
             )
         } catch {

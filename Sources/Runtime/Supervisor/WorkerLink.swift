@@ -101,7 +101,16 @@ package final class WorkerLink {
         }
     }
 
-    /// Checks that the worker is confined, and sends it the state; without a state it manufactures a TPM.
+    /// Waits until the worker is confined, and checks that it is; from then on its library's version is known.
+    package func requireConfined() throws(Failure) {
+        try awaitConfinement()
+        try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
+        if try !WorkerInspection.hasLockedMemory(process) {
+            Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
+        }
+    }
+
+    /// Sends a confined worker the state; without a state it manufactures a TPM.
     ///
     /// It puts those of the keys at their handles that are not there, and then waits for commands of the host's if it is to be
     /// endorsed.
@@ -110,11 +119,6 @@ package final class WorkerLink {
         keys: StandardKeys,
         isEndorsed: Bool = false
     ) throws(Failure) {
-        try awaitConfinement()
-        try WorkerInspection.require(process, confinedAs: user, watchingWith: watchCount)
-        if try !WorkerInspection.hasLockedMemory(process) {
-            Log.notice("cannot lock all of a worker's memory: RLIMIT_MEMLOCK is low, and there is no CAP_SYS_RESOURCE")
-        }
         do {
             try begin(with: state, keys, isEndorsed)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {

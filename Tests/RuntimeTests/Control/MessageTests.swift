@@ -43,6 +43,11 @@ import VTPMProxy
         ephemeral.storage = .ephemeral
         return ephemeral
     }
+    static var pooled: StartRequest {
+        var pooled = request
+        pooled.pooled = LibraryVersion(0, 9, 2)
+        return pooled
+    }
     static let failure = Failure("cannot do it", because: String(repeating: "ü", count: 40_000))
 
     private static func container(of request: StartRequest) -> ContainerIdentity {
@@ -87,7 +92,7 @@ import VTPMProxy
     @Test func everyMessageComesBackAsItWas() throws {
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
-            .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .key, .device(number: 7), .reserve,
+            .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .start(Self.pooled), .key, .state, .device(number: 7), .reserve,
             .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
         for message: HookReply in [

@@ -5,6 +5,7 @@ import Foundation
 import Glibc
 import Platform
 import RuntimeControl
+import RuntimePool
 import RuntimeState
 import Testing
 import VTPMProxy
@@ -54,6 +55,7 @@ final class VTPMUnderTest {
         isEphemeral: Bool = false,
         tpmKeys: RequestedKeys = .none,
         endorsement: EndorsementLevel = .none,
+        pooled: PooledTPM? = nil,
         ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
@@ -110,6 +112,7 @@ final class VTPMUnderTest {
             initProcess: try ProcessID(of: initProcess.process),
             keys: tpmKeys,
             endorsement: endorsement,
+            pooled: pooled?.library,
             cgroup: try cgroup?.identity()
         )
         let given = [runDirectory.number] + container.descriptors
@@ -121,6 +124,7 @@ final class VTPMUnderTest {
         let index = try temporary.directory("index")
         try hook.send(HookRequest.start(request), descriptors: given + [states.number, index.number])
         for key in keys { try hook.send(HookRequest.key, secret(key)) }
+        try pooled?.state.withBytes { (bytes) throws(Failure) in try hook.sendChunks(HookRequest.state, of: bytes) }
     }
 
     deinit {

@@ -20,6 +20,7 @@ enum CommandCode: UInt32 {
     case getCapability = 0x17a
     case pcrRead = 0x17e
     case policyPCR = 0x17f
+    case readClock = 0x181
     case policyGetDigest = 0x189
 
     /// The command's name in the specification, for errors.
@@ -45,6 +46,7 @@ enum CommandCode: UInt32 {
         case .getCapability: "TPM2_GetCapability"
         case .pcrRead: "TPM2_PCR_Read"
         case .policyPCR: "TPM2_PolicyPCR"
+        case .readClock: "TPM2_ReadClock"
         case .policyGetDigest: "TPM2_PolicyGetDigest"
         }
     }
