@@ -314,12 +314,12 @@ let otherTargets: [Target] = [
             "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
             "RuntimeLease",
             "RuntimePCR", "RuntimePool", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
-            "HostileSupervisor", "HostileWorker", "OtherLibrary", "PoolClaimer",
+            "HostileSupervisor", "HostileWorker", "OtherLibrary", "PoolClaimer", "ProgramWithGaps",
             "vtpm-ca", "vtpm-hook", "vtpm-supervisor", "vtpm-systemd", "vtpm-worker", "vtpmctl", "TestSupport",
         ],
         exclude: [
             "Fixtures", "Confinement/HostileWorker", "Confinement/HostileSupervisor", "Confinement/CSystemCall",
-            "Pool/PoolClaimer", "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
+            "Platform/ProgramWithGaps", "Pool/PoolClaimer", "Vtpm/ObservedLibrary", "Vtpm/OtherLibrary",
         ],
         swiftSettings: strict
     ),
@@ -335,6 +335,17 @@ let otherTargets: [Target] = [
         dependencies: ["RuntimeConfinement", "RuntimeControl", "RuntimeFilter", "Platform", "CLinux", "CSystemCall"],
         path: "Tests/RuntimeTests/Confinement/HostileSupervisor",
         swiftSettings: strict
+    ),
+    .executableTarget(
+        name: "ProgramWithGaps",
+        dependencies: ["Platform"],
+        path: "Tests/RuntimeTests/Platform/ProgramWithGaps",
+        swiftSettings: strict,
+        // Each segment begins where a page of 64 KiB could.
+        linkerSettings: [
+            .unsafeFlags(["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "separate-loadable-segments"]),
+            .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "max-page-size=65536"]),
+        ]
     ),
     .executableTarget(
         name: "PoolClaimer",

@@ -4,6 +4,7 @@
 // one-line inlines; macros become constants of the same name behind `clinux_`.
 #pragma once
 
+#include <elf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -194,11 +195,9 @@ static inline int clinux_landlock_allow(int ruleset, const struct landlock_path_
 }
 static inline int clinux_landlock_restrict(int ruleset) { return (int)syscall(SYS_landlock_restrict_self, ruleset, 0); }
 
-// The program's own file, from its first byte to the end of its code: end(3), and GNU ld's name for the start.
+// Where the program's own file is in memory: GNU ld's name for its first byte, the ELF header's.
 extern const char __executable_start[];
-extern const char etext[];
-static inline long clinux_program_start(void) { return (long)__executable_start; }
-static inline long clinux_program_end(void) { return (long)etext; }
+static inline const void *_Nonnull clinux_program_start(void) { return __executable_start; }
 
 // unix(7): struct ucred is hidden without _GNU_SOURCE.
 struct clinux_ucred {

@@ -39,14 +39,37 @@ public enum Hardening {
     /// clean and shared. If one is needed again, it is mapped again from the page cache; the others can leave memory.
     /// Memory that the start has freed in the heap is given back as well. madvise(2) MADV_DONTNEED, malloc_trim(3)
     public static func releaseStartupPages() {
-        let pageSize = sysconf(CInt(_SC_PAGESIZE))
-        let first = clinux_program_start() / pageSize * pageSize
-        // Only whole pages of code: what follows in the last one can be data that was relocated.
-        let length = (clinux_program_end() - first) / pageSize * pageSize
-        // It is only advice: if it is not taken, nothing is lost. Locked pages would not be given back.
-        munlock(UnsafeMutableRawPointer(bitPattern: first), length)
-        madvise(UnsafeMutableRawPointer(bitPattern: first), length, MADV_DONTNEED)
+        for pages in ownPages() {
+            // It is only advice: if it is not taken, nothing is lost. Locked pages would not be given back.
+            munlock(UnsafeMutableRawPointer(bitPattern: pages.lowerBound), pages.count)
+            madvise(UnsafeMutableRawPointer(bitPattern: pages.lowerBound), pages.count, MADV_DONTNEED)
+        }
         malloc_trim(0)
+    }
+
+    /// Returns the addresses of the program's own code and constants: the whole pages of each segment that nobody writes. elf(5)
+    ///
+    /// Between two segments there can be room for pages that are not the program's: mmap(2) puts anything there, a key as well.
+    static func ownPages() -> [Range<Int>] {
+        let program = clinux_program_start()
+        let pageSize = sysconf(CInt(_SC_PAGESIZE))
+        let header = program.load(as: Elf64_Ehdr.self)
+        var bias: Int?
+        var pages: [Range<Int>] = []
+        for number in 0..<Int(header.e_phnum) {
+            let offset = Int(header.e_phoff) + number * Int(header.e_phentsize)
+            let segment = program.load(fromByteOffset: offset, as: Elf64_Phdr.self)
+            guard segment.p_type == UInt32(PT_LOAD) else { continue }
+            // The first one has the header.
+            let base = bias ?? Int(bitPattern: program) - Int(segment.p_vaddr)
+            bias = base
+            guard segment.p_flags & UInt32(PF_W) == 0 else { continue }
+            let start = (base + Int(segment.p_vaddr)) / pageSize * pageSize
+            // In the last page another segment can begin.
+            let end = (base + Int(segment.p_vaddr) + Int(segment.p_filesz)) / pageSize * pageSize
+            if start < end { pages.append(start..<end) }
+        }
+        return pages
     }
 
     /// Sets how readily the out-of-memory killer chooses a process, or this one if none is named.
