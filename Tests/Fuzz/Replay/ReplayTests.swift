@@ -40,7 +40,9 @@ import Testing
     }
 
     /// Orders that are refused at once would lead no fuzzer to what lies behind them.
-    @Test(arguments: ["orders-persistent", "orders-ephemeral", "orders-in-a-rotation", "orders-with-a-counter"])
+    @Test(arguments: [
+        "orders-persistent", "orders-ephemeral", "orders-in-a-rotation", "orders-with-a-counter", "orders-with-a-tpm",
+    ])
     func `an order among the inputs is one`(name: String) throws {
         let input = try #require(try Corpus(of: .control).inputs.first { $0.name == name })
         let message = try #require(Records(input.bytes.dropFirst()).first { _ in true })

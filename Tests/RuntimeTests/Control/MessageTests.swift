@@ -92,7 +92,8 @@ import VTPMProxy
     @Test func everyMessageComesBackAsItWas() throws {
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
-            .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .start(Self.pooled), .key, .state, .device(number: 7), .reserve,
+            .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .start(Self.pooled), .key, .state,
+            .device(number: 7), .reserve,
             .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
         for message: HookReply in [

@@ -72,7 +72,8 @@ import VTPMProxy
                 var launch = ProgramLaunch(
                     "/bin/sh",
                     [
-                        "sh", "-c", "exec '\(program)' '\(under.temporary.path)' '\(under.paths.pool)' \(claims) <&3 >'\(output)'",
+                        "sh", "-c",
+                        "exec '\(program)' '\(under.temporary.path)' '\(under.paths.pool)' \(claims) <&3 >'\(output)'",
                     ]
                 )
                 launch.passed = [starting[0]]
@@ -192,7 +193,9 @@ import VTPMProxy
     // MARK: - The host
 
     @Test func aHostNeedsAMachineID() throws {
-        for text in ["", "uninitialized\n", "\(PoolUnderTest.machineID)0\n", "g\(PoolUnderTest.machineID.dropFirst())\n"] {
+        for text in [
+            "", "uninitialized\n", "\(PoolUnderTest.machineID)0\n", "g\(PoolUnderTest.machineID.dropFirst())\n",
+        ] {
             try under.temporary.write("machine-id", Array(text.utf8))
             let refusal = #expect(throws: Failure.self) { try HostBinding(of: under.paths, .init()) }
             #expect(refusal?.why.hasSuffix("has no machine ID in it") == true)

@@ -15,7 +15,9 @@ import VTPMProxy
         do {
             let arguments = CommandLine.arguments
             let key = try SecretBytes(capacity: MasterKey.size)
-            guard key.append(copying: [UInt8](repeating: 1, count: MasterKey.size)), arguments.count == 4 else { exit(2) }
+            guard key.append(copying: [UInt8](repeating: 1, count: MasterKey.size)), arguments.count == 4 else {
+                exit(2)
+            }
             var paths = HostPaths(below: arguments[1], programs: "")
             paths.pool = arguments[2]
             let demand = TPMPool.Demand(
