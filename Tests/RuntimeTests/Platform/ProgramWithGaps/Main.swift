@@ -1,8 +1,9 @@
 import Glibc
 import Platform
 
-/// Test fixture: a program that is linked with room between its segments, in which it puts pages of its own, as mmap(2) can. It
-/// ends with the number of pages that are as they were once the pages of its start are given back, or with 255.
+/// Test fixture: a program that is linked with room between its segments, and puts pages there, as mmap(2) can.
+///
+/// It ends with the number of these pages if they are as they were once the pages of its start are given back, else with 255.
 @main struct ProgramWithGaps {
     static func main() {
         do {
