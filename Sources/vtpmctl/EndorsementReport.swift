@@ -44,6 +44,8 @@ struct EndorsementReport: Encodable {
     let endorsementKeys: [Key]
     /// Keys that stand in the configuration, and could not be recorded.
     let unknownKeys: [UnknownKey]
+    /// The key by which the TPM will quote.
+    let quotingKey: QuotingKeyReport?
     /// The authority's certificate and those above it, in PEM.
     let chain: [String]
 
@@ -55,6 +57,7 @@ struct EndorsementReport: Encodable {
         containerID = given(record.containerID)
         bundle = given(record.bundle)
         image = given(record.image)
+        quotingKey = record.quotingKey.isEmpty ? nil : try QuotingKeyReport(record.quotingKey)
         chain = record.chain.map { pem("CERTIFICATE", $0) }
         var keys: [Key] = []
         for key in record.keys where !key.area.isEmpty { keys.append(try Key(key)) }
@@ -69,8 +72,25 @@ struct EndorsementReport: Encodable {
         if let containerID { lines.append("container: \(containerID.onOneLine)") }
         if let bundle { lines.append("bundle: \(bundle.onOneLine)") }
         if let image { lines.append("image: \(image.onOneLine)") }
+        if let quotingKey { lines += ["quoting key: \(quotingKey.name)", String(quotingKey.publicKey.dropLast())] }
         lines += unknownKeys.map { "endorsement key: \($0.key) is not known: \($0.obstacle)" }
         return lines
+    }
+}
+
+/// What is printed of the key by which a TPM will quote.
+struct QuotingKeyReport: Encodable {
+    /// The TPM's own name of the key: 000b and the SHA-256 of its public area.
+    let name: String
+    /// PEM, with line feeds.
+    let publicKey: String
+
+    fileprivate init(_ area: [UInt8]) throws(Failure) {
+        guard let key = QuotingKey(decoding: area) else {
+            throw Failure("cannot print the quoting key", because: "its record is damaged")
+        }
+        name = Hexadecimal.encode(try key.name)
+        publicKey = pem("PUBLIC KEY", key.publicKey)
     }
 }
 

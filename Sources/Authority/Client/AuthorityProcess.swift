@@ -30,7 +30,7 @@ public final class AuthorityProcess {
         self.child = consume child
         do throws(Failure) {
             let user = try WorkerUser(of: process)
-            try channel.send(AuthorityOrder.confine(user: user.number))
+            try tell { (channel) throws(Failure) in try channel.send(AuthorityOrder.confine(user: user.number)) }
             guard case .confined = try receive().0 else {
                 throw Failure(Self.what, because: "it does not confine itself")
             }
@@ -46,7 +46,7 @@ public final class AuthorityProcess {
 
     /// Has it make a key, and the certificate of an authority with it; both in DER.
     public func generate() throws(Failure) -> (key: SecretBytes, certificate: [UInt8]) {
-        try channel.send(AuthorityOrder.generate)
+        try tell { (channel) throws(Failure) in try channel.send(AuthorityOrder.generate) }
         guard case .generated(let certificate) = try receive().0, case (.key, let key?) = try receive() else {
             throw Failure("cannot make the certificate authority", because: "its answer makes no sense")
         }
@@ -58,9 +58,21 @@ public final class AuthorityProcess {
     /// `key` is the authority's private key in DER, nil if no certificates are asked for.
     public func endorse(_ orders: EndorsementOrders, key: SecretBytes?) throws(Failure) -> Channel {
         let pair = try Channel.pair(near: "supervisor", far: "certificate authority")
-        try channel.send(AuthorityOrder.endorse(orders), descriptors: [pair.far.descriptor.number])
-        if let key { try channel.send(AuthorityOrder.key, key) }
+        try tell { (channel) throws(Failure) in
+            try channel.send(AuthorityOrder.endorse(orders), descriptors: [pair.far.descriptor.number])
+            if let key { try channel.send(AuthorityOrder.key, key) }
+        }
         return pair.near
+    }
+
+    /// Sends it something; if it has ended, throws what it has said before.
+    private func tell(_ send: (Channel) throws(Failure) -> Void) throws(Failure) {
+        do throws(Failure) {
+            try send(channel)
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {
+            _ = try receive()
+            throw error
+        }
     }
 
     /// Waits for its end, and kills it if that does not come.

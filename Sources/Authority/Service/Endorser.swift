@@ -26,7 +26,8 @@ struct Endorser {
     func endorse() throws(Failure) -> EndorsementRecord {
         let kinds = EndorsementKey.Kind.allCases.filter { orders.keys.contains(StandardKeys($0.standard)) }
         var keys: [EndorsementRecord.Key] = []
-        for kind in kinds { keys.append(try examine(kind)) }
+        var quotingKey = former?.quotingKey ?? []
+        for kind in kinds { keys.append(try examine(kind, &quotingKey)) }
         try claim(&keys)
         if let authority {
             for number in keys.indices where keys[number].obstacle.isEmpty {
@@ -34,7 +35,7 @@ struct Endorser {
             }
             // What was signed is kept before the TPM has it: a start that ends in between must not have another one signed.
             if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
-                try supervisor.keep(record(keys, .none).encoded)
+                try supervisor.keep(record(keys, quotingKey, .none).encoded)
             }
             for number in keys.indices where keys[number].obstacle.isEmpty && !keys[number].certificate.isEmpty {
                 try store(&keys[number])
@@ -43,11 +44,15 @@ struct Endorser {
         }
         for key in keys where !key.obstacle.isEmpty { try note(key) }
         let isComplete = keys.allSatisfy { $0.obstacle.isEmpty || $0.isForeign }
-        return record(keys, isComplete ? orders.level : .none)
+        return record(keys, quotingKey, isComplete ? orders.level : .none)
     }
 
     /// Returns a record, which has lost nothing that the former one has.
-    private func record(_ keys: [EndorsementRecord.Key], _ level: EndorsementLevel) -> EndorsementRecord {
+    private func record(
+        _ keys: [EndorsementRecord.Key],
+        _ quotingKey: [UInt8],
+        _ level: EndorsementLevel
+    ) -> EndorsementRecord {
         var record =
             former
             ?? EndorsementRecord(
@@ -63,6 +68,7 @@ struct Endorser {
             )
         record.level = level
         record.instance = instance
+        record.quotingKey = quotingKey
         record.stateID = orders.stateID
         record.keys = keys + record.keys.filter { old in !keys.contains { $0.key == old.key } }
         if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
@@ -89,7 +95,12 @@ struct Endorser {
     // MARK: - Keys
 
     /// Returns a key whose private part the TPM has shown to have; with an obstacle in its place what was known before.
-    private func examine(_ kind: EndorsementKey.Kind) throws(Failure) -> EndorsementRecord.Key {
+    ///
+    /// The first such key also shows which one the TPM will quote by: its public area is taken once and never asked for again.
+    private func examine(
+        _ kind: EndorsementKey.Kind,
+        _ quotingKey: inout [UInt8]
+    ) throws(Failure) -> EndorsementRecord.Key {
         var entry = formerly(kind.standard) ?? EndorsementRecord.Key(kind.standard, area: [])
         entry.obstacle = ""
         entry.isForeign = false
@@ -107,9 +118,27 @@ struct Endorser {
                 )
             }
             if entry.area.isEmpty { entry.area = loaded.key.area }
-            if entry.area != loaded.key.area { entry.obstacle = "the TPM shows another key than before" }
+            guard entry.area == loaded.key.area else {
+                entry.obstacle = "the TPM shows another key than before"
+                return
+            }
+            if quotingKey.isEmpty { quotingKey = try self.quotingKey(besides: loaded) }
         }
         return entry
+    }
+
+    /// Returns the public area of the key by which the TPM will quote; a TPM that has had a tenant may have none.
+    private func quotingKey(besides loaded: EndorsedTPM.LoadedKey) throws(Failure) -> [UInt8] {
+        do throws(Failure) {
+            guard let key = try tpm.quotingKey(besides: loaded) else {
+                throw Failure("cannot record the quoting key", because: "the TPM does not have its private part")
+            }
+            return key.area
+        } catch {
+            if isNew { throw error }
+            try supervisor.send(.notice(error))
+            return []
+        }
     }
 
     private func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> EndorsementKey {

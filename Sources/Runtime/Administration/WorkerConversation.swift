@@ -38,10 +38,8 @@ final class WorkerConversation: TPMTransport {
     func endorse(by authority: Channel, as instance: [UInt8]) throws(Failure) {
         try awaitReply(.open)
         guard let library = link.libraryVersion else { throw Failure(Self.what, because: "its library is unknown") }
-        try authority.send(
-            AuthorityRequest.begin(instance: instance, isNew: true, library: library, former: []),
-            until: deadline
-        )
+        let begin = AuthorityRequest.begin(instance: instance, isNew: true, library: library, former: [])
+        try tell { () throws(Failure) in try authority.send(begin, until: deadline) }
         while true {
             guard try wait(for: authority.descriptor.number, until: deadline) != 0 else {
                 throw Failure(Self.what, because: "the certificate authority does not answer")
@@ -53,11 +51,14 @@ final class WorkerConversation: TPMTransport {
             case .execute:
                 try link.channel.send(WorkerRequest.execute, followedBy: message.body, until: deadline)
                 try awaitReply(.response)
-                try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
+                try tell { () throws(Failure) in
+                    try authority.send(AuthorityRequest.response, followedBy: response, until: deadline)
+                }
             // Nobody else can have the keys of a new TPM.
-            case .claim: try authority.send(AuthorityRequest.claimed(.own), until: deadline)
+            case .claim:
+                try tell { () throws(Failure) in try authority.send(AuthorityRequest.claimed(.own), until: deadline) }
             // It is written with the state.
-            case .keep: try authority.send(AuthorityRequest.kept, until: deadline)
+            case .keep: try tell { () throws(Failure) in try authority.send(AuthorityRequest.kept, until: deadline) }
             case .complete:
                 endorsement = message.body
                 return try link.send(.close)
@@ -66,6 +67,13 @@ final class WorkerConversation: TPMTransport {
                 throw Failure(Self.what, because: "the certificate authority sent message \(message.kind) out of turn")
             }
         }
+    }
+
+    /// Sends the authority something; if that has ended, what it has said before, or its end, is heard next.
+    private func tell(_ send: () throws(Failure) -> Void) throws(Failure) {
+        do throws(Failure) {
+            try send()
+        } catch let error where error.code == EPIPE || error.code == ECONNRESET {}
     }
 
     /// Has the worker serve a socket, which has the framing of the kernel's device; from then on ``transmit(_:)`` works.

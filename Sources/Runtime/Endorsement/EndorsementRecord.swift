@@ -60,6 +60,8 @@ public struct EndorsementRecord: Equatable, Sendable {
     public var image: String
     /// The keys.
     public var keys: [Key]
+    /// The public area of the key by which the TPM will quote, a TPMT_PUBLIC; empty if it is not known.
+    public var quotingKey: [UInt8] = []
     /// The authority's certificate and those above it, in DER; empty without certificates.
     public var chain: [[UInt8]]
 
@@ -98,6 +100,7 @@ extension EndorsementRecord {
         static let image: UInt16 = 4
         static let key: UInt16 = 5
         static let certificate: UInt16 = 6
+        static let quotingKey: UInt16 = 7
     }
 
     private static let instanceSize = 16
@@ -114,6 +117,7 @@ extension EndorsementRecord {
         for (kind, text) in texts where !text.isEmpty { writer.write(Item(kind, Array(text.utf8))) }
         for key in keys { writer.write(Item(Kind.key, key.encoded)) }
         for certificate in chain { writer.write(Item(Kind.certificate, certificate)) }
+        if !quotingKey.isEmpty { writer.write(Item(Kind.quotingKey, quotingKey)) }
         return writer.bytes
     }
 
@@ -153,6 +157,7 @@ extension EndorsementRecord {
             guard let key = Key(decoding: item.contents) else { return false }
             keys.append(key)
         case Kind.certificate: chain.append(item.contents)
+        case Kind.quotingKey: quotingKey = item.contents
         default: break
         }
         return true

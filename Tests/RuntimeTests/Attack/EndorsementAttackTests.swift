@@ -153,7 +153,36 @@ import VTPMProxy
     private static func shows(_ command: [UInt8], _ code: [UInt8]) -> Bool {
         let endorsement: [UInt8] = [0x40, 0, 0, 0x0b]
         return command[6..<10].elementsEqual(code)
-            && (code == readPublic || command[10..<14].elementsEqual(endorsement))
+            && (code == readPublic || command[10..<14].elementsEqual(endorsement)) && !makesQuotingKey(command)
+    }
+
+    /// Whether a command makes the key by which the TPM will quote: its attributes are those of a key that signs.
+    private static func makesQuotingKey(_ command: [UInt8]) -> Bool {
+        command[6..<10].elementsEqual(createPrimary) && command.contains([0x00, 0x05, 0x04, 0x72])
+    }
+
+    /// The worker shows the quoting key of another TPM, which would say for this one what that other one is.
+    @Test(arguments: [true, false]) func anotherTPMsQuotingKeyIsNotRecorded(isNew: Bool) throws {
+        let other = try Relay(isNew: isNew, in: TemporaryDirectory())
+        var shownByOther: [UInt8] = []
+        _ = try other.run { command, response in
+            if Self.makesQuotingKey(command) { shownByOther = response }
+            return response
+        }
+        try #require(shownByOther.count > 100)
+        let relay = try Relay(isNew: isNew, in: TemporaryDirectory())
+        let outcome = try relay.run { command, response in
+            guard Self.makesQuotingKey(command) else { return response }
+            return Array(shownByOther[..<10]) + response[10..<14] + shownByOther[14...]
+        }
+        if isNew {
+            guard case .failure(let text) = outcome else { throw Failure("a record", because: "\(outcome)") }
+            #expect(text.hasPrefix("cannot endorse the TPM: TPM2_ActivateCredential: TPM_RC_"), "\(text)")
+        } else {
+            guard case .record(let record) = outcome else { throw Failure("no record", because: "\(outcome)") }
+            #expect(record.quotingKey.isEmpty && record.keys.allSatisfy { !$0.certificate.isEmpty })
+            #expect(relay.notices.contains { $0.contains("TPM2_ActivateCredential") }, "\(relay.notices)")
+        }
     }
 
     /// It answers with another secret than the one in the credential: nothing but a deception does that.

@@ -6,7 +6,7 @@ import VTPMProxy
 ///
 /// Somebody may have taken the TPM over by the state that it has loaded: each answer may be anything.
 package struct EndorsedTPM {
-    private let connection: TPMConnection
+    let connection: TPMConnection
 
     /// The first NV index for the certificates above an endorsement key's. TCG EK Credential Profile, 2.2.1.4
     package static let chainIndex: UInt32 = 0x01c0_0100
@@ -71,19 +71,24 @@ package struct EndorsedTPM {
         return try connection.withObject(object, madeBy: .createPrimary) { (handle) throws(Failure) in
             var parameters = object.parameters
             guard let area = parameters.readSized() else { throw connection.malformed(.createPrimary) }
-            let credential = try Credential(for: loaded.key, objectName: entityName(ofPublicArea: area))
-            return try connection.withPolicySession { (session) throws(Failure) in
-                var activate = Command(.activateCredential)
-                activate.handles = [.init(handle), .init(loaded.handle)]
-                activate.authorization = .passwordAndPolicy(session: session)
-                activate.parameters.write(sized: credential.blob)
-                activate.parameters.write(sized: credential.encryptedSeed)
-                var response = try connection.run(activate)
-                guard let found = response.parameters.readSized(), response.parameters.remaining == 0 else {
-                    throw connection.malformed(.activateCredential)
-                }
-                return credential.isOpened(by: found)
+            return try opensCredential(of: loaded, for: handle, named: entityName(ofPublicArea: area))
+        }
+    }
+
+    /// Returns whether the TPM opens a credential for an endorsement key that is bound to an object beside it.
+    func opensCredential(of loaded: LoadedKey, for object: UInt32, named name: [UInt8]) throws(Failure) -> Bool {
+        let credential = try Credential(for: loaded.key, objectName: name)
+        return try connection.withPolicySession { (session) throws(Failure) in
+            var activate = Command(.activateCredential)
+            activate.handles = [.init(object), .init(loaded.handle)]
+            activate.authorization = .passwordAndPolicy(session: session)
+            activate.parameters.write(sized: credential.blob)
+            activate.parameters.write(sized: credential.encryptedSeed)
+            var response = try connection.run(activate)
+            guard let found = response.parameters.readSized(), response.parameters.remaining == 0 else {
+                throw connection.malformed(.activateCredential)
             }
+            return credential.isOpened(by: found)
         }
     }
 
