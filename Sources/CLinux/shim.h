@@ -197,7 +197,7 @@ static inline int clinux_landlock_restrict(int ruleset) { return (int)syscall(SY
 
 // Where the program's own file is in memory: GNU ld's name for its first byte, the ELF header's.
 extern const char __executable_start[];
-static inline const void *_Nonnull clinux_program_start(void) { return __executable_start; }
+static inline const void *clinux_program_start(void) { return __executable_start; }
 
 // unix(7): struct ucred is hidden without _GNU_SOURCE.
 struct clinux_ucred {

@@ -47,7 +47,7 @@ extension Creation {
             return nil
         }
         let host = try openHost(requested.configuration)
-        let pooled = try claimFromPool(for: stateID, requested.configuration, host)
+        let pooled = claimFromPool(for: stateID, requested.configuration, host)
         start.pooled = pooled?.library
         start.storage = .persistent(
             PersistentStorage(

@@ -135,7 +135,7 @@ final class SupervisorLink {
 
     /// Waits until the supervisor has started its worker, and opens that process.
     ///
-    /// Call it after ``begin(_:keys:runDirectory:container:directories:)``.
+    /// Call it after ``begin(_:keys:pooled:runDirectory:container:directories:)``.
     func awaitWorker(_ procfs: borrowing Procfs) throws(Failure) -> ProcessHandle {
         guard case .started(let process)? = HookReply(try nextMessage()) else { throw confused }
         do {

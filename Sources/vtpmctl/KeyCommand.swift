@@ -98,8 +98,8 @@ struct KeyRotate: ParsableCommand {
                 told += describe(report, repository)
                 try check(report)
                 try AuthorityKeyFile(hostPaths).rewrap(opened.keys)
-                // It is filled again under the new key.
-                try TPMPool(hostPaths).clear()
+                // It is filled again under the new key. What stays is of no use to anybody.
+                do { try TPMPool(hostPaths).clear() } catch { complain("vtpmctl: \(error)") }
                 return rotation
             }
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in

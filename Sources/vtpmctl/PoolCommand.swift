@@ -5,6 +5,7 @@ import RuntimeAdministration
 import RuntimeControl
 import RuntimeKeys
 import RuntimePool
+import RuntimeState
 
 /// The commands for the TPMs that are made ahead of need.
 struct PoolCommand: ParsableCommand {
@@ -18,11 +19,14 @@ struct PoolCommand: ParsableCommand {
     static func demand(_ host: HostOptions, _ hostPaths: HostPaths) throws(Failure) -> TPMPool.Demand {
         let configuration = try host.configuration()
         return TPMPool.Demand(
-            try host.open(hostPaths).keys,
             of: try HostBinding(of: hostPaths, configuration.hostTPM),
-            keys: configuration.manufacture.keys
+            keys: configuration.manufacture.keys,
+            ring: try host.open(hostPaths).keys
         )
     }
+
+    /// Names a number of TPMs.
+    static func text(_ count: Int) -> String { count == 1 ? "1 TPM" : "\(count) TPMs" }
 }
 
 struct PoolShow: ParsableCommand {
@@ -68,58 +72,62 @@ struct PoolFill: ParsableCommand {
     func run() throws {
         try report("filling the pool of TPMs") { () throws(Failure) in
             let hostPaths = try host.hostPaths()
-            let pool = TPMPool(hostPaths)
-            let manufacture = try host.configuration().manufacture
-            guard manufacture.poolSize > 0 else {
-                try pool.clear()
+            let configuration = try host.configuration()
+            let size = configuration.manufacture.poolSize
+            guard size > 0 else {
+                try TPMPool(hostPaths).clear()
                 return try Output.write(line: "The configuration names no pool.")
             }
-            // The host's TPM need not give the master key out once a minute.
-            guard try pool.count() != manufacture.poolSize else {
-                return try Output.write(line: "The pool is full.")
-            }
-            let made = try fill(pool, manufacture, hostPaths)
-            try Output.write(line: "Made \(made) TPMs; the pool has \(pool.count()) of \(manufacture.poolSize).")
+            let filling = try PoolFilling(TPMPool(hostPaths))
+            let binding = try HostBinding(of: hostPaths, configuration.hostTPM)
+            // The master key is not loaded where there is nothing to do, which is once a minute: a host's TPM may have it. What is
+            // encrypted by another one is taken for good until a TPM is missing.
+            let plain = TPMPool.Demand(of: binding, keys: configuration.manufacture.keys)
+            guard try filling.tidy(plain, to: size) < size else { return try Output.write(line: "The pool is full.") }
+            let made = try fill(filling, configuration.manufacture, binding, hostPaths)
+            try Output.write(line: "Made \(PoolCommand.text(made)); the pool has \(filling.count()) of \(size).")
         }
     }
 
-    /// Fills the pool; returns the number of the TPMs that were made, which is at most what the pool is to have.
+    /// Makes the TPMs that are missing; returns their number, which is at most what the pool is to have.
     private func fill(
-        _ pool: TPMPool,
+        _ filling: borrowing PoolFilling,
         _ manufacture: Configuration.Manufacture,
+        _ binding: HostBinding,
         _ hostPaths: HostPaths
     ) throws(Failure) -> Int {
-        let filling = try pool.fill()
         let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
         var (made, library) = (0, LibraryVersion?.none)
-        while true {
+        while made < manufacture.poolSize {
             // Not for long: a change of the master key waits for it.
             let count = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
-                let demand = try PoolCommand.demand(host, hostPaths)
+                let demand = TPMPool.Demand(of: binding, keys: manufacture.keys, ring: try host.open(hostPaths).keys)
                 return try filling.tidy(demand, to: manufacture.poolSize, library: library)
             }
-            guard count < manufacture.poolSize, made < manufacture.poolSize else { return made }
+            guard count < manufacture.poolSize else { break }
             let (state, maker) = try trial.manufacture(keeping: manufacture.keys)
             library = maker
+            let tpm = PooledTPM(state: state, keys: manufacture.keys, library: maker)
             try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
-                let tpm = PooledTPM(state: state, keys: manufacture.keys, library: maker)
-                try filling.add(tpm, PoolCommand.demand(host, hostPaths))
+                try filling.add(tpm, for: binding, host.open(hostPaths).keys.current)
             }
             made += 1
         }
+        return made
     }
 }
 
 struct PoolClear: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "clear",
-        abstract: "Throws away the TPMs of the pool, which no container has had."
+        abstract: "Throws away the TPMs of the pool, which no container has had.",
+        discussion: "It waits up to a minute for a process that fills the pool."
     )
 
     func run() throws {
         try report("emptying the pool of TPMs") { () throws(Failure) in
-            let count = try TPMPool(.current()).clear()
-            try Output.write(line: "Threw away \(count) TPMs.")
+            let filling = try PoolFilling(TPMPool(.current()), until: Deadline(milliseconds: 60_000))
+            try Output.write(line: "Threw away \(PoolCommand.text(filling.clear())).")
         }
     }
 }

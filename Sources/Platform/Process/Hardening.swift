@@ -51,16 +51,21 @@ public enum Hardening {
     ///
     /// Between two segments there can be room for pages that are not the program's: mmap(2) puts anything there, a key as well.
     static func ownPages() -> [Range<Int>] {
-        let program = clinux_program_start()
+        guard let program = clinux_program_start() else { return [] }
         let pageSize = sysconf(CInt(_SC_PAGESIZE))
         let header = program.load(as: Elf64_Ehdr.self)
+        let magic = header.e_ident
+        guard magic.0 == 0x7f, magic.1 == UInt8(ascii: "E"), magic.2 == UInt8(ascii: "L"), magic.3 == UInt8(ascii: "F"),
+            Int(header.e_phentsize) >= MemoryLayout<Elf64_Phdr>.size
+        else { return [] }
         var bias: Int?
         var pages: [Range<Int>] = []
         for number in 0..<Int(header.e_phnum) {
             let offset = Int(header.e_phoff) + number * Int(header.e_phentsize)
             let segment = program.load(fromByteOffset: offset, as: Elf64_Phdr.self)
             guard segment.p_type == UInt32(PT_LOAD) else { continue }
-            // The first one has the header.
+            // The first one has the header; if it has not, nothing is known.
+            guard bias != nil || segment.p_offset == 0 else { return [] }
             let base = bias ?? Int(bitPattern: program) - Int(segment.p_vaddr)
             bias = base
             guard segment.p_flags & UInt32(PF_W) == 0 else { continue }

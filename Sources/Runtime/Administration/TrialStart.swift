@@ -90,7 +90,6 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
-        try link.requireConfined()
         try link.initialize(state, keys: keys, isEndorsed: authority != nil)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
         if let authority { try conversation.endorse(by: authority, as: instance) }

@@ -3,8 +3,8 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// supervisor: `started` — hook: `start`, `key`*, `state`* — supervisor: for a TPM that is to be endorsed `needsAuthority` — hook: `authority`
-/// — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
+/// supervisor: `started` — hook: `start`, `key`*, `state`* — supervisor: for a TPM that is to be endorsed `needsAuthority` —
+/// hook: `authority` — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
 /// `serving` — hook: `commit` — supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and
 /// end. If the hook ends before `commit`, the supervisor undoes everything.
 ///
@@ -84,9 +84,8 @@ public enum HookRequest: ChannelMessage {
     public init?(_ kind: Kind, _ contents: borrowing Message) {
         switch kind {
         case .key:
-            // A secret, of which no copy is made here.
+            // A secret, of which no copy is made here; nor is one of a state.
             self = .key
-        // Neither is a copy of this one.
         case .state: self = .state
         case .start:
             var reader = ByteReader(contents.body)

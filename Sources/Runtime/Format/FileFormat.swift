@@ -226,7 +226,7 @@ extension FileFormat {
         extent: .file,
         check: .digest(size: 32),
         sizeLimit: 1 << 19,
-        hint: "empty the pool: vtpmctl pool clear"
+        hint: "vtpmctl pool fill makes another one"
     )
 
     /// A state that leaves its host: `StateExport`.

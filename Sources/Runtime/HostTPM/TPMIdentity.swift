@@ -4,6 +4,9 @@ extension HostTPM {
     /// The keys by which a TPM is known, where it has them: endorsement keys, then the storage key.
     private static let keyHandles: [UInt32] = [0x8101_0001, 0x8101_000a, Handle.storageKey]
 
+    /// How long each command may take, in milliseconds: containers are created meanwhile.
+    private static let identityTimeout = 2000
+
     /// Returns what distinguishes the host's TPM 2.0 from another one; nothing if the host has none.
     ///
     /// Without a configured device it is the first of the host's hardware TPMs. Throws a ``Failure`` if it does not answer.
@@ -16,7 +19,7 @@ extension HostTPM {
             guard let first = chips.first else { return [] }
             device = first.path
         }
-        return try open(configured: device).identity()
+        return try open(configured: device, timeout: identityTimeout).identity()
     }
 
     /// Returns the name of the first key that the TPM keeps; of a TPM without any, how often it was reset.

@@ -33,7 +33,7 @@ public struct PooledTPM {
 ///     sealed   32 bits size, then the state, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
 ///     check    32 bytes SHA-256 of all before it
 ///
-/// Integers are big-endian. The tag covers all before the sealed state.
+/// Integers are big-endian. The tag covers the fields from the key ID to the version of libtpms as well.
 struct PoolFile {
     let keyID: [UInt8]
     let host: [UInt8]

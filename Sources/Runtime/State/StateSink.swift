@@ -16,19 +16,9 @@ public protocol StateSink: AnyObject {
     /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
     /// Records keys by their marks as this instance's, unless something speaks against one of them.
-    func claim(_ keys: [[UInt8]], of origin: TPMOrigin) throws(Failure) -> KeyClaim
+    func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim
     /// Names another user in the state's lock: a container that has adopted a vTPM which was prepared for its runtime.
     func name(_ user: StateUser) throws(Failure)
-}
-
-/// Where the TPM of a start comes from.
-public enum TPMOrigin: Sendable {
-    /// It was made in this start.
-    case manufacture
-    /// It was made ahead of need, and its state has had no TPM before.
-    case pool
-    /// Its state has had it before.
-    case state
 }
 
 /// The sink of a vTPM whose state is only in its worker's memory; it writes nothing.
@@ -46,7 +36,7 @@ public final class InMemoryStore: StateSink {
 
     public func rekey(to key: MasterKey) throws(Failure) {}
 
-    public func claim(_ keys: [[UInt8]], of origin: TPMOrigin) throws(Failure) -> KeyClaim { .own }
+    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim { .own }
 
     public func name(_ user: StateUser) throws(Failure) {}
 }

@@ -5,27 +5,10 @@ import VTPMProxy
 extension StateStore {
     /// Records keys by their marks (``EndorsementHead/keys``) as this instance's, unless something speaks against one of them.
     ///
-    /// Nobody else can have the keys of a TPM that was just made. Those of one from the pool are looked for, so that no copy of
-    /// a pool makes two of it. The record of both is written with the first use (``recordUse(library:)``). An instance has one key of each kind for ever: a worker that shows another one at each start gets nothing for it.
-    public func claim(_ keys: [[UInt8]], of origin: TPMOrigin) throws(Failure) -> KeyClaim {
-        switch origin {
-        case .manufacture: return .own
-        case .pool: return try isTaken(keys) ? .taken : .own
-        case .state: return try record(keys)
-        }
-    }
-
-    /// Returns whether another instance is recorded with one of these keys.
-    private func isTaken(_ keys: [[UInt8]]) throws(Failure) -> Bool {
-        let own = header.uuid
-        var isTaken = false
-        try index.each { (entry) throws(Failure) in
-            if entry.uuid != own, entry.endorsementKeys.contains(where: { keys.contains($0) }) { isTaken = true }
-        }
-        return isTaken
-    }
-
-    private func record(_ keys: [[UInt8]]) throws(Failure) -> KeyClaim {
+    /// Nobody else can have the keys of a new TPM, whose record is written with the first use (``recordUse(library:)``). An
+    /// instance has one key of each kind for ever: a worker that shows another one at each start gets nothing for it.
+    public func claim(_ keys: [[UInt8]], ofNew isNew: Bool) throws(Failure) -> KeyClaim {
+        if isNew { return .own }
         let (own, name) = (header.uuid, name)
         var isChanged = false
         try index.transact { (records) throws(Failure) in
@@ -43,7 +26,11 @@ extension StateStore {
         }
         guard !isChanged else { return .changed }
         // Of two that ask at the same time, each has written before it looks.
-        guard try isTaken(keys) else { return .own }
+        var isTaken = false
+        try index.each { (entry) throws(Failure) in
+            if entry.uuid != own, entry.endorsementKeys.contains(where: { keys.contains($0) }) { isTaken = true }
+        }
+        guard isTaken else { return .own }
         // What the state itself has recorded stays; what a killed start has left goes.
         let recorded = EndorsementHead(of: endorsement).keys
         try index.transact { (records) throws(Failure) in

@@ -126,7 +126,7 @@ extension Supervisor {
             self.endorsement?.isExecuting = true
             try worker?.channel.send(WorkerRequest.execute, followedBy: message.body)
         case .claim(let keys):
-            let claim = try store.claim(keys, of: origin)
+            let claim = try store.claim(keys, ofNew: manufactures)
             try tell(authority) { (deadline) throws(Failure) in
                 try authority.send(AuthorityRequest.claimed(claim), until: deadline)
             }

@@ -103,7 +103,8 @@ struct ReceivedStart: ~Copyable {
     borrowing func pooled(for library: LibraryVersion?) -> SecretBytes? {
         guard let pooled, let maker = request.pooled else { return nil }
         if maker == library { return pooled }
-        Log.notice("a TPM of the pool is thrown away: libtpms \(maker) made it, and this one is another")
+        let here = library.map { "\($0)" } ?? "unknown"
+        Log.notice("a TPM of the pool is thrown away: libtpms \(maker) made it, and here is \(here)")
         return nil
     }
 

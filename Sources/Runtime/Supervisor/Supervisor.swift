@@ -17,10 +17,8 @@ public final class Supervisor {
     /// The lease; nil once it is removed.
     var lease: LeaseDirectory?
     let buffer: ScratchBuffer
-    /// Whether the state is incomplete, so that a TPM is manufactured, or one from the pool becomes it.
+    /// Whether the state is new, so that a TPM is manufactured, or one from the pool becomes its own.
     let manufactures: Bool
-    /// Whether a new state begins with a TPM from the pool.
-    var isPooled = false
 
     var store: any StateSink
     /// The state that this creation makes; nil if it makes none, or if the container is complete.
@@ -94,6 +92,7 @@ public final class Supervisor {
         uncommitted: UncommittedState?,
         worker: WorkerLink,
         manufactures: Bool,
+        pooled: SecretBytes?,
         isEndorsed: Bool,
         buffer: ScratchBuffer
     ) {
@@ -107,6 +106,8 @@ public final class Supervisor {
         self.worker = worker
         self.manufactures = manufactures
         self.endorsement = isEndorsed ? Endorsement() : nil
+        // It is written under the new state's ID as if the TPM had just been made.
+        self.unwritten = pooled
         self.buffer = buffer
     }
 
@@ -159,11 +160,6 @@ public final class Supervisor {
         let payload = StatePayload(permanent: state, isComplete: true)
         guard case .persistent = request.storage else { return try store.write(payload) }
         try writeTimes.measure { () throws(Failure) in try store.write(payload) }
-    }
-
-    var origin: TPMOrigin {
-        guard manufactures else { return .state }
-        return isPooled ? .pool : .manufacture
     }
 
     var name: String { "vTPM of container \"\(request.containerID)\"" }

@@ -75,7 +75,7 @@ extension Supervisor {
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
         do throws(Failure) {
             let prepared = try prepare(&start, hook, worker, lease, cgroup)
-            let supervisor = Supervisor(
+            return Supervisor(
                 request: request,
                 hook: hook,
                 container: container,
@@ -85,13 +85,10 @@ extension Supervisor {
                 uncommitted: prepared.uncommitted,
                 worker: worker,
                 manufactures: prepared.manufactures,
+                pooled: prepared.pooled,
                 isEndorsed: prepared.isEndorsed,
                 buffer: buffer
             )
-            // It is written under the new state's ID as if the TPM had just been made.
-            supervisor.unwritten = prepared.pooled
-            supervisor.isPooled = prepared.pooled != nil
-            return supervisor
         } catch {
             remove(lease)
             throw error

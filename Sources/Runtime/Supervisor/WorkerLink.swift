@@ -110,7 +110,7 @@ package final class WorkerLink {
         }
     }
 
-    /// Sends a confined worker the state; without a state it manufactures a TPM.
+    /// Sends the worker the state, once it is confined; without a state it manufactures a TPM.
     ///
     /// It puts those of the keys at their handles that are not there, and then waits for commands of the host's if it is to be
     /// endorsed.
@@ -119,6 +119,7 @@ package final class WorkerLink {
         keys: StandardKeys,
         isEndorsed: Bool = false
     ) throws(Failure) {
+        if libraryVersion == nil { try requireConfined() }
         do {
             try begin(with: state, keys, isEndorsed)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {

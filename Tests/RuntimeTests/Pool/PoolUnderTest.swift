@@ -39,9 +39,9 @@ final class PoolUnderTest {
     ) throws -> TPMPool.Demand {
         let all = try masters.map { try MasterKey(secret($0)) }
         return TPMPool.Demand(
-            KeyRing(all[0], previous: all.count > 1 ? all[1] : nil),
             of: try HostBinding(machineID: machineID, hostTPM: hostTPM),
-            keys: keys
+            keys: keys,
+            ring: KeyRing(all[0], previous: all.count > 1 ? all[1] : nil)
         )
     }
 
@@ -52,14 +52,15 @@ final class PoolUnderTest {
 
     /// Adds stand-ins for TPMs, whose states are these texts.
     func add(_ states: [String], as demand: TPMPool.Demand? = nil, library: LibraryVersion? = nil) throws {
-        let filling = try pool.fill()
+        let filling = try PoolFilling(pool)
+        let made = try demand ?? self.demand()
         for state in states {
             let tpm = PooledTPM(
                 state: try secretCopy(of: Array(state.utf8)),
                 keys: .all,
                 library: library ?? self.library
             )
-            try filling.add(tpm, demand ?? self.demand())
+            try filling.add(tpm, for: made.host, try #require(made.ring).current)
         }
     }
 

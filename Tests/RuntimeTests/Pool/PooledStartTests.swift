@@ -88,18 +88,6 @@ import VTPMProxy
         #expect(try shownKeys("web", Self.makeTPM()) == expected)
     }
 
-    /// A copy of a pool's file that was served twice makes no second TPM of the same identity.
-    @Test func noTwoStatesHaveIt() throws {
-        let pooled = try Self.makeTPM()
-        _ = try shownKeys("web", pooled)
-        let copy = try start("copy", pooled)
-        let heard = try copy.hear()
-        #expect(heard.kind == .failure)
-        #expect(String(decoding: heard.body, as: UTF8.self).hasSuffix("another state has the same key"))
-        #expect(try copy.reap() == .exited(1))
-        #expect(try EndorsementTests.repository(in: temporary).names() == ["web"])
-    }
-
     /// What another version has made may be more than this one can load.
     @Test func anotherLibrarysTPMIsThrownAway() throws {
         let pooled = try Self.makeTPM()

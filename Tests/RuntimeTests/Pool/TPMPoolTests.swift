@@ -22,7 +22,7 @@ import VTPMProxy
     @Test func whatIsClaimedIsGone() throws {
         #expect(try under.claim() == nil)
         try under.add(["one", "two"])
-        #expect(try under.pool.count { () throws(Failure) in try under.demandOfHost() } == 2)
+        #expect(try under.pool.count(under.demandOfHost) == 2)
         let first = try #require(try under.claim()), second = try #require(try under.claim())
         #expect(Set([first, second]) == ["one", "two"])
         #expect(try under.claim() == nil && under.files == [])
@@ -104,22 +104,23 @@ import VTPMProxy
     // MARK: - What nobody gets
 
     /// The pool of a host's copy, and what the configuration or the keys no longer fit.
-    @Test(arguments: ["machine", "tpm", "master key", "keys"]) func whatDoesNotFitIsThrownAway(what: String) throws {
-        let (demand, reason) =
+    @Test(arguments: ["machine", "tpm", "master key", "keys"]) func whatDoesNotFitIsNotClaimed(what: String) throws {
+        let (demand, objection) =
             switch what {
-            case "machine": (try under.demand(machineID: String(repeating: "f", count: 32)), "another host made it")
-            case "tpm": (try under.demand(hostTPM: [1]), "another host made it")
-            case "master key": (try under.demand(masters: [2]), "it needs another master key")
-            default: (try under.demand(keys: []), "it has other keys than the configuration names")
+            case "machine":
+                (try under.demand(machineID: String(repeating: "f", count: 32)), TPMPool.Objection.anotherHost)
+            case "tpm": (try under.demand(hostTPM: [1]), .anotherHost)
+            case "master key": (try under.demand(masters: [2]), .anotherMasterKey)
+            default: (try under.demand(keys: []), .otherKeys)
             }
         try under.add(["one", "two"])
         let file = try PoolFile(parsing: bytes(of: under.files[0]), "")
-        #expect(demand.objection(to: file) == reason)
+        #expect(demand.objection(to: file) == objection)
         #expect(try under.pool.count { () throws(Failure) in demand } == 0)
         #expect(try under.claim(demand) == nil)
-        #expect(under.files == [])
-        // Nor is it there for the host that made it.
-        #expect(try under.claim() == nil)
+        // What a copy of the host has found is gone, also for the host that made it; another configuration takes away nothing.
+        #expect(under.files.count == (objection == .otherKeys ? 2 : 0))
+        #expect(try under.claim() == nil || objection == .otherKeys)
     }
 
     @Test func duringARotationBothKeysOpen() throws {
@@ -150,13 +151,37 @@ import VTPMProxy
         #expect(try under.claim() == "one")
     }
 
+    /// Somebody who writes another host, other keys or another libtpms into it cannot have it opened.
+    @Test(arguments: ["host", "keys", "library"]) func whatItSaysIsAuthenticated(field: String) throws {
+        try under.add(["one"])
+        var changed = try bytes(of: under.files[0])
+        // After magic, version and size: key ID (16), salt (32), host (32), keys (2), library (4).
+        let offset = ["host": 14 + 48, "keys": 14 + 81, "library": 14 + 85][field] ?? 0
+        changed[offset] ^= 1
+        changed = try changed.dropLast(32) + SHA256.digest(Array(changed.dropLast(32)))
+        let file = try PoolFile(parsing: changed, "cannot use it")
+        let refusal = #expect(throws: Failure.self) { _ = try file.open(MasterKey(secret(1)), "cannot use it") }
+        #expect(refusal?.why == "it was changed")
+        try write(changed, "\(under.paths.pool)/\(under.files[0])")
+        #expect(try under.claim(under.demand(keys: file.keys)) == nil)
+    }
+
     @Test func nothingElseInItsPlaceIsFollowedOrWaitedFor() throws {
         try under.add(["one"])
         let place = under.paths.pool
-        try #require(mkfifo("\(place)/0-pipe", 0o600) == 0)
-        try #require(symlink(under.files.first { $0.count == 32 } ?? "", "\(place)/0-link") == 0)
-        try #require(mkdir("\(place)/0-directory", 0o700) == 0)
+        // Names that files of ours could have.
+        let names = ["a", "b", "c", "d"].map { String(repeating: $0, count: 32) }
+        try #require(mkfifo("\(place)/\(names[0])", 0o600) == 0)
+        try #require(symlink(under.files[0], "\(place)/\(names[1])") == 0)
+        try #require(mkdir("\(place)/\(names[2])", 0o700) == 0)
+        try write([1, 2, 3], "\(place)/\(names[3])")
+        #expect(try under.pool.count(under.demandOfHost) == 1)
+        #expect(try PoolFilling(under.pool).count() == 5)
         #expect(try under.claim() == "one")
+        #expect(try PoolFilling(under.pool).tidy(under.demand(), to: 9) == 0)
+        // A directory is nobody's TPM, and in nobody's way.
+        #expect(under.files == [names[2]])
+        #expect(try under.pool.clear() == 0)
     }
 
     // MARK: - Filling
@@ -165,28 +190,32 @@ import VTPMProxy
         try under.add(["one", "two", "three"])
         try under.add(["other"], as: under.demand(machineID: String(repeating: "f", count: 32)))
         try under.add(["older"], library: LibraryVersion(0, 9, 1))
+        try under.add(["locked"], as: under.demand(masters: [2]))
         try write([1, 2, 3], "\(under.paths.pool)/.new-0123")
         try write([1, 2, 3], "\(under.paths.pool)/stranger")
         do {
-            let filling = try under.pool.fill()
+            let filling = try PoolFilling(under.pool)
             // Whoever comes meanwhile is refused.
-            let refusal = #expect(throws: Failure.self) { _ = try under.pool.fill() }
+            let refusal = #expect(throws: Failure.self) { _ = try PoolFilling(under.pool) }
             #expect(refusal?.code == EWOULDBLOCK && refusal?.why == "another process does")
-            #expect(try filling.tidy(under.demand(), to: 9, library: nil) == 4)
-            #expect(under.files.count == 4)
-            #expect(try filling.tidy(under.demand(), to: 9, library: under.library) == 3)
-            #expect(try filling.tidy(under.demand(), to: 2, library: under.library) == 2)
+            // Without master keys, by which one a TPM is encrypted does not matter.
+            let host = try under.demand()
+            #expect(try filling.tidy(TPMPool.Demand(of: host.host, keys: .all), to: 9) == 5)
+            #expect(try filling.tidy(host, to: 9) == 4)
+            #expect(try filling.tidy(host, to: 9, library: under.library) == 3)
+            #expect(try filling.tidy(host, to: 2, library: under.library) == 2)
         }
-        #expect(under.files.count == 2)
+        #expect(under.files.filter { $0.count == 32 }.count == 2 && under.files.contains("stranger"))
+        #expect(!under.files.contains(".new-0123"))
         #expect(try under.pool.clear() == 2)
-        #expect(try under.pool.count() == 0)
+        #expect(try under.pool.clear() == 0)
     }
 
     /// On a disk, a name that was removed could come back.
     @Test func itMustBeInMemory() throws {
         var paths = under.paths
         paths.pool = "\(under.temporary.path)/pool"
-        let refusal = #expect(throws: Failure.self) { _ = try TPMPool(paths).fill() }
+        let refusal = #expect(throws: Failure.self) { _ = try PoolFilling(TPMPool(paths)) }
         #expect(refusal?.why == "it is not in memory: a TPM that was claimed could come back after a power failure")
     }
 

@@ -42,11 +42,11 @@ import VTPMProxy
 
     @Test func anInstanceHasOneKeyOfEachKindForEver() throws {
         let web = try open("web")
-        #expect(try web.claim([mark(0, 1)], of: .state) == .own)
-        #expect(try web.claim([mark(0, 2)], of: .state) == .changed)
-        #expect(try web.claim([mark(1, 3)], of: .state) == .own)
-        #expect(try web.claim([mark(0, 1), mark(1, 4)], of: .state) == .changed)
-        #expect(try web.claim([mark(1, 3), mark(0, 1)], of: .state) == .own)
+        #expect(try web.claim([mark(0, 1)], ofNew: false) == .own)
+        #expect(try web.claim([mark(0, 2)], ofNew: false) == .changed)
+        #expect(try web.claim([mark(1, 3)], ofNew: false) == .own)
+        #expect(try web.claim([mark(0, 1), mark(1, 4)], ofNew: false) == .changed)
+        #expect(try web.claim([mark(1, 3), mark(0, 1)], ofNew: false) == .own)
         // What the record has beside it takes nothing's place.
         var head = ByteWriter()
         EndorsementHead(level: .none, keys: [mark(0, 2)]).encode(into: &head)
@@ -57,12 +57,12 @@ import VTPMProxy
 
     @Test func aKeyIsOneInstances() throws {
         let web = try open("web"), copy = try open("copy")
-        #expect(try web.claim([mark(0, 1), mark(1, 2)], of: .state) == .own)
-        #expect(try copy.claim([mark(0, 1), mark(1, 2)], of: .state) == .taken)
+        #expect(try web.claim([mark(0, 1), mark(1, 2)], ofNew: false) == .own)
+        #expect(try copy.claim([mark(0, 1), mark(1, 2)], ofNew: false) == .taken)
         #expect(try recorded(copy) == [] && recorded(web).count == 2)
-        #expect(try copy.claim([mark(1, 2)], of: .state) == .taken)
-        #expect(try copy.claim([mark(0, 3)], of: .state) == .own)
-        #expect(try web.claim([mark(0, 1), mark(1, 2)], of: .state) == .own)
+        #expect(try copy.claim([mark(1, 2)], ofNew: false) == .taken)
+        #expect(try copy.claim([mark(0, 3)], ofNew: false) == .own)
+        #expect(try web.claim([mark(0, 1), mark(1, 2)], ofNew: false) == .own)
     }
 
     /// One that was killed between its entry and its look keeps nobody from its key.
@@ -74,9 +74,9 @@ import VTPMProxy
                 try records.update(name) { $0.endorsementKeys = [mark(0, 1)] }
             }
         }
-        #expect(try copy.claim([mark(0, 1)], of: .state) == .taken)
+        #expect(try copy.claim([mark(0, 1)], ofNew: false) == .taken)
         #expect(try recorded(copy) == [])
-        #expect(try web.claim([mark(0, 1)], of: .state) == .own)
+        #expect(try web.claim([mark(0, 1)], ofNew: false) == .own)
     }
 
     /// The index gets them again from the state's own record.
@@ -87,6 +87,6 @@ import VTPMProxy
         web.endorsement = head.bytes
         try web.recordUse()
         #expect(try recorded(web) == [mark(0, 1), mark(1, 2)])
-        #expect(try open("copy").claim([mark(1, 2)], of: .state) == .taken)
+        #expect(try open("copy").claim([mark(1, 2)], ofNew: false) == .taken)
     }
 }

@@ -15,13 +15,16 @@ public protocol TPMTransport: AnyObject {
 final class DeviceTransport: TPMTransport {
     private let device: Descriptor
     private let path: String
+    /// How long to wait for a response, in milliseconds.
+    private let timeout: Int
 
     /// The size of the kernel's buffer, in bytes. linux: TPM_BUFSIZE
     private static let responseLimit = 4096
-    /// How long to wait for a response, in milliseconds; the kernel also keeps an unread response for this long.
-    private static let responseTimeout = 120_000
+    /// How long the kernel keeps an unread response, in milliseconds.
+    static let responseTimeout = 120_000
 
-    init(_ device: consuming Descriptor, path: String) {
+    init(_ device: consuming Descriptor, path: String, timeout: Int = responseTimeout) {
+        self.timeout = timeout
         self.device = device
         self.path = path
     }
@@ -36,8 +39,8 @@ final class DeviceTransport: TPMTransport {
             try systemCall("write", what) { command.withUnsafeBytes { write(number, $0.baseAddress, $0.count) } }
         }
         guard written == command.count else { throw Failure(what, because: "it took only a part of a command") }
-        guard try wait(for: number, until: Deadline(milliseconds: Self.responseTimeout)) != 0 else {
-            throw Failure(what, because: "it did not answer in \(Self.responseTimeout / 1000) s")
+        guard try wait(for: number, until: Deadline(milliseconds: timeout)) != 0 else {
+            throw Failure(what, because: "it did not answer in \(timeout / 1000) s")
         }
         var response = [UInt8](repeating: 0, count: Self.responseLimit)
         let count = try systemCall("read", what) {

@@ -131,12 +131,16 @@ extension HostTPM {
     }
 
     /// Opens the host's hardware TPM, as ``findDevice(configured:sys:)`` finds it.
-    public static func open(configured: String?) throws(Failure) -> HostTPM {
+    ///
+    /// With a timeout, in milliseconds, the kernel executes each command for itself, and one that takes longer is given up.
+    public static func open(configured: String?, timeout: Int? = nil) throws(Failure) -> HostTPM {
         let path = try findDevice(configured: configured)
-        let device = try Descriptor.open(path, OpenOptions(O_RDWR), as: "the host's TPM \(path)")
+        let flags = timeout == nil ? O_RDWR : O_RDWR | O_NONBLOCK
+        let device = try Descriptor.open(path, OpenOptions(flags), as: "the host's TPM \(path)")
         // The path can lead to another device by now: check the descriptor that was opened.
         try check(device.status(path), path, TPMChip.all(sys: "/sys"))
-        return HostTPM(transport: DeviceTransport(device, path: path))
+        let transport = DeviceTransport(device, path: path, timeout: timeout ?? DeviceTransport.responseTimeout)
+        return HostTPM(transport: transport)
     }
 
     private static func check(_ status: stat, _ path: String, _ chips: [TPMChip]) throws(Failure) {

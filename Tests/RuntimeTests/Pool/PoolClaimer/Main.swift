@@ -21,9 +21,9 @@ import VTPMProxy
             var paths = HostPaths(below: arguments[1], programs: "")
             paths.pool = arguments[2]
             let demand = TPMPool.Demand(
-                KeyRing(try MasterKey(key)),
-                of: try HostBinding(of: paths, .init()),
-                keys: .all
+                of: try HostBinding(of: paths, Configuration.HostTPM()),
+                keys: .all,
+                ring: KeyRing(try MasterKey(key))
             )
             for _ in 0..<(Int(arguments[3]) ?? 0) {
                 guard let tpm = try TPMPool(paths).claim({ () throws(Failure) in demand }) else { break }
