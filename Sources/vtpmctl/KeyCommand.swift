@@ -147,6 +147,7 @@ struct KeyExport: ParsableCommand {
         commandName: "export",
         abstract: "Writes the master key into an encrypted file, to be kept elsewhere.",
         discussion: """
+            The key of the host's certificate authority goes with it, if that has been made. \
             A key that is sealed to the host's TPM is lost when the PCRs of the policy change, with a firmware update for \
             example, or the TPM is cleared or replaced. This file is the way back: vtpmctl key import.
             """
@@ -174,7 +175,11 @@ struct KeyExport: ParsableCommand {
             try HostContext.withKeysLock(host.hostPaths(), shared: true) { () throws(Failure) in
                 let ring = try host.keychain().load(isFirstUse: false)
                 let protection = try protection(passphraseFile: passphraseFile, recipient: recipient)
-                let content = ExportedState(stateID: masterKeyName, permanent: try KeyMaterial.encode(ring.current))
+                let content = ExportedState(
+                    stateID: masterKeyName,
+                    permanent: try KeyMaterial.encode(ring.current),
+                    authority: try AuthorityKeyFile(host.hostPaths()).copy(ring)
+                )
                 try writeNew(file, sealed(content, with: protection))
             }
         }
@@ -225,6 +230,10 @@ struct KeyImport: ParsableCommand {
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
                 try HostContext.requireKey(key, hostPaths)
                 try host.keychain().replace(with: key)
+                guard let authority = opened.authority else { return }
+                guard try AuthorityKeyFile(hostPaths).restore(authority, KeyRing(key)) else {
+                    return complain("vtpmctl: the host has another certificate authority, which stays")
+                }
             }
         }
     }

@@ -78,10 +78,19 @@ public struct AuthorityKeyFile {
         try file.sweep()
     }
 
-    /// Returns the contents of the file under the current master key, for a backup; nil if the key has not been made.
+    /// Returns the contents of the file under the current master key, for a backup or an export; nil if the key has not been made.
     public func copy(_ keys: KeyRing) throws(Failure) -> SecretBytes? {
         guard let key = try load(keys) else { return nil }
         return try encode(key, keys.current)
+    }
+
+    /// Takes over the contents of another such file that one of these master keys opens, unless the host has an authority.
+    ///
+    /// Returns whether the host has that authority now, and not another one.
+    public func restore(_ content: SecretBytes, _ keys: KeyRing) throws(Failure) -> Bool {
+        let chain = try decode(content.withBytes { Array($0) }, keys).key.chain
+        if try file.create(content) { return true }
+        return try load(keys)?.chain == chain
     }
 
     private func encode(_ key: AuthorityKey, _ master: MasterKey) throws(Failure) -> SecretBytes {

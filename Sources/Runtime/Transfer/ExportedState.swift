@@ -1,7 +1,7 @@
 import Platform
 import RuntimeFormat
 
-/// The contents of an export: a TPM's non-volatile state and its state ID.
+/// The contents of an export: a TPM's non-volatile state and its state ID; or a master key, with what it encrypts on its host.
 public struct ExportedState {
     /// The largest state of a TPM, in bytes; the states of libtpms are far smaller.
     public static let permanentLimit = 256 << 10
@@ -10,14 +10,20 @@ public struct ExportedState {
 
     private static let stateIDItem: UInt16 = 1
     private static let permanentItem: UInt16 = 2
+    private static let authorityItem: UInt16 = 3
+    /// The largest file of a certificate authority's key, in bytes.
+    static let authorityLimit = 1 << 16
 
     /// The state ID, not empty and at most ``stateIDLimit`` bytes long.
     public let stateID: String
     /// The TPM's whole non-volatile state: `permall` of libtpms, at most ``permanentLimit`` bytes.
     public let permanent: SecretBytes
+    /// The file of the host's certificate authority's key, beside a master key; nil if there is none.
+    public let authority: SecretBytes?
 
     /// Creates the contents of an export; ``StateExport/seal(_:with:)`` checks the sizes.
-    public init(stateID: String, permanent: SecretBytes) {
+    public init(stateID: String, permanent: SecretBytes, authority: SecretBytes? = nil) {
+        self.authority = authority
         self.stateID = stateID
         self.permanent = permanent
     }
@@ -30,18 +36,27 @@ public struct ExportedState {
         if permanent.count > Self.permanentLimit {
             return "it has \(permanent.count) bytes, more than \(Self.permanentLimit)"
         }
+        if let authority, !(1...Self.authorityLimit).contains(authority.count) {
+            return "the certificate authority's key has \(authority.count) bytes"
+        }
         return nil
     }
 
     /// Encodes the payload of an export before encryption.
     func encoded() throws(Failure) -> SecretBytes {
         let name = Array(stateID.utf8)
-        let plaintext = try SecretBytes(capacity: 2 * Item.headerSize + name.count + permanent.count)
-        let good =
+        let beside = authority.map { Item.headerSize + $0.count } ?? 0
+        let plaintext = try SecretBytes(capacity: 2 * Item.headerSize + name.count + permanent.count + beside)
+        var good =
             plaintext.append(copying: Item.header(Self.stateIDItem, count: name.count))
             && plaintext.append(copying: name)
             && plaintext.append(copying: Item.header(Self.permanentItem, count: permanent.count))
             && plaintext.append(copying: permanent)
+        if let authority {
+            good =
+                good && plaintext.append(copying: Item.header(Self.authorityItem, count: authority.count))
+                && plaintext.append(copying: authority)
+        }
         precondition(good, "the capacity was computed from the contents")
         return plaintext
     }
@@ -50,6 +65,8 @@ public struct ExportedState {
     init?(decoding plaintext: SecretBytes) throws(Failure) {
         let permanent = try SecretBytes(capacity: max(plaintext.count, 1))
         var hasPermanent = false
+        let authority = try SecretBytes(capacity: max(plaintext.count, 1))
+        var hasAuthority = false
         let stateID = plaintext.withBytes { bytes -> String? in
             var stateID: String?
             var items = ItemReader(bytes)
@@ -62,6 +79,9 @@ public struct ExportedState {
                 case Self.permanentItem where !hasPermanent:
                     hasPermanent = true
                     guard permanent.append(copying: contents) else { return nil }
+                case Self.authorityItem where !hasAuthority:
+                    hasAuthority = true
+                    guard authority.append(copying: contents) else { return nil }
                 default: return nil
                 }
             }
@@ -69,7 +89,7 @@ public struct ExportedState {
             return stateID
         }
         guard let stateID else { return nil }
-        self.init(stateID: stateID, permanent: permanent)
+        self.init(stateID: stateID, permanent: permanent, authority: hasAuthority ? authority : nil)
         guard misfit == nil else { return nil }
     }
 }

@@ -63,7 +63,7 @@ public enum StateExport {
     static let purpose = Array("container-vtpm export 1".utf8)
     /// The largest possible export, in bytes.
     public static let fileLimit =
-        FileFormat.export.sizeLimit + 2 * Item.headerSize + ExportedState.stateIDLimit
+        FileFormat.export.sizeLimit + 3 * Item.headerSize + ExportedState.stateIDLimit + ExportedState.authorityLimit
         + ExportedState.permanentLimit + AES256GCM.tagSize
 
     /// Encrypts a state; returns the contents of the whole file.

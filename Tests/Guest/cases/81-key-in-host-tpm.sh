@@ -19,6 +19,7 @@ expect_equal "the endorsement key" "$key" "$(endorsement_key web)"
 container_stop web
 
 echo 'a long passphrase' >"$WORK/passphrase"
+authority=$(vtpmctl ca show)
 vtpmctl key export "$WORK/saved" --passphrase-file "$WORK/passphrase"
 container_wrap_hooks web
 states=$(state_snapshot)
@@ -33,7 +34,10 @@ expect_creation_refused web 'PCRs.*sha256:0-4,6-14.*vtpmctl key import'
 expect_states "$states"
 expect_error "importing without a confirmation" 'nobody has confirmed it' \
     vtpmctl key import "$WORK/saved" --passphrase-file "$WORK/passphrase"
+# The certificate authority's key is saved with it.
+rm /var/lib/container-vtpm/keys/authority.key
 vtpmctl key import "$WORK/saved" --passphrase-file "$WORK/passphrase" --yes
+expect_equal "the certificate authority after the import" "$authority" "$(vtpmctl ca show)"
 container_start web
 expect_equal "the endorsement key after the import" "$key" "$(endorsement_key web)"
 container_stop web

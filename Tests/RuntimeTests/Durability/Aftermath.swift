@@ -40,6 +40,7 @@ struct Aftermath {
 
     private func problem(of state: String, on host: HostUnderTest) throws(Failure) -> String? {
         let expected = promises.outcomes(of: state)
+        var record: [UInt8] = []
         do throws(Failure) {
             let (store, outcome) = try host.find(state)
             guard expected.contains(outcome) else {
@@ -52,6 +53,7 @@ struct Aftermath {
             guard access("\(host.root)/states/\(try StateDirectoryName.encoded(state))/state.new", F_OK) != 0 else {
                 return "an unfinished write is still there"
             }
+            record = store.endorsement
             try host.recordUse(of: store, of: state)
             try host.write("afterwards", to: store, of: state)
             try host.recordUse(of: store, of: state)
@@ -63,7 +65,8 @@ struct Aftermath {
             throw error
         }
         let again = try host.find(state).outcome
-        return again == .content("afterwards") ? nil : "what was written afterwards is \(Self.brief(again))"
+        let written = HostUnderTest.text("afterwards", recorded: record)
+        return again == .content(written) ? nil : "what was written afterwards is \(Self.brief(again))"
     }
 
     /// A file that nobody needs.

@@ -157,7 +157,8 @@ final class HostUnderTest {
     func write(_ content: String, to store: StateStore, of state: String) throws(Failure) {
         let permanent = try SecretBytes(capacity: max(content.utf8.count, 1))
         _ = permanent.append(copying: Array(content.utf8))
-        promise(.begins(state: state, .content(content)))
+        let written = Outcome.content(Self.text(content, recorded: store.endorsement))
+        promise(.begins(state: state, written))
         do {
             try store.write(StatePayload(permanent: permanent, isComplete: true))
         } catch {
@@ -169,7 +170,7 @@ final class HostUnderTest {
             }
             throw error
         }
-        settle(state, .content(content), store.generation)
+        settle(state, written, store.generation)
     }
 
     /// Has a running state go over to another key.
@@ -200,7 +201,13 @@ final class HostUnderTest {
 
     static func outcome(_ payload: StatePayload) -> Outcome {
         guard payload.isComplete else { return .fresh }
-        return .content(payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) })
+        let content = payload.permanent.withBytes { String(decoding: $0, as: UTF8.self) }
+        return .content(text(content, recorded: payload.endorsement))
+    }
+
+    /// What a state holds, with the host's record of the TPM's identity.
+    static func text(_ content: String, recorded record: [UInt8]) -> String {
+        record.isEmpty ? content : "\(content), recorded as \(String(decoding: record, as: UTF8.self))"
     }
 
     private func settle(_ state: String, _ outcome: Outcome, _ generation: UInt64) {

@@ -57,6 +57,27 @@ struct Scenario: Sendable, CustomTestStringConvertible {
             try host.runContainer("web", writing: ["two"])
             try host.runContainer("web", writing: ["three", "four"])
         },
+        // A TPM that has a certificate is never without the host's record of it.
+        Scenario(name: "a new state with certificates", states: ["web"]) { (host) throws(Failure) in
+            let store = try host.open("web")
+            store.endorsement = Array("certified".utf8)
+            try host.write("TPM with certificates", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+            try host.write("used", to: store, of: "web")
+        },
+        Scenario(
+            name: "a state that gets certificates",
+            states: ["web"],
+            before: { (host) throws(Failure) in try host.runContainer("web", writing: ["one"]) }
+        ) { (host) throws(Failure) in
+            let store = try host.open("web")
+            store.endorsement = Array("signed".utf8)
+            try host.write("one", to: store, of: "web")
+            store.endorsement = Array("certified".utf8)
+            try host.write("TPM with certificates", to: store, of: "web")
+            try host.recordUse(of: store, of: "web")
+            try host.write("used", to: store, of: "web")
+        },
         Scenario(
             name: "two states at the same time",
             states: ["db", "web"]

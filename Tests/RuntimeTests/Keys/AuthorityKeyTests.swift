@@ -66,6 +66,24 @@ import Testing
         #expect(bytes(copy) != before)
     }
 
+    /// Where a master key is imported with what it encrypts.
+    @Test func itIsTakenOverUnlessThereIsAnother() throws {
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        let content = try #require(try file.copy(ring(1)))
+        #expect(try file.restore(content, ring(1)))
+        unlink(hostPaths.authorityKey)
+        #expect(throws: Failure.self) { _ = try file.restore(content, ring(2)) }
+        #expect(try !file.exists())
+        #expect(try file.restore(content, ring(1)))
+        #expect(bytes(try #require(try file.load(ring(1))).key) == bytes(try secret(9)))
+        // One that the host has made for itself stays.
+        unlink(hostPaths.authorityKey)
+        let own = AuthorityKey(try secret(8), chain: [[0x30, 1, 8]])
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in own }
+        #expect(try !file.restore(content, ring(1)))
+        #expect(bytes(try #require(try file.load(ring(1))).key) == bytes(try secret(8)))
+    }
+
     /// Each byte counts: the check reveals damage, and the tag what was changed together with the check.
     @Test func aChangedFileIsRefused() throws {
         _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }

@@ -173,10 +173,15 @@ import Testing
         }
         let (name, permanent) = (item(1, [0x61]), item(2, seeds))
         #expect(try ExportedState(decoding: secretCopy(of: name + permanent)) != nil)
+        let beside = try #require(try ExportedState(decoding: secretCopy(of: name + permanent + item(3, [7, 8]))))
+        #expect(beside.authority?.withBytes { Array($0) } == [7, 8])
+        #expect(try Array(name + permanent + item(3, [7, 8])) == beside.encoded().withBytes { Array($0) })
         let long = item(1, [UInt8](repeating: 0x61, count: 4097))
         for payload in [
             name, permanent, name + permanent + [0], name + name + permanent, name + permanent + permanent,
-            name + permanent + item(3, []), item(1, []) + permanent, name + item(2, []), item(1, [0xff]) + permanent,
+            name + permanent + item(3, []), name + permanent + item(3, [1]) + item(3, [1]),
+            name + permanent + item(4, [1]), name + permanent + item(3, [UInt8](repeating: 1, count: 1 << 16 + 1)),
+            item(1, []) + permanent, name + item(2, []), item(1, [0xff]) + permanent,
             long + permanent, name + permanent.dropLast(), name + item(2, []) + permanent,
             [0, 1, 0xff, 0xff, 0xff, 0xff],
             name + item(2, [UInt8](repeating: 1, count: 256 << 10 + 1)),
