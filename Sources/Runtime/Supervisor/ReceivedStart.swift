@@ -12,7 +12,7 @@ struct ReceivedStart: ~Copyable {
     let container: ContainerWatch
     private let keys: [MasterKey]
     /// The state of a TPM from the pool; nil if there is none.
-    private(set) var pooled: SecretBytes?
+    private let pooled: SecretBytes?
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
 

@@ -6,9 +6,9 @@ import VTPMProxy
 /// The key by which a TPM will quote for proofs: a primary key of the endorsement hierarchy that signs what the TPM says, and
 /// nothing else.
 ///
-/// Its template is that of any attestation key with ECDSA, NIST P-256 and SHA-256: tpm2_createprimary(1) makes the same key. The TCG's
-/// template for an initial attestation key would not do: that key is administered by a policy that nobody can satisfy, and so
-/// TPM2_ActivateCredential cannot show that it is in the same TPM as the endorsement key.
+/// Its template is that of any attestation key with ECDSA, NIST P-256 and SHA-256: tpm2_createprimary(1) makes the same key. The
+/// TCG's template for an initial attestation key would not do: that key is administered by a policy that nobody can satisfy, and
+/// so TPM2_ActivateCredential cannot show that it is in the same TPM as the endorsement key.
 package struct QuotingKey: Equatable, Sendable {
     /// The public area, a TPMT_PUBLIC. TPM 2.0 Library, Part 2, 12.2.4
     package let area: [UInt8]
