@@ -157,13 +157,9 @@ import Testing
             for: user,
             until: Deadline(milliseconds: 30_000),
             making: { (uuid) throws(Failure) in
-                let made = MadeState(stateID: stateID, uuid: uuid, user: user)
-                let file = try Descriptor.open(
-                    LeaseFiles.madeState,
-                    .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
-                    at: lease.directory.number
-                )
-                try file.writeAll(made.encoded, LeaseFiles.madeState)
+                // Who is killed between the two leaves a directory that nothing but the record leads to.
+                #expect((try? stateNames.contains(stateID)) != true, "a directory is there before its record")
+                try record(MadeState(stateID: stateID, uuid: uuid, user: user), in: lease)
             }
         )
         guard isWritten else { return }
@@ -171,6 +167,15 @@ import Testing
         _ = permanent.append(copying: Array("TPM".utf8))
         try opened.store.write(StatePayload(permanent: permanent, isComplete: true))
         try opened.store.recordUse()
+    }
+
+    private func record(_ made: MadeState, in lease: borrowing OpenLease) throws(Failure) {
+        let file = try Descriptor.open(
+            LeaseFiles.madeState,
+            .beneath(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600),
+            at: lease.directory.number
+        )
+        try file.writeAll(made.encoded, LeaseFiles.madeState)
     }
 
     private var stateNames: [String] {
@@ -187,6 +192,20 @@ import Testing
         #expect(try stateNames == [])
         // The next one finds nothing in its way.
         try leaveState("web", by: user)
+    }
+
+    /// Its supervisor was killed before the index had the state.
+    @Test func `so does one of which there is but a directory`() throws {
+        let user = StateUser(containerID: "web", initProcess: dead, supervisor: 1)
+        let lease = try makeLease(leaseName)
+        try record(MadeState(stateID: "web", uuid: [UInt8](repeating: 7, count: 16), user: user), in: lease)
+        _ = try openOwnDirectory(hostPaths.states)
+        _ = try openOwnDirectory("\(hostPaths.states)/web")
+        try write("states/web/lock", "")
+        #expect(try stateNames == ["web"])
+        try Removal(of: state, on: hostPaths, setting).run()
+        #expect(try leases() == [])
+        #expect(try stateNames == [])
     }
 
     /// Its supervisor was killed before the state had its name, or while it got it.

@@ -47,6 +47,14 @@ import Testing
         afterStart: Bool = false,
         leavingUnread: Bool = false
     ) throws -> Channel {
+        let near = try left(saying: words, afterStart: afterStart, leavingUnread: leavingUnread)
+        // A program that another test starts has a copy of the far end for a moment.
+        var closed = pollfd(fd: near.descriptor.number, events: 0, revents: 0)
+        try #require(poll(&closed, 1, 60_000) == 1 && closed.revents & Int16(POLLHUP) != 0)
+        return near
+    }
+
+    private func left(saying words: String?, afterStart: Bool, leavingUnread: Bool) throws -> Channel {
         let pair = try Channel.pair(near: "hook", far: "supervisor")
         if leavingUnread { try pair.near.send(HookRequest.commit) }
         if afterStart { try pair.far.send(HookReply.started(worker: getpid())) }
@@ -55,7 +63,7 @@ import Testing
                 try pair.far.send(kind: HookReply.Kind.failure.rawValue, $0)
             }
         }
-        // At once, also where a program that another test starts has a copy of it.
+        // What was not read is told only of an end that is closed without this.
         if !leavingUnread { #expect(shutdown(pair.far.descriptor.number, CInt(SHUT_RDWR)) == 0) }
         return pair.near
     }

@@ -60,22 +60,39 @@ extension StateRepository {
         return try withCreationLock(shared: true, until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
             // A maker of an earlier version may have been killed before the directory had its name.
             try removeLeftovers(of: name)
+            let isKept = try isIndexKept()
             guard let directory = try open(name) else {
                 // The record is written first, and is removed last.
+                guard isKept else { return true }
                 return try discard.forget()
             }
             do throws(Failure) {
                 let deadline = Deadline(milliseconds: Self.timeout)
                 let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
-                guard try isCurrent(directory, lock, name) else { return try discard.forget() }
+                guard try isCurrent(directory, lock, name) else {
+                    guard isKept else { return true }
+                    return try discard.forget()
+                }
                 return try lock.run { () throws(Failure) in
                     guard try isUnused(made, name, in: directory) else { return false }
+                    guard isKept else {
+                        try removeEmpty(directory, name)
+                        return true
+                    }
                     return try discard.run(directory, in: self.directory)
                 }
             } catch let error where error.code == EWOULDBLOCK {
                 return false
             }
         }
+    }
+
+    /// Returns whether there is an index, or at least a state that one should know.
+    ///
+    /// On a host that never had a state its maker was killed before there was an index.
+    private func isIndexKept() throws(Failure) -> Bool {
+        if try index.load() != nil { return true }
+        return try !isEmpty()
     }
 
     /// Returns whether the last user of a state, or the last that was about to use it, is the one that made it.

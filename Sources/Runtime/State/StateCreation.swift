@@ -107,8 +107,7 @@ extension StateRepository {
         formerly formerID: String?,
         in state: borrowing LockedState,
         until deadline: Deadline,
-        checkCancellation: CancellationCheck,
-        making: ([UInt8]) throws(Failure) -> Void
+        checkCancellation: CancellationCheck
     ) throws(Failure) {
         let path = path(of: name)
         do throws(Failure) {
@@ -116,7 +115,6 @@ extension StateRepository {
                 () throws(Failure) in
                 // A directory without a file is removed without the lock of all states.
                 guard try isCurrent(state.directory, state.lock, name) else { throw Self.removedMeanwhile(path) }
-                try making(header.uuid)
                 try begin(header, name, isMade: state.isMade) { (records, entry) throws(Failure) in
                     try refuseAnew(header.stateID, formerly: formerID) { (name) throws(Failure) in
                         try records.entry(name)

@@ -54,8 +54,8 @@ public final class StateStore: StateSink {
     ///     automatically.
     ///   - deadline: How long to wait for a user that is about to release the state.
     ///   - checkCancellation: Called while waiting.
-    ///   - making: Called with the new TPM's UUID before anything of a state but its directory is created, and with the
-    ///     UUID of an incomplete state, for ``MadeState``.
+    ///   - making: Called with the new TPM's UUID before anything of a state is created, its directory included, and with the
+    ///     UUID of an incomplete state, for ``MadeState``. A state that somebody else makes meanwhile has another UUID.
     /// - Returns: The store, and the TPM's state; an incomplete state has to be manufactured.
     /// - Throws: ``Failure`` that tells whether the state is missing, damaged, foreign, older than the last one seen or
     ///   in use. An existing state is unchanged then; of a state that was to be created an empty directory may remain.
@@ -72,23 +72,26 @@ public final class StateStore: StateSink {
     ) throws(Failure) -> (store: StateStore, payload: StatePayload) {
         let name = try StateDirectoryName.encoded(stateID)
         try repository.requireAccess(to: name)
+        let header = StateFile(
+            keyID: repository.keys.current.id,
+            uuid: try Random.bytes(count: StateFile.uuidSize),
+            generation: 0,
+            stateID: stateID
+        )
+        // Who is killed after it has made the directory leaves a record by which the directory is removed.
+        let isAnnounced = try !repository.hasFile(name)
+        if isAnnounced { try making(header.uuid) }
         let state = try repository.lock(name, of: stateID, until: deadline, checkCancellation: checkCancellation)
         let use = Use(bundle: bundle, containerID: user.containerID, keptFor: keptFor)
         guard try repository.hasFile(name) else {
-            let header = StateFile(
-                keyID: repository.keys.current.id,
-                uuid: try Random.bytes(count: StateFile.uuidSize),
-                generation: 0,
-                stateID: stateID
-            )
+            if !isAnnounced { try making(header.uuid) }
             try repository.begin(
                 header,
                 name,
                 formerly: formerID,
                 in: state,
                 until: deadline,
-                checkCancellation: checkCancellation,
-                making: making
+                checkCancellation: checkCancellation
             )
             let nothing = StatePayload(permanent: try SecretBytes(capacity: 1), isComplete: false)
             let store = try StateStore(repository, state, nil, name: name, for: user, use, header, nothing)
