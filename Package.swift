@@ -23,12 +23,14 @@ func library(
     _ name: String,
     path: String? = nil,
     _ dependencies: [Target.Dependency],
+    without excluded: [String] = [],
     links: [String] = []
 ) -> Target {
     .target(
         name: name,
         dependencies: dependencies + (isEmbedded ? ["Glibc"] : []),
         path: "Sources/\(path ?? name)",
+        exclude: excluded,
         swiftSettings: strict,
         linkerSettings: links.map { .linkedLibrary($0) }
     )
@@ -152,6 +154,9 @@ let residentTargets: [Target] = [
         "RuntimeHostTPM",
         path: "Runtime/HostTPM",
         ["Crypto", "Platform", "VTPMProxy", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
+            + (isResident ? [] : ["CryptoEndorsement", "CryptoPrimitives"]),
+        // The certificate authority endorses, and what it needs is libcrypto's alone.
+        without: isResident ? ["Endorsement"] : []
     ),
     library(
         "RuntimeSupervisor",
@@ -185,6 +190,13 @@ let otherTargets: [Target] = [
         "CryptoTransfer",
         path: "Crypto/Transfer",
         ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
+    ),
+
+    // What an endorsement key of any template needs, for the authority and `vtpmctl` alone.
+    library(
+        "CryptoEndorsement",
+        path: "Crypto/Endorsement",
+        ["CryptoLibCrypto", "CryptoPrimitives", "CryptoTransfer", "Platform", "CLibCrypto"]
     ),
 
     // Certificates, for the authority alone.

@@ -90,7 +90,7 @@ final class OurTPM: RunningTPM {
             bundle: place.directory,
             leaseName: name,
             initProcess: initProcess.identity,
-            keys: isEndorsed ? RequestedKeys(ofNew: .all, ofExisting: .all) : .none,
+            keys: isEndorsed ? RequestedKeys(ofNew: .standard, ofExisting: .standard) : .none,
             endorsement: isEndorsed ? .certificates : .none,
             pooled: pooled?.library
         )
@@ -129,7 +129,7 @@ final class OurTPM: RunningTPM {
         return try CertificateAuthority(host, keys: KeyRing(MasterKey(Place.secretKey()))).start(
             EndorsementOrders(
                 level: .certificates,
-                keys: .all,
+                keys: .standard,
                 containerID: request.containerID,
                 bundle: request.bundle,
                 image: "",

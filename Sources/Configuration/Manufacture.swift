@@ -6,7 +6,7 @@ extension Configuration {
     /// What a TPM has from its first start on.
     public struct Manufacture: Equatable, Sendable {
         /// The key `keys`: the keys that a TPM has at their handles.
-        public var keys = StandardKeys.all
+        public var keys = StandardKeys.standard
         /// The key `restore-keys`: whether a start puts keys at their handles that are not there.
         public var restoresKeys = true
 
@@ -31,7 +31,7 @@ extension Configuration {
 
         /// What the host makes of a TPM's identity: nothing without an endorsement key.
         public func endorsement(isEphemeral: Bool) -> EndorsementLevel {
-            guard keys.elements.contains(where: \.isEndorsement) else { return .none }
+            guard keys.elements.contains(where: \.isRecorded) else { return .none }
             switch certificates {
             case .all: return .certificates
             case .persistent: return isEphemeral ? .none : .certificates

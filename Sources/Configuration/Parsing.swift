@@ -86,7 +86,18 @@ extension Section {
                 let known = StandardKey.allCases.map { "\"\($0.name)\"" }.joined(separator: ", ")
                 throw refusal(of: key, "cannot hold \"\(name.excerpt)\"", hint: "known: \(known)")
             }
+            if let other = keys.elements.first(where: { $0.handle == found.handle && $0 != found }) {
+                throw refusal(of: key, "cannot hold both \"\(other.name)\" and \"\(name)\", which have one handle")
+            }
             keys.insert(StandardKeys(found))
+        }
+        guard keys.elements.count <= StandardKeys.limit else {
+            throw refusal(of: key, "holds more keys than the \(StandardKeys.limit) that a TPM has room for")
+        }
+        if let identity = keys.elements.first(where: \.isDeviceIdentity),
+            !keys.elements.contains(where: \.isEndorsement)
+        {
+            throw refusal(of: key, "cannot hold \"\(identity.name)\" without an endorsement key, which vouches for it")
         }
         return keys
     }

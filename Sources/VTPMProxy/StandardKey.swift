@@ -2,10 +2,7 @@ import Platform
 
 /// A key that a TPM has at a fixed handle, as one that is bought has.
 ///
-/// It is a primary key: the TPM's seed and the template give the same key each time.
-///
-/// The templates are those that verifiers, drivers and tools make the same keys from: TCG EK Credential Profile for TPM Family
-/// 2.0, B.3, L-1 and L-2; TCG TPM v2.0 Provisioning Guidance, 7.5.1.
+/// It is a primary key: the TPM's seed and the template give the same key each time. ``template`` has the templates.
 public enum StandardKey: UInt8, CaseIterable, Sendable {
     /// The endorsement key for RSA 2048, at 0x81010001.
     case endorsementRSA = 0
@@ -13,6 +10,18 @@ public enum StandardKey: UInt8, CaseIterable, Sendable {
     case endorsementP256 = 1
     /// The storage root key, RSA 2048, at 0x81000001.
     case storageRSA = 2
+    /// The endorsement key for RSA 3072, at 0x8101001c.
+    case endorsementRSA3072 = 3
+    /// The endorsement key for ECC NIST P-384, at 0x81010016.
+    case endorsementP384 = 4
+    /// The initial attestation key (IAK), ECC NIST P-384, at 0x81020001.
+    case attestationP384 = 5
+    /// The initial device identity (IDevID), ECC NIST P-384, at 0x81020000.
+    case deviceIdentityP384 = 6
+    /// The endorsement key for ECC NIST P-256 once more, at 0x81010002, where go-attestation and go-tpm-tools look for it.
+    case secondP256 = 7
+    /// An attestation key for RSA 2048 at 0x81010002, where Trustee's guest components look for it.
+    case attestationRSA = 8
 
     /// The key's name in the configuration and in the log.
     public var name: String {
@@ -20,78 +29,47 @@ public enum StandardKey: UInt8, CaseIterable, Sendable {
         case .endorsementRSA: "ek-rsa-2048"
         case .endorsementP256: "ek-p256"
         case .storageRSA: "srk-rsa-2048"
+        case .endorsementRSA3072: "ek-rsa-3072"
+        case .endorsementP384: "ek-p384"
+        case .attestationP384: "iak-p384"
+        case .deviceIdentityP384: "idevid-p384"
+        case .secondP256: "ecc-ek"
+        case .attestationRSA: "attestation-key"
         }
     }
 
-    /// The persistent handle at which others look for the key. TCG Registry of Reserved TPM 2.0 Handles and Localities, 2.3
+    /// The persistent handle at which others look for the key.
+    ///
+    /// TCG Registry of Reserved TPM 2.0 Handles and Localities, 2.3; TCG TPM 2.0 Keys for Device Identity and Attestation.
     public var handle: UInt32 {
         switch self {
         case .endorsementRSA: 0x8101_0001
         case .endorsementP256: 0x8101_000a
         case .storageRSA: 0x8100_0001
+        case .endorsementRSA3072: 0x8101_001c
+        case .endorsementP384: 0x8101_0016
+        case .attestationP384: 0x8102_0001
+        case .deviceIdentityP384: 0x8102_0000
+        case .secondP256, .attestationRSA: 0x8101_0002
         }
     }
 
     /// The hierarchy whose seed the key is derived from: TPM_RH_ENDORSEMENT or TPM_RH_OWNER.
-    public var hierarchy: UInt32 {
+    public var hierarchy: UInt32 { self == .storageRSA ? 0x4000_0001 : 0x4000_000b }
+
+    /// Whether it is an endorsement key, and has that key's own place.
+    public var isEndorsement: Bool {
         switch self {
-        case .endorsementRSA, .endorsementP256: 0x4000_000b
-        case .storageRSA: 0x4000_0001
+        case .endorsementRSA, .endorsementP256, .endorsementRSA3072, .endorsementP384: true
+        default: false
         }
     }
 
-    private var isRSA: Bool { self != .endorsementP256 }
-    /// Whether it is an endorsement key, and not the storage root key.
-    public var isEndorsement: Bool { self != .storageRSA }
+    /// Whether it is the initial attestation key or the initial device identity.
+    public var isDeviceIdentity: Bool { self == .attestationP384 || self == .deviceIdentityP384 }
 
-    /// TPMA_OBJECT: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, decrypt; an endorsement key is administered by its
-    /// policy, the storage key is used by its authorization, and no failed one counts.
-    private var attributes: UInt32 { isEndorsement ? 0x0003_00b2 : 0x0003_0472 }
-
-    /// PolicyA with SHA-256: TPM2_PolicySecret with the endorsement hierarchy.
-    private static let endorsementPolicy: [UInt8] = [
-        0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
-        0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
-    ]
-
-    /// The template up to the public key itself, with which the public area of the key begins as well.
-    public var head: [UInt8] {
-        let (rsa, ecc, sha256): (UInt16, UInt16, UInt16) = (0x0001, 0x0023, 0x000b)
-        let (aes, cfb, null, p256): (UInt16, UInt16, UInt16, UInt16) = (0x0006, 0x0043, 0x0010, 0x0003)
-        var area = ByteWriter()
-        area.write(isRSA ? rsa : ecc)
-        area.write(sha256)
-        area.write(attributes)
-        let policy = isEndorsement ? Self.endorsementPolicy : []
-        area.write(UInt16(policy.count))
-        area.write(policy)
-        // The symmetric algorithm that protects what the key is the parent of; no scheme.
-        for value in [aes, 128, cfb, null] { area.write(value) }
-        if isRSA {
-            area.write(UInt16(2048))
-            // Zero stands for the default exponent.
-            area.write(UInt32(0))
-        } else {
-            for value in [p256, null] { area.write(value) }
-        }
-        return area.bytes
-    }
-
-    /// The number of the parts of the public key: the modulus, or the coordinates.
-    public var partCount: Int { isRSA ? 1 : 2 }
-    /// The size of each part, in bytes.
-    public var partSize: Int { isRSA ? 256 : 32 }
-
-    /// The template, a TPMT_PUBLIC whose unique field is zero. TPM 2.0 Library, Part 2, 12.2.4
-    public var template: [UInt8] {
-        var area = ByteWriter(capacity: 320)
-        area.write(head)
-        for _ in 0..<partCount {
-            area.write(UInt16(partSize))
-            area.write([UInt8](repeating: 0, count: partSize))
-        }
-        return area.bytes
-    }
+    /// Whether the host records the key, and has it certified.
+    public var isRecorded: Bool { isEndorsement || isDeviceIdentity }
 }
 
 /// A set of the keys that a TPM is to have.
@@ -105,12 +83,18 @@ public struct StandardKeys: OptionSet, Sendable {
     /// Creates a set of one key.
     public init(_ key: StandardKey) { rawValue = 1 << UInt16(key.rawValue) }
 
-    /// All keys: both endorsement keys and the storage root key.
-    public static let all = StandardKeys(rawValue: 0b111)
+    /// What a TPM has by default: the endorsement keys that everybody looks for, and the storage root key.
+    public static let standard = StandardKeys(rawValue: 0b111)
+
+    /// All keys, more than one TPM can have.
+    public static let known = StandardKeys(rawValue: 0b1_1111_1111)
+
+    /// How many persistent objects a TPM has room for in any case. libtpms: MIN_EVICT_OBJECTS
+    public static let limit = 7
 
     /// The keys, in the order in which a TPM makes them.
     public var elements: [StandardKey] { StandardKey.allCases.filter { contains(StandardKeys($0)) } }
 
     /// Whether each bit stands for a key.
-    public var isKnown: Bool { isSubset(of: .all) }
+    public var isKnown: Bool { isSubset(of: .known) }
 }

@@ -28,8 +28,8 @@ extension TPMCommand {
 
     /// Returns the TPM2_CreatePrimary of a key, which puts it at a handle of the TPM's choice. Part 3, 24.1
     public static func createPrimary(_ key: StandardKey) -> [UInt8] {
-        let template = key.template
-        var parameters = ByteWriter(capacity: 384)
+        let template = key.template.bytes
+        var parameters = ByteWriter(capacity: 512)
         // TPM2B_SENSITIVE_CREATE: an empty authorization, and no data.
         parameters.write(UInt16(4))
         parameters.write([0, 0, 0, 0])

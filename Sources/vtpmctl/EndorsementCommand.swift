@@ -39,13 +39,13 @@ struct EndorsementCommand: ParsableCommand {
     var part: Part?
     @Option(
         help:
-            "The key whose value --print prints: \(EndorsementKey.Kind.allCases.map(\.rawValue).joined(separator: ", "))."
+            "The key whose value --print prints: \(IdentityKey.Kind.allCases.map(\.rawValue).joined(separator: ", "))."
     )
-    var key = EndorsementKey.Kind.rsa.rawValue
+    var key = IdentityKey.Kind.rsa.rawValue
 
     func validate() throws {
         guard !json || part == nil else { throw ValidationError("Give one of --json and --print.") }
-        guard EndorsementKey.Kind(rawValue: key) != nil else { throw ValidationError("There is no key \(key).") }
+        guard IdentityKey.Kind(rawValue: key) != nil else { throw ValidationError("There is no key \(key).") }
     }
 
     func run() throws {
@@ -100,7 +100,8 @@ struct EndorsementCommand: ParsableCommand {
 
     private func value(of part: Part, _ shown: EndorsementReport) throws(Failure) -> String {
         if part == .chain, !shown.chain.isEmpty { return shown.chain.joined() }
-        guard let key = shown.endorsementKeys.first(where: { $0.algorithm == key }) else {
+        let keys = shown.endorsementKeys + shown.deviceIdentities
+        guard let key = keys.first(where: { $0.algorithm == key }) else {
             throw Failure("cannot print the key \(key)", because: "the TPM has none of this kind")
         }
         switch part {

@@ -14,7 +14,7 @@ struct EndorsementReport: Encodable {
         let handle: String
         /// The SHA-256 of the SubjectPublicKeyInfo in DER: what SPIRE's plug-in by hash has as a file name.
         let sha256: String
-        /// The TPM's own name of the key: 000b and the SHA-256 of its public area.
+        /// The TPM's own name of the key: the number of a digest (000b for SHA-256, 000c for SHA-384), and that of its public area.
         let name: String
         /// PEM, with line feeds.
         let publicKey: String
@@ -42,6 +42,8 @@ struct EndorsementReport: Encodable {
     let bundle: String?
     let image: String?
     let endorsementKeys: [Key]
+    /// The initial attestation key and the initial device identity.
+    let deviceIdentities: [Key]
     /// Keys that stand in the configuration, and could not be recorded.
     let unknownKeys: [UnknownKey]
     /// The key by which the TPM will quote.
@@ -59,21 +61,29 @@ struct EndorsementReport: Encodable {
         image = given(record.image)
         quotingKey = record.quotingKey.isEmpty ? nil : try QuotingKeyReport(record.quotingKey)
         chain = record.chain.map { pem("CERTIFICATE", $0) }
-        var keys: [Key] = []
-        for key in record.keys where !key.area.isEmpty { keys.append(try Key(key)) }
-        endorsementKeys = keys
+        var (endorsementKeys, deviceIdentities): ([Key], [Key]) = ([], [])
+        for key in record.keys where !key.area.isEmpty {
+            if key.key.isEndorsement {
+                endorsementKeys.append(try Key(key))
+            } else {
+                deviceIdentities.append(try Key(key))
+            }
+        }
+        self.endorsementKeys = endorsementKeys
+        self.deviceIdentities = deviceIdentities
         unknownKeys = record.keys.filter { $0.area.isEmpty }.map { UnknownKey(key: $0.key.name, obstacle: $0.obstacle) }
     }
 
     var lines: [String] {
         var lines = ["state: \(stateID?.onOneLine ?? "none, the TPM is ephemeral")"]
-        lines += endorsementKeys.flatMap(\.lines)
+        lines += endorsementKeys.flatMap { $0.lines(as: "endorsement key") }
+        lines += deviceIdentities.flatMap { $0.lines(as: "device identity") }
         lines += ["instance: \(instance)", "recorded: \(time)"]
         if let containerID { lines.append("container: \(containerID.onOneLine)") }
         if let bundle { lines.append("bundle: \(bundle.onOneLine)") }
         if let image { lines.append("image: \(image.onOneLine)") }
         if let quotingKey { lines += ["quoting key: \(quotingKey.name)", String(quotingKey.publicKey.dropLast())] }
-        lines += unknownKeys.map { "endorsement key: \($0.key) is not known: \($0.obstacle)" }
+        lines += unknownKeys.map { "key: \($0.key) is not known: \($0.obstacle)" }
         return lines
     }
 }
@@ -96,8 +106,7 @@ struct QuotingKeyReport: Encodable {
 
 extension EndorsementReport.Key {
     fileprivate init(_ recorded: EndorsementRecord.Key) throws(Failure) {
-        guard let kind = EndorsementKey.Kind.allCases.first(where: { $0.standard == recorded.key }),
-            let key = EndorsementKey(kind, decoding: recorded.area)
+        guard let kind = IdentityKey.Kind(recorded.key), let key = IdentityKey(kind, decoding: recorded.area)
         else { throw Failure("cannot print the key \(recorded.key.name)", because: "its record is damaged") }
         var sized = ByteWriter()
         sized.write(UInt16(recorded.area.count))
@@ -105,7 +114,7 @@ extension EndorsementReport.Key {
         algorithm = kind.rawValue
         handle = "0x" + String(recorded.key.handle, radix: 16)
         sha256 = Hexadecimal.encode(try SHA256.digest(key.publicKey))
-        name = "000b" + Hexadecimal.encode(try SHA256.digest(recorded.area))
+        name = Hexadecimal.encode(try key.name)
         publicKey = pem("PUBLIC KEY", key.publicKey)
         tpm2bPublic = Data(sized.bytes).base64EncodedString()
         registrationID = Hexadecimal.encode(try SHA256.digest(sized.bytes))
@@ -113,8 +122,8 @@ extension EndorsementReport.Key {
         obstacle = recorded.obstacle.isEmpty ? nil : recorded.obstacle
     }
 
-    fileprivate var lines: [String] {
-        var lines = ["endorsement key: \(algorithm), SHA-256 \(sha256)", "name in the TPM: \(name)"]
+    fileprivate func lines(as kind: String) -> [String] {
+        var lines = ["\(kind): \(algorithm), SHA-256 \(sha256)", "name in the TPM: \(name)"]
         if let obstacle { lines.append(certificate == nil ? "no certificate: \(obstacle)" : "obstacle: \(obstacle)") }
         lines.append(String(publicKey.dropLast()))
         if let certificate { lines.append(String(certificate.dropLast())) }

@@ -104,7 +104,7 @@ struct StateCreate: ParsableCommand {
             /// PEM, with line feeds.
             let publicKey: String
 
-            init(_ key: EndorsementKey) throws(Failure) {
+            init(_ key: IdentityKey) throws(Failure) {
                 algorithm = key.kind.rawValue
                 sha256 = Hexadecimal.encode(try SHA256.digest(key.publicKey))
                 publicKey = pem("PUBLIC KEY", key.publicKey)

@@ -7,11 +7,27 @@ import VTPMProxy
 /// Which containers get a TPM, and which keys the TPM has.
 @Suite struct ChoiceTests {
     @Test func theKeysOfATPMAreChosen() throws {
-        #expect(try parse("").manufacture.requestedKeys == RequestedKeys(ofNew: .all, ofExisting: .all))
+        #expect(try parse("").manufacture.requestedKeys == RequestedKeys(ofNew: .standard, ofExisting: .standard))
         #expect(try parse("[manufacture]\nkeys = []").manufacture.requestedKeys == .none)
         #expect(
             try refusal("[manufacture]\nkeys = [\"ek-p256\", \"ek\"]")
-                == "line 2: \"keys\" cannot hold \"ek\" (known: \"ek-rsa-2048\", \"ek-p256\", \"srk-rsa-2048\")"
+                == "line 2: \"keys\" cannot hold \"ek\" (known: \"ek-rsa-2048\", \"ek-p256\", \"srk-rsa-2048\", "
+                + "\"ek-rsa-3072\", \"ek-p384\", \"iak-p384\", \"idevid-p384\", \"ecc-ek\", \"attestation-key\")"
+        )
+        #expect(
+            try refusal("[manufacture]\nkeys = [\"ecc-ek\", \"attestation-key\"]")
+                == "line 2: \"keys\" cannot hold both \"ecc-ek\" and \"attestation-key\", which have one handle"
+        )
+        #expect(
+            try refusal("[manufacture]\nkeys = [\"srk-rsa-2048\", \"iak-p384\"]")
+                == "line 2: \"keys\" cannot hold \"iak-p384\" without an endorsement key, which vouches for it"
+        )
+        let seven =
+            "\"ek-rsa-2048\", \"ek-p256\", \"srk-rsa-2048\", \"ek-rsa-3072\", \"ek-p384\", \"iak-p384\", \"ecc-ek\""
+        #expect(try parse("[manufacture]\nkeys = [\(seven)]").manufacture.keys.elements.count == 7)
+        #expect(
+            try refusal("[manufacture]\nkeys = [\(seven), \"idevid-p384\"]")
+                == "line 2: \"keys\" holds more keys than the 7 that a TPM has room for"
         )
         #expect(
             try refusal("[manufacture]\nkeys = \"ek-p256\"")

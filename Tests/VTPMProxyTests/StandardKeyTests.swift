@@ -15,9 +15,44 @@ import VTPMProxy
         let rsa: [UInt8] = symmetric + [8, 0, 0, 0, 0, 0] + [1, 0] + Self.zeros
         let ecc: [UInt8] = symmetric + [0, 3, 0, 0x10] + [0, 32] + Self.zeros[..<32] + [0, 32] + Self.zeros[..<32]
         let endorsement: [UInt8] = [0, 0x0b, 0, 3, 0, 0xb2, 0, 32] + Self.policy
-        #expect(StandardKey.endorsementRSA.template == [0, 1] + endorsement + rsa)
-        #expect(StandardKey.endorsementP256.template == [0, 0x23] + endorsement + ecc)
-        #expect(StandardKey.storageRSA.template == [0, 1, 0, 0x0b, 0, 3, 4, 0x72, 0, 0] + rsa)
+        #expect(StandardKey.endorsementRSA.template.bytes == [0, 1] + endorsement + rsa)
+        #expect(StandardKey.endorsementP256.template.bytes == [0, 0x23] + endorsement + ecc)
+        #expect(StandardKey.storageRSA.template.bytes == [0, 1, 0, 0x0b, 0, 3, 4, 0x72, 0, 0] + rsa)
+        #expect(StandardKey.secondP256.template.bytes == StandardKey.endorsementP256.template.bytes)
+        let attestation: [UInt8] = [
+            0, 1, 0, 0x0b, 0, 5, 4, 0x72, 0, 0, 0, 0x10, 0, 0x14, 0, 0x0b, 8, 0, 0, 0, 0, 0, 0, 0,
+        ]
+        #expect(StandardKey.attestationRSA.template.bytes == attestation)
+    }
+
+    /// What follows the policy of 48 bytes, and precedes it.
+    @Test func theTemplatesWithSHA384AreThoseOfTheSpecifications() {
+        // AES 256 CFB, no scheme; or no symmetric algorithm, ECDSA with SHA-384.
+        let (stores, signs): ([UInt8], [UInt8]) = ([0, 6, 1, 0, 0, 0x43, 0, 0x10], [0, 0x10, 0, 0x18, 0, 0x0c])
+        let p384: [UInt8] = [0, 4, 0, 0x10]
+        let expected: [(StandardKey, [UInt8], [UInt8])] = [
+            (.endorsementRSA3072, [0, 1, 0, 0x0c, 0, 3, 0, 0xf2, 0, 48], stores + [0x0c, 0, 0, 0, 0, 0, 0, 0]),
+            (.endorsementP384, [0, 0x23, 0, 0x0c, 0, 3, 0, 0xf2, 0, 48], stores + p384 + [0, 0, 0, 0]),
+            (
+                .attestationP384, [0, 0x23, 0, 0x0c, 0, 5, 0, 0xf2, 0, 48],
+                signs + p384 + [0, 3] + Array("IAK".utf8) + [0, 0]
+            ),
+            (
+                .deviceIdentityP384, [0, 0x23, 0, 0x0c, 0, 4, 0, 0xf2, 0, 48],
+                signs + p384 + [0, 6] + Array("IDEVID".utf8) + [0, 0]
+            ),
+        ]
+        for (key, start, end) in expected {
+            let bytes = key.template.bytes
+            #expect(bytes.starts(with: start) && Array(bytes.dropFirst(58)) == end, "\(key)")
+        }
+    }
+
+    /// More keys than one TPM has, and no two of the same name; where two have one handle, one of them is chosen.
+    @Test func keysAreDistinct() {
+        #expect(Set(StandardKey.allCases.map(\.name)).count == StandardKey.allCases.count)
+        #expect(Set(StandardKey.allCases.map(\.handle)).count == StandardKey.allCases.count - 1)
+        #expect(StandardKey.allCases.filter(\.isRecorded).count <= EndorsementHead.keyLimit)
     }
 
     @Test func aCommandsSizeIsThatOfItsBytes() {
@@ -53,8 +88,9 @@ import VTPMProxy
     }
 
     @Test func aSetKnowsWhichBitsStandForKeys() {
-        #expect(StandardKeys.all.elements == StandardKey.allCases)
+        #expect(StandardKeys.known.elements == StandardKey.allCases)
+        #expect(StandardKeys.standard.elements == [.endorsementRSA, .endorsementP256, .storageRSA])
         #expect(StandardKeys(rawValue: 0b101).elements == [.endorsementRSA, .storageRSA])
-        #expect(StandardKeys.all.isKnown && !StandardKeys(rawValue: 8).isKnown)
+        #expect(StandardKeys.known.isKnown && !StandardKeys(rawValue: 1 << 9).isKnown)
     }
 }

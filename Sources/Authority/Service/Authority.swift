@@ -13,7 +13,7 @@ import VTPMProxy
 /// The certificate authority: a process that endorses one TPM, or makes a key, and ends.
 ///
 /// It has the authority's key and nothing else: no file, no network, no other key. What it signs has a fixed form
-/// (``EndorsementCertificate``), is never an authority's, and is for a key alone whose private part the TPM has shown to have.
+/// (``IdentityCertificate``), is never an authority's, and is for a key alone whose private part the TPM has shown to have.
 public final class Authority {
     private let starter: Channel
     private let buffer: ScratchBuffer

@@ -24,7 +24,7 @@ struct Endorser {
 
     /// Does all, and returns the record of it.
     func endorse() throws(Failure) -> EndorsementRecord {
-        let kinds = EndorsementKey.Kind.allCases.filter { orders.keys.contains(StandardKeys($0.standard)) }
+        let kinds = IdentityKey.Kind.allCases.filter { orders.keys.contains(StandardKeys($0.standard)) }
         var keys: [EndorsementRecord.Key] = []
         var quotingKey = former?.quotingKey ?? []
         for kind in kinds { keys.append(try examine(kind, &quotingKey)) }
@@ -98,7 +98,7 @@ struct Endorser {
     ///
     /// The first such key also shows which one the TPM will quote by: its public area is taken once and never asked for again.
     private func examine(
-        _ kind: EndorsementKey.Kind,
+        _ kind: IdentityKey.Kind,
         _ quotingKey: inout [UInt8]
     ) throws(Failure) -> EndorsementRecord.Key {
         var entry = formerly(kind.standard) ?? EndorsementRecord.Key(kind.standard, area: [])
@@ -109,22 +109,48 @@ struct Endorser {
                 entry.obstacle = "the tenant has set an authorization of the endorsement hierarchy"
                 return
             }
-            let loaded = try isNew ? tpm.kept(kind) : tpm.derived(kind)
-            defer { tpm.release(loaded) }
-            guard try tpm.proves(loaded) else {
-                throw Failure(
-                    "cannot certify the key \(kind.standard.name)",
-                    because: "the TPM does not have its private part"
-                )
-            }
-            if entry.area.isEmpty { entry.area = loaded.key.area }
-            guard entry.area == loaded.key.area else {
-                entry.obstacle = "the TPM shows another key than before"
-                return
-            }
-            if quotingKey.isEmpty { quotingKey = try self.quotingKey(besides: loaded) }
+            let key =
+                try kind.standard.isDeviceIdentity
+                ? identity(kind, certifiedBy: quotingKey) : endorsementKey(kind, &quotingKey)
+            if entry.area.isEmpty { entry.area = key.area }
+            if entry.area != key.area { entry.obstacle = "the TPM shows another key than before" }
         }
         return entry
+    }
+
+    /// Returns an endorsement key, for which the TPM has opened a credential.
+    private func endorsementKey(
+        _ kind: IdentityKey.Kind,
+        _ quotingKey: inout [UInt8]
+    ) throws(Failure) -> IdentityKey {
+        let loaded = try isNew ? tpm.kept(kind) : tpm.derived(kind)
+        defer { tpm.release(loaded) }
+        guard try tpm.proves(loaded) else { throw Self.isNotProved(kind) }
+        if quotingKey.isEmpty, formerly(kind.standard)?.area ?? loaded.key.area == loaded.key.area {
+            quotingKey = try self.quotingKey(besides: loaded)
+        }
+        return loaded.key
+    }
+
+    /// Returns a device identity, whose creation the TPM has certified with the quoting key.
+    private func identity(
+        _ kind: IdentityKey.Kind,
+        certifiedBy quotingKey: [UInt8]
+    ) throws(Failure) -> IdentityKey {
+        guard let signer = QuotingKey(decoding: quotingKey) else {
+            throw Failure(
+                "cannot certify the key \(kind.standard.name)",
+                because: "the key by which the TPM quotes is not known, which vouches for it"
+            )
+        }
+        guard let key = try tpm.identity(kind, certifiedBy: signer, isKept: isNew) else {
+            throw Self.isNotProved(kind)
+        }
+        return key
+    }
+
+    private static func isNotProved(_ kind: IdentityKey.Kind) -> Failure {
+        Failure("cannot certify the key \(kind.standard.name)", because: "the TPM does not have its private part")
     }
 
     /// Returns the public area of the key by which the TPM will quote; a TPM that has had a tenant may have none.
@@ -141,9 +167,8 @@ struct Endorser {
         }
     }
 
-    private func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> EndorsementKey {
-        guard let kind = EndorsementKey.Kind.allCases.first(where: { $0.standard == entry.key }),
-            let key = EndorsementKey(kind, decoding: entry.area)
+    private func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> IdentityKey {
+        guard let kind = IdentityKey.Kind(entry.key), let key = IdentityKey(kind, decoding: entry.area)
         else { throw Failure("cannot endorse the TPM", because: "the record of the key \(entry.key.name) is damaged") }
         return key
     }
@@ -196,7 +221,7 @@ struct Endorser {
                 }
             case .nothing, .unwritten:
                 guard entry.certificate.isEmpty else { return }
-                entry.certificate = try EndorsementCertificate(
+                entry.certificate = try IdentityCertificate(
                     key: key,
                     instance: instance,
                     time: orders.time,

@@ -52,10 +52,10 @@ public struct TrialStart {
     /// Manufactures a TPM that has these keys at their handles; returns its state and its endorsement keys.
     package func manufactureWithIdentity(
         keeping keys: StandardKeys
-    ) throws(Failure) -> (state: SecretBytes, keys: [EndorsementKey]) {
+    ) throws(Failure) -> (state: SecretBytes, keys: [IdentityKey]) {
         try start(nil, keeping: keys, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
             try conversation.serve()
-            let keys = try EndorsementKey.all(of: conversation)
+            let keys = try IdentityKey.all([.rsa, .p256], of: conversation)
             return (try conversation.shutDown(), keys)
         }.result
     }

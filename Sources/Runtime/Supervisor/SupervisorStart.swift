@@ -164,7 +164,7 @@ extension Supervisor {
         let head = EndorsementHead(of: record)
         // The configuration can ask for another key than when the record was made.
         let hasAll = keys.elements.allSatisfy { key in
-            !key.isEndorsement || head.keys.contains { $0.first == key.rawValue }
+            !key.isRecorded || head.keys.contains { $0.first == key.rawValue }
         }
         return head.level < level || !hasAll
     }

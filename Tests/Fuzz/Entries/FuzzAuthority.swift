@@ -22,7 +22,7 @@ func fuzzAuthority(_ bytes: UnsafeRawBufferPointer) {
     let supervisor = SupervisorLink(pair.far)
     let orders = EndorsementOrders(
         level: .certificates,
-        keys: .all,
+        keys: .standard,
         containerID: "web",
         bundle: "/bundle",
         image: "",

@@ -15,18 +15,18 @@ import VTPMProxy
 /// it likes.
 @Suite(.serialized) struct EndorsementAttackTests {
     private static let readPublic: [UInt8] = [0, 0, 0x01, 0x73]
-    private static let createPrimary: [UInt8] = [0, 0, 0x01, 0x31]
+    static let createPrimary: [UInt8] = [0, 0, 0x01, 0x31]
     private static let activateCredential: [UInt8] = [0, 0, 0x01, 0x47]
     private static let nvWrite: [UInt8] = [0, 0, 0x01, 0x37]
 
     /// What came of an endorsement.
-    private enum Outcome: Equatable {
+    enum Outcome: Equatable {
         case record(EndorsementRecord)
         case failure(String)
     }
 
     /// A worker with an open TPM, and an authority that works on it.
-    private final class Relay {
+    final class Relay {
         let worker: WorkerUnderTest
         let authority: StartedAuthority
         private let buffer = Channel.makeBuffer()
@@ -37,13 +37,13 @@ import VTPMProxy
         /// The marks that it has claimed.
         private(set) var claimed: [[UInt8]] = []
 
-        init(isNew: Bool = true, in temporary: TemporaryDirectory) throws {
-            worker = try WorkerUnderTest(keys: .all, isEndorsed: true)
+        init(isNew: Bool = true, keys: StandardKeys = .standard, in temporary: TemporaryDirectory) throws {
+            worker = try WorkerUnderTest(keys: keys, isEndorsed: true)
             try #require(try worker.hear() == .open)
             authority = try VTPMUnderTest.authority(below: temporary).start(
                 EndorsementOrders(
                     level: .certificates,
-                    keys: .all,
+                    keys: keys,
                     containerID: "web",
                     bundle: "/bundle",
                     image: "",
@@ -157,7 +157,7 @@ import VTPMProxy
     }
 
     /// Whether a command makes the key by which the TPM will quote: its attributes are those of a key that signs.
-    private static func makesQuotingKey(_ command: [UInt8]) -> Bool {
+    static func makesQuotingKey(_ command: [UInt8]) -> Bool {
         command[6..<10].elementsEqual(createPrimary) && command.contains([0x00, 0x05, 0x04, 0x72])
     }
 

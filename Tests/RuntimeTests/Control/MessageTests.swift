@@ -31,7 +31,7 @@ import VTPMProxy
         bundle: "/b",
         leaseName: "l",
         initProcess: ProcessID(process: 77, startTime: 1 << 40),
-        keys: RequestedKeys(ofNew: .all, ofExisting: StandardKeys(.endorsementP256))
+        keys: RequestedKeys(ofNew: .standard, ofExisting: StandardKeys(.endorsementP256))
     )
     static var sharing: StartRequest {
         var sharing = request
@@ -104,7 +104,7 @@ import VTPMProxy
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .all, isEndorsed: true),
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .standard, isEndorsed: true),
             .initialize(hasState: false, keys: [], isEndorsed: false), .state,
             .stored, .refused,
             .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000), .execute, .close,
@@ -180,7 +180,7 @@ import VTPMProxy
     }
 
     @Test func aWorkerLeavesOutNoKeyButOneThatATenantCanStandInTheWayOf() {
-        let keys = RequestedKeys(ofNew: .all, ofExisting: StandardKeys(.endorsementP256))
+        let keys = RequestedKeys(ofNew: .standard, ofExisting: StandardKeys(.endorsementP256))
         let asked = [RefusedKey(.endorsementP256, code: 0x9a2)], other = [RefusedKey(.storageRSA, code: 0x9a2)]
         #expect(keys.admit([], isNew: true) && keys.admit([], isNew: false) && keys.admit(asked, isNew: false))
         #expect(!keys.admit(asked, isNew: true) && !keys.admit(other, isNew: false))

@@ -35,7 +35,7 @@ final class PoolUnderTest {
         machineID: String = machineID,
         hostTPM: [UInt8] = [],
         masters: [UInt8] = [1],
-        keys: StandardKeys = .all
+        keys: StandardKeys = .standard
     ) throws -> TPMPool.Demand {
         let all = try masters.map { try MasterKey(secret($0)) }
         return TPMPool.Demand(
@@ -57,7 +57,7 @@ final class PoolUnderTest {
         for state in states {
             let tpm = PooledTPM(
                 state: try secretCopy(of: Array(state.utf8)),
-                keys: .all,
+                keys: .standard,
                 library: library ?? self.library
             )
             try filling.add(tpm, for: made.host, try #require(made.ring).current)

@@ -18,8 +18,8 @@ import VTPMProxy
     init() throws { temporary = try TemporaryDirectory() }
 
     private static func makeTPM() throws -> PooledTPM {
-        let made = try TrialStart(worker: VTPMUnderTest.program("vtpm-worker")).manufacture(keeping: .all)
-        return PooledTPM(state: made.state, keys: .all, library: made.library)
+        let made = try TrialStart(worker: VTPMUnderTest.program("vtpm-worker")).manufacture(keeping: .standard)
+        return PooledTPM(state: made.state, keys: .standard, library: made.library)
     }
 
     private func start(
@@ -112,7 +112,11 @@ import VTPMProxy
 
     /// A hook that promises a TPM and hands over something else.
     @Test func whatIsNoStateIsAFailureOfTheStart() throws {
-        let nothing = PooledTPM(state: try secretCopy(of: [1, 2, 3]), keys: .all, library: try Self.makeTPM().library)
+        let nothing = PooledTPM(
+            state: try secretCopy(of: [1, 2, 3]),
+            keys: .standard,
+            library: try Self.makeTPM().library
+        )
         let tpm = try start("web", nothing, .none)
         let heard = try tpm.hear()
         #expect(heard.kind == .failure)

@@ -200,7 +200,7 @@ import VTPMProxy
             #expect(refusal?.code == EWOULDBLOCK && refusal?.why == "another process does")
             // Without master keys, by which one a TPM is encrypted does not matter.
             let host = try under.demand()
-            #expect(try filling.tidy(TPMPool.Demand(of: host.host, keys: .all), to: 9) == 5)
+            #expect(try filling.tidy(TPMPool.Demand(of: host.host, keys: .standard), to: 9) == 5)
             #expect(try filling.tidy(host, to: 9) == 4)
             #expect(try filling.tidy(host, to: 9, library: under.library) == 3)
             #expect(try filling.tidy(host, to: 2, library: under.library) == 2)

@@ -13,7 +13,7 @@ import VTPMProxy
 
 /// Certificates for endorsement keys: the real authority, supervisor and worker; tpm2-tools and openssl judge.
 @Suite(.serialized) struct EndorsementTests {
-    static let all = RequestedKeys(ofNew: .all, ofExisting: .all)
+    static let all = RequestedKeys(ofNew: .standard, ofExisting: .standard)
 
     static func start(
         in temporary: TemporaryDirectory,

@@ -11,7 +11,7 @@ import VTPMProxy
 
 /// The keys that a TPM has at fixed handles, made by the real worker and read by the real tpm2-tools.
 @Suite(.serialized) struct StandardKeysTests {
-    private static let all = RequestedKeys(ofNew: .all, ofExisting: .all)
+    private static let all = RequestedKeys(ofNew: .standard, ofExisting: .standard)
     private static let handles = "- 0x81000001\n- 0x81010001\n- 0x8101000A\n"
 
     private func start(
@@ -114,7 +114,7 @@ import VTPMProxy
 
     @Test(arguments: [true, false]) func whatTPM2ClearTookAwayComesBackWhereThatIsAskedFor(isAsked: Bool) throws {
         let temporary = try TemporaryDirectory()
-        let keys = isAsked ? Self.all : RequestedKeys(ofNew: .all, ofExisting: [])
+        let keys = isAsked ? Self.all : RequestedKeys(ofNew: .standard, ofExisting: [])
         let before = try start(in: temporary, keys)
         let endorsement = try ["0x81010001", "0x8101000a"].map { try key($0, of: before) }
         let storage = try key("0x81000001", of: before)
@@ -139,7 +139,7 @@ import VTPMProxy
         let state = try permanentState(in: temporary)
         let before = try WorkerUnderTest(state: state)
         try before.serve()
-        let after = try WorkerUnderTest(state: state, keys: .all)
+        let after = try WorkerUnderTest(state: state, keys: .standard)
         try after.serve()
         #expect(before.stateCount == after.stateCount && before.state == after.state && after.refused == [])
         for worker in [before, after] { #expect(try worker.end() == .exited(0)) }
@@ -167,13 +167,13 @@ import VTPMProxy
         let temporary = try TemporaryDirectory()
         #expect(try start(in: temporary, .none).stop() == .exited(0))
 
-        let killed = try WorkerUnderTest(state: permanentState(in: temporary), keys: .all)
+        let killed = try WorkerUnderTest(state: permanentState(in: temporary), keys: .standard)
         while killed.stateCount <= kept {
             try #require(try killed.receive().kind == .state)
             if killed.hasSaidAll { try killed.channel.send(WorkerRequest.stored) }
         }
         killed.worker.kill()
-        let after = try WorkerUnderTest(state: killed.state, keys: .all)
+        let after = try WorkerUnderTest(state: killed.state, keys: .standard)
         try after.serve()
         let used = try after.transmit(TPMCommand.persistentHandles).withUnsafeBytes { TPMCommand.handles(in: $0) }
         #expect(used == [0x8100_0001, 0x8101_0001, 0x8101_000a] && after.refused == [])
@@ -194,7 +194,7 @@ import VTPMProxy
         #expect(try persistentHandles(of: again) == handles)
         #expect(try again.stop() == .exited(0))
 
-        let worker = try WorkerUnderTest(state: permanentState(in: temporary), keys: .all)
+        let worker = try WorkerUnderTest(state: permanentState(in: temporary), keys: .standard)
         try worker.serve()
         defer { _ = try? worker.end() }
         return worker.refused
@@ -213,7 +213,7 @@ import VTPMProxy
 
     /// TPM2_CreatePrimary or TPM2_EvictControl fails, whatever the TPM has said of its room before.
     @Test(arguments: [0x131, 0x120]) func aNewTPMWithoutAKeyIsNone(code: Int) throws {
-        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], keys: .all)
+        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], keys: .standard)
         var heard = try worker.receive()
         while heard.kind == .state {
             if worker.hasSaidAll { try worker.channel.send(WorkerRequest.stored) }
@@ -228,7 +228,7 @@ import VTPMProxy
         let temporary = try TemporaryDirectory()
         #expect(try start(in: temporary, .none).stop() == .exited(0))
         let state = try permanentState(in: temporary)
-        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], state: state, keys: .all)
+        let worker = try WorkerUnderTest("ObservedLibrary", ["refuse", "\(code)"], state: state, keys: .standard)
         try worker.serve()
         #expect(worker.refused == StandardKey.allCases.map { RefusedKey($0, code: 0x14b) })
         #expect(try worker.end() == .exited(0))
@@ -242,7 +242,7 @@ import VTPMProxy
         try tenant.run("tpm2_evictcontrol -Q -C o -c 0x81010001 && \(command)")
         #expect(try tenant.stop() == .exited(0))
 
-        let worker = try WorkerUnderTest("ObservedLibrary", state: permanentState(in: temporary), keys: .all)
+        let worker = try WorkerUnderTest("ObservedLibrary", state: permanentState(in: temporary), keys: .standard)
         try worker.serve()
         // Each command that it has executed, of which these two are TPM2_CreatePrimary and TPM2_EvictControl.
         let record = try worker.transmit([0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0xb0, 0]).dropFirst(10)

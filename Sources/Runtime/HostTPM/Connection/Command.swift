@@ -30,6 +30,8 @@ struct Command {
         case passwordAndPolicy(session: UInt32)
         /// The empty authorization value, without an HMAC or encryption.
         case password
+        /// The same, for each of the first two handles.
+        case passwords
         case session(AuthSession, SessionAttributes = [])
     }
 
@@ -59,6 +61,9 @@ struct Command {
         case .password:
             tag = StructureTag.sessions
             write(Self.plain(Handle.passwordSession), into: &body)
+        case .passwords:
+            tag = StructureTag.sessions
+            write(Self.plain(Handle.passwordSession) + Self.plain(Handle.passwordSession), into: &body)
         case .passwordAndPolicy(let session):
             tag = StructureTag.sessions
             write(Self.plain(Handle.passwordSession) + Self.plain(session), into: &body)

@@ -8,6 +8,7 @@ enum CommandCode: UInt32 {
     case nvWrite = 0x137
     case nvWriteLock = 0x138
     case activateCredential = 0x147
+    case certifyCreation = 0x14a
     case nvRead = 0x14e
     case policySecret = 0x151
     case create = 0x153
@@ -34,6 +35,7 @@ enum CommandCode: UInt32 {
         case .nvWrite: "TPM2_NV_Write"
         case .nvWriteLock: "TPM2_NV_WriteLock"
         case .activateCredential: "TPM2_ActivateCredential"
+        case .certifyCreation: "TPM2_CertifyCreation"
         case .policySecret: "TPM2_PolicySecret"
         case .nvRead: "TPM2_NV_Read"
         case .create: "TPM2_Create"

@@ -73,11 +73,14 @@ struct TPMConnection {
         guard let size = reader.read(UInt32.self), let parameters = reader.read(count: Int(size)),
             let authorization = ResponseAuthorization(&reader)
         else { throw malformed }
-        if case .passwordAndPolicy = command.authorization, ResponseAuthorization(&reader) == nil { throw malformed }
+        switch command.authorization {
+        case .passwords, .passwordAndPolicy: guard ResponseAuthorization(&reader) != nil else { throw malformed }
+        case .none, .password, .session: break
+        }
         guard reader.remaining == 0 else { throw malformed }
         response.parameters = ByteReader(parameters)
         switch command.authorization {
-        case .none, .password, .passwordAndPolicy:
+        case .none, .password, .passwords, .passwordAndPolicy:
             guard authorization.nonce.isEmpty, authorization.hmac.isEmpty else { throw malformed }
         case .session(let session, let attributes):
             guard AuthSession.nonceSizes.contains(authorization.nonce.count) else { throw malformed }

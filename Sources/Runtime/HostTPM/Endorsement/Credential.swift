@@ -1,5 +1,7 @@
 import Crypto
+import CryptoEndorsement
 import Platform
+import VTPMProxy
 
 /// A secret that only the TPM with an endorsement key can open, and only if it has an object of a certain name.
 ///
@@ -17,47 +19,69 @@ package struct Credential {
     private static let label = "IDENTITY"
     private static let what = "cannot make a credential"
 
-    /// Makes a new secret for the TPM with this key and an object of this name.
-    package init(for key: EndorsementKey, objectName: [UInt8]) throws(Failure) {
+    /// Makes a new secret for the TPM with this endorsement key and an object of this name.
+    package init(for key: IdentityKey, objectName: [UInt8]) throws(Failure) {
+        let (hash, template) = (key.kind.hash, key.kind.standard.template)
         let seed: SecretBytes
-        switch key.point {
-        case .rsa(let key):
-            seed = try Random.secret(count: SHA256.digestSize)
-            encryptedSeed = try RSAOAEP.encrypt(seed, key, label: Array(Self.label.utf8) + [0], Self.what)
-        case .p256(let point):
-            let (own, shared) = try P256Agreement.withNewKey(point, Self.what)
-            seed = try TPMKeyDerivation.kdfe(shared: shared, label: Self.label, partyU: own.x, partyV: point.x)
+        if template.isRSA {
+            seed = try Random.secret(count: hash.size)
+            let label = Array(Self.label.utf8) + [0]
+            encryptedSeed = try EndorsementTransport.encrypt(seed, to: key.publicKey, by: hash, label: label, Self.what)
+        } else {
+            let size = template.partSize
+            let own = try EndorsementTransport.agree(with: key.publicKey, coordinateSize: size, Self.what)
+            seed = try hash.kdfe(shared: own.secret, label: Self.label, partyU: own.x, partyV: key.first)
             var encoded = ByteWriter()
             encoded.write(sized: own.x)
             encoded.write(sized: own.y)
             encryptedSeed = encoded.bytes
         }
         secret = try Random.secret(count: Self.secretSize)
-        let encrypted = try Self.encrypt(secret, seed, objectName)
-        let key = try TPMKeyDerivation.kdfa(key: seed, label: "INTEGRITY", contextU: [], contextV: [])
+        let bits = Int(template.symmetricBits)
+        let storage = try hash.kdfa(key: seed, label: "STORAGE", context: objectName, bits: bits)
+        let plaintext = try SecretBytes(capacity: 2 + Self.secretSize)
+        _ = plaintext.append(copying: [0, UInt8(Self.secretSize)]) && plaintext.append(copying: secret)
+        let encrypted = try ZeroVectorCFB.encrypt(plaintext, key: storage, keySize: bits / 8, Self.what)
+        let integrity = try hash.kdfa(key: seed, label: "INTEGRITY", context: [], bits: hash.size * 8)
+        let tag = try hash.secretTag(key: integrity, encrypted + objectName)
         var blob = ByteWriter()
-        blob.write(sized: try HMACSHA256.tag(key: key, encrypted + objectName))
+        blob.write(sized: tag.withBytes { Array($0) })
         blob.write(encrypted)
         self.blob = blob.bytes
-    }
-
-    /// Encrypts the secret, as a TPM2B_DIGEST, with a key of its own and an initialization vector of zeros.
-    private static func encrypt(
-        _ secret: SecretBytes,
-        _ seed: SecretBytes,
-        _ name: [UInt8]
-    ) throws(Failure) -> [UInt8] {
-        let derived = try TPMKeyDerivation.kdfa(key: seed, label: "STORAGE", contextU: name, contextV: [], bits: 128)
-        let keyAndVector = try SecretBytes(capacity: 32)
-        _ = derived.withBytes { keyAndVector.append(copying: UnsafeRawBufferPointer(rebasing: $0.prefix(16))) }
-        _ = keyAndVector.append(copying: [UInt8](repeating: 0, count: 16))
-        let plaintext = try SecretBytes(capacity: 2 + secretSize)
-        _ = plaintext.append(copying: [0, UInt8(secretSize)]) && plaintext.append(copying: secret)
-        return try AESCFB.encrypt(plaintext, keyAndVector: keyAndVector)
     }
 
     /// Returns whether a TPM has found the secret; compares in constant time.
     package func isOpened(by found: [UInt8]) -> Bool {
         HMACSHA256.areEqual(secret.withBytes { Array($0) }, found)
+    }
+}
+
+extension HashFunction {
+    /// Derives a key of `bits` bits, the first of what is returned, with KDFa: one block. Part 1, 11.4.10.2; NIST SP 800-108
+    fileprivate func kdfa(
+        key: SecretBytes,
+        label: String,
+        context: [UInt8],
+        bits: Int
+    ) throws(Failure) -> SecretBytes {
+        precondition(bits <= size * 8)
+        var data = ByteWriter()
+        data.write(UInt32(1))
+        data.write(label.utf8)
+        data.write(UInt8(0))
+        data.write(context)
+        data.write(UInt32(bits))
+        return try secretTag(key: key, data.bytes)
+    }
+
+    /// Derives a seed from an ECDH shared secret with KDFe: one block. Part 1, 11.4.10.3; NIST SP 800-56A
+    fileprivate func kdfe(
+        shared: SecretBytes,
+        label: String,
+        partyU: [UInt8],
+        partyV: [UInt8]
+    ) throws(Failure) -> SecretBytes {
+        let suffix = Array(label.utf8) + [0] + partyU + partyV
+        return try secretDigest(SecretMessage(prefix: [0, 0, 0, 1], secret: shared, suffix: suffix))
     }
 }

@@ -24,16 +24,16 @@ package struct EndorsedTPM {
 
     /// An endorsement key in the TPM's memory, until ``release(_:)``.
     package struct LoadedKey {
-        package let key: EndorsementKey
+        package let key: IdentityKey
         fileprivate let handle: UInt32
     }
 
     /// Returns the key at its handle.
-    package func kept(_ kind: EndorsementKey.Kind) throws(Failure) -> LoadedKey {
+    package func kept(_ kind: IdentityKey.Kind) throws(Failure) -> LoadedKey {
         var read = Command(.readPublic)
         read.handles = [.init(kind.standard.handle)]
         var response = try connection.run(read)
-        guard let area = response.parameters.readSized(), let key = EndorsementKey(kind, decoding: area) else {
+        guard let area = response.parameters.readSized(), let key = IdentityKey(kind, decoding: area) else {
             throw connection.malformed(.readPublic)
         }
         return LoadedKey(key: key, handle: kind.standard.handle)
@@ -42,9 +42,9 @@ package struct EndorsedTPM {
     /// Makes a key anew from the TPM's seed.
     ///
     /// What is at the handle need not be it: a tenant can have put a key of its own choice there, with the same public head.
-    package func derived(_ kind: EndorsementKey.Kind) throws(Failure) -> LoadedKey {
-        let (handle, key) = try connection.createEndorsementKey(kind)
-        return LoadedKey(key: key, handle: handle)
+    package func derived(_ kind: IdentityKey.Kind) throws(Failure) -> LoadedKey {
+        let (created, key) = try connection.createIdentityKey(kind)
+        return LoadedKey(key: key, handle: created.handle)
     }
 
     /// Removes a key from the TPM's memory, unless it is persistent.
@@ -78,18 +78,25 @@ package struct EndorsedTPM {
     /// Returns whether the TPM opens a credential for an endorsement key that is bound to an object beside it.
     func opensCredential(of loaded: LoadedKey, for object: UInt32, named name: [UInt8]) throws(Failure) -> Bool {
         let credential = try Credential(for: loaded.key, objectName: name)
-        return try connection.withPolicySession { (session) throws(Failure) in
-            var activate = Command(.activateCredential)
-            activate.handles = [.init(object), .init(loaded.handle)]
-            activate.authorization = .passwordAndPolicy(session: session)
-            activate.parameters.write(sized: credential.blob)
-            activate.parameters.write(sized: credential.encryptedSeed)
-            var response = try connection.run(activate)
-            guard let found = response.parameters.readSized(), response.parameters.remaining == 0 else {
-                throw connection.malformed(.activateCredential)
+        var activate = Command(.activateCredential)
+        activate.handles = [.init(object), .init(loaded.handle)]
+        activate.parameters.write(sized: credential.blob)
+        activate.parameters.write(sized: credential.encryptedSeed)
+        let response: Response
+        if loaded.key.kind.standard.template.isUsedByAuthorization {
+            activate.authorization = .passwords
+            response = try connection.run(activate)
+        } else {
+            response = try connection.withPolicySession { (session) throws(Failure) in
+                activate.authorization = .passwordAndPolicy(session: session)
+                return try connection.run(activate)
             }
-            return credential.isOpened(by: found)
         }
+        var parameters = response.parameters
+        guard let found = parameters.readSized(), parameters.remaining == 0 else {
+            throw connection.malformed(.activateCredential)
+        }
+        return credential.isOpened(by: found)
     }
 
     // MARK: - Certificates

@@ -14,22 +14,21 @@ package struct QuotingKey: Equatable, Sendable {
     package let area: [UInt8]
     private let point: P256Point
 
+    /// TPM_ALG_ECDSA.
+    static let scheme: UInt16 = 0x0018
     private static let attributes: ObjectAttributes = [
         .fixedTPM, .fixedParent, .sensitiveDataOrigin, .userWithAuth, .noDA, .restricted, .sign,
     ]
 
     /// The template up to the public key itself, with which the public area of the key begins as well.
     private static var head: [UInt8] {
-        let (ecc, sha256, null, ecdsa, p256): (UInt16, UInt16, UInt16, UInt16, UInt16) = (
-            0x0023, 0x000b, 0x0010, 0x0018, 0x0003
-        )
         var area = ByteWriter()
-        area.write(ecc)
-        area.write(sha256)
+        area.write(Algorithm.ecc)
+        area.write(Algorithm.sha256)
         area.write(attributes.rawValue)
         area.write(sized: [])
         // No symmetric algorithm; the scheme with its hash; the curve; no key derivation.
-        for value in [null, ecdsa, sha256, p256, null] { area.write(value) }
+        for value in [Algorithm.null, scheme, Algorithm.sha256, Algorithm.p256, Algorithm.null] { area.write(value) }
         return area.bytes
     }
 

@@ -4,13 +4,17 @@ import CryptoPrimitives
 import Platform
 import RuntimeControl
 import RuntimeHostTPM
+import VTPMProxy
 
-/// The certificate of an endorsement key, field by field. TCG EK Credential Profile for TPM Family 2.0, 3
+/// The certificate of a key by which a TPM is known, field by field.
+///
+/// TCG EK Credential Profile for TPM Family 2.0, 3; for device identities IEEE 802.1AR, 8, and TCG TPM 2.0 Keys for Device
+/// Identity and Attestation.
 ///
 /// Each value is the host's own or a constant of the library: none comes from the worker but the public key, whose private part
 /// the worker has shown to have.
-struct EndorsementCertificate {
-    let key: EndorsementKey
+struct IdentityCertificate {
+    let key: IdentityKey
     /// The TPM's UUID, 16 bytes.
     let instance: [UInt8]
     /// The time, in seconds since 1970.
@@ -33,24 +37,32 @@ struct EndorsementCertificate {
                 // No authority.
                 .init(Identifier.basicConstraints, isCritical: true, DER.element(DER.sequence, [])),
                 .init(Identifier.keyUsage, isCritical: true, keyUsage),
-                .init(Identifier.extendedKeyUsage, isCritical: false, Self.purpose),
-                .init(Identifier.subjectAlternativeName, isCritical: false, alternativeName),
-                .init(Identifier.subjectDirectoryAttributes, isCritical: false, specification),
+            ] + (key.kind.standard.isDeviceIdentity ? deviceExtensions : endorsementExtensions) + [
                 .init(
                     Identifier.authorityKeyIdentifier,
                     isCritical: false,
                     DER.element(DER.sequence, DER.element(0x80, authority.certificate.subjectKeyID))
-                ),
+                )
             ]
         ).signed(by: authority.key, authority.certificate).encoded
     }
 
-    /// An endorsement key decrypts: by itself with RSA, by an agreement with ECC.
+    /// An endorsement key decrypts: by itself with RSA, by an agreement with ECC. A device identity signs.
     private var keyUsage: [UInt8] {
-        switch key.kind {
-        case .rsa: KeyUsage.keyEncipherment
-        case .p256: KeyUsage.keyAgreement
-        }
+        if key.kind.standard.isDeviceIdentity { return KeyUsage.digitalSignature }
+        return key.kind.standard.template.isRSA ? KeyUsage.keyEncipherment : KeyUsage.keyAgreement
+    }
+
+    private var endorsementExtensions: [CertificateContents.Extension] {
+        [
+            .init(Identifier.extendedKeyUsage, isCritical: false, Self.purpose),
+            .init(Identifier.subjectAlternativeName, isCritical: false, alternativeName),
+            .init(Identifier.subjectDirectoryAttributes, isCritical: false, specification),
+        ]
+    }
+
+    private var deviceExtensions: [CertificateContents.Extension] {
+        [.init(Identifier.subjectAlternativeName, isCritical: false, hardwareModuleName)]
     }
 
     /// The purpose of the key, tcg-kp-EKCertificate.
@@ -67,6 +79,17 @@ struct EndorsementCertificate {
         let directoryName = DER.element(0xa4, DER.element(DER.sequence, names.flatMap { $0 }))
         let uri = DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8))
         return DER.element(DER.sequence, directoryName + uri)
+    }
+
+    /// The TPM as a hardware module, an otherName: its type is that of any TPM 2.0, its serial number the instance's UUID. RFC
+    /// 4108, 5
+    private var hardwareModuleName: [UInt8] {
+        let identifier: [UInt8] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x04]
+        let serialNumber = DER.element(DER.octetString, Array(Hexadecimal.uuid(instance).utf8))
+        let module = DER.element(DER.sequence, TCG.identifier(1, 2) + serialNumber)
+        let otherName = DER.element(0xa0, identifier + DER.element(0xa0, module))
+        let uri = DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8))
+        return DER.element(DER.sequence, otherName + uri)
     }
 
     /// tcg-at-tpmSpecification: the family, the level, the revision.
@@ -141,6 +164,7 @@ private enum SerialNumber {
 /// KeyUsage. RFC 5280, 4.2.1.3
 private enum KeyUsage {
     static let keyEncipherment: [UInt8] = DER.element(DER.bitString, [5, 0x20])
+    static let digitalSignature: [UInt8] = DER.element(DER.bitString, [7, 0x80])
     static let keyAgreement: [UInt8] = DER.element(DER.bitString, [3, 0x08])
     static let certificatesAndLists: [UInt8] = DER.element(DER.bitString, [1, 0x06])
 }
