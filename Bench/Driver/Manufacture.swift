@@ -62,13 +62,13 @@ struct Manufacture {
         try Descriptor.open(path, OpenOptions(O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600))
             .writeAll(Array("0123456789abcdef0123456789abcdef\n".utf8), path)
         let (pool, key) = (TPMPool(host), try MasterKey(Place.secretKey()))
-        let made = try TrialStart(worker: host.program("vtpm-worker")).manufacture(keeping: .standard)
-        let tpm = PooledTPM(state: made.state, keys: .standard, library: made.library)
+        let made = try TrialStart(worker: host.program("vtpm-worker")).manufacture(with: .standard)
+        let tpm = PooledTPM(state: made.state, provision: .standard, library: made.library)
         try PoolFilling(pool).add(tpm, for: HostBinding(of: host, Configuration.HostTPM()), key)
         return try measureOurs("pooled-\(round)") { () throws(Failure) in
             let claimed = try pool.claim { () throws(Failure) in
                 let binding = try HostBinding(of: host, Configuration.HostTPM())
-                return TPMPool.Demand(of: binding, keys: .standard, ring: KeyRing(key))
+                return TPMPool.Demand(of: binding, .standard, ring: KeyRing(key))
             }
             guard let tpm = claimed else {
                 throw Failure("cannot measure a start from the pool", because: "there is nothing in it")

@@ -10,6 +10,16 @@ extension Configuration {
         /// The key `restore-keys`: whether a start puts keys at their handles that are not there.
         public var restoresKeys = true
 
+        /// The key `pcr-banks`: the banks of PCRs of a TPM that is manufactured.
+        public var banks = PCRBanks.all
+
+        /// The keys `platform-manufacturer`, `platform-model` and `platform-version`: what the certificate of the platform names;
+        /// nil if none is made.
+        public var platform: PlatformName?
+
+        /// The key `annotations`: whether a container's annotations may choose keys and certificates.
+        public var obeysAnnotations = false
+
         /// Which TPMs get certificates for their endorsement keys.
         public enum Certificates: String, CaseIterable, Sendable {
             /// None.
@@ -41,8 +51,11 @@ extension Configuration {
 
         /// What a start asks for.
         public var requestedKeys: RequestedKeys {
-            RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [])
+            RequestedKeys(ofNew: keys, ofExisting: restoresKeys ? keys : [], banks: banks)
         }
+
+        /// What a TPM is made with.
+        public var provision: TPMProvision { TPMProvision(keys: keys, banks: banks) }
 
         /// Creates the configuration of a missing table.
         public init() {}

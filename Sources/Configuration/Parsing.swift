@@ -28,12 +28,8 @@ extension Configuration {
         if let section = try root.section("retention", known: ["unused-for"]) {
             retention.unusedFor = try section.timeSpan("unused-for")
         }
-        if let section = try root.section("manufacture", known: ["keys", "restore-keys", "certificates", "pool"]) {
-            manufacture.keys = try section.keys("keys") ?? manufacture.keys
-            manufacture.restoresKeys = try section.boolean("restore-keys") ?? manufacture.restoresKeys
-            manufacture.certificates = try section.choice("certificates") ?? manufacture.certificates
-            manufacture.poolSize =
-                try section.integer("pool", in: 0...Manufacture.poolLimit) ?? manufacture.poolSize
+        if let section = try root.section("manufacture", known: Manufacture.names) {
+            manufacture = try Manufacture(section)
         }
         if let section = try root.section("authority", known: ["key", "certificates"]) {
             authority.files = try section.authorityFiles()
@@ -73,33 +69,6 @@ extension Configuration {
             let range = Int(Rollback.ownerIndices.lowerBound)...Int(Rollback.ownerIndices.upperBound)
             if let index = try section.integer("nv-index", in: range, radix: 16) { rollback.nvIndex = UInt32(index) }
         }
-    }
-}
-
-extension Section {
-    /// Returns a set of keys, which the file gives as an array of their names; nil if the key is missing.
-    fileprivate func keys(_ key: String) throws(Failure) -> StandardKeys? {
-        guard let names = try strings(key) else { return nil }
-        var keys: StandardKeys = []
-        for name in names {
-            guard let found = StandardKey.allCases.first(where: { $0.name == name }) else {
-                let known = StandardKey.allCases.map { "\"\($0.name)\"" }.joined(separator: ", ")
-                throw refusal(of: key, "cannot hold \"\(name.excerpt)\"", hint: "known: \(known)")
-            }
-            if let other = keys.elements.first(where: { $0.handle == found.handle && $0 != found }) {
-                throw refusal(of: key, "cannot hold both \"\(other.name)\" and \"\(name)\", which have one handle")
-            }
-            keys.insert(StandardKeys(found))
-        }
-        guard keys.elements.count <= StandardKeys.limit else {
-            throw refusal(of: key, "holds more keys than the \(StandardKeys.limit) that a TPM has room for")
-        }
-        if let identity = keys.elements.first(where: \.isDeviceIdentity),
-            !keys.elements.contains(where: \.isEndorsement)
-        {
-            throw refusal(of: key, "cannot hold \"\(identity.name)\" without an endorsement key, which vouches for it")
-        }
-        return keys
     }
 }
 

@@ -67,6 +67,8 @@ struct CreationRequest: Sendable {
             )
         }
         self.config = config
+        var configuration = configuration
+        try configuration.manufacture.obey(annotations)
         self.configuration = configuration
     }
 }

@@ -22,6 +22,7 @@ extension Creation {
                 image: ImageName.of(state.annotations),
                 stateID: requested.identity.stateID ?? "",
                 time: UInt64(clamping: time(nil)),
+                platform: configuration.manufacture.platform,
                 chain: []
             )
         )

@@ -16,7 +16,7 @@ extension Creation {
             guard try !StateRepository.hasFile(of: stateID, in: host.states) else { return nil }
             return try TPMPool(hostPaths).claim { () throws(Failure) in
                 let binding = try HostBinding(of: hostPaths, configuration.hostTPM)
-                return TPMPool.Demand(of: binding, keys: manufacture.keys, ring: host.keys)
+                return TPMPool.Demand(of: binding, manufacture.provision, ring: host.keys)
             }
         } catch {
             Log.notice("\(error)")

@@ -4,11 +4,13 @@ import Platform
 extension TPMCommand {
     /// TPM_RH_OWNER.
     private static let owner: UInt32 = 0x4000_0001
+    /// TPM_RH_PLATFORM.
+    static let platform: UInt32 = 0x4000_000c
     /// TPM_RS_PW.
     private static let password: UInt32 = 0x4000_0009
 
     /// Returns a command of a hierarchy whose authorization is empty.
-    private static func command(
+    static func command(
         _ code: UInt32,
         handles: [UInt32],
         parameters: [UInt8]

@@ -27,6 +27,7 @@ struct EndorsementCommand: ParsableCommand {
         case name
         case registrationID = "registration-id"
         case certificate
+        case platformCertificate = "platform-certificate"
         case chain
     }
 
@@ -100,6 +101,12 @@ struct EndorsementCommand: ParsableCommand {
 
     private func value(of part: Part, _ shown: EndorsementReport) throws(Failure) -> String {
         if part == .chain, !shown.chain.isEmpty { return shown.chain.joined() }
+        if part == .platformCertificate {
+            guard let certificate = shown.platformCertificate else {
+                throw Failure("cannot print the platform's certificate", because: "the TPM has none")
+            }
+            return certificate
+        }
         let keys = shown.endorsementKeys + shown.deviceIdentities
         guard let key = keys.first(where: { $0.algorithm == key }) else {
             throw Failure("cannot print the key \(key)", because: "the TPM has none of this kind")
@@ -110,7 +117,7 @@ struct EndorsementCommand: ParsableCommand {
         case .sha256: return key.sha256 + "\n"
         case .name: return key.name + "\n"
         case .registrationID: return key.registrationID + "\n"
-        case .certificate, .chain:
+        case .certificate, .chain, .platformCertificate:
             guard let certificate = key.certificate, part == .certificate else {
                 throw Failure(
                     "cannot print the certificate of the key \(key.algorithm)",

@@ -48,6 +48,8 @@ struct EndorsementReport: Encodable {
     let unknownKeys: [UnknownKey]
     /// The key by which the TPM will quote.
     let quotingKey: QuotingKeyReport?
+    /// The platform's certificate, in PEM.
+    let platformCertificate: String?
     /// The authority's certificate and those above it, in PEM.
     let chain: [String]
 
@@ -60,6 +62,8 @@ struct EndorsementReport: Encodable {
         bundle = given(record.bundle)
         image = given(record.image)
         quotingKey = record.quotingKey.isEmpty ? nil : try QuotingKeyReport(record.quotingKey)
+        platformCertificate =
+            record.platformCertificate.isEmpty ? nil : pem("CERTIFICATE", record.platformCertificate)
         chain = record.chain.map { pem("CERTIFICATE", $0) }
         var (endorsementKeys, deviceIdentities): ([Key], [Key]) = ([], [])
         for key in record.keys where !key.area.isEmpty {

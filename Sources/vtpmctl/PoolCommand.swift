@@ -20,7 +20,7 @@ struct PoolCommand: ParsableCommand {
         let configuration = try host.configuration()
         return TPMPool.Demand(
             of: try HostBinding(of: hostPaths, configuration.hostTPM),
-            keys: configuration.manufacture.keys,
+            configuration.manufacture.provision,
             ring: try host.open(hostPaths).keys
         )
     }
@@ -61,8 +61,8 @@ struct PoolFill: ParsableCommand {
         commandName: "fill",
         abstract: "Makes TPMs until the pool has as many as the configuration names.",
         discussion: """
-            What cannot be used is thrown away: what another host has made, what needs another master key, what has other keys \
-            than the configuration names, and what another version of libtpms has made than this one. \
+            What cannot be used is thrown away: what another host has made, what needs another master key, what has other \
+            keys or banks of PCRs than the configuration names, and what another version of libtpms has made than this one. \
             container-vtpm-pool.timer runs this command.
             """
     )
@@ -82,7 +82,7 @@ struct PoolFill: ParsableCommand {
             let binding = try HostBinding(of: hostPaths, configuration.hostTPM)
             // The master key is not loaded where there is nothing to do, which is once a minute: a host's TPM may have it. What is
             // encrypted by another one is taken for good until a TPM is missing.
-            let plain = TPMPool.Demand(of: binding, keys: configuration.manufacture.keys)
+            let plain = TPMPool.Demand(of: binding, configuration.manufacture.provision)
             guard try filling.tidy(plain, to: size) < size else { return try Output.write(line: "The pool is full.") }
             let made = try fill(filling, configuration.manufacture, binding, hostPaths)
             try Output.write(line: "Made \(PoolCommand.text(made)); the pool has \(filling.count()) of \(size).")
@@ -101,13 +101,13 @@ struct PoolFill: ParsableCommand {
         while made < manufacture.poolSize {
             // Not for long: a change of the master key waits for it.
             let count = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
-                let demand = TPMPool.Demand(of: binding, keys: manufacture.keys, ring: try host.open(hostPaths).keys)
+                let demand = TPMPool.Demand(of: binding, manufacture.provision, ring: try host.open(hostPaths).keys)
                 return try filling.tidy(demand, to: manufacture.poolSize, library: library)
             }
             guard count < manufacture.poolSize else { break }
-            let (state, maker) = try trial.manufacture(keeping: manufacture.keys)
+            let (state, maker) = try trial.manufacture(with: manufacture.provision)
             library = maker
-            let tpm = PooledTPM(state: state, keys: manufacture.keys, library: maker)
+            let tpm = PooledTPM(state: state, provision: manufacture.provision, library: maker)
             try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
                 try filling.add(tpm, for: binding, host.open(hostPaths).keys.current)
             }

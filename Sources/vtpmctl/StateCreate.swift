@@ -35,7 +35,7 @@ struct StateCreate: ParsableCommand {
             try host.withNewRepository { (repository, hostPaths) throws(Failure) in
                 try repository.requireNone(stateID, to: "create")
                 let level = manufacture.endorsement(isEphemeral: false)
-                guard level != .none else { return try create(keeping: manufacture.keys, repository, hostPaths) }
+                guard level != .none else { return try create(with: manufacture.provision, repository, hostPaths) }
                 let orders = EndorsementOrders(
                     level: level,
                     keys: manufacture.keys,
@@ -44,11 +44,12 @@ struct StateCreate: ParsableCommand {
                     image: "",
                     stateID: stateID,
                     time: UInt64(clamping: time(nil)),
+                    platform: manufacture.platform,
                     chain: []
                 )
                 let files = configuration.authority.files
                 let authority = CertificateAuthority(hostPaths, keys: repository.keys, files: files)
-                try create(orders, by: authority, repository, hostPaths)
+                try create(orders, manufacture.provision, by: authority, repository, hostPaths)
             }
         }
     }
@@ -56,6 +57,7 @@ struct StateCreate: ParsableCommand {
     /// Creates a TPM that the certificate authority endorses.
     private func create(
         _ orders: EndorsementOrders,
+        _ provision: TPMProvision,
         by authority: CertificateAuthority,
         _ repository: StateRepository,
         _ hostPaths: HostPaths
@@ -64,7 +66,7 @@ struct StateCreate: ParsableCommand {
         defer { authority.process.kill() }
         let instance = try Random.bytes(count: 16)
         let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
-        let made = try trial.manufacture(keeping: orders.keys, endorsedBy: authority.channel, as: instance)
+        let made = try trial.manufacture(with: provision, endorsedBy: authority.channel, as: instance)
         authority.process.end()
         guard let record = EndorsementRecord(decoding: made.endorsement) else {
             throw Failure("cannot create the state \"\(stateID)\"", because: "the record of its endorsement is damaged")
@@ -82,12 +84,12 @@ struct StateCreate: ParsableCommand {
 
     /// Creates a TPM without a record of its identity, since the configuration has it keep no endorsement key.
     private func create(
-        keeping keys: StandardKeys,
+        with provision: TPMProvision,
         _ repository: StateRepository,
         _ hostPaths: HostPaths
     ) throws(Failure) {
         let trial = TrialStart(worker: hostPaths.program("vtpm-worker"))
-        let made = try trial.manufactureWithIdentity(keeping: keys)
+        let made = try trial.manufactureWithIdentity(with: provision)
         try repository.importState(stateID, made.state, verb: "create")
         var keys: [Identity.Key] = []
         for key in made.keys { keys.append(try Identity.Key(key)) }

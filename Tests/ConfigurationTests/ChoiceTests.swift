@@ -35,6 +35,37 @@ import VTPMProxy
         )
     }
 
+    @Test func theBanksOfPCRsAreChosen() throws {
+        #expect(try parse("").manufacture.banks == .all)
+        #expect(
+            try parse("[manufacture]\npcr-banks = [\"sha384\", \"sha256\"]").manufacture.banks == [.sha256, .sha384]
+        )
+        #expect(
+            try refusal("[manufacture]\npcr-banks = [\"sm3\"]")
+                == "line 2: \"pcr-banks\" cannot hold \"sm3\" (known: \"sha1\", \"sha256\", \"sha384\", \"sha512\")"
+        )
+        #expect(
+            try refusal("[manufacture]\npcr-banks = []") == "line 2: \"pcr-banks\" must hold at least one bank"
+        )
+    }
+
+    @Test func thePlatformIsNamedWhole() throws {
+        let named = "platform-manufacturer = \"Example\"\nplatform-model = \"Edge\"\n"
+        #expect(
+            try parse("[manufacture]\n\(named)platform-version = \"2\"").manufacture.platform
+                == PlatformName(manufacturer: "Example", model: "Edge", version: "2")
+        )
+        #expect(
+            try refusal("[manufacture]\n\(named)")
+                == "line 1: [manufacture] needs all of \"platform-manufacturer\", \"platform-model\", \"platform-version\", or none"
+        )
+        let long = String(repeating: "x", count: 65)
+        #expect(
+            try refusal("[manufacture]\n\(named)platform-version = \"\(long)\"")
+                == "line 4: \"platform-version\" must have 1 to 64 bytes"
+        )
+    }
+
     @Test func theTPMsThatGetCertificatesAreChosen() throws {
         func levels(_ text: String) throws -> [EndorsementLevel] {
             let manufacture = try parse(text).manufacture

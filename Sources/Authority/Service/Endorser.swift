@@ -20,7 +20,7 @@ struct Endorser {
     let authority: CertifyingKey?
     let supervisor: SupervisorLink
 
-    private var tpm: EndorsedTPM { EndorsedTPM(over: supervisor) }
+    var tpm: EndorsedTPM { EndorsedTPM(over: supervisor) }
 
     /// Does all, and returns the record of it.
     func endorse() throws(Failure) -> EndorsementRecord {
@@ -29,28 +29,35 @@ struct Endorser {
         var quotingKey = former?.quotingKey ?? []
         for kind in kinds { keys.append(try examine(kind, &quotingKey)) }
         try claim(&keys)
+        var platformBytes = former?.platformCertificate ?? []
         if let authority {
             for number in keys.indices where keys[number].obstacle.isEmpty {
                 try issue(&keys[number], by: authority)
             }
+            let platform = try platformCertificate(beside: keys, by: authority)
             // What was signed is kept before the TPM has it: a start that ends in between must not have another one signed.
-            if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
-                try supervisor.keep(record(keys, quotingKey, .none).encoded)
+            if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] })
+                || platform.certificate != former?.platformCertificate ?? []
+            {
+                try supervisor.keep(record(keys, quotingKey, platform.certificate, .none).encoded)
             }
             for number in keys.indices where keys[number].obstacle.isEmpty && !keys[number].certificate.isEmpty {
                 try store(&keys[number])
             }
+            try store(platform)
             try storeChain(keys)
+            platformBytes = platform.certificate
         }
         for key in keys where !key.obstacle.isEmpty { try note(key) }
         let isComplete = keys.allSatisfy { $0.obstacle.isEmpty || $0.isForeign }
-        return record(keys, quotingKey, isComplete ? orders.level : .none)
+        return record(keys, quotingKey, platformBytes, isComplete ? orders.level : .none)
     }
 
     /// Returns a record, which has lost nothing that the former one has.
     private func record(
         _ keys: [EndorsementRecord.Key],
         _ quotingKey: [UInt8],
+        _ platformCertificate: [UInt8],
         _ level: EndorsementLevel
     ) -> EndorsementRecord {
         var record =
@@ -69,6 +76,7 @@ struct Endorser {
         record.level = level
         record.instance = instance
         record.quotingKey = quotingKey
+        record.platformCertificate = platformCertificate
         record.stateID = orders.stateID
         record.keys = keys + record.keys.filter { old in !keys.contains { $0.key == old.key } }
         if keys.contains(where: { $0.certificate != formerly($0.key)?.certificate ?? [] }) {
@@ -77,10 +85,10 @@ struct Endorser {
         return record
     }
 
-    private func formerly(_ key: StandardKey) -> EndorsementRecord.Key? { former?.keys.first { $0.key == key } }
+    func formerly(_ key: StandardKey) -> EndorsementRecord.Key? { former?.keys.first { $0.key == key } }
 
     /// Runs `body`; what stands in its way in a TPM that its tenant has had is an obstacle, and the TPM starts all the same.
-    private func attempt(
+    func attempt(
         _ key: inout EndorsementRecord.Key,
         _ body: (inout EndorsementRecord.Key) throws(Failure) -> Void
     ) throws(Failure) {
@@ -167,7 +175,7 @@ struct Endorser {
         }
     }
 
-    private func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> IdentityKey {
+    func publicKey(_ entry: EndorsementRecord.Key) throws(Failure) -> IdentityKey {
         guard let kind = IdentityKey.Kind(entry.key), let key = IdentityKey(kind, decoding: entry.area)
         else { throw Failure("cannot endorse the TPM", because: "the record of the key \(entry.key.name) is damaged") }
         return key
@@ -189,101 +197,5 @@ struct Endorser {
             // A key that was not recorded before, and is refused now, is not this TPM's to show.
             if claim == .changed, formerly(keys[number].key) == nil { keys[number].area = [] }
         }
-    }
-
-    // MARK: - Certificates
-
-    /// Finds the certificate that a key has, or makes one, which is not in the TPM yet.
-    ///
-    /// One that was signed once is the key's for ever, whoever signs now.
-    private func issue(_ entry: inout EndorsementRecord.Key, by authority: CertifyingKey) throws(Failure) {
-        try attempt(&entry) { (entry) throws(Failure) in
-            let key = try publicKey(entry)
-            let index = key.kind.certificateIndex
-            switch try tpm.contents(of: index) {
-            case .others: entry.obstacle = "the tenant has made the NV index \(index.handleText)"
-            case .platforms(let found) where entry.certificate.isEmpty:
-                guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == key.publicKey
-                else {
-                    entry.obstacle = "the NV index \(index.handleText) has no certificate of this key"
-                    return
-                }
-                // That of the host that the state comes from: there is one for each key.
-                guard certificate.isSigned(by: authority.certificate) else {
-                    entry.obstacle = "it has a certificate of another authority"
-                    entry.isForeign = true
-                    return
-                }
-                entry.certificate = found
-            case .platforms(let found):
-                if found != entry.certificate {
-                    entry.obstacle = "the NV index \(index.handleText) has another certificate than the record"
-                }
-            case .nothing, .unwritten:
-                guard entry.certificate.isEmpty else { return }
-                entry.certificate = try IdentityCertificate(
-                    key: key,
-                    instance: instance,
-                    time: orders.time,
-                    library: library
-                ).signed(by: authority)
-            }
-        }
-    }
-
-    private static let full = "the TPM's NV memory is full"
-
-    private func store(_ entry: inout EndorsementRecord.Key) throws(Failure) {
-        try attempt(&entry) { (entry) throws(Failure) in
-            let index = try publicKey(entry).kind.certificateIndex
-            if try !store(entry.certificate, at: index) { entry.obstacle = Self.full }
-        }
-    }
-
-    /// Writes an index unless there is one; returns false if the TPM has no room for it.
-    private func store(_ contents: [UInt8], at index: UInt32) throws(Failure) -> Bool {
-        switch try tpm.contents(of: index) {
-        case .others, .platforms: return true
-        case .unwritten: try tpm.remove(index)
-        case .nothing: break
-        }
-        return try tpm.store(contents, at: index)
-    }
-
-    /// The contents of one index, in bytes.
-    private static let indexSize = 1024
-
-    /// Stores the certificates above the keys' where others look for them, one after the other.
-    private func storeChain(_ keys: [EndorsementRecord.Key]) throws(Failure) {
-        guard keys.contains(where: { !$0.certificate.isEmpty && $0.obstacle.isEmpty }) else { return }
-        let all = orders.chain.flatMap { $0 }
-        do throws(Failure) {
-            for (number, start) in stride(from: 0, to: all.count, by: Self.indexSize).enumerated() {
-                let index = EndorsedTPM.chainIndex + UInt32(number)
-                let part = Array(all[start..<min(start + Self.indexSize, all.count)])
-                // Who has something else there verifies with the certificate that the host gives out.
-                guard try store(part, at: index) else {
-                    throw Failure("cannot store the authority's certificate", because: Self.full)
-                }
-            }
-        } catch {
-            if isNew { throw error }
-            try supervisor.send(.notice(error))
-        }
-    }
-
-    /// Has the supervisor log what is left undone; throws if the TPM is new.
-    private func note(_ key: EndorsementRecord.Key) throws(Failure) {
-        let failure = Failure("cannot certify the key \(key.key.name)", because: key.obstacle)
-        if isNew { throw failure }
-        try supervisor.send(.notice(failure))
-    }
-}
-
-extension UInt32 {
-    /// A handle as it is usually written.
-    fileprivate var handleText: String {
-        let digits = String(self, radix: 16)
-        return "0x" + String(repeating: "0", count: 8 - digits.count) + digits
     }
 }

@@ -21,6 +21,8 @@ struct IdentityCertificate {
     let time: UInt64
     /// The libtpms that has the TPM.
     let library: LibraryVersion
+    /// What the platform's certificate names, if it is that; nil for the key's own.
+    var platform: PlatformName?
 
     /// What TPM2_GetCapability tells of a TPM of libtpms: TPM_PT_MANUFACTURER, and TPM_PT_VENDOR_STRING_1 to 4.
     private static let manufacturer = "id:49424D00"
@@ -37,7 +39,7 @@ struct IdentityCertificate {
                 // No authority.
                 .init(Identifier.basicConstraints, isCritical: true, DER.element(DER.sequence, [])),
                 .init(Identifier.keyUsage, isCritical: true, keyUsage),
-            ] + (key.kind.standard.isDeviceIdentity ? deviceExtensions : endorsementExtensions) + [
+            ] + ownExtensions + [
                 .init(
                     Identifier.authorityKeyIdentifier,
                     isCritical: false,
@@ -61,6 +63,36 @@ struct IdentityCertificate {
         ]
     }
 
+    private var ownExtensions: [CertificateContents.Extension] {
+        if let platform { return platformExtensions(platform) }
+        return key.kind.standard.isDeviceIdentity ? deviceExtensions : endorsementExtensions
+    }
+
+    /// The platform as a directory name, and the instance as a URI. TCG Platform Certificate Profile, 3.1
+    private func platformExtensions(_ platform: PlatformName) -> [CertificateContents.Extension] {
+        let names = Self.directoryName([
+            (TCG.identifier(5, 1, 1), platform.manufacturer), (TCG.identifier(5, 1, 4), platform.model),
+            (TCG.identifier(5, 1, 5), platform.version),
+        ])
+        return [
+            .init(
+                Identifier.extendedKeyUsage,
+                isCritical: false,
+                DER.element(DER.sequence, TCG.identifier(8, 2))
+            ),
+            .init(Identifier.subjectAlternativeName, isCritical: false, DER.element(DER.sequence, names + uri)),
+        ]
+    }
+
+    private static func directoryName(_ names: [(type: [UInt8], value: String)]) -> [UInt8] {
+        let attributes = names.flatMap { type, value in
+            DER.element(DER.set, DER.element(DER.sequence, type + DER.text(value)))
+        }
+        return DER.element(0xa4, DER.element(DER.sequence, attributes))
+    }
+
+    private var uri: [UInt8] { DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8)) }
+
     private var deviceExtensions: [CertificateContents.Extension] {
         [.init(Identifier.subjectAlternativeName, isCritical: false, hardwareModuleName)]
     }
@@ -72,13 +104,11 @@ struct IdentityCertificate {
     ///
     /// It is not critical, since there is a subject; and Go's verifier takes one for unknown that has but a directory name.
     private var alternativeName: [UInt8] {
-        let names = [
+        let names = Self.directoryName([
             (TCG.identifier(2, 1), Self.manufacturer), (TCG.identifier(2, 2), Self.model),
             (TCG.identifier(2, 3), "id:" + TPMProduct(library).firmwareVersion),
-        ].map { type, value in DER.element(DER.set, DER.element(DER.sequence, type + DER.text(value))) }
-        let directoryName = DER.element(0xa4, DER.element(DER.sequence, names.flatMap { $0 }))
-        let uri = DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8))
-        return DER.element(DER.sequence, directoryName + uri)
+        ])
+        return DER.element(DER.sequence, names + uri)
     }
 
     /// The TPM as a hardware module, an otherName: its type is that of any TPM 2.0, its serial number the instance's UUID. RFC
@@ -88,7 +118,6 @@ struct IdentityCertificate {
         let serialNumber = DER.element(DER.octetString, Array(Hexadecimal.uuid(instance).utf8))
         let module = DER.element(DER.sequence, TCG.identifier(1, 2) + serialNumber)
         let otherName = DER.element(0xa0, identifier + DER.element(0xa0, module))
-        let uri = DER.element(0x86, Array("urn:uuid:\(Hexadecimal.uuid(instance))".utf8))
         return DER.element(DER.sequence, otherName + uri)
     }
 
@@ -182,5 +211,5 @@ private enum Identifier {
 
 private enum TCG {
     /// Returns an OBJECT IDENTIFIER below 2.23.133 in DER.
-    static func identifier(_ arc: UInt8, _ number: UInt8) -> [UInt8] { [0x06, 0x05, 0x67, 0x81, 0x05, arc, number] }
+    static func identifier(_ arcs: UInt8...) -> [UInt8] { DER.element(0x06, [0x67, 0x81, 0x05] + arcs) }
 }

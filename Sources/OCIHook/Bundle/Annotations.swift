@@ -10,6 +10,10 @@ public struct Annotations: Sendable {
         case state = "org.container-vtpm.state"
         /// The name of the state, of which its ID is made.
         case stateID = "org.container-vtpm.state-id"
+        /// The keys that the TPM has at their handles: names with commas between them.
+        case keys = "org.container-vtpm.keys"
+        /// Whether the TPM gets certificates for its keys: `issued` or `none`.
+        case certificates = "org.container-vtpm.certificates"
     }
 
     /// The prefix of each annotation that is meant for this hook.

@@ -36,11 +36,11 @@ public struct TrialStart {
         try start(nil) { (conversation) throws(Failure) in _ = try conversation.shutDown() }.library
     }
 
-    /// Manufactures a TPM that has these keys at their handles; returns its state and the version of the library that did it.
+    /// Manufactures a TPM with these keys and banks of PCRs; returns its state and the version of the library that did it.
     package func manufacture(
-        keeping keys: StandardKeys
+        with provision: TPMProvision
     ) throws(Failure) -> (state: SecretBytes, library: LibraryVersion) {
-        let made = try start(nil, keeping: keys, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
+        let made = try start(nil, with: provision, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
             try conversation.shutDown()
         }
         guard let library = made.library else {
@@ -49,26 +49,26 @@ public struct TrialStart {
         return (made.result, library)
     }
 
-    /// Manufactures a TPM that has these keys at their handles; returns its state and its endorsement keys.
+    /// Manufactures a TPM with these keys and banks of PCRs; returns its state and its endorsement keys.
     package func manufactureWithIdentity(
-        keeping keys: StandardKeys
+        with provision: TPMProvision
     ) throws(Failure) -> (state: SecretBytes, keys: [IdentityKey]) {
-        try start(nil, keeping: keys, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
+        try start(nil, with: provision, timeout: Self.identityTimeout) { (conversation) throws(Failure) in
             try conversation.serve()
             let keys = try IdentityKey.all([.rsa, .p256], of: conversation)
             return (try conversation.shutDown(), keys)
         }.result
     }
 
-    /// Manufactures a TPM that has these keys at their handles, and has the certificate authority at the other end endorse it.
+    /// Manufactures a TPM with these keys and banks of PCRs, and has the certificate authority at the other end endorse it.
     ///
     /// Returns its state and the record of it.
     package func manufacture(
-        keeping keys: StandardKeys,
+        with provision: TPMProvision,
         endorsedBy authority: Channel,
         as instance: [UInt8]
     ) throws(Failure) -> (state: SecretBytes, endorsement: [UInt8]) {
-        try start(nil, keeping: keys, endorsedBy: authority, as: instance, timeout: Self.identityTimeout) {
+        try start(nil, with: provision, endorsedBy: authority, as: instance, timeout: Self.identityTimeout) {
             (conversation) throws(Failure) in
             (try conversation.shutDown(), conversation.endorsement)
         }.result
@@ -76,7 +76,7 @@ public struct TrialStart {
 
     private func start<Result>(
         _ state: SecretBytes?,
-        keeping keys: StandardKeys = [],
+        with provision: TPMProvision = TPMProvision(keys: []),
         endorsedBy authority: Channel? = nil,
         as instance: [UInt8] = [],
         timeout: Int = timeout,
@@ -90,7 +90,7 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
-        try link.initialize(state, keys: keys, isEndorsed: authority != nil)
+        try link.initialize(state, provision, isEndorsed: authority != nil)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
         if let authority { try conversation.endorse(by: authority, as: instance) }
         try conversation.awaitReady()

@@ -78,6 +78,8 @@ public struct EndorsementOrders: Equatable, Sendable {
     public var stateID: String
     /// The time, in seconds since 1970.
     public var time: UInt64
+    /// What the certificate of the platform names; nil if none is made.
+    public var platform: PlatformName?
     /// The authority's certificate and those above it, in DER, or all as one text in PEM; empty without certificates.
     public var chain: [[UInt8]]
 
@@ -93,6 +95,7 @@ public struct EndorsementOrders: Equatable, Sendable {
         image: String,
         stateID: String,
         time: UInt64,
+        platform: PlatformName? = nil,
         chain: [[UInt8]]
     ) {
         self.level = level
@@ -102,6 +105,7 @@ public struct EndorsementOrders: Equatable, Sendable {
         self.image = image
         self.stateID = stateID
         self.time = time
+        self.platform = platform
         self.chain = chain
     }
 
@@ -110,6 +114,8 @@ public struct EndorsementOrders: Equatable, Sendable {
         writer.write(keys.rawValue)
         writer.write(time)
         for text in [containerID, bundle, image, stateID] { writer.write(text: text) }
+        writer.write(UInt8(platform == nil ? 0 : 1))
+        platform?.encode(into: &writer)
         writer.write(UInt8(clamping: chain.count))
         for certificate in chain {
             writer.write(UInt16(clamping: certificate.count))
@@ -121,8 +127,9 @@ public struct EndorsementOrders: Equatable, Sendable {
         guard let level = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
             let bits = reader.read(UInt16.self), StandardKeys(rawValue: bits).isKnown,
             let time = reader.read(UInt64.self), let containerID = reader.readText(), let bundle = reader.readText(),
-            let image = reader.readText(), let stateID = reader.readText(), let count = reader.read(UInt8.self),
-            count <= Self.chainLimit
+            let image = reader.readText(), let stateID = reader.readText(), let hasPlatform = reader.read(UInt8.self),
+            hasPlatform < 2, case let platform = hasPlatform == 1 ? PlatformName(&reader) : nil,
+            (platform != nil) == (hasPlatform == 1), let count = reader.read(UInt8.self), count <= Self.chainLimit
         else { return nil }
         var chain: [[UInt8]] = []
         for _ in 0..<count {
@@ -139,6 +146,7 @@ public struct EndorsementOrders: Equatable, Sendable {
             image: image,
             stateID: stateID,
             time: time,
+            platform: platform,
             chain: chain
         )
     }

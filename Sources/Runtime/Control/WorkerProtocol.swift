@@ -13,11 +13,11 @@ public enum WorkerRequest: ChannelMessage {
     ///
     /// Descriptors: a network namespace, and those of the container's ``ContainerWatch``.
     case confine(user: UInt32, filter: [UInt8])
-    /// Asks to start the TPM, from the state that follows or by manufacturing one, and to put those of these keys at their
-    /// handles that are not there.
+    /// Asks to start the TPM, from the state that follows or by manufacturing one with these banks of PCRs, and to put
+    /// those of these keys at their handles that are not there.
     ///
     /// With `isEndorsed` the platform hierarchy then stays open, for commands of the host, until ``close``.
-    case initialize(hasState: Bool, keys: StandardKeys, isEndorsed: Bool)
+    case initialize(hasState: Bool, TPMProvision, isEndorsed: Bool)
     /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
     /// ``Channel/chunkSize`` bytes.
     case state
@@ -90,9 +90,9 @@ public enum WorkerRequest: ChannelMessage {
             writer.write(user)
             writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
-        case .initialize(let hasState, let keys, let isEndorsed):
+        case .initialize(let hasState, let provision, let isEndorsed):
             writer.write(UInt8(hasState ? 1 : 0))
-            writer.write(keys.rawValue)
+            provision.encode(into: &writer)
             writer.write(UInt8(isEndorsed ? 1 : 0))
         case .registered(let pause): writer.write(pause)
         case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .execute, .close: break
@@ -109,15 +109,10 @@ public enum WorkerRequest: ChannelMessage {
             self = .confine(user: user, filter: filter)
         case .initialize:
             var reader = ByteReader(contents.body)
-            guard let hasState = reader.read(UInt8.self), hasState < 2, let bits = reader.read(UInt16.self),
-                StandardKeys(rawValue: bits).isKnown, let isEndorsed = reader.read(UInt8.self), isEndorsed < 2,
-                reader.remaining == 0
+            guard let hasState = reader.read(UInt8.self), hasState < 2, let provision = TPMProvision(&reader),
+                let isEndorsed = reader.read(UInt8.self), isEndorsed < 2, reader.remaining == 0
             else { return nil }
-            self = .initialize(
-                hasState: hasState == 1,
-                keys: StandardKeys(rawValue: bits),
-                isEndorsed: isEndorsed == 1
-            )
+            self = .initialize(hasState: hasState == 1, provision, isEndorsed: isEndorsed == 1)
         case .state:
             // A secret, of which no copy is made here.
             self = .state

@@ -62,6 +62,8 @@ public struct EndorsementRecord: Equatable, Sendable {
     public var keys: [Key]
     /// The public area of the key by which the TPM will quote, a TPMT_PUBLIC; empty if it is not known.
     public var quotingKey: [UInt8] = []
+    /// The certificate of the platform in DER; empty if there is none.
+    public var platformCertificate: [UInt8] = []
     /// The authority's certificate and those above it, in DER; empty without certificates.
     public var chain: [[UInt8]]
 
@@ -101,6 +103,7 @@ extension EndorsementRecord {
         static let key: UInt16 = 5
         static let certificate: UInt16 = 6
         static let quotingKey: UInt16 = 7
+        static let platformCertificate: UInt16 = 8
     }
 
     private static let instanceSize = 16
@@ -118,6 +121,7 @@ extension EndorsementRecord {
         for key in keys { writer.write(Item(Kind.key, key.encoded)) }
         for certificate in chain { writer.write(Item(Kind.certificate, certificate)) }
         if !quotingKey.isEmpty { writer.write(Item(Kind.quotingKey, quotingKey)) }
+        if !platformCertificate.isEmpty { writer.write(Item(Kind.platformCertificate, platformCertificate)) }
         return writer.bytes
     }
 
@@ -158,6 +162,7 @@ extension EndorsementRecord {
             keys.append(key)
         case Kind.certificate: chain.append(item.contents)
         case Kind.quotingKey: quotingKey = item.contents
+        case Kind.platformCertificate: platformCertificate = item.contents
         default: break
         }
         return true

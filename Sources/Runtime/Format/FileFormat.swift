@@ -222,7 +222,7 @@ extension FileFormat {
     public static let pool = FileFormat(
         magic: Array("CVTPMPL\n".utf8),
         name: "a TPM of the pool",
-        version: 1,
+        version: 2,
         extent: .file,
         check: .digest(size: 32),
         sizeLimit: 1 << 19,

@@ -9,26 +9,27 @@ import VTPMProxy
 public struct PooledTPM {
     /// Its state, libtpms' `permall`.
     public let state: SecretBytes
-    /// The keys that it has at their handles.
-    public let keys: StandardKeys
+    /// The keys that it has at their handles, and its banks of PCRs.
+    public let provision: TPMProvision
     /// The version of libtpms that made it.
     public let library: LibraryVersion
 
     /// Creates the description of a TPM.
-    public init(state: SecretBytes, keys: StandardKeys, library: LibraryVersion) {
-        (self.state, self.keys, self.library) = (state, keys, library)
+    public init(state: SecretBytes, provision: TPMProvision, library: LibraryVersion) {
+        (self.state, self.provision, self.library) = (state, provision, library)
     }
 }
 
 /// The file of a TPM in the pool, which the master key encrypts.
 ///
 ///     magic    8 bytes  "CVTPMPL" and a line feed
-///     version  16 bits  1
+///     version  16 bits  2
 ///     size     32 bits  size of the file, in bytes
 ///     key id   16 bytes the master key that the file needs
 ///     salt     32 bytes random, new with each file
 ///     host     32 bytes the host that made it (``HostBinding``)
 ///     keys     16 bits  the keys that the TPM has, ``StandardKeys``
+///     banks    8 bits   its banks of PCRs, ``PCRBanks``
 ///     library  32 bits  the version of libtpms
 ///     sealed   32 bits size, then the state, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
 ///     check    32 bytes SHA-256 of all before it
@@ -37,7 +38,7 @@ public struct PooledTPM {
 struct PoolFile {
     let keyID: [UInt8]
     let host: [UInt8]
-    let keys: StandardKeys
+    let provision: TPMProvision
     let library: LibraryVersion
     private let salt: [UInt8]
     private let associated: [UInt8]
@@ -54,15 +55,15 @@ struct PoolFile {
         var fields = try FileHeader(format, parsing: bytes, what).fields
         let start = fields.offset
         guard let keyID = fields.read(count: MasterKey.idSize), let salt = fields.read(count: Self.saltSize),
-            let host = fields.read(count: HostBinding.size), let keys = fields.read(UInt16.self),
+            let host = fields.read(count: HostBinding.size), let provision = TPMProvision(&fields),
             let library = fields.read(UInt32.self)
         else { throw format.damaged(what) }
         associated = Array(bytes[start..<fields.offset])
-        guard StandardKeys(rawValue: keys).isKnown, let size = fields.read(UInt32.self),
+        guard let size = fields.read(UInt32.self),
             let sealed = fields.read(count: Int(size)), fields.remaining == 0
         else { throw format.damaged(what) }
         (self.keyID, self.salt, self.host, self.sealed) = (keyID, salt, host, sealed)
-        self.keys = StandardKeys(rawValue: keys)
+        self.provision = provision
         self.library = LibraryVersion(number: library)
     }
 
@@ -73,7 +74,7 @@ struct PoolFile {
         fields.write(master.id)
         fields.write(salt)
         fields.write(host.digest)
-        fields.write(tpm.keys.rawValue)
+        tpm.provision.encode(into: &fields)
         fields.write(tpm.library.number)
         let sealed = try AES256GCM.seal(
             SecretMessage(prefix: [], secret: tpm.state, suffix: []),
@@ -95,6 +96,6 @@ struct PoolFile {
             associatedData: associated
         )
         guard let state else { throw FileFormat.pool.failure(what, "it was changed") }
-        return PooledTPM(state: state, keys: keys, library: library)
+        return PooledTPM(state: state, provision: provision, library: library)
     }
 }

@@ -21,21 +21,21 @@ public struct TPMPool {
     public struct Demand {
         /// This host.
         public let host: HostBinding
-        /// The keys that a new TPM has at their handles.
-        public let keys: StandardKeys
+        /// The keys that a new TPM has at their handles, and its banks of PCRs.
+        public let provision: TPMProvision
         /// The host's master keys; nil if it does not matter by which one the TPM is encrypted.
         public let ring: KeyRing?
 
         /// Creates a demand.
-        public init(of host: HostBinding, keys: StandardKeys, ring: KeyRing? = nil) {
-            (self.ring, self.host, self.keys) = (ring, host, keys)
+        public init(of host: HostBinding, _ provision: TPMProvision, ring: KeyRing? = nil) {
+            (self.ring, self.host, self.provision) = (ring, host, provision)
         }
 
         /// Returns why a TPM is of no use; nil if it is of use.
         func objection(to file: PoolFile) -> Objection? {
             if file.host != host.digest { return .anotherHost }
             if let ring, ring.key(file.keyID) == nil { return .anotherMasterKey }
-            return file.keys == keys ? nil : .otherKeys
+            return file.provision == provision ? nil : .anotherProvision
         }
     }
 
@@ -43,7 +43,7 @@ public struct TPMPool {
     enum Objection: String {
         case anotherHost = "another host made it"
         case anotherMasterKey = "it needs another master key"
-        case otherKeys = "it has other keys than the configuration names"
+        case anotherProvision = "it has other keys or banks of PCRs than the configuration names"
     }
 
     /// Takes a TPM out of the pool for good; returns nil if there is none to be had.
@@ -61,7 +61,7 @@ public struct TPMPool {
             do throws(Failure) {
                 let file = try PoolFile(parsing: bytes, what(name))
                 let objection = wanted.objection(to: file)
-                if let objection, objection != .otherKeys {
+                if let objection, objection != .anotherProvision {
                     throw Failure(what(name), because: objection.rawValue)
                 }
                 guard objection == nil, let master = wanted.ring?.key(file.keyID) else { continue }

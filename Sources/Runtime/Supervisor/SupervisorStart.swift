@@ -120,8 +120,8 @@ extension Supervisor {
         let states = try start.allowFiles(in: &confinement)
         let (store, uncommitted, state) = try openState(&start, hook, lease, states)
         do {
-            let keys = start.request.keys.keys(isNew: state == nil)
-            let isEndorsed = Self.lacksEndorsement(store.endorsement, start.request.endorsement, keys)
+            let provision = start.request.keys.provision(isNew: state == nil)
+            let isEndorsed = Self.lacksEndorsement(store.endorsement, start.request.endorsement, provision.keys)
             // The hook starts the authority while the TPM starts.
             if isEndorsed { try hook.send(HookReply.needsAuthority(isNew: state == nil)) }
             if let states, case .persistent(let storage) = start.request.storage {
@@ -136,7 +136,7 @@ extension Supervisor {
             try confinement.begin()
             try worker.requireConfined()
             let pooled = state == nil ? start.pooled(for: worker.libraryVersion) : nil
-            try worker.initialize(state ?? pooled, keys: keys, isEndorsed: isEndorsed)
+            try worker.initialize(state ?? pooled, provision, isEndorsed: isEndorsed)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }

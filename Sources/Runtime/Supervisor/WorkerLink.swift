@@ -116,21 +116,21 @@ package final class WorkerLink {
     /// endorsed.
     package func initialize(
         _ state: SecretBytes?,
-        keys: StandardKeys,
+        _ provision: TPMProvision,
         isEndorsed: Bool = false
     ) throws(Failure) {
         if libraryVersion == nil { try requireConfined() }
         do {
-            try begin(with: state, keys, isEndorsed)
+            try begin(with: state, provision, isEndorsed)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. A message that it had sent before says why.
             throw lastWords() ?? error
         }
     }
 
-    private func begin(with state: SecretBytes?, _ keys: StandardKeys, _ isEndorsed: Bool) throws(Failure) {
+    private func begin(with state: SecretBytes?, _ provision: TPMProvision, _ isEndorsed: Bool) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
-        let request = WorkerRequest.initialize(hasState: state != nil, keys: keys, isEndorsed: isEndorsed)
+        let request = WorkerRequest.initialize(hasState: state != nil, provision, isEndorsed: isEndorsed)
         try channel.send(request, until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)

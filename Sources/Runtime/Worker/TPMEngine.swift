@@ -40,10 +40,10 @@ public final class TPMEngine {
     /// It executes TPM2_Startup(CLEAR), puts those of the keys at their handles that are not there, calls `beforeClosing`, and
     /// disables the platform hierarchy. The owner of that can replace the endorsement and platform seeds (TPM 2.0 Library, Part 1, 13.3), and its
     /// authorization is empty after each startup. A TPM is manufactured if there is no state, and never otherwise. A new TPM
-    /// has all of the keys, or is none.
+    /// has all of the keys and the banks of PCRs, or is none.
     public init(
         state: SecretBytes?,
-        keys: StandardKeys,
+        provision: TPMProvision,
         store: @escaping Store,
         beforeClosing: (TPMEngine) throws(Failure) -> Void = { (_) throws(Failure) in }
     ) throws(Failure) {
@@ -54,7 +54,7 @@ public final class TPMEngine {
         }
         try Self.checkEntropy()
         Self.current = self
-        try start(with: keys, isNew: state == nil)
+        try start(with: provision, isNew: state == nil)
         try beforeClosing(self)
         try expectSuccess("TPM2_HierarchyControl", TPMCommand.disablePlatformHierarchy)
         isStarting = false
@@ -91,7 +91,7 @@ public final class TPMEngine {
         }
     }
 
-    private func start(with keys: StandardKeys, isNew: Bool) throws(Failure) {
+    private func start(with provision: TPMProvision, isNew: Bool) throws(Failure) {
         var callbacks = libtpms_callbacks()
         callbacks.sizeOfStruct = CInt(MemoryLayout<libtpms_callbacks>.size)
         callbacks.tpm_nvram_init = { TPM_RESULT(TPM_SUCCESS) }
@@ -122,13 +122,14 @@ public final class TPMEngine {
         if let storeFailure { throw Failure("cannot start the TPM", because: "\(storeFailure)") }
         try check(found.map { "loading its state, \($0.description)" } ?? "manufacturing it", result)
         try expectSuccess("TPM2_Startup", TPMCommand.startupClear)
-        refusedKeys = try complete(keys)
+        if isNew, provision.banks != .all { try allocate(provision.banks) }
+        refusedKeys = try complete(provision.keys)
         if isNew, let first = refusedKeys.first {
             throw Failure("cannot make the TPM's key \(first.key.name)", because: first.reason)
         }
     }
 
-    private func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
+    func check(_ step: String, _ result: TPM_RESULT) throws(Failure) {
         guard result == TPM_SUCCESS else {
             throw Failure(
                 "cannot start the TPM",
@@ -137,7 +138,7 @@ public final class TPMEngine {
         }
     }
 
-    private func expectSuccess(_ name: String, _ command: [UInt8]) throws(Failure) {
+    func expectSuccess(_ name: String, _ command: [UInt8]) throws(Failure) {
         var code: UInt32?
         var copy = command
         copy.withUnsafeMutableBytes { code = TPMCommand.responseCode(of: process($0)) }

@@ -39,8 +39,8 @@ extension Worker {
     struct Orders {
         /// The state of an existing TPM; nil if one is to be manufactured.
         var state: SecretBytes?
-        /// The keys that it is to have at their handles.
-        var keys: StandardKeys
+        /// The keys that it is to have at their handles, and the banks of PCRs if it is manufactured.
+        var provision: TPMProvision
         /// Whether the host has commands of its own before the platform hierarchy is closed.
         var isEndorsed: Bool
     }
@@ -49,11 +49,11 @@ extension Worker {
     func receiveOrders() throws(Failure) -> Orders {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
-            case .initialize(let hasState, let keys, let isEndorsed)? = WorkerRequest(message)
+            case .initialize(let hasState, let provision, let isEndorsed)? = WorkerRequest(message)
         else {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
-        var orders = Orders(state: nil, keys: keys, isEndorsed: isEndorsed)
+        var orders = Orders(state: nil, provision: provision, isEndorsed: isEndorsed)
         guard hasState else { return orders }
         defer { buffer.wipe() }
         var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")

@@ -60,7 +60,7 @@ public final class Worker {
             var orders = try receiveOrders()
             let engine = try TPMEngine(
                 state: orders.state,
-                keys: orders.keys,
+                provision: orders.provision,
                 store: { [self] (state) throws(Failure) in try store(state) },
                 beforeClosing: { (engine) throws(Failure) in if orders.isEndorsed { try executeForHost(engine) } }
             )

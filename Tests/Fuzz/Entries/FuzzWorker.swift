@@ -41,7 +41,7 @@ private final class TPMUnderTest {
         let pair = must { () throws(Failure) in try Channel.pair(near: "worker", far: "supervisor") }
         worker = must { () throws(Failure) in try Worker(channel: pair.near) }
         let engine = must { () throws(Failure) in
-            try TPMEngine(state: Self.state(), keys: []) { state in
+            try TPMEngine(state: Self.state(), provision: TPMProvision(keys: [])) { state in
                 require(!state.isEmpty && state.count <= WorkerReply.stateLimit, "a state that cannot be stored")
             }
         }

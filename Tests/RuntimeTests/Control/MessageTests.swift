@@ -31,7 +31,7 @@ import VTPMProxy
         bundle: "/b",
         leaseName: "l",
         initProcess: ProcessID(process: 77, startTime: 1 << 40),
-        keys: RequestedKeys(ofNew: .standard, ofExisting: StandardKeys(.endorsementP256))
+        keys: RequestedKeys(ofNew: .standard, ofExisting: StandardKeys(.endorsementP256), banks: [.sha256, .sha384])
     )
     static var sharing: StartRequest {
         var sharing = request
@@ -104,8 +104,8 @@ import VTPMProxy
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, keys: .standard, isEndorsed: true),
-            .initialize(hasState: false, keys: [], isEndorsed: false), .state,
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, .standard, isEndorsed: true),
+            .initialize(hasState: false, TPMProvision(keys: [], banks: .sha256), isEndorsed: false), .state,
             .stored, .refused,
             .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000), .execute, .close,
         ] { try check(message) }
@@ -134,7 +134,11 @@ import VTPMProxy
             time: 1 << 33,
             chain: [[1, 2], []]
         )
-        for order: AuthorityOrder in [.confine(user: 7), .generate, .endorse(orders), .key] { try check(order) }
+        var named = orders
+        named.platform = PlatformName(manufacturer: "Example", model: "Edge", version: "2")
+        for order: AuthorityOrder in [.confine(user: 7), .generate, .endorse(orders), .endorse(named), .key] {
+            try check(order)
+        }
         for answer: AuthorityAnswer in [.confined, .generated([0x30, 0]), .key] { try check(answer) }
         try check(AuthorityAnswer.failure(Self.failure), isText: true)
         for request: AuthorityRequest in [
@@ -196,7 +200,7 @@ import VTPMProxy
         }
         // A number of refusals, and for each a key and a response code.
         let refusal: [UInt8] = [1, 0, 0, 9, 0xa2]
-        for body in [[], [1], [1] + refusal + [0], [2] + refusal + refusal, [1, 3, 0, 0, 9, 0xa2], [4] + refusal] {
+        for body in [[], [1], [1] + refusal + [0], [2] + refusal + refusal, [1, 9, 0, 0, 9, 0xa2], [10] + refusal] {
             #expect(try receive(6, body, as: WorkerReply.self) == nil, "\(body)")
         }
         #expect(try receive(6, [1] + refusal, as: WorkerReply.self) != nil)

@@ -35,12 +35,12 @@ final class PoolUnderTest {
         machineID: String = machineID,
         hostTPM: [UInt8] = [],
         masters: [UInt8] = [1],
-        keys: StandardKeys = .standard
+        provision: TPMProvision = .standard
     ) throws -> TPMPool.Demand {
         let all = try masters.map { try MasterKey(secret($0)) }
         return TPMPool.Demand(
             of: try HostBinding(machineID: machineID, hostTPM: hostTPM),
-            keys: keys,
+            provision,
             ring: KeyRing(all[0], previous: all.count > 1 ? all[1] : nil)
         )
     }
@@ -57,7 +57,7 @@ final class PoolUnderTest {
         for state in states {
             let tpm = PooledTPM(
                 state: try secretCopy(of: Array(state.utf8)),
-                keys: .standard,
+                provision: .standard,
                 library: library ?? self.library
             )
             try filling.add(tpm, for: made.host, try #require(made.ring).current)

@@ -18,8 +18,8 @@ import VTPMProxy
     init() throws { temporary = try TemporaryDirectory() }
 
     private static func makeTPM() throws -> PooledTPM {
-        let made = try TrialStart(worker: VTPMUnderTest.program("vtpm-worker")).manufacture(keeping: .standard)
-        return PooledTPM(state: made.state, keys: .standard, library: made.library)
+        let made = try TrialStart(worker: VTPMUnderTest.program("vtpm-worker")).manufacture(with: .standard)
+        return PooledTPM(state: made.state, provision: .standard, library: made.library)
     }
 
     private func start(
@@ -83,7 +83,7 @@ import VTPMProxy
     @Test func anotherLibrarysTPMIsThrownAway() throws {
         let pooled = try Self.makeTPM()
         let expected = try shownKeys("stranger", pooled, .none)
-        let other = PooledTPM(state: pooled.state, keys: pooled.keys, library: LibraryVersion(9, 9, 9))
+        let other = PooledTPM(state: pooled.state, provision: pooled.provision, library: LibraryVersion(9, 9, 9))
         let keys = try shownKeys("web", other)
         #expect(keys.split(separator: "\n").count == 2 && keys != expected)
     }
@@ -114,7 +114,7 @@ import VTPMProxy
     @Test func whatIsNoStateIsAFailureOfTheStart() throws {
         let nothing = PooledTPM(
             state: try secretCopy(of: [1, 2, 3]),
-            keys: .standard,
+            provision: .standard,
             library: try Self.makeTPM().library
         )
         let tpm = try start("web", nothing, .none)

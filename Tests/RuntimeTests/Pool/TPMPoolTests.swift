@@ -104,14 +104,17 @@ import VTPMProxy
     // MARK: - What nobody gets
 
     /// The pool of a host's copy, and what the configuration or the keys no longer fit.
-    @Test(arguments: ["machine", "tpm", "master key", "keys"]) func whatDoesNotFitIsNotClaimed(what: String) throws {
+    @Test(arguments: ["machine", "tpm", "master key", "keys", "banks"]) func whatDoesNotFitIsNotClaimed(
+        what: String
+    ) throws {
         let (demand, objection) =
             switch what {
             case "machine":
                 (try under.demand(machineID: String(repeating: "f", count: 32)), TPMPool.Objection.anotherHost)
             case "tpm": (try under.demand(hostTPM: [1]), .anotherHost)
             case "master key": (try under.demand(masters: [2]), .anotherMasterKey)
-            default: (try under.demand(keys: []), .otherKeys)
+            case "keys": (try under.demand(provision: TPMProvision(keys: [])), .anotherProvision)
+            default: (try under.demand(provision: TPMProvision(keys: .standard, banks: .sha256)), .anotherProvision)
             }
         try under.add(["one", "two"])
         let file = try PoolFile(parsing: bytes(of: under.files[0]), "")
@@ -119,8 +122,8 @@ import VTPMProxy
         #expect(try under.pool.count { () throws(Failure) in demand } == 0)
         #expect(try under.claim(demand) == nil)
         // What a copy of the host has found is gone, also for the host that made it; another configuration takes away nothing.
-        #expect(under.files.count == (objection == .otherKeys ? 2 : 0))
-        #expect(try (under.claim() != nil) == (objection == .otherKeys))
+        #expect(under.files.count == (objection == .anotherProvision ? 2 : 0))
+        #expect(try (under.claim() != nil) == (objection == .anotherProvision))
     }
 
     @Test func duringARotationBothKeysOpen() throws {
@@ -152,18 +155,18 @@ import VTPMProxy
     }
 
     /// Somebody who writes another host, other keys or another libtpms into it cannot have it opened.
-    @Test(arguments: ["host", "keys", "library"]) func whatItSaysIsAuthenticated(field: String) throws {
+    @Test(arguments: ["host", "keys", "banks", "library"]) func whatItSaysIsAuthenticated(field: String) throws {
         try under.add(["one"])
         var changed = try bytes(of: under.files[0])
-        // After magic, version and size: key ID (16), salt (32), host (32), keys (2), library (4).
-        let offset = ["host": 14 + 48, "keys": 14 + 81, "library": 14 + 85][field] ?? 0
+        // After magic, version and size: key ID (16), salt (32), host (32), keys (2), banks (1), library (4).
+        let offset = ["host": 14 + 48, "keys": 14 + 81, "banks": 14 + 82, "library": 14 + 86][field] ?? 0
         changed[offset] ^= 1
         changed = try changed.dropLast(32) + SHA256.digest(Array(changed.dropLast(32)))
         let file = try PoolFile(parsing: changed, "cannot use it")
         let refusal = #expect(throws: Failure.self) { _ = try file.open(MasterKey(secret(1)), "cannot use it") }
         #expect(refusal?.why == "it was changed")
         try write(changed, "\(under.paths.pool)/\(under.files[0])")
-        #expect(try under.claim(under.demand(keys: file.keys)) == nil)
+        #expect(try under.claim(under.demand(provision: file.provision)) == nil)
     }
 
     @Test func nothingElseInItsPlaceIsFollowedOrWaitedFor() throws {
@@ -200,7 +203,7 @@ import VTPMProxy
             #expect(refusal?.code == EWOULDBLOCK && refusal?.why == "another process does")
             // Without master keys, by which one a TPM is encrypted does not matter.
             let host = try under.demand()
-            #expect(try filling.tidy(TPMPool.Demand(of: host.host, keys: .standard), to: 9) == 5)
+            #expect(try filling.tidy(TPMPool.Demand(of: host.host, .standard), to: 9) == 5)
             #expect(try filling.tidy(host, to: 9) == 4)
             #expect(try filling.tidy(host, to: 9, library: under.library) == 3)
             #expect(try filling.tidy(host, to: 2, library: under.library) == 2)

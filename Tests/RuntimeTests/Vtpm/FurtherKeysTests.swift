@@ -171,4 +171,58 @@ import VTPMProxy
         #expect(verdict == "accepted\n")
         #expect(try tpm.stop() == .exited(0))
     }
+
+    // MARK: - The platform's certificate
+
+    @Test func thePlatformHasACertificateWhereOneIsAskedFor() throws {
+        let temporary = try TemporaryDirectory()
+        let name = PlatformName(manufacturer: "Example", model: "Edge 5", version: "2.1")
+        var kept: [String] = []
+        for manufacturer in ["Example", "Another"] {
+            let tpm = try VTPMUnderTest(
+                in: temporary,
+                tpmKeys: Self.keys([.endorsementP256]),
+                endorsement: .certificates
+            )
+            tpm.orders.platform = name
+            tpm.orders.platform?.manufacturer = manufacturer
+            try tpm.create()
+            #expect(try Self.verdict(tpm, "0x01c08000", "0x8101000a") == "key.pem: OK\n")
+            let text = try tpm.run("openssl x509 -in key.pem -noout -ext subjectAltName,extendedKeyUsage")
+            #expect(text.contains("2.23.133.8.2"), "\(text)")
+            for attribute in ["2.23.133.5.1.1=Example", "2.23.133.5.1.4=Edge 5", "2.23.133.5.1.5=2.1", "URI:urn:uuid:"]
+            {
+                #expect(text.replacing(" = ", with: "=").contains(attribute), "\(text)")
+            }
+            #expect(try record(in: temporary).platformCertificate == temporary.read("key.der"))
+            kept.append(try tpm.run("sha256sum <key.der"))
+            #expect(try tpm.stop() == .exited(0))
+        }
+        // One that was signed once stays.
+        #expect(kept[0] == kept[1])
+    }
+
+    // MARK: - Banks of PCRs
+
+    @Test(arguments: [PCRBanks.sha256, [.sha256, .sha384]]) func aNewTPMHasTheBanksThatAreAskedFor(
+        banks: PCRBanks
+    ) throws {
+        let temporary = try TemporaryDirectory()
+        var keys = RequestedKeys(ofNew: .standard, ofExisting: .standard, banks: banks)
+        let tpm = try EndorsementTests.start(in: temporary, keys)
+        func banksOf(_ tpm: VTPMUnderTest) throws -> [String] {
+            try tpm.run("tpm2_getcap pcrs").split(separator: "\n").filter { !$0.contains("[ ]") && $0.contains("[") }
+                .map { $0.trimmingPrefix { " -".contains($0) }.prefix { $0 != ":" } }.map(String.init)
+        }
+        let names = PCRBanks.named.filter { banks.contains($0.bank) }.map(\.name)
+        #expect(try banksOf(tpm) == names)
+        #expect(try EndorsementTests.verdict(on: tpm) == "rsa.pem: OK\necc.pem: OK\n")
+        #expect(try tpm.run("tpm2_getcap handles-persistent") == "- 0x81000001\n- 0x81010001\n- 0x8101000A\n")
+        #expect(try tpm.stop() == .exited(0))
+        // Whoever has a state keeps its banks.
+        keys.banks = .all
+        let next = try EndorsementTests.start(in: temporary, keys)
+        #expect(try banksOf(next) == names)
+        #expect(try next.stop() == .exited(0))
+    }
 }

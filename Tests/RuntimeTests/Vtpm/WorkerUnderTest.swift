@@ -45,11 +45,13 @@ final class WorkerUnderTest {
         _ arguments: [String] = [],
         state: [UInt8]? = nil,
         keys: StandardKeys = [],
+        banks: PCRBanks = .all,
         isEndorsed: Bool = false
     ) throws {
         try self.init(program, arguments, underFilter: nil)
         try #require(try hear() == .confined)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil, keys: keys, isEndorsed: isEndorsed))
+        let provision = TPMProvision(keys: keys, banks: banks)
+        try channel.send(WorkerRequest.initialize(hasState: state != nil, provision, isEndorsed: isEndorsed))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
     }
 

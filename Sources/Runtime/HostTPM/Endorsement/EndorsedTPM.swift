@@ -10,6 +10,8 @@ package struct EndorsedTPM {
 
     /// The first NV index for the certificates above an endorsement key's. TCG EK Credential Profile, 2.2.1.4
     package static let chainIndex: UInt32 = 0x01c0_0100
+    /// The NV index of the platform's certificate. TCG Registry of Reserved TPM 2.0 Handles and Localities, 2.2
+    package static let platformIndex: UInt32 = 0x01c0_8000
     /// The largest contents of an index that are read, in bytes. libtpms: MAX_NV_INDEX_SIZE
     private static let readLimit = 2048
     /// How much one command reads or writes, in bytes. libtpms: MAX_NV_BUFFER_SIZE

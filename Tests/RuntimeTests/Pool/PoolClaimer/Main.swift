@@ -22,7 +22,7 @@ import VTPMProxy
             paths.pool = arguments[2]
             let demand = TPMPool.Demand(
                 of: try HostBinding(of: paths, Configuration.HostTPM()),
-                keys: .standard,
+                .standard,
                 ring: KeyRing(try MasterKey(key))
             )
             for _ in 0..<(Int(arguments[3]) ?? 0) {
