@@ -302,7 +302,8 @@ let otherTargets: [Target] = [
     program(
         "vtpmctl",
         [
-            "AuthorityClient", "CLinux", "Configuration", "Crypto", "Doctor", "Engines", "Platform",
+            "AuthorityClient", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "Doctor", "Engines",
+            "Platform",
             "RuntimeAdministration", "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "VTPMProxy",
             "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "RuntimeTransfer",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -79,6 +79,8 @@ extension Configuration {
 
         /// The files; nil for an authority that the host makes for itself.
         public var files: Files?
+        /// The key `crl-url`: where verifiers find the list of revoked certificates; empty if nowhere.
+        public var listURL = ""
 
         /// Creates the configuration of a missing table.
         public init() {}

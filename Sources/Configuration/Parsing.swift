@@ -31,8 +31,9 @@ extension Configuration {
         if let section = try root.section("manufacture", known: Manufacture.names) {
             manufacture = try Manufacture(section)
         }
-        if let section = try root.section("authority", known: ["key", "certificates"]) {
+        if let section = try root.section("authority", known: ["key", "certificates", "crl-url"]) {
             authority.files = try section.authorityFiles()
+            authority.listURL = try section.listURL("crl-url") ?? ""
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")
@@ -73,6 +74,16 @@ extension Configuration {
 }
 
 extension Section {
+    /// Returns a URL of HTTP; nil if the key is missing. RFC 5280, 4.2.1.13
+    fileprivate func listURL(_ key: String) throws(Failure) -> String? {
+        guard let url = try string(key) else { return nil }
+        let isPlain = url.utf8.allSatisfy { (0x21...0x7e).contains($0) } && url.utf8.count <= 512
+        guard isPlain, url.hasPrefix("http://") || url.hasPrefix("https://") else {
+            throw refusal(of: key, "must be a URL of HTTP with at most 512 bytes, not \"\(url.excerpt)\"")
+        }
+        return url
+    }
+
     /// Returns the files of the operator's own authority; nil if the table names none.
     fileprivate func authorityFiles() throws(Failure) -> Configuration.Authority.Files? {
         switch (try path("key"), try path("certificates")) {

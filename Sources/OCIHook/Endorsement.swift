@@ -23,6 +23,7 @@ extension Creation {
                 stateID: requested.identity.stateID ?? "",
                 time: UInt64(clamping: time(nil)),
                 platform: configuration.manufacture.platform,
+                listURL: configuration.authority.listURL,
                 chain: []
             )
         )

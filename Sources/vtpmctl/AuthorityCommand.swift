@@ -9,8 +9,8 @@ import RuntimeKeys
 struct AuthorityCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
-        abstract: "Shows the host's certificate authority.",
-        subcommands: [AuthorityShow.self]
+        abstract: "Shows the host's certificate authority, and revokes its certificates.",
+        subcommands: [AuthorityShow.self, AuthorityRevoke.self, AuthorityList.self]
     )
 }
 

@@ -1,12 +1,7 @@
 import ArgumentParser
-import Glibc
 import Platform
-import RuntimeAdministration
-import RuntimeControl
 import RuntimeEndorsement
 import RuntimeHostTPM
-import RuntimeLease
-import RuntimeState
 
 /// `vtpmctl ek`: who a TPM is, as the host knows it.
 struct EndorsementCommand: ParsableCommand {
@@ -51,52 +46,10 @@ struct EndorsementCommand: ParsableCommand {
 
     func run() throws {
         try report("reading the TPM's identity") { () throws(Failure) in
-            let shown = try EndorsementReport(record())
+            let shown = try EndorsementReport(EndorsementLookup(host: host, name: name).record())
             guard let part else { return try json ? Output.write(json: shown) : Output.write(lines: shown.lines) }
             try Output.write(text: value(of: part, shown))
         }
-    }
-
-    /// Finds the record: by the container that has the TPM, or by the state.
-    private func record() throws(Failure) -> EndorsementRecord {
-        let container = try ofContainer()
-        if let record = container?.record { return record }
-        guard container == nil || container?.stateID != nil else {
-            throw nothing(
-                "the TPM of container \"\(name)\" is ephemeral",
-                hint: "certificates = \"all\" in [manufacture] has such TPMs endorsed"
-            )
-        }
-        let stateID = container?.stateID ?? name
-        let found = try host.withRepository { (repository, _) throws(Failure) in
-            guard try repository.names().contains(StateDirectoryName.encoded(stateID)) else { throw noState(stateID) }
-            return try repository.endorsement(of: stateID)
-        }
-        guard let record = found else { throw noState(stateID) }
-        guard let record else {
-            throw nothing(
-                "the state \"\(stateID)\" has no record of it",
-                hint: "it is made at the container's next start"
-            )
-        }
-        return record
-    }
-
-    /// Finds the container's state, or the record in the container's lease if it has none; returns nil if there is no container.
-    private func ofContainer() throws(Failure) -> (stateID: String?, record: EndorsementRecord?)? {
-        let path = try host.hostPaths().leases
-        guard access(path, F_OK) == 0 else { return nil }
-        var found: (stateID: String?, record: EndorsementRecord?)?
-        let name = name
-        _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
-            guard let lease, lease.containerID == name else { return }
-            found = (lease.stateID, lease.stateID == nil ? try EndorsementRecord(of: opened) : nil)
-        }
-        return found
-    }
-
-    private func nothing(_ why: String, hint: String) -> Failure {
-        Failure("cannot print the TPM's endorsement keys", because: why, hint: hint)
     }
 
     private func value(of part: Part, _ shown: EndorsementReport) throws(Failure) -> String {

@@ -55,9 +55,7 @@ enum Output {
     /// Writes binary data, such as an export; throws if standard output is a terminal, which would interpret some
     /// bytes.
     static func write(_ content: SecretBytes) throws(Failure) {
-        guard isatty(STDOUT_FILENO) != 1 else {
-            throw Failure("cannot write \(name)", because: "it is a terminal", hint: "name a file, or redirect it")
-        }
+        try refuseTerminal()
         try content.withBytes { (bytes) throws(Failure) in
             try write { (output) throws(Failure) in
                 try output.writeAll(bytes, name)
@@ -65,6 +63,18 @@ enum Output {
                 if try output.status(name).st_mode & S_IFMT == S_IFREG { try output.synchronize(name) }
             }
         }
+    }
+
+    private static func refuseTerminal() throws(Failure) {
+        guard isatty(STDOUT_FILENO) != 1 else {
+            throw Failure("cannot write \(name)", because: "it is a terminal", hint: "name a file, or redirect it")
+        }
+    }
+
+    /// Writes binary data that is no secret, as ``write(_:)`` does.
+    static func write(binary bytes: [UInt8]) throws(Failure) {
+        try refuseTerminal()
+        try write(bytes)
     }
 
     private static func write(_ bytes: [UInt8]) throws(Failure) {

@@ -45,6 +45,7 @@ struct StateCreate: ParsableCommand {
                     stateID: stateID,
                     time: UInt64(clamping: time(nil)),
                     platform: manufacture.platform,
+                    listURL: configuration.authority.listURL,
                     chain: []
                 )
                 let files = configuration.authority.files

@@ -92,6 +92,13 @@ import VTPMProxy
             try refusal("[authority]\ncertificates = \"/c\"")
                 == "line 1: [authority] needs \"key\" beside \"certificates\""
         )
+        #expect(try parse("[authority]\ncrl-url = \"http://h/ca.crl\"").authority.listURL == "http://h/ca.crl")
+        for url in ["ftp://h/ca.crl", "http://h/a b", "http://h/\(String(repeating: "x", count: 512))"] {
+            #expect(
+                try refusal("[authority]\ncrl-url = \"\(url)\"")
+                    .hasPrefix("line 2: \"crl-url\" must be a URL of HTTP with at most 512 bytes, not ")
+            )
+        }
         #expect(try refusal("[authority]\nkey = \"k\"\ncertificates = \"/c\"").hasPrefix("line 2: \"key\" must be "))
     }
 

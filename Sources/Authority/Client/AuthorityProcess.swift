@@ -53,6 +53,19 @@ public final class AuthorityProcess {
         return (key, certificate)
     }
 
+    /// Has it make a list of revoked certificates, in DER.
+    public func list(_ orders: RevocationOrders, key: SecretBytes) throws(Failure) -> [UInt8] {
+        try tell { (channel) throws(Failure) in
+            try channel.send(AuthorityOrder.list(orders))
+            try channel.send(AuthorityOrder.key, key)
+        }
+        let (answer, contents) = try receive()
+        guard case .list = answer, let contents else {
+            throw Failure("cannot make the list of revoked certificates", because: "the answer makes no sense")
+        }
+        return contents.withBytes { Array($0) }
+    }
+
     /// Tells it what to endorse, and returns the supervisor's end of the channel to it; from then on it works by itself.
     ///
     /// `key` is the authority's private key in DER, nil if no certificates are asked for.
@@ -99,10 +112,11 @@ public final class AuthorityProcess {
         guard let message = try channel.receive(into: buffer) else { throw Failure(Self.what, because: "it ended") }
         switch AuthorityAnswer(message) {
         case .failure(let failure): throw failure
-        case .key:
-            let key = try SecretBytes(capacity: max(message.count, 1))
-            guard message.append(to: key) else { throw Failure(Self.what, because: "its key is too long") }
-            return (.key, key)
+        case .key, .list:
+            let contents = try SecretBytes(capacity: max(message.count, 1))
+            guard message.append(to: contents) else { throw Failure(Self.what, because: "its answer is too long") }
+            if case .list? = AuthorityAnswer(message) { return (.list, contents) }
+            return (.key, contents)
         case .some(let answer): return (answer, nil)
         case .none: throw Failure(Self.what, because: "it sent message \(message.kind) out of turn")
         }

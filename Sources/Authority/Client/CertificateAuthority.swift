@@ -38,6 +38,45 @@ public struct CertificateAuthority {
         }
     }
 
+    /// Has the host's own authority make the list of what it has revoked, in DER, that is valid for so many seconds.
+    ///
+    /// Hold the shared lock of the keys meanwhile. Throws for an authority of the operator's own, who has a list of its own.
+    public func list(at time: UInt64, validFor seconds: UInt64) throws(Failure) -> [UInt8] {
+        try requireOwn("list")
+        let deadline = Deadline(milliseconds: Self.timeout)
+        let key = try key(until: deadline)
+        guard let certificate = key.chain.first else {
+            throw Failure("cannot list revoked certificates", because: "the authority has no certificate")
+        }
+        let process = try AuthorityProcess(program: program, until: deadline)
+        let orders = RevocationOrders(
+            time: time,
+            nextUpdate: time + seconds,
+            certificate: certificate,
+            revoked: key.revoked
+        )
+        let list = try process.list(orders, key: key.key)
+        process.end()
+        return list
+    }
+
+    /// Records that certificates are revoked; returns how many were not before. Hold the exclusive lock of the keys meanwhile.
+    ///
+    /// Throws for an authority of the operator's own.
+    public func revoke(_ certificates: [RevokedCertificate]) throws(Failure) -> Int {
+        try requireOwn("revoke")
+        return try AuthorityKeyFile(hostPaths).revoke(certificates, keys)
+    }
+
+    private func requireOwn(_ verb: String) throws(Failure) {
+        guard files == nil else {
+            throw Failure(
+                "cannot \(verb) certificates",
+                because: "[authority] in the configuration names one of the operator's, which revokes its own"
+            )
+        }
+    }
+
     /// Starts the program with these orders, and its key where they ask for certificates; the chain is filled in here.
     public func start(_ orders: EndorsementOrders) throws(Failure) -> StartedAuthority {
         var orders = orders

@@ -37,6 +37,7 @@ public final class Authority {
             switch AuthorityOrder(message) {
             case .generate: try generate()
             case .endorse(let orders): try endorse(orders, &message)
+            case .list(let orders): try list(orders)
             default: throw outOfTurn(message.kind)
             }
         } catch {
@@ -64,6 +65,11 @@ public final class Authority {
         let certificate = try AuthorityCertificate.make(for: key, at: UInt64(clamping: time(nil)))
         try starter.send(AuthorityAnswer.generated(certificate))
         try starter.send(AuthorityAnswer.key, try key.encoded)
+    }
+
+    private func list(_ orders: RevocationOrders) throws(Failure) {
+        let authority = try receiveKey(of: [Certificate(decoding: orders.certificate)])
+        try starter.send(AuthorityAnswer.list, followedBy: RevocationList.make(orders, by: authority))
     }
 
     private func endorse(_ orders: EndorsementOrders, _ message: inout Message) throws(Failure) {

@@ -40,7 +40,8 @@ extension Endorser {
                     key: key,
                     instance: instance,
                     time: orders.time,
-                    library: library
+                    library: library,
+                    listURL: orders.listURL
                 ).signed(by: authority)
             }
         }
@@ -124,6 +125,7 @@ extension Endorser {
                 instance: instance,
                 time: orders.time,
                 library: library,
+                listURL: orders.listURL,
                 platform: platform
             ).signed(by: authority)
             return made

@@ -21,6 +21,8 @@ struct IdentityCertificate {
     let time: UInt64
     /// The libtpms that has the TPM.
     let library: LibraryVersion
+    /// Where verifiers find the list of revoked certificates; empty if nowhere.
+    let listURL: String
     /// What the platform's certificate names, if it is that; nil for the key's own.
     var platform: PlatformName?
 
@@ -39,7 +41,7 @@ struct IdentityCertificate {
                 // No authority.
                 .init(Identifier.basicConstraints, isCritical: true, DER.element(DER.sequence, [])),
                 .init(Identifier.keyUsage, isCritical: true, keyUsage),
-            ] + ownExtensions + [
+            ] + ownExtensions + distributionPoint + [
                 .init(
                     Identifier.authorityKeyIdentifier,
                     isCritical: false,
@@ -61,6 +63,15 @@ struct IdentityCertificate {
             .init(Identifier.subjectAlternativeName, isCritical: false, alternativeName),
             .init(Identifier.subjectDirectoryAttributes, isCritical: false, specification),
         ]
+    }
+
+    /// Where the list of revoked certificates is. RFC 5280, 4.2.1.13
+    private var distributionPoint: [CertificateContents.Extension] {
+        guard !listURL.isEmpty else { return [] }
+        let uri = DER.element(0x86, Array(listURL.utf8))
+        // A distribution point by its full name.
+        let point = DER.element(DER.sequence, DER.element(0xa0, DER.element(0xa0, uri)))
+        return [.init(Identifier.distributionPoints, isCritical: false, DER.element(DER.sequence, point))]
     }
 
     private var ownExtensions: [CertificateContents.Extension] {
@@ -199,12 +210,14 @@ private enum KeyUsage {
 }
 
 /// The extensions of RFC 5280, 4.2.
-private enum Identifier {
+enum Identifier {
     static let subjectDirectoryAttributes = "2.5.29.9"
     static let subjectKeyIdentifier = "2.5.29.14"
     static let keyUsage = "2.5.29.15"
     static let subjectAlternativeName = "2.5.29.17"
     static let basicConstraints = "2.5.29.19"
+    static let crlNumber = "2.5.29.20"
+    static let distributionPoints = "2.5.29.31"
     static let authorityKeyIdentifier = "2.5.29.35"
     static let extendedKeyUsage = "2.5.29.37"
 }

@@ -83,6 +83,16 @@ public final class Certificate {
         }
     }
 
+    /// The serial number, big-endian, without leading zeros. X509_get0_serialNumber(3)
+    public var serialNumber: [UInt8] {
+        withPointer { certificate in
+            guard let number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nil) else { return [] }
+            defer { BN_free(number) }
+            var bytes = [UInt8](repeating: 0, count: Int(BN_num_bits(number) + 7) / 8)
+            return BN_bn2bin(number, &bytes) == CInt(bytes.count) ? bytes : []
+        }
+    }
+
     /// The identifier of the subject's key; empty if the certificate has none. RFC 5280, 4.2.1.2
     public var subjectKeyID: [UInt8] {
         withPointer { certificate in

@@ -97,20 +97,25 @@ public struct CertificateContents {
     }
 
     private func add(_ extensions: [Extension], to certificate: OpaquePointer) -> Bool {
-        extensions.allSatisfy { item in
-            guard let identifier = OBJ_txt2obj(item.identifier, 1) else { return false }
-            defer { ASN1_OBJECT_free(identifier) }
-            guard let value = ASN1_OCTET_STRING_new() else { return false }
-            defer { ASN1_OCTET_STRING_free(value) }
-            guard ASN1_OCTET_STRING_set(value, item.value, CInt(item.value.count)) == 1,
-                let made = X509_EXTENSION_create_by_OBJ(nil, identifier, item.isCritical ? 1 : 0, value)
-            else { return false }
-            defer { X509_EXTENSION_free(made) }
-            return X509_add_ext(certificate, made, -1) == 1
-        }
+        extensions.allSatisfy { item in item.withPointer { X509_add_ext(certificate, $0, -1) == 1 } }
     }
 
     private func sign(_ certificate: OpaquePointer, _ key: SigningKey) -> Bool {
         key.key.withPointer { X509_sign(certificate, $0, key.digest) } > 0
+    }
+}
+
+extension CertificateContents.Extension {
+    /// Calls `body` with libcrypto's object; returns false if there is none. X509_EXTENSION_create_by_OBJ(3)
+    func withPointer(_ body: (OpaquePointer) -> Bool) -> Bool {
+        guard let object = OBJ_txt2obj(identifier, 1) else { return false }
+        defer { ASN1_OBJECT_free(object) }
+        guard let content = ASN1_OCTET_STRING_new() else { return false }
+        defer { ASN1_OCTET_STRING_free(content) }
+        guard ASN1_OCTET_STRING_set(content, value, CInt(value.count)) == 1,
+            let made = X509_EXTENSION_create_by_OBJ(nil, object, isCritical ? 1 : 0, content)
+        else { return false }
+        defer { X509_EXTENSION_free(made) }
+        return body(made)
     }
 }

@@ -4,7 +4,7 @@ import VTPMProxy
 /// A message of a hook, or of `vtpmctl`, to the certificate authority that it has started.
 ///
 /// starter: `confine` — authority: `confined` — starter: either `generate` — authority: `generated`, `key` — or `endorse`, and
-/// for certificates `key`. In place of any answer the authority can send `failure` and end.
+/// for certificates `key` — or `list`, `key` — authority: `list`. In place of any answer the authority can send `failure` and end.
 public enum AuthorityOrder: ChannelMessage {
     /// Asks to give up all privileges and become this user.
     case confine(user: UInt32)
@@ -14,6 +14,8 @@ public enum AuthorityOrder: ChannelMessage {
     ///
     /// Descriptor: the channel to the supervisor.
     case endorse(EndorsementOrders)
+    /// Asks for a list of revoked certificates.
+    case list(RevocationOrders)
     /// Hands over the authority's private key, which follows in the same message, a secret.
     case key
 
@@ -23,6 +25,7 @@ public enum AuthorityOrder: ChannelMessage {
         case generate = 3
         case endorse = 5
         case key = 7
+        case list = 9
     }
 
     /// Some certificates, and texts as long as paths.
@@ -34,6 +37,7 @@ public enum AuthorityOrder: ChannelMessage {
         case .generate: .generate
         case .endorse: .endorse
         case .key: .key
+        case .list: .list
         }
     }
 
@@ -41,6 +45,7 @@ public enum AuthorityOrder: ChannelMessage {
         switch self {
         case .confine(let user): writer.write(user)
         case .endorse(let orders): orders.encode(into: &writer)
+        case .list(let orders): orders.encode(into: &writer)
         case .generate, .key: break
         }
     }
@@ -56,6 +61,10 @@ public enum AuthorityOrder: ChannelMessage {
             var reader = ByteReader(contents.body)
             guard let orders = EndorsementOrders(&reader), reader.remaining == 0 else { return nil }
             self = .endorse(orders)
+        case .list:
+            var reader = ByteReader(contents.body)
+            guard let orders = RevocationOrders(&reader), reader.remaining == 0 else { return nil }
+            self = .list(orders)
         // A secret, of which no copy is made here.
         case .key: self = .key
         }
@@ -80,6 +89,8 @@ public struct EndorsementOrders: Equatable, Sendable {
     public var time: UInt64
     /// What the certificate of the platform names; nil if none is made.
     public var platform: PlatformName?
+    /// Where verifiers find the authority's list of revoked certificates; empty if nowhere.
+    public var listURL: String
     /// The authority's certificate and those above it, in DER, or all as one text in PEM; empty without certificates.
     public var chain: [[UInt8]]
 
@@ -96,6 +107,7 @@ public struct EndorsementOrders: Equatable, Sendable {
         stateID: String,
         time: UInt64,
         platform: PlatformName? = nil,
+        listURL: String = "",
         chain: [[UInt8]]
     ) {
         self.level = level
@@ -106,6 +118,7 @@ public struct EndorsementOrders: Equatable, Sendable {
         self.stateID = stateID
         self.time = time
         self.platform = platform
+        self.listURL = listURL
         self.chain = chain
     }
 
@@ -113,7 +126,7 @@ public struct EndorsementOrders: Equatable, Sendable {
         writer.write(level.rawValue)
         writer.write(keys.rawValue)
         writer.write(time)
-        for text in [containerID, bundle, image, stateID] { writer.write(text: text) }
+        for text in [containerID, bundle, image, stateID, listURL] { writer.write(text: text) }
         writer.write(UInt8(platform == nil ? 0 : 1))
         platform?.encode(into: &writer)
         writer.write(UInt8(clamping: chain.count))
@@ -127,7 +140,8 @@ public struct EndorsementOrders: Equatable, Sendable {
         guard let level = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
             let bits = reader.read(UInt16.self), StandardKeys(rawValue: bits).isKnown,
             let time = reader.read(UInt64.self), let containerID = reader.readText(), let bundle = reader.readText(),
-            let image = reader.readText(), let stateID = reader.readText(), let hasPlatform = reader.read(UInt8.self),
+            let image = reader.readText(), let stateID = reader.readText(), let listURL = reader.readText(),
+            let hasPlatform = reader.read(UInt8.self),
             hasPlatform < 2, case let platform = hasPlatform == 1 ? PlatformName(&reader) : nil,
             (platform != nil) == (hasPlatform == 1), let count = reader.read(UInt8.self), count <= Self.chainLimit
         else { return nil }
@@ -147,6 +161,7 @@ public struct EndorsementOrders: Equatable, Sendable {
             stateID: stateID,
             time: time,
             platform: platform,
+            listURL: listURL,
             chain: chain
         )
     }
@@ -160,6 +175,8 @@ public enum AuthorityAnswer: ChannelMessage {
     case generated([UInt8])
     /// The new key follows in the same message, a secret.
     case key
+    /// The list of revoked certificates in DER follows in the same message.
+    case list
     /// The authority could not do what it was asked for, and ends.
     case failure(Failure)
 
@@ -169,6 +186,7 @@ public enum AuthorityAnswer: ChannelMessage {
         case generated = 4
         case key = 6
         case failure = 8
+        case list = 10
     }
 
     public static let maximumSize = Failure.relayedLimit
@@ -178,13 +196,14 @@ public enum AuthorityAnswer: ChannelMessage {
         case .confined: .confined
         case .generated: .generated
         case .key: .key
+        case .list: .list
         case .failure: .failure
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
-        case .confined, .key: break
+        case .confined, .key, .list: break
         case .generated(let certificate):
             writer.write(UInt16(clamping: certificate.count))
             writer.write(certificate)
@@ -202,6 +221,7 @@ public enum AuthorityAnswer: ChannelMessage {
             else { return nil }
             self = .generated(certificate)
         case .key: self = .key
+        case .list: self = .list
         case .failure: self = .failure(contents.failure)
         }
     }

@@ -211,7 +211,7 @@ extension FileFormat {
     public static let authorityKey = FileFormat(
         magic: Array("CVTPMCA\n".utf8),
         name: "a certificate authority's key",
-        version: 1,
+        version: 2,
         extent: .file,
         check: .digest(size: 32),
         sizeLimit: 1 << 16,

@@ -10,22 +10,26 @@ public struct AuthorityKey {
     public let chain: [[UInt8]]
     /// The private key in DER.
     public let key: SecretBytes
+    /// The certificates that it has revoked, the earliest first.
+    public let revoked: [RevokedCertificate]
 
-    /// Creates it from a new key and its certificate.
-    public init(_ key: SecretBytes, chain: [[UInt8]]) {
+    /// Creates it from a key and its certificates.
+    public init(_ key: SecretBytes, chain: [[UInt8]], revoked: [RevokedCertificate] = []) {
         self.key = key
         self.chain = chain
+        self.revoked = revoked
     }
 }
 
 /// The file of the authority's key, which the master key encrypts.
 ///
 ///     magic         8 bytes  "CVTPMCA" and a line feed
-///     version       16 bits  1
+///     version       16 bits  2
 ///     size          32 bits  size of the file, in bytes
 ///     key id        16 bytes the master key that the file needs
 ///     salt          32 bytes random, new with each file
 ///     certificates  8 bits number, then each with its size in 16 bits
+///     revoked       16 bits number, then each: 8 bits size, the serial number, the time in 64 bits; not in version 1
 ///     sealed        16 bits size, then the private key, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
 ///     check         32 bytes SHA-256 of all before it
 ///
@@ -88,9 +92,46 @@ public struct AuthorityKeyFile {
     ///
     /// Returns whether the host has that authority now, and not another one.
     public func restore(_ content: SecretBytes, _ keys: KeyRing) throws(Failure) -> Bool {
-        let chain = try decode(content.withBytes { Array($0) }, keys).key.chain
+        let restored = try decode(content.withBytes { Array($0) }, keys).key
         if try file.create(content) { return true }
-        return try load(keys)?.chain == chain
+        guard let own = try load(keys), own.chain == restored.chain else { return false }
+        // What either host has revoked stays so.
+        try add(restored.revoked, to: own, keys)
+        return true
+    }
+
+    /// Records that these certificates are revoked; hold the exclusive lock of the keys meanwhile.
+    ///
+    /// Returns how many of them were not revoked before. Throws if there would be too many for one list.
+    @discardableResult
+    public func revoke(_ certificates: [RevokedCertificate], _ keys: KeyRing) throws(Failure) -> Int {
+        guard let own = try load(keys) else {
+            throw Failure("cannot revoke a certificate", because: "the host has no certificate authority yet")
+        }
+        return try add(certificates, to: own, keys)
+    }
+
+    @discardableResult
+    private func add(
+        _ certificates: [RevokedCertificate],
+        to own: AuthorityKey,
+        _ keys: KeyRing
+    ) throws(Failure) -> Int {
+        var revoked = own.revoked
+        for certificate in certificates where !revoked.contains(where: { $0.serialNumber == certificate.serialNumber })
+        {
+            revoked.append(certificate)
+        }
+        let count = revoked.count - own.revoked.count
+        guard count > 0 else { return 0 }
+        guard revoked.count <= RevokedCertificate.countLimit else {
+            throw Failure(
+                "cannot revoke a certificate",
+                because: "\(own.revoked.count) are revoked, and \(RevokedCertificate.countLimit) are the most"
+            )
+        }
+        try file.supersede(encode(AuthorityKey(own.key, chain: own.chain, revoked: revoked), keys.current))
+        return count
     }
 
     private func encode(_ key: AuthorityKey, _ master: MasterKey) throws(Failure) -> SecretBytes {
@@ -103,6 +144,7 @@ public struct AuthorityKeyFile {
             fields.write(UInt16(clamping: certificate.count))
             fields.write(certificate)
         }
+        RevokedCertificate.encode(key.revoked, into: &fields)
         let sealed = try AES256GCM.seal(
             SecretMessage(prefix: [], secret: key.key, suffix: []),
             key: HKDF.key(from: master.key, salt: salt, info: Self.info),
@@ -120,7 +162,8 @@ public struct AuthorityKeyFile {
 
     private func decode(_ bytes: [UInt8], _ keys: KeyRing) throws(Failure) -> (key: AuthorityKey, keyID: [UInt8]) {
         let format = FileFormat.authorityKey
-        var fields = try FileHeader(format, parsing: bytes, what).fields
+        let header = try FileHeader(format, parsing: bytes, what)
+        var fields = header.fields
         let start = fields.offset
         guard let keyID = fields.read(count: MasterKey.idSize), let salt = fields.read(count: Self.saltSize),
             let count = fields.read(UInt8.self), count <= Self.chainLimit
@@ -132,6 +175,8 @@ public struct AuthorityKeyFile {
             }
             chain.append(certificate)
         }
+        let found = header.version == 1 ? [] : RevokedCertificate.list(&fields)
+        guard let revoked = found else { throw format.damaged(what) }
         let associated = Array(bytes[start..<fields.offset])
         guard let size = fields.read(UInt16.self), let sealed = fields.read(count: Int(size)), fields.remaining == 0
         else { throw format.damaged(what) }
@@ -149,6 +194,6 @@ public struct AuthorityKeyFile {
             associatedData: associated
         )
         guard let opened else { throw format.failure(what, "it was changed") }
-        return (AuthorityKey(opened, chain: chain), keyID)
+        return (AuthorityKey(opened, chain: chain, revoked: revoked), keyID)
     }
 }

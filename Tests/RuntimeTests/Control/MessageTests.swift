@@ -134,12 +134,17 @@ import VTPMProxy
             time: 1 << 33,
             chain: [[1, 2], []]
         )
+        let revoked = try #require(RevokedCertificate(serialNumber: [0x7f, 1], time: 1 << 33))
+        let list = RevocationOrders(time: 1, nextUpdate: 2, certificate: [0x30, 0], revoked: [revoked])
         var named = orders
+        named.listURL = "http://example.org/crl"
         named.platform = PlatformName(manufacturer: "Example", model: "Edge", version: "2")
-        for order: AuthorityOrder in [.confine(user: 7), .generate, .endorse(orders), .endorse(named), .key] {
+        for order: AuthorityOrder in [
+            .confine(user: 7), .generate, .endorse(orders), .endorse(named), .key, .list(list),
+        ] {
             try check(order)
         }
-        for answer: AuthorityAnswer in [.confined, .generated([0x30, 0]), .key] { try check(answer) }
+        for answer: AuthorityAnswer in [.confined, .generated([0x30, 0]), .key, .list] { try check(answer) }
         try check(AuthorityAnswer.failure(Self.failure), isText: true)
         for request: AuthorityRequest in [
             .begin(instance: instance, isNew: true, library: library, former: []),

@@ -26,7 +26,9 @@ import Testing
 
     private var file: AuthorityKeyFile { AuthorityKeyFile(hostPaths) }
 
-    private func made() throws -> AuthorityKey { AuthorityKey(try secret(9), chain: [[0x30, 0], [0x30, 1, 7]]) }
+    private func made() throws -> AuthorityKey {
+        AuthorityKey(try secret(9), chain: [[0x30, 0], [0x30, 1, 7]])
+    }
 
     private func bytes(_ secret: SecretBytes) -> [UInt8] { secret.withBytes { Array($0) } }
 
@@ -82,6 +84,56 @@ import Testing
         _ = try file.loadOrStore(ring(1)) { () throws(Failure) in own }
         #expect(try !file.restore(content, ring(1)))
         #expect(bytes(try #require(try file.load(ring(1))).key) == bytes(try secret(8)))
+    }
+
+    private func revoked(_ numbers: UInt8...) throws -> [RevokedCertificate] {
+        try numbers.map { try #require(RevokedCertificate(serialNumber: [$0, 1], time: UInt64($0))) }
+    }
+
+    @Test func whatWasRevokedStaysSo() throws {
+        let none = #expect(throws: Failure.self) { try file.revoke(revoked(1), ring(1)) }
+        #expect(none?.why == "the host has no certificate authority yet")
+        _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try must { try made() } }
+        let before = try #require(try file.copy(ring(1)))
+        #expect(try file.revoke(revoked(1, 2), ring(1)) == 2 && file.revoke(revoked(2, 3, 3), ring(1)) == 1)
+        #expect(try file.load(ring(1))?.revoked == revoked(1, 2, 3))
+        // A new master key, and a copy that goes elsewhere, have it as well.
+        try file.rewrap(ring(2, 1))
+        #expect(try file.load(ring(2))?.revoked == revoked(1, 2, 3))
+        let copy = try #require(try file.copy(ring(2)))
+        // What comes back from a copy of before takes nothing away; one of later brings what it has.
+        #expect(try file.restore(before, ring(2, 1)))
+        #expect(try file.load(ring(2))?.revoked == revoked(1, 2, 3))
+        unlink(hostPaths.authorityKey)
+        #expect(try file.restore(before, ring(2, 1)) && file.load(ring(2, 1))?.revoked == [])
+        #expect(try file.restore(copy, ring(2, 1)) && file.load(ring(2, 1))?.revoked == revoked(1, 2, 3))
+    }
+
+    /// A file of the first version, which has no list.
+    @Test func theFirstVersionIsRead() throws {
+        let master = try MasterKey(secret(1)), salt = [UInt8](repeating: 5, count: 32)
+        var fields = ByteWriter()
+        fields.write(master.id + salt + [1, 0, 2, 0x30, 0])
+        let sealed = try AES256GCM.seal(
+            SecretMessage(prefix: [], secret: secret(9), suffix: []),
+            key: HKDF.key(from: master.key, salt: salt, info: Array("container-vtpm authority 1".utf8)),
+            nonce: [UInt8](repeating: 0, count: AES256GCM.nonceSize),
+            associatedData: fields.bytes
+        )
+        fields.write(UInt16(sealed.count))
+        fields.write(sealed)
+        var whole = ByteWriter()
+        whole.write(Array("CVTPMCA\n".utf8) + [0, 1])
+        whole.write(UInt32(14 + fields.bytes.count + 32))
+        whole.write(fields.bytes)
+        whole.write(try SHA256.digest(whole.bytes))
+        _ = try temporary.directory("keys")
+        try temporary.write("keys/authority.key", whole.bytes)
+        chmod(hostPaths.authorityKey, 0o600)
+        let loaded = try #require(try file.load(ring(1)))
+        #expect(bytes(loaded.key) == bytes(try secret(9)) && loaded.chain == [[0x30, 0]] && loaded.revoked == [])
+        #expect(try file.revoke(revoked(1), ring(1)) == 1)
+        #expect(bytes(try #require(try file.load(ring(1))).key) == bytes(try secret(9)))
     }
 
     /// Each byte counts: the check reveals damage, and the tag what was changed together with the check.
