@@ -97,7 +97,7 @@ struct Leftovers {
     }
 
     private func discard(_ made: MadeState) throws(Failure) {
-        let isDiscarded = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
+        let outcome = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
             let host = try HostContext(
                 hostPaths,
                 setting.loadConfiguration(),
@@ -105,7 +105,7 @@ struct Leftovers {
             )
             return try host.repository().discard(made)
         }
-        guard isDiscarded else { return }
+        guard outcome == .removed else { return }
         Log.notice(
             "state \"\(made.stateID)\" was made for a container that never came to be, and is removed",
             .removed,

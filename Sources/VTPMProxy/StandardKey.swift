@@ -55,7 +55,7 @@ public enum StandardKey: UInt8, CaseIterable, Sendable {
     }
 
     /// The hierarchy whose seed the key is derived from: TPM_RH_ENDORSEMENT or TPM_RH_OWNER.
-    public var hierarchy: UInt32 { self == .storageRSA ? 0x4000_0001 : 0x4000_000b }
+    public var hierarchy: UInt32 { self == .storageRSA ? 0x4000_0001 : TPMCommand.endorsement }
 
     /// Whether it is an endorsement key, and has that key's own place.
     public var isEndorsement: Bool {

@@ -4,6 +4,8 @@ import Platform
 extension TPMCommand {
     /// TPM_RH_OWNER.
     private static let owner: UInt32 = 0x4000_0001
+    /// TPM_RH_ENDORSEMENT.
+    public static let endorsement: UInt32 = 0x4000_000b
     /// TPM_RH_PLATFORM.
     static let platform: UInt32 = 0x4000_000c
     /// TPM_RS_PW.

@@ -43,9 +43,17 @@ struct EndorsementLookup {
         guard access(path, F_OK) == 0 else { return nil }
         var found: (stateID: String?, record: EndorsementRecord?)?
         let name = name
+        var count = 0
         _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
             guard let lease, lease.containerID == name else { return }
+            count += 1
             found = (lease.stateID, lease.stateID == nil ? try EndorsementRecord(of: opened) : nil)
+        }
+        guard count < 2 else {
+            throw nothing(
+                "\(count) containers have the ID \"\(name.excerpt)\"",
+                hint: "give the state's ID, which vtpmctl list shows"
+            )
         }
         return found
     }

@@ -21,6 +21,7 @@ struct AuthorityRevoke: ParsableCommand {
     )
 
     @OptionGroup var host: HostOptions
+    @OptionGroup var confirmation: ConfirmationOptions
     @Argument(help: "A container's ID, or a state's.", completion: .states)
     var name: String?
     @Option(
@@ -55,6 +56,12 @@ struct AuthorityRevoke: ParsableCommand {
                 if let name { try EndorsementLookup(host: host, name: name).record() } else {
                     nil as EndorsementRecord?
                 }
+            if let record {
+                let state = record.stateID.isEmpty ? "an ephemeral TPM" : "the state \"\(record.stateID.onOneLine)\""
+                let instance = Hexadecimal.uuid(record.instance)
+                let what = "revoke for ever the certificates of \(state), instance \(instance)"
+                try confirmation.require(what, typing: instance)
+            }
             // Nobody else changes the file meanwhile.
             let (found, revoked) = try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
                 let files = try host.configuration().authority.files
@@ -64,7 +71,9 @@ struct AuthorityRevoke: ParsableCommand {
                         serialNumbers.compactMap(Self.serialNumber)
                     }
                 let now = UInt64(clamping: time(nil))
-                let certificates = numbers.compactMap { RevokedCertificate(serialNumber: $0, time: now) }
+                let certificates = numbers.compactMap {
+                    RevokedCertificate(serialNumber: $0, of: record?.instance, time: now)
+                }
                 return (certificates.count, try authority.revoke(certificates))
             }
             try Output.write(line: "\(revoked) of \(found) certificates are revoked now; the others were before.")
@@ -74,12 +83,11 @@ struct AuthorityRevoke: ParsableCommand {
 
     /// Returns the serial numbers of the certificates that this authority has issued.
     private func issued(_ record: EndorsementRecord, by authority: CertificateAuthority) throws(Failure) -> [[UInt8]] {
-        guard let own = try authority.key().chain.first else { return [] }
-        let issuer = try Certificate(decoding: own)
+        let issuer = try authority.ownCertificate().map { (bytes) throws(Failure) in try Certificate(decoding: bytes) }
         var numbers: [[UInt8]] = []
         for encoded in record.keys.map(\.certificate) + [record.platformCertificate] where !encoded.isEmpty {
             let certificate = try Certificate(decoding: encoded)
-            if certificate.isSigned(by: issuer) { numbers.append(certificate.serialNumber) }
+            if let issuer, certificate.isSigned(by: issuer) { numbers.append(certificate.serialNumber) }
         }
         guard !numbers.isEmpty else {
             throw Failure(

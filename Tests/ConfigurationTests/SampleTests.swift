@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import RuntimeControl
 import Testing
 
 @testable import Configuration
@@ -55,6 +56,8 @@ import Testing
             key: "/etc/container-vtpm/authority.key",
             certificates: "/etc/container-vtpm/authority.pem"
         )
+        expected.authority.listURL = "http://example.org/host-ca.crl"
+        expected.manufacture.platform = PlatformName(manufacturer: "Example", model: "Edge 5", version: "1")
         expected.hostTPM.device = "/dev/tpmrm0"
         expected.runtime.path = "/usr/sbin/runc"
         #expect(try parse(uncommented(source: "file")) == expected)

@@ -66,7 +66,9 @@ import Testing
         let error = #expect(throws: Failure.self) { try Annotations(state: [key: "x"], bundle: [key: "x"]) }
         let line = try #require(error).description
         #expect(line.utf8.starts(with: "cannot obey the annotation org.container-vtpm.".utf8), "\(line)")
-        let known = ["enable", "state", "state-id"].map { "org.container-vtpm.\($0)" }.joined(separator: ", ")
+        let known = ["enable", "state", "state-id", "keys", "certificates"].map { "org.container-vtpm.\($0)" }.joined(
+            separator: ", "
+        )
         #expect(line.hasSuffix("(known: \(known))"), "\(line)")
     }
 

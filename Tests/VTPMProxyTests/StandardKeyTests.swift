@@ -45,6 +45,13 @@ import VTPMProxy
         for (key, start, end) in expected {
             let bytes = key.template.bytes
             #expect(bytes.starts(with: start) && Array(bytes.dropFirst(58)) == end, "\(key)")
+            let policy: [UInt8] =
+                switch key {
+                case .attestationP384: [0x12, 0x9d, 0x94, 0xeb, 0x45, 0xaa, 0xb3, 0x12]
+                case .deviceIdentityP384: [0x4d, 0xb1, 0xaa, 0x83, 0x42, 0xc3, 0xdd, 0x33]
+                default: [0xb2, 0x6e, 0x7d, 0x28, 0xf3, 0xf8, 0x0e, 0x12]
+                }
+            #expect(Array(bytes[10..<14]) + Array(bytes[54..<58]) == policy, "\(key)")
         }
     }
 

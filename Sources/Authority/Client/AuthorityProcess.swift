@@ -2,6 +2,7 @@ import Glibc
 import Platform
 import RuntimeConfinement
 import RuntimeControl
+import RuntimeKeys
 
 /// A certificate authority that this process has started, for one order.
 public final class AuthorityProcess {
@@ -54,26 +55,43 @@ public final class AuthorityProcess {
     }
 
     /// Has it make a list of revoked certificates, in DER.
-    public func list(_ orders: RevocationOrders, key: SecretBytes) throws(Failure) -> [UInt8] {
+    public func list(_ orders: RevocationOrders, _ key: AuthorityKey) throws(Failure) -> [UInt8] {
         try tell { (channel) throws(Failure) in
-            try channel.send(AuthorityOrder.list(orders))
-            try channel.send(AuthorityOrder.key, key)
+            try channel.send(AuthorityOrder.list(orders), until: deadline)
+            try send(key, over: channel)
         }
-        let (answer, contents) = try receive()
-        guard case .list = answer, let contents else {
-            throw Failure("cannot make the list of revoked certificates", because: "the answer makes no sense")
+        var list: [UInt8] = []
+        while true {
+            let (answer, contents) = try receive()
+            guard case .list = answer, let contents, list.count <= Self.listLimit else {
+                throw Failure("cannot make the list of revoked certificates", because: "the answer makes no sense")
+            }
+            list += contents.withBytes { Array($0) }
+            if contents.count < Channel.chunkSize { return list }
         }
-        return contents.withBytes { Array($0) }
+    }
+
+    /// The largest list, in bytes: some 50 for each certificate.
+    private static let listLimit = 1 << 20
+
+    /// Hands over what the authority has revoked, and its key.
+    private func send(_ key: AuthorityKey, over channel: Channel) throws(Failure) {
+        let limit = RevokedCertificate.messageLimit
+        for start in stride(from: 0, to: key.revoked.count, by: limit) {
+            let part = Array(key.revoked[start..<min(start + limit, key.revoked.count)])
+            try channel.send(AuthorityOrder.revoked(part), until: deadline)
+        }
+        try channel.send(AuthorityOrder.key, key.key, until: deadline)
     }
 
     /// Tells it what to endorse, and returns the supervisor's end of the channel to it; from then on it works by itself.
     ///
-    /// `key` is the authority's private key in DER, nil if no certificates are asked for.
-    public func endorse(_ orders: EndorsementOrders, key: SecretBytes?) throws(Failure) -> Channel {
+    /// `key` is the authority's, nil if no certificates are asked for.
+    public func endorse(_ orders: EndorsementOrders, key: AuthorityKey?) throws(Failure) -> Channel {
         let pair = try Channel.pair(near: "supervisor", far: "certificate authority")
         try tell { (channel) throws(Failure) in
             try channel.send(AuthorityOrder.endorse(orders), descriptors: [pair.far.descriptor.number])
-            if let key { try channel.send(AuthorityOrder.key, key) }
+            if let key { try send(key, over: channel) }
         }
         return pair.near
     }

@@ -40,41 +40,34 @@ public struct CertificateAuthority {
 
     /// Has the host's own authority make the list of what it has revoked, in DER, that is valid for so many seconds.
     ///
-    /// Hold the shared lock of the keys meanwhile. Throws for an authority of the operator's own, who has a list of its own.
+    /// It goes on to do so where the configuration names one of the operator's now. Hold the shared lock of the keys meanwhile.
     public func list(at time: UInt64, validFor seconds: UInt64) throws(Failure) -> [UInt8] {
-        try requireOwn("list")
         let deadline = Deadline(milliseconds: Self.timeout)
-        let key = try key(until: deadline)
-        guard let certificate = key.chain.first else {
-            throw Failure("cannot list revoked certificates", because: "the authority has no certificate")
+        guard let key = try own(until: deadline), let certificate = key.chain.first else {
+            throw Failure("cannot list revoked certificates", because: Self.none)
         }
         let process = try AuthorityProcess(program: program, until: deadline)
-        let orders = RevocationOrders(
-            time: time,
-            nextUpdate: time + seconds,
-            certificate: certificate,
-            revoked: key.revoked
-        )
-        let list = try process.list(orders, key: key.key)
+        let orders = RevocationOrders(time: time, nextUpdate: time + seconds, certificate: certificate)
+        let list = try process.list(orders, key)
         process.end()
         return list
     }
 
-    /// Records that certificates are revoked; returns how many were not before. Hold the exclusive lock of the keys meanwhile.
+    /// Records that certificates of the host's own authority are revoked; returns how many were not before.
     ///
-    /// Throws for an authority of the operator's own.
+    /// Hold the exclusive lock of the keys meanwhile.
     public func revoke(_ certificates: [RevokedCertificate]) throws(Failure) -> Int {
-        try requireOwn("revoke")
-        return try AuthorityKeyFile(hostPaths).revoke(certificates, keys)
+        try AuthorityKeyFile(hostPaths).revoke(certificates, keys)
     }
 
-    private func requireOwn(_ verb: String) throws(Failure) {
-        guard files == nil else {
-            throw Failure(
-                "cannot \(verb) certificates",
-                because: "[authority] in the configuration names one of the operator's, which revokes its own"
-            )
-        }
+    /// Returns the certificate of the host's own authority, in DER; nil if it has issued none.
+    public func ownCertificate() throws(Failure) -> [UInt8]? { try AuthorityKeyFile(hostPaths).load(keys)?.chain.first }
+
+    private static let none = "the host has no certificate authority of its own"
+
+    /// Returns the host's own authority, which is made unless the operator's stands in its place; nil if there is none.
+    private func own(until deadline: Deadline) throws(Failure) -> AuthorityKey? {
+        try files == nil ? key(until: deadline) : AuthorityKeyFile(hostPaths).load(keys)
     }
 
     /// Starts the program with these orders, and its key where they ask for certificates; the chain is filled in here.
@@ -85,7 +78,7 @@ public struct CertificateAuthority {
         orders.chain = key?.chain ?? []
         let process = try AuthorityProcess(program: program, until: deadline)
         do throws(Failure) {
-            return StartedAuthority(process: process, channel: try process.endorse(orders, key: key?.key))
+            return StartedAuthority(process: process, channel: try process.endorse(orders, key: key))
         } catch {
             process.kill()
             throw error

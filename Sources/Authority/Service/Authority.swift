@@ -69,7 +69,12 @@ public final class Authority {
 
     private func list(_ orders: RevocationOrders) throws(Failure) {
         let authority = try receiveKey(of: [Certificate(decoding: orders.certificate)])
-        try starter.send(AuthorityAnswer.list, followedBy: RevocationList.make(orders, by: authority))
+        let list = try RevocationList.make(orders, by: authority)
+        let deadline = Deadline(milliseconds: Self.timeout)
+        let result = list.withUnsafeBytes { bytes in
+            Result { () throws(Failure) in try starter.sendChunks(AuthorityAnswer.list, of: bytes, until: deadline) }
+        }
+        try result.get()
     }
 
     private func endorse(_ orders: EndorsementOrders, _ message: inout Message) throws(Failure) {
@@ -107,10 +112,20 @@ public final class Authority {
         let what = "cannot use the certificate authority"
         guard let first = chain.first else { throw Failure(what, because: "it has no certificate") }
         defer { buffer.wipe() }
-        let message = try receive()
+        var revoked: [RevokedCertificate] = []
+        var message = try receive()
+        while case .revoked(let list)? = AuthorityOrder(message) {
+            revoked += list
+            guard revoked.count <= RevokedCertificate.countLimit else { throw outOfTurn(message.kind) }
+            message = try receive()
+        }
         let bytes = try SecretBytes(capacity: PEMBlock.fileLimit)
         guard case .key? = AuthorityOrder(message), message.append(to: bytes) else { throw outOfTurn(message.kind) }
-        let authority = CertifyingKey(key: try SigningKey(decoding: decoded(bytes)), certificate: first)
+        let authority = CertifyingKey(
+            key: try SigningKey(decoding: decoded(bytes)),
+            certificate: first,
+            revoked: revoked
+        )
         guard first.isOf(authority.key) else { throw Failure(what, because: "its certificate is of another key") }
         guard first.isAuthority else { throw Failure(what, because: "its certificate is not one of an authority") }
         guard !first.subjectKeyID.isEmpty else {

@@ -18,7 +18,9 @@ extension Endorser {
             switch try tpm.contents(of: index) {
             case .others: entry.obstacle = "the tenant has made the NV index \(index.handleText)"
             case .platforms(let found) where entry.certificate.isEmpty:
-                guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == key.publicKey
+                // The platform's certificate is of the same key.
+                guard let certificate = try? Certificate(decoding: found), try certificate.publicKey == key.publicKey,
+                    certificate.extendedKeyUsage == IdentityCertificate.purposes(of: key.kind)
                 else {
                     entry.obstacle = "the NV index \(index.handleText) has no certificate of this key"
                     return
@@ -36,6 +38,10 @@ extension Endorser {
                 }
             case .nothing, .unwritten:
                 guard entry.certificate.isEmpty else { return }
+                guard !isRevoked(by: authority) else {
+                    entry.obstacle = "certificates of the TPM were revoked"
+                    return
+                }
                 entry.certificate = try IdentityCertificate(
                     key: key,
                     instance: instance,
@@ -47,7 +53,14 @@ extension Endorser {
         }
     }
 
-    private static let full = "the TPM's NV memory is full"
+    /// Whether certificates of this TPM were revoked: then it gets no others.
+    private func isRevoked(by authority: CertifyingKey) -> Bool {
+        let certificates = (former?.keys ?? []).map(\.certificate) + [former?.platformCertificate ?? []]
+        let numbers = certificates.compactMap { $0.isEmpty ? nil : try? Certificate(decoding: $0).serialNumber }
+        return authority.revoked.contains { $0.instance == instance || numbers.contains($0.serialNumber) }
+    }
+
+    static let full = "the TPM's NV memory is full"
 
     func store(_ entry: inout EndorsementRecord.Key) throws(Failure) {
         try attempt(&entry) { (entry) throws(Failure) in
@@ -120,6 +133,7 @@ extension Endorser {
             case .platforms, .others: return made
             }
             guard made.certificate.isEmpty else { return made }
+            guard !isRevoked(by: authority) else { return PlatformCertificate(certificate: [], isToStore: false) }
             made.certificate = try IdentityCertificate(
                 key: publicKey(entry),
                 instance: instance,

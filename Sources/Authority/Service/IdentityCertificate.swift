@@ -51,7 +51,7 @@ struct IdentityCertificate {
         ).signed(by: authority.key, authority.certificate).encoded
     }
 
-    /// An endorsement key decrypts: by itself with RSA, by an agreement with ECC. A device identity signs.
+    /// An endorsement key decrypts, by itself with RSA and by an agreement with ECC; a device identity signs.
     private var keyUsage: [UInt8] {
         if key.kind.standard.isDeviceIdentity { return KeyUsage.digitalSignature }
         return key.kind.standard.template.isRSA ? KeyUsage.keyEncipherment : KeyUsage.keyAgreement
@@ -108,7 +108,10 @@ struct IdentityCertificate {
         [.init(Identifier.subjectAlternativeName, isCritical: false, hardwareModuleName)]
     }
 
-    /// The purpose of the key, tcg-kp-EKCertificate.
+    /// The purposes of a key's own certificate, ExtKeyUsageSyntax in DER; empty if it has none.
+    static func purposes(of kind: IdentityKey.Kind) -> [UInt8] { kind.standard.isDeviceIdentity ? [] : purpose }
+
+    /// The purpose of an endorsement key, tcg-kp-EKCertificate.
     private static let purpose = DER.element(DER.sequence, TCG.identifier(8, 1))
 
     /// The TPM's maker, model and version as a directory name, and the instance as a URI.
@@ -190,6 +193,8 @@ enum AuthorityCertificate {
 struct CertifyingKey {
     let key: SigningKey
     let certificate: Certificate
+    /// What it has revoked.
+    var revoked: [RevokedCertificate] = []
 }
 
 private enum SerialNumber {

@@ -7,14 +7,15 @@ import RuntimeControl
 enum RevocationList {
     /// Makes the list in DER.
     ///
-    /// Its number is the time at which it is made: it grows, and is kept nowhere. RFC 5280, 5.2.3
+    /// Its number is how many certificates are revoked, and then the time: it grows with each that is revoked, also where the
+    /// clock was set back, and is kept nowhere. RFC 5280, 5.2.3
     static func make(_ orders: RevocationOrders, by authority: CertifyingKey) throws(Failure) -> [UInt8] {
         var number = ByteWriter()
-        number.write(orders.time)
+        number.write(UInt64(authority.revoked.count) << 40 | orders.time & (1 << 40 - 1))
         return try RevocationListContents(
             thisUpdate: orders.time,
             nextUpdate: orders.nextUpdate,
-            entries: orders.revoked.map { .init(serialNumber: $0.serialNumber, time: $0.time) },
+            entries: authority.revoked.map { .init(serialNumber: $0.serialNumber, time: $0.time) },
             extensions: [
                 .init(
                     Identifier.authorityKeyIdentifier,

@@ -93,6 +93,18 @@ public final class Certificate {
         }
     }
 
+    /// The purposes of the key, ExtKeyUsageSyntax in DER; empty if the certificate names none. RFC 5280, 4.2.1.12
+    public var extendedKeyUsage: [UInt8] {
+        withPointer { certificate in
+            let place = X509_get_ext_by_NID(certificate, NID_ext_key_usage, -1)
+            guard place >= 0, let item = X509_get_ext(certificate, place), let value = X509_EXTENSION_get_data(item)
+            else { return [] }
+            return Array(
+                UnsafeBufferPointer(start: ASN1_STRING_get0_data(value), count: Int(ASN1_STRING_length(value)))
+            )
+        }
+    }
+
     /// The identifier of the subject's key; empty if the certificate has none. RFC 5280, 4.2.1.2
     public var subjectKeyID: [UInt8] {
         withPointer { certificate in

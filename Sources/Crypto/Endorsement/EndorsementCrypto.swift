@@ -74,7 +74,7 @@ public enum ZeroVectorCFB {
         keySize: Int,
         _ what: String
     ) throws(Failure) -> [UInt8] {
-        precondition(keySize == 16 || keySize == 32 && key.count >= keySize)
+        precondition((keySize == 16 || keySize == 32) && key.count >= keySize)
         let vector = [UInt8](repeating: 0, count: AlgorithmSize.aesBlock)
         var encrypted = [UInt8](repeating: 0, count: plaintext.count)
         let isDone = encrypted.withUnsafeMutableBytes { output in
@@ -107,15 +107,21 @@ public enum ZeroVectorCFB {
 
 /// Signatures that a TPM makes. TPM 2.0 Library, Part 2, 11.3
 public enum TPMSignature {
-    /// Returns whether an ECDSA signature with SHA-256 is that of a key, a SubjectPublicKeyInfo in DER. EVP_DigestVerify(3)
-    public static func isECDSA(_ r: [UInt8], _ s: [UInt8], of message: [UInt8], by publicKey: [UInt8]) -> Bool {
+    /// Returns whether an ECDSA signature is that of a key, a SubjectPublicKeyInfo in DER. EVP_DigestVerify(3)
+    public static func isECDSA(
+        _ r: [UInt8],
+        _ s: [UInt8],
+        of message: [UInt8],
+        by publicKey: [UInt8],
+        with hash: HashFunction
+    ) -> Bool {
         defer { ERR_clear_error() }
         guard let key = publicKey.withUnsafeBytes(LibCryptoKey.decode(publicKey:)) else { return false }
         let signature = DER.element(DER.sequence, DER.unsigned(r) + DER.unsigned(s))
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
         return context != nil
-            && key.withPointer { EVP_DigestVerifyInit(context, nil, EVP_sha256(), nil, $0) } == 1
+            && key.withPointer { EVP_DigestVerifyInit(context, nil, hash.algorithm, nil, $0) } == 1
             && EVP_DigestVerify(context, signature, signature.count, message, message.count) == 1
     }
 }

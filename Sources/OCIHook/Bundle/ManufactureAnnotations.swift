@@ -15,7 +15,7 @@ extension Configuration.Manufacture {
             do throws(Failure) {
                 keys = try StandardKeys(named: list)
             } catch {
-                throw Self.refusal(of: .keys, error.why)
+                throw Self.refusal(of: .keys, error.why, hint: error.hint)
             }
         }
         if let value = annotations[.certificates] {

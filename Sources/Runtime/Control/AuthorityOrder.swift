@@ -4,7 +4,7 @@ import VTPMProxy
 /// A message of a hook, or of `vtpmctl`, to the certificate authority that it has started.
 ///
 /// starter: `confine` — authority: `confined` — starter: either `generate` — authority: `generated`, `key` — or `endorse`, and
-/// for certificates `key` — or `list`, `key` — authority: `list`. In place of any answer the authority can send `failure` and end.
+/// for certificates `revoked`*, `key` — or `list`, `revoked`*, `key` — authority: `list`*. In place of any answer the authority can send `failure` and end.
 public enum AuthorityOrder: ChannelMessage {
     /// Asks to give up all privileges and become this user.
     case confine(user: UInt32)
@@ -16,6 +16,8 @@ public enum AuthorityOrder: ChannelMessage {
     case endorse(EndorsementOrders)
     /// Asks for a list of revoked certificates.
     case list(RevocationOrders)
+    /// Names certificates that are revoked, at most ``RevokedCertificate/messageLimit``.
+    case revoked([RevokedCertificate])
     /// Hands over the authority's private key, which follows in the same message, a secret.
     case key
 
@@ -26,6 +28,7 @@ public enum AuthorityOrder: ChannelMessage {
         case endorse = 5
         case key = 7
         case list = 9
+        case revoked = 11
     }
 
     /// Some certificates, and texts as long as paths.
@@ -38,11 +41,13 @@ public enum AuthorityOrder: ChannelMessage {
         case .endorse: .endorse
         case .key: .key
         case .list: .list
+        case .revoked: .revoked
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
+        case .revoked(let list): RevokedCertificate.encode(list, into: &writer)
         case .confine(let user): writer.write(user)
         case .endorse(let orders): orders.encode(into: &writer)
         case .list(let orders): orders.encode(into: &writer)
@@ -65,6 +70,12 @@ public enum AuthorityOrder: ChannelMessage {
             var reader = ByteReader(contents.body)
             guard let orders = RevocationOrders(&reader), reader.remaining == 0 else { return nil }
             self = .list(orders)
+        case .revoked:
+            var reader = ByteReader(contents.body)
+            guard let list = RevokedCertificate.list(&reader, limit: RevokedCertificate.messageLimit),
+                reader.remaining == 0
+            else { return nil }
+            self = .revoked(list)
         // A secret, of which no copy is made here.
         case .key: self = .key
         }
@@ -175,7 +186,8 @@ public enum AuthorityAnswer: ChannelMessage {
     case generated([UInt8])
     /// The new key follows in the same message, a secret.
     case key
-    /// The list of revoked certificates in DER follows in the same message.
+    /// A chunk of the list of revoked certificates in DER follows in the same message; the last has less than
+    /// ``Channel/chunkSize`` bytes.
     case list
     /// The authority could not do what it was asked for, and ends.
     case failure(Failure)

@@ -104,7 +104,7 @@ public enum AuthorityReply: ChannelMessage {
     }
 
     /// The largest record, in bytes: some certificates, and texts as long as paths.
-    public static let recordLimit = 16 * 1024
+    public static let recordLimit = 28 * 1024
 
     public static let maximumSize = Failure.relayedLimit
 

@@ -214,7 +214,7 @@ extension FileFormat {
         version: 2,
         extent: .file,
         check: .digest(size: 32),
-        sizeLimit: 1 << 16,
+        sizeLimit: 1 << 19,
         hint: "restore the file from a backup"
     )
 

@@ -29,7 +29,8 @@ public struct AuthorityKey {
 ///     key id        16 bytes the master key that the file needs
 ///     salt          32 bytes random, new with each file
 ///     certificates  8 bits number, then each with its size in 16 bits
-///     revoked       16 bits number, then each: 8 bits size, the serial number, the time in 64 bits; not in version 1
+///     revoked       16 bits number, then each: 8 bits size, the serial number, the instance (16
+///                            bytes), the time in 64 bits; not in version 1
 ///     sealed        16 bits size, then the private key, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
 ///     check         32 bytes SHA-256 of all before it
 ///

@@ -13,7 +13,7 @@ struct KeyFile {
     var name = "the master key"
 
     /// The largest file that is read, in bytes.
-    static let sizeLimit = 64 * 1024
+    static let sizeLimit = 512 * 1024
 
     private var what: String { "cannot load \(name) \(path)" }
 

@@ -52,7 +52,11 @@ struct PoolFile {
     /// Parses a file; `what` begins its errors.
     init(parsing bytes: [UInt8], _ what: String) throws(Failure) {
         let format = FileFormat.pool
-        var fields = try FileHeader(format, parsing: bytes, what).fields
+        let header = try FileHeader(format, parsing: bytes, what)
+        guard header.version == format.version else {
+            throw format.failure(what, "an earlier version of this program made it")
+        }
+        var fields = header.fields
         let start = fields.offset
         guard let keyID = fields.read(count: MasterKey.idSize), let salt = fields.read(count: Self.saltSize),
             let host = fields.read(count: HostBinding.size), let provision = TPMProvision(&fields),

@@ -49,12 +49,22 @@ extension StateStore {
     }
 }
 
+/// What has become of a state whose maker was killed.
+public enum DiscardOutcome: Sendable {
+    /// It is gone, and it or its record was there before.
+    case removed
+    /// There was nothing of it yet.
+    case absent
+    /// Somebody else has used it since, or has it now.
+    case stays
+}
+
 extension StateRepository {
     /// How long to wait for the lock of all states, and then for that of one, in milliseconds.
     private static let timeout = 2000
 
-    /// Removes a state whose maker was killed, unless the state has been used since; returns whether it is gone.
-    public func discard(_ made: MadeState) throws(Failure) -> Bool {
+    /// Removes a state whose maker was killed, unless the state has been used since.
+    public func discard(_ made: MadeState) throws(Failure) -> DiscardOutcome {
         let name = try StateDirectoryName.encoded(made.stateID)
         let discard = Discard(name, made.uuid, index, disk, path: path(of: name))
         return try withCreationLock(shared: true, until: Deadline(milliseconds: Self.timeout)) { () throws(Failure) in
@@ -63,26 +73,26 @@ extension StateRepository {
             let isKept = try isIndexKept()
             guard let directory = try open(name) else {
                 // The record is written first, and is removed last.
-                guard isKept else { return true }
-                return try discard.forget()
+                guard isKept, try index.entry(name) != nil else { return .absent }
+                return try discard.forget() ? .removed : .stays
             }
             do throws(Failure) {
                 let deadline = Deadline(milliseconds: Self.timeout)
                 let lock = try StateLock(in: directory, of: made.stateID, until: deadline)
                 guard try isCurrent(directory, lock, name) else {
-                    guard isKept else { return true }
-                    return try discard.forget()
+                    guard isKept else { return .absent }
+                    return try discard.forget() ? .removed : .stays
                 }
                 return try lock.run { () throws(Failure) in
-                    guard try isUnused(made, name, in: directory) else { return false }
+                    guard try isUnused(made, name, in: directory) else { return .stays }
                     guard isKept else {
                         try removeEmpty(directory, name)
-                        return true
+                        return .removed
                     }
-                    return try discard.run(directory, in: self.directory)
+                    return try discard.run(directory, in: self.directory) ? .removed : .stays
                 }
             } catch let error where error.code == EWOULDBLOCK {
-                return false
+                return .stays
             }
         }
     }

@@ -12,7 +12,7 @@ public struct ExportedState {
     private static let permanentItem: UInt16 = 2
     private static let authorityItem: UInt16 = 3
     /// The largest file of a certificate authority's key, in bytes.
-    static let authorityLimit = 1 << 16
+    static let authorityLimit = 1 << 19
 
     /// The state ID, not empty and at most ``stateIDLimit`` bytes long.
     public let stateID: String

@@ -25,7 +25,7 @@ extension TPMEngine {
     private func obstacle(to key: StandardKey) -> UInt32? {
         let attributes = property(TPMCommand.permanentAttributes) ?? 0
         let (ownerAuthSet, endorsementAuthSet): (UInt32, UInt32) = (1, 2)
-        let needed = key.isEndorsement ? ownerAuthSet | endorsementAuthSet : ownerAuthSet
+        let needed = key.hierarchy == TPMCommand.endorsement ? ownerAuthSet | endorsementAuthSet : ownerAuthSet
         if attributes & needed != 0 { return TPMCommand.badAuthorization }
         return property(TPMCommand.roomForPersistentObjects) == 0 ? TPMCommand.noSpace : nil
     }

@@ -78,3 +78,42 @@ keys = []'
 container_start none
 expect_equal "the handles of a TPM without keys" '' "$(handles none)"
 container_stop none
+
+# What is revoked, verifiers refuse; the rest they accept.
+vtpmctl ca revoke --yes keys | grep -qF '2 of 2 certificates are revoked now'
+vtpmctl ca crl >"$WORK/crl.pem"
+for algorithm in rsa ecc; do
+    verdict=$(openssl verify -crl_check -CAfile "$WORK/ca.pem" -CRLfile "$WORK/crl.pem" "$WORK/$algorithm.pem" 2>&1) &&
+        fail "a revoked certificate is accepted: $verdict"
+    expect_match "what openssl says of it" 'certificate revoked' "$verdict"
+done
+
+configure <<<'[manufacture]
+keys = ["ek-p384"]
+pcr-banks = ["sha256", "sha384"]
+platform-manufacturer = "Example"
+platform-model = "Guest"
+platform-version = "1"
+annotations = true
+[authority]
+crl-url = "http://example.org/host-ca.crl"'
+container_bundle further '.annotations["org.container-vtpm.keys"] = "ek-p256,ek-p384,iak-p384,idevid-p384,ecc-ek"'
+container_start further
+expect_equal "the handles that an annotation chooses" '- 0x81010002 - 0x8101000A - 0x81010016 - 0x81020000 - 0x81020001' \
+    "$(handles further)"
+expect_equal "the banks of PCRs" 'sha256 sha384' \
+    "$(container_exec further tpm2_getcap pcrs | sed -n 's/^ *- \([a-z0-9]*\): \[ [0-9].*/\1/p' | tr '\n' ' ' | sed 's/ $//')"
+for trio in ecc-nist-p384:0x81010016:0x1c00016 iak:0x81020001:0x1c90100 idevid:0x81020000:0x1c90200; do
+    IFS=: read -r kind handle index <<<"$trio"
+    container_shell further "tpm2_nvread $index 2>/dev/null | base64" | base64 --decode | openssl x509 -inform der >"$WORK/$kind.pem"
+    openssl verify -x509_strict -crl_check -CAfile "$WORK/ca.pem" -CRLfile "$WORK/crl.pem" "$WORK/$kind.pem"
+    expect_equal "the certificate of $kind that the host knows" "$(cat "$WORK/$kind.pem")" \
+        "$(vtpmctl ek further --print certificate --key "$kind")"
+    expect_equal "the key in the certificate of $kind" "$(public_key further "$handle")" \
+        "$(openssl x509 -in "$WORK/$kind.pem" -noout -pubkey | sha256sum)"
+done
+container_shell further "tpm2_nvread 0x1c08000 2>/dev/null | base64" | base64 --decode | openssl x509 -inform der >"$WORK/platform.pem"
+openssl verify -x509_strict -CAfile "$WORK/ca.pem" "$WORK/platform.pem"
+expect_equal "the platform's certificate that the host knows" "$(cat "$WORK/platform.pem")" \
+    "$(vtpmctl ek further --print platform-certificate)"
+container_stop further

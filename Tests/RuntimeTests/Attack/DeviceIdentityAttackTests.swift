@@ -11,6 +11,7 @@ import VTPMProxy
 
     private static let keys: StandardKeys = [StandardKeys(.endorsementP256), StandardKeys(.attestationP384)]
     private static let certifyCreation: [UInt8] = [0, 0, 0x01, 0x4a]
+    private static let certify: [UInt8] = [0, 0, 0x01, 0x48]
     private static let unproved = "the TPM does not have its private part"
 
     private static func makesIdentity(_ command: [UInt8]) -> Bool {
@@ -91,6 +92,63 @@ import VTPMProxy
         }
         #expect(outcome == .failure("cannot endorse the TPM: another key is at the handle 0x81020001"))
         #expect(!relay.hasWritten && relay.claimed.isEmpty)
+    }
+
+    /// Whether a command has the device identity certify the quoting key: two objects, of which the second is the later one.
+    private static func hasIdentitySign(_ command: [UInt8]) -> Bool {
+        command[6..<10].elementsEqual(certify) && !command[10..<14].elementsEqual(command[14..<18])
+    }
+
+    /// It certifies another object, or for another nonce, or the signature is wrong: the key's own private part is missing.
+    @Test(arguments: ["object", "nonce", "signature"], [true, false])
+    func withoutItsPrivatePartADeviceIdentityIsNone(change: String, isNew: Bool) throws {
+        let relay = try Relay(isNew: isNew, keys: Self.keys, in: TemporaryDirectory())
+        var seen = 0
+        var another: [UInt8] = []
+        let outcome = try relay.run { command, response in
+            if EndorsementAttackTests.makesQuotingKey(command), another.isEmpty {
+                // The same template in the owner's hierarchy gives another key.
+                var made = command
+                made.replaceSubrange(10..<14, with: [0x40, 0, 0, 1])
+                another = Array(try relay.execute(made)[10..<14])
+            }
+            // A TPM that tests an algorithm first answers TPM_RC_RETRY once.
+            guard Self.hasIdentitySign(command), response.count > 10 else { return response }
+            seen += 1
+            var changed = change == "signature" ? response : command
+            switch change {
+            case "object": changed.replaceSubrange(10..<14, with: another)
+            // After the header, two handles, two sessions and a size.
+            case "nonce": changed[10 + 8 + 4 + 18 + 2] ^= 1
+            default: changed[changed.count - 11] ^= 1
+            }
+            return change == "signature" ? changed : try relay.execute(changed)
+        }
+        #expect(seen == 1)
+        try Self.expectNoIdentity(outcome, relay, isNew: isNew)
+    }
+
+    /// The quoting key shows that its own private part is there as well.
+    @Test(arguments: ["nonce", "signature"], [true, false])
+    func withoutItsPrivatePartAQuotingKeyIsNone(change: String, isNew: Bool) throws {
+        let relay = try Relay(isNew: isNew, keys: [StandardKeys(.endorsementP256)], in: TemporaryDirectory())
+        var seen = 0
+        let outcome = try relay.run { command, response in
+            guard command[6..<10].elementsEqual(Self.certify), response.count > 10 else { return response }
+            seen += 1
+            var changed = change == "nonce" ? command : response
+            changed[change == "nonce" ? 10 + 8 + 4 + 18 + 2 : changed.count - 11] ^= 1
+            return change == "nonce" ? try relay.execute(changed) : changed
+        }
+        #expect(seen == 1)
+        if isNew {
+            #expect(outcome == .failure("cannot record the quoting key: \(Self.unproved)"))
+            #expect(!relay.hasWritten && relay.claimed.isEmpty)
+        } else {
+            guard case .record(let record) = outcome else { throw Failure("no record", because: "\(outcome)") }
+            #expect(record.quotingKey.isEmpty && record.keys.allSatisfy { !$0.certificate.isEmpty })
+            #expect(relay.notices.contains("cannot record the quoting key: \(Self.unproved)"), "\(relay.notices)")
+        }
     }
 
     @Test(arguments: [true, false]) func aSignatureIsVerified(isNew: Bool) throws {

@@ -135,12 +135,13 @@ import VTPMProxy
             chain: [[1, 2], []]
         )
         let revoked = try #require(RevokedCertificate(serialNumber: [0x7f, 1], time: 1 << 33))
-        let list = RevocationOrders(time: 1, nextUpdate: 2, certificate: [0x30, 0], revoked: [revoked])
+        let list = RevocationOrders(time: 1, nextUpdate: 2, certificate: [0x30, 0])
         var named = orders
         named.listURL = "http://example.org/crl"
         named.platform = PlatformName(manufacturer: "Example", model: "Edge", version: "2")
         for order: AuthorityOrder in [
             .confine(user: 7), .generate, .endorse(orders), .endorse(named), .key, .list(list),
+            .revoked([revoked, revoked]),
         ] {
             try check(order)
         }

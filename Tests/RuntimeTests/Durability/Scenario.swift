@@ -130,7 +130,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
             }
         ) { (host) throws(Failure) in
             let made = MadeState(stateID: "web", uuid: try host.uuid(of: "web"), user: host.user(of: "web"))
-            guard try host.repository().discard(made) else {
+            guard try host.repository().discard(made) != .stays else {
                 throw Failure("cannot undo the creation", because: "somebody has used the state")
             }
             host.promise(.holds(state: "web", .fresh, generation: 0))

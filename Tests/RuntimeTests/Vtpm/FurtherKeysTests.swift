@@ -126,7 +126,7 @@ import VTPMProxy
         #expect(try tpm.stop() == .exited(0))
     }
 
-    /// What swtpm_setup(8) makes from its own table is the same key.
+    /// Also after TPM2_Clear, which takes the handles away.
     @Test func aStateFromBeforeGetsThemAndTheyStay() throws {
         let temporary = try TemporaryDirectory()
         let before = try EndorsementTests.start(in: temporary, Self.keys([.endorsementP256]))

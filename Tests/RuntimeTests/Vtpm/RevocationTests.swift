@@ -38,7 +38,7 @@ import VTPMProxy
     private func revoked(_ record: EndorsementRecord) throws -> [RevokedCertificate] {
         try record.keys.map { key in
             let number = try Certificate(decoding: key.certificate).serialNumber
-            return try #require(RevokedCertificate(serialNumber: number, time: 1_800_000_000))
+            return try #require(RevokedCertificate(serialNumber: number, of: record.instance, time: 1_800_000_000))
         }
     }
 
@@ -77,7 +77,9 @@ import VTPMProxy
         }
         #expect(output.ranges(of: "certificate revoked").count == 2)
         #expect(output.contains("URI:\(Self.url)"))
-        #expect(output.lowercased().contains("crlnumber=0x\(String(now, radix: 16))"), "\(output)")
+        // How many are revoked, then the time.
+        let listNumber = String(2 << 40 | now, radix: 16)
+        #expect(output.lowercased().contains("crlnumber=0x") && output.lowercased().contains(listNumber), "\(output)")
     }
 
     /// An empty list is one as well, which says that nothing is revoked.
@@ -93,7 +95,6 @@ import VTPMProxy
         #expect(status == .exited(0) && output.contains("verify OK") && output.contains("No Revoked Certificates"))
     }
 
-    /// As many as there can be go through one message.
     @Test func theMostThatCanBeRevokedAreListed() throws {
         let temporary = try TemporaryDirectory()
         let authority = try VTPMUnderTest.authority(below: temporary)
@@ -115,18 +116,59 @@ import VTPMProxy
         #expect(status == .exited(0) && output == "\(RevokedCertificate.countLimit)\n")
         let one = try #require(RevokedCertificate(serialNumber: [1], time: 1))
         let failure = #expect(throws: Failure.self) { _ = try authority.revoke([one]) }
-        #expect(failure?.description == "cannot revoke a certificate: 500 are revoked, and 500 are the most")
+        #expect(failure?.description == "cannot revoke a certificate: 10000 are revoked, and 10000 are the most")
+        // A TPM is still certified.
+        #expect(try !endorsed(in: temporary, "web").keys[0].certificate.isEmpty)
     }
 
-    /// Somebody else's authority has a list of its own.
-    @Test func theOperatorsAuthorityIsLeftAlone() throws {
+    /// Neither a key that is asked for later nor the platform gets a certificate that nobody has revoked.
+    @Test(arguments: [true, false]) func aRevokedTPMGetsNoOtherCertificate(isKnownByInstance: Bool) throws {
         let temporary = try TemporaryDirectory()
-        let authority = try VTPMUnderTest.authority(
+        let before = try endorsed(in: temporary, "web")
+        let serial = try Certificate(decoding: before.keys[0].certificate).serialNumber
+        let revoked = try #require(
+            RevokedCertificate(
+                serialNumber: isKnownByInstance ? [1] : serial,
+                of: isKnownByInstance ? before.instance : nil,
+                time: 1
+            )
+        )
+        #expect(try VTPMUnderTest.authority(below: temporary).revoke([revoked]) == 1)
+        let more: StandardKeys = [.standard, StandardKeys(.endorsementP384)]
+        let tpm = try VTPMUnderTest(
+            in: temporary,
+            tpmKeys: RequestedKeys(ofNew: more, ofExisting: more),
+            endorsement: .certificates
+        )
+        tpm.orders.platform = PlatformName(manufacturer: "Example", model: "Edge", version: "1")
+        try tpm.create()
+        #expect(try tpm.stop() == .exited(0))
+        let after = try #require(try EndorsementTests.repository(in: temporary).endorsement(of: "web"))
+        let key = try #require(after.keys.first { $0.key == .endorsementP384 })
+        #expect(key.certificate.isEmpty && key.obstacle == "certificates of the TPM were revoked")
+        #expect(after.platformCertificate.isEmpty && after.level == .none)
+        // What it has, it keeps.
+        #expect(after.keys.map(\.certificate).contains(before.keys[0].certificate))
+    }
+
+    /// Where the operator's authority has taken the host's own place, what that one has issued can still be revoked.
+    @Test func theHostsOwnAuthorityRevokesAlsoBehindTheOperators() throws {
+        let temporary = try TemporaryDirectory()
+        let operators = try VTPMUnderTest.authority(
             below: temporary,
             files: .init(key: "\(temporary.path)/k", certificates: "\(temporary.path)/c")
         )
-        let reason = "[authority] in the configuration names one of the operator's, which revokes its own"
-        #expect(#expect(throws: Failure.self) { _ = try authority.revoke([]) }?.why == reason)
-        #expect(#expect(throws: Failure.self) { _ = try authority.list(at: 1, validFor: 1) }?.why == reason)
+        let one = try #require(RevokedCertificate(serialNumber: [1], time: 1))
+        #expect(
+            #expect(throws: Failure.self) { _ = try operators.list(at: 1, validFor: 1) }?.description
+                == "cannot list revoked certificates: the host has no certificate authority of its own"
+        )
+        #expect(
+            #expect(throws: Failure.self) { _ = try operators.revoke([one]) }?.description
+                == "cannot revoke a certificate: the host has no certificate authority yet"
+        )
+        _ = try VTPMUnderTest.authority(below: temporary).key()
+        #expect(try operators.revoke([one]) == 1)
+        #expect(try operators.list(at: 1_800_000_000, validFor: 60).count > 100)
     }
 }

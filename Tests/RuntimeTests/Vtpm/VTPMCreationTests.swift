@@ -79,7 +79,7 @@ extension VTPMTests {
         #expect(made.stateID == "web" && made.user.supervisor == tpm.supervisor.process)
         // Used since, by the same container.
         try start().stop()
-        #expect(try !repository().discard(made))
+        #expect(try repository().discard(made) == .stays)
         #expect(temporary.exists("states/web/state"))
 
         let other = try VTPMUnderTest(in: temporary, stateID: "db")
@@ -87,7 +87,7 @@ extension VTPMTests {
         let second = try #require(try MadeState(temporary.read("run/lease-db/\(LeaseFiles.madeState)")))
         other.supervisor.kill()
         _ = try other.reap()
-        #expect(try repository().discard(second))
+        #expect(try repository().discard(second) == .removed)
         #expect(try entries(of: temporary.directory("states"), "") == ["web"])
         #expect(try entriesOfIndex() == ["web"])
     }

@@ -8,6 +8,7 @@ enum CommandCode: UInt32 {
     case nvWrite = 0x137
     case nvWriteLock = 0x138
     case activateCredential = 0x147
+    case certify = 0x148
     case certifyCreation = 0x14a
     case nvRead = 0x14e
     case policySecret = 0x151
@@ -35,6 +36,7 @@ enum CommandCode: UInt32 {
         case .nvWrite: "TPM2_NV_Write"
         case .nvWriteLock: "TPM2_NV_WriteLock"
         case .activateCredential: "TPM2_ActivateCredential"
+        case .certify: "TPM2_Certify"
         case .certifyCreation: "TPM2_CertifyCreation"
         case .policySecret: "TPM2_PolicySecret"
         case .nvRead: "TPM2_NV_Read"
@@ -93,6 +95,7 @@ enum Algorithm {
     static let keyedHash: UInt16 = 0x0008
     static let sha256: UInt16 = 0x000b
     static let null: UInt16 = 0x0010
+    static let ecdsa: UInt16 = 0x0018
     static let ecc: UInt16 = 0x0023
     static let cfb: UInt16 = 0x0043
     // TPM_ECC_NIST_P256 of TPM_ECC_CURVE, Part 2, 6.4

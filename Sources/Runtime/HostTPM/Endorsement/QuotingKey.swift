@@ -1,4 +1,5 @@
 import Crypto
+import CryptoEndorsement
 import CryptoPrimitives
 import Platform
 import VTPMProxy
@@ -14,8 +15,6 @@ package struct QuotingKey: Equatable, Sendable {
     package let area: [UInt8]
     private let point: P256Point
 
-    /// TPM_ALG_ECDSA.
-    static let scheme: UInt16 = 0x0018
     private static let attributes: ObjectAttributes = [
         .fixedTPM, .fixedParent, .sensitiveDataOrigin, .userWithAuth, .noDA, .restricted, .sign,
     ]
@@ -28,7 +27,9 @@ package struct QuotingKey: Equatable, Sendable {
         area.write(attributes.rawValue)
         area.write(sized: [])
         // No symmetric algorithm; the scheme with its hash; the curve; no key derivation.
-        for value in [Algorithm.null, scheme, Algorithm.sha256, Algorithm.p256, Algorithm.null] { area.write(value) }
+        for value in [Algorithm.null, Algorithm.ecdsa, Algorithm.sha256, Algorithm.p256, Algorithm.null] {
+            area.write(value)
+        }
         return area.bytes
     }
 
@@ -70,7 +71,11 @@ extension EndorsedTPM {
             guard let area = parameters.readSized(), let key = QuotingKey(decoding: area) else {
                 throw connection.malformed(.createPrimary)
             }
-            return try opensCredential(of: loaded, for: handle, named: key.name) ? key : nil
+            let signer = Signer(handle: handle, publicKey: key.publicKey, hash: .sha256)
+            guard try opensCredential(of: loaded, for: handle, named: key.name),
+                try signs(signer, for: handle, named: key.name)
+            else { return nil }
+            return key
         }
     }
 }
