@@ -180,7 +180,8 @@ import Testing
         for payload in [
             name, permanent, name + permanent + [0], name + name + permanent, name + permanent + permanent,
             name + permanent + item(3, []), name + permanent + item(3, [1]) + item(3, [1]),
-            name + permanent + item(4, [1]), name + permanent + item(3, [UInt8](repeating: 1, count: ExportedState.authorityLimit + 1)),
+            name + permanent + item(4, [1]),
+            name + permanent + item(3, [UInt8](repeating: 1, count: ExportedState.authorityLimit + 1)),
             item(1, []) + permanent, name + item(2, []), item(1, [0xff]) + permanent,
             long + permanent, name + permanent.dropLast(), name + item(2, []) + permanent,
             [0, 1, 0xff, 0xff, 0xff, 0xff],
