@@ -71,6 +71,7 @@ install:
 	        install -D -m 0644 /dev/stdin $(DESTDIR)$(DATADIR)/$$file || exit 1; done
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/hooks/kubernetes hooks/kubernetes/*.yaml
 	install -D -m 0755 -t $(DESTDIR)$(DATADIR)/hooks/edge hooks/edge/*
+	install -D -m 0755 -t $(DESTDIR)$(DATADIR)/hooks/signer hooks/signer/*
 	install -m 0644 hooks/config.toml $(DESTDIR)$(DATADIR)/
 	install -D -m 0644 -t $(DESTDIR)$(DATADIR)/grafana packaging/grafana/*.json
 	$(if $(OCIHOOKSDIR),install -D -m 0644 -t $(DESTDIR)$(OCIHOOKSDIR) $(DESTDIR)$(DATADIR)/hooks/hooks.d/*.json)

@@ -63,15 +63,28 @@ extension Configuration {
 
     /// Who certifies a TPM's endorsement keys.
     public struct Authority: Equatable, Sendable {
-        /// The files of an authority of the operator's own.
+        /// An authority of the operator's own.
         public struct Files: Equatable, Sendable {
-            /// The key `key`: the absolute path of the private key, in PEM.
-            public var key: String
+            /// Where the private key is.
+            public enum Key: Equatable, Sendable {
+                /// The key `key`: the absolute path of the private key, in PEM.
+                case file(String)
+                /// The keys `command` and `timeout`: a program that signs, and how long it may take, in seconds.
+                case command([String], timeout: Int)
+            }
+
+            /// Where the private key is.
+            public var key: Key
             /// The key `certificates`: the absolute path of the authority's certificate and those above it, in PEM.
             public var certificates: String
 
             /// Creates the names of both files.
             public init(key: String, certificates: String) {
+                self.init(key: .file(key), certificates: certificates)
+            }
+
+            /// Creates the description of an authority.
+            public init(key: Key, certificates: String) {
                 self.key = key
                 self.certificates = certificates
             }

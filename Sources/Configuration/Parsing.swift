@@ -31,7 +31,8 @@ extension Configuration {
         if let section = try root.section("manufacture", known: Manufacture.names) {
             manufacture = try Manufacture(section)
         }
-        if let section = try root.section("authority", known: ["key", "certificates", "crl-url"]) {
+        if let section = try root.section("authority", known: ["key", "command", "timeout", "certificates", "crl-url"])
+        {
             authority.files = try section.authorityFiles()
             authority.listURL = try section.listURL("crl-url") ?? ""
         }
@@ -86,12 +87,17 @@ extension Section {
 
     /// Returns the files of the operator's own authority; nil if the table names none.
     fileprivate func authorityFiles() throws(Failure) -> Configuration.Authority.Files? {
-        switch (try path("key"), try path("certificates")) {
-        case (.some(let key), .some(let certificates)): return .init(key: key, certificates: certificates)
-        case (.none, .none): return nil
-        case (.some, .none): throw refusal("needs \"certificates\" beside \"key\"")
-        case (.none, .some): throw refusal("needs \"key\" beside \"certificates\"")
+        let (key, command) = (try path("key"), try command("command"))
+        guard key == nil || command == nil else { throw refusal(of: "command", "is not used beside \"key\"") }
+        let timeout = try integer("timeout", in: 1...20)
+        guard timeout == nil || command != nil else { throw refusal(of: "timeout", "is not used without \"command\"") }
+        guard let certificates = try path("certificates") else {
+            if key == nil, command == nil { return nil }
+            throw refusal("needs \"certificates\" beside \"\(key == nil ? "command" : "key")\"")
         }
+        if let key { return .init(key: key, certificates: certificates) }
+        guard let command else { throw refusal("needs \"key\" beside \"certificates\"") }
+        return .init(key: .command(command, timeout: timeout ?? 10), certificates: certificates)
     }
 }
 

@@ -31,7 +31,7 @@ struct AuthorityShow: ParsableCommand {
             let hostPaths = try host.hostPaths()
             let chain = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
                 let files = try host.configuration().authority.files
-                return try CertificateAuthority(hostPaths, keys: host.open(hostPaths).keys, files: files).key().chain
+                return try CertificateAuthority(hostPaths, keys: host.open(hostPaths).keys, files: files).chain()
             }
             // The operator's own are in PEM already.
             let texts = chain.map {

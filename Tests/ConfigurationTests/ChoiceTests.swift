@@ -93,6 +93,22 @@ import VTPMProxy
                 == "line 1: [authority] needs \"key\" beside \"certificates\""
         )
         #expect(try parse("[authority]\ncrl-url = \"http://h/ca.crl\"").authority.listURL == "http://h/ca.crl")
+        #expect(
+            try parse("[authority]\ncommand = [\"/s\", \"x\"]\ncertificates = \"/c\"").authority.files
+                == .init(key: .command(["/s", "x"], timeout: 10), certificates: "/c")
+        )
+        #expect(
+            try refusal("[authority]\ncommand = [\"/s\"]")
+                == "line 1: [authority] needs \"certificates\" beside \"command\""
+        )
+        #expect(
+            try refusal("[authority]\nkey = \"/k\"\ncommand = [\"/s\"]\ncertificates = \"/c\"")
+                == "line 3: \"command\" is not used beside \"key\""
+        )
+        #expect(
+            try refusal("[authority]\nkey = \"/k\"\ntimeout = 5\ncertificates = \"/c\"")
+                == "line 3: \"timeout\" is not used without \"command\""
+        )
         for url in ["ftp://h/ca.crl", "http://h/a b", "http://h/\(String(repeating: "x", count: 512))"] {
             #expect(
                 try refusal("[authority]\ncrl-url = \"\(url)\"")

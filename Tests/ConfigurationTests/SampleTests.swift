@@ -37,6 +37,9 @@ import Testing
             case "source": "source = \"\(source)\""
             // The default of the keys beside it has no use for it.
             case "bundles": String(line)
+            // The authority has a key in place of it.
+            case "command" where line.contains("openssl-signer"): String(line)
+            case "timeout" where line.hasSuffix(" 20"): String(line)
             case let name? where !others.contains(name): String(line.dropFirst())
             default: String(line)
             }
@@ -82,7 +85,8 @@ import Testing
 
     /// Everything uncommented gives every source's keys, which no configuration may.
     @Test func withAllKeysItSaysWhichIsNotUsed() throws {
-        let text = sample.filter { key($0) != "bundles" }.map {
+        let text = sample.filter { key($0) != "bundles" && !$0.contains("openssl-signer") && !$0.hasSuffix(" 20") }.map
+        {
             key($0) != nil || $0 == "#[key.next]" ? $0.dropFirst() : $0
         }.joined(separator: "\n")
         #expect(try refusal(text).contains("is not used by the source \"file\""))

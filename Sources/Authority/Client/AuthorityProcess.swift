@@ -8,7 +8,17 @@ import RuntimeKeys
 public final class AuthorityProcess {
     private let channel: Channel
     private var child: ChildProcess?
+    /// The program that signs in place of a key.
+    private var signer: SigningProgram?
     private let buffer: ScratchBuffer
+
+    /// What it signs with.
+    public enum Means {
+        /// A key, which it gets.
+        case key(AuthorityKey)
+        /// A program of the operator's, and how long that may take, in seconds.
+        case command([String], timeout: Int)
+    }
 
     private static let what = "cannot start the certificate authority"
     /// When the last answer has to be there.
@@ -86,12 +96,20 @@ public final class AuthorityProcess {
 
     /// Tells it what to endorse, and returns the supervisor's end of the channel to it; from then on it works by itself.
     ///
-    /// `key` is the authority's, nil if no certificates are asked for.
-    public func endorse(_ orders: EndorsementOrders, key: AuthorityKey?) throws(Failure) -> Channel {
+    /// `means` is what it signs with, nil if no certificates are asked for.
+    public func endorse(_ orders: EndorsementOrders, by means: Means?) throws(Failure) -> Channel {
         let pair = try Channel.pair(near: "supervisor", far: "certificate authority")
         try tell { (channel) throws(Failure) in
             try channel.send(AuthorityOrder.endorse(orders), descriptors: [pair.far.descriptor.number])
-            if let key { try send(key, over: channel) }
+            switch means {
+            case .none: break
+            case .key(let key): try send(key, over: channel)
+            case .command(let command, let timeout):
+                let signer = try SigningProgram(command)
+                self.signer = signer
+                let order = AuthorityOrder.external(UInt32(timeout * 1000))
+                try channel.send(order, descriptors: [signer.stream.number], until: deadline)
+            }
         }
         return pair.near
     }
@@ -112,6 +130,8 @@ public final class AuthorityProcess {
         case .none: break
         case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.endTimeout))
         }
+        signer?.end()
+        signer = nil
     }
 
     /// Kills it, unless it has ended.
@@ -120,6 +140,8 @@ public final class AuthorityProcess {
         case .none: break
         case .some(let child): _ = try? child.end()
         }
+        signer?.kill()
+        signer = nil
     }
 
     private func receive() throws(Failure) -> (AuthorityAnswer, SecretBytes?) {

@@ -28,6 +28,14 @@ public struct CertificateAuthority {
     /// Hold the shared lock of the keys meanwhile, so that the master key does not change.
     public func key() throws(Failure) -> AuthorityKey { try key(until: Deadline(milliseconds: Self.timeout)) }
 
+    /// Loads the authority's certificate and those above it, in DER, or in PEM as one text; it is made at first use.
+    ///
+    /// Hold the shared lock of the keys meanwhile.
+    public func chain() throws(Failure) -> [[UInt8]] {
+        if let files { return [try OperatorAuthority(files).certificates()] }
+        return try key().chain
+    }
+
     private func key(until deadline: Deadline) throws(Failure) -> AuthorityKey {
         if let files { return try OperatorAuthority(files).load() }
         return try AuthorityKeyFile(hostPaths).loadOrStore(keys) { () throws(Failure) in
@@ -74,11 +82,20 @@ public struct CertificateAuthority {
     public func start(_ orders: EndorsementOrders) throws(Failure) -> StartedAuthority {
         var orders = orders
         let deadline = Deadline(milliseconds: Self.timeout)
-        let key = orders.level == .certificates ? try key(until: deadline) : nil
-        orders.chain = key?.chain ?? []
+        var means: AuthorityProcess.Means?
+        if orders.level == .certificates {
+            if let files, case .command(let command, let timeout) = files.key {
+                orders.chain = [try OperatorAuthority(files).certificates()]
+                means = .command(command, timeout: timeout)
+            } else {
+                let key = try key(until: deadline)
+                orders.chain = key.chain
+                means = .key(key)
+            }
+        }
         let process = try AuthorityProcess(program: program, until: deadline)
         do throws(Failure) {
-            return StartedAuthority(process: process, channel: try process.endorse(orders, key: key))
+            return StartedAuthority(process: process, channel: try process.endorse(orders, by: means))
         } catch {
             process.kill()
             throw error

@@ -119,19 +119,24 @@ public final class Authority {
             guard revoked.count <= RevokedCertificate.countLimit else { throw outOfTurn(message.kind) }
             message = try receive()
         }
-        let bytes = try SecretBytes(capacity: PEMBlock.fileLimit)
-        guard case .key? = AuthorityOrder(message), message.append(to: bytes) else { throw outOfTurn(message.kind) }
-        let authority = CertifyingKey(
-            key: try SigningKey(decoding: decoded(bytes)),
-            certificate: first,
-            revoked: revoked
-        )
-        guard first.isOf(authority.key) else { throw Failure(what, because: "its certificate is of another key") }
+        let place: CertifyingKey.Place
+        switch AuthorityOrder(message) {
+        case .key:
+            let bytes = try SecretBytes(capacity: PEMBlock.fileLimit)
+            guard message.append(to: bytes) else { throw outOfTurn(message.kind) }
+            let key = try SigningKey(decoding: decoded(bytes))
+            guard first.isOf(key) else { throw Failure(what, because: "its certificate is of another key") }
+            place = .here(key)
+        case .external(let milliseconds):
+            guard let stream = message.descriptors.take() else { throw outOfTurn(message.kind) }
+            place = .external(ExternalSigner(over: stream, until: Deadline(milliseconds: Int(milliseconds))))
+        default: throw outOfTurn(message.kind)
+        }
         guard first.isAuthority else { throw Failure(what, because: "its certificate is not one of an authority") }
         guard !first.subjectKeyID.isEmpty else {
             throw Failure(what, because: "its certificate has no subject key identifier")
         }
-        return authority
+        return CertifyingKey(place, certificate: first, revoked: revoked)
     }
 
     /// Returns a private key in DER, which the operator keeps in PEM.

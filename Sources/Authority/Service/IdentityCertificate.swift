@@ -32,7 +32,7 @@ struct IdentityCertificate {
 
     /// Makes the certificate.
     func signed(by authority: CertifyingKey) throws(Failure) -> [UInt8] {
-        try CertificateContents(
+        let contents = try CertificateContents(
             serialNumber: SerialNumber.random(),
             commonName: Hexadecimal.uuid(instance),
             notBefore: time,
@@ -48,7 +48,8 @@ struct IdentityCertificate {
                     DER.element(DER.sequence, DER.element(0x80, authority.certificate.subjectKeyID))
                 )
             ]
-        ).signed(by: authority.key, authority.certificate).encoded
+        )
+        return try authority.sign(contents).encoded
     }
 
     /// An endorsement key decrypts, by itself with RSA and by an agreement with ECC; a device identity signs.
@@ -191,10 +192,32 @@ enum AuthorityCertificate {
 
 /// An authority's key with its certificate.
 struct CertifyingKey {
-    let key: SigningKey
+    /// Where the private key is.
+    enum Place {
+        /// In this process.
+        case here(SigningKey)
+        /// With a program of the operator's.
+        case external(ExternalSigner)
+    }
+
+    let place: Place
     let certificate: Certificate
     /// What it has revoked.
-    var revoked: [RevokedCertificate] = []
+    let revoked: [RevokedCertificate]
+
+    init(_ place: Place, certificate: Certificate, revoked: [RevokedCertificate] = []) {
+        self.place = place
+        self.certificate = certificate
+        self.revoked = revoked
+    }
+
+    /// Makes a certificate.
+    func sign(_ contents: CertificateContents) throws(Failure) -> Certificate {
+        switch place {
+        case .here(let key): try contents.signed(by: key, certificate)
+        case .external(let signer): try signer.certificate(contents, by: certificate)
+        }
+    }
 }
 
 private enum SerialNumber {

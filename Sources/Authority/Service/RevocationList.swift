@@ -10,6 +10,9 @@ enum RevocationList {
     /// Its number is how many certificates are revoked, and then the time: it grows with each that is revoked, also where the
     /// clock was set back, and is kept nowhere. RFC 5280, 5.2.3
     static func make(_ orders: RevocationOrders, by authority: CertifyingKey) throws(Failure) -> [UInt8] {
+        guard case .here(let key) = authority.place else {
+            throw Failure("cannot list revoked certificates", because: "the key is not here")
+        }
         var number = ByteWriter()
         number.write(UInt64(authority.revoked.count) << 40 | orders.time & (1 << 40 - 1))
         return try RevocationListContents(
@@ -24,6 +27,6 @@ enum RevocationList {
                 ),
                 .init(Identifier.crlNumber, isCritical: false, DER.unsigned(number.bytes)),
             ]
-        ).signed(by: authority.key, authority.certificate)
+        ).signed(by: key, authority.certificate)
     }
 }

@@ -94,14 +94,21 @@ public final class Certificate {
     }
 
     /// The purposes of the key, ExtKeyUsageSyntax in DER; empty if the certificate names none. RFC 5280, 4.2.1.12
-    public var extendedKeyUsage: [UInt8] {
-        withPointer { certificate in
-            let place = X509_get_ext_by_NID(certificate, NID_ext_key_usage, -1)
+    public var extendedKeyUsage: [UInt8] { extensionValue("2.5.29.37")?.value ?? [] }
+
+    /// Returns an extension by its identifier in dotted decimals; nil if the certificate has none. X509_get_ext_by_OBJ(3)
+    func extensionValue(_ identifier: String) -> (isCritical: Bool, value: [UInt8])? {
+        guard let object = OBJ_txt2obj(identifier, 1) else { return nil }
+        defer { ASN1_OBJECT_free(object) }
+        return withPointer { certificate in
+            let place = X509_get_ext_by_OBJ(certificate, object, -1)
             guard place >= 0, let item = X509_get_ext(certificate, place), let value = X509_EXTENSION_get_data(item)
-            else { return [] }
-            return Array(
-                UnsafeBufferPointer(start: ASN1_STRING_get0_data(value), count: Int(ASN1_STRING_length(value)))
+            else { return nil }
+            let bytes = UnsafeBufferPointer(
+                start: ASN1_STRING_get0_data(value),
+                count: Int(ASN1_STRING_length(value))
             )
+            return (X509_EXTENSION_get_critical(item) == 1, Array(bytes))
         }
     }
 
@@ -124,5 +131,36 @@ public final class Certificate {
         defer { ERR_clear_error() }
         guard let key = issuer.withPointer({ X509_get_pubkey($0) }).map(LibCryptoKey.init) else { return false }
         return withPointer { certificate in key.withPointer { X509_verify(certificate, $0) } } == 1
+    }
+}
+
+extension Certificate {
+    /// Returns in what a certificate that somebody else has signed is not what was asked for; nil if it is.
+    ///
+    /// The signer chooses the serial number, the time, and extensions beside those that were asked for.
+    public func difference(from contents: CertificateContents, signedBy issuer: Certificate) -> String? {
+        guard (try? publicKey) == contents.publicKey else { return "of another key" }
+        guard !isAuthority else { return "of an authority" }
+        guard commonName == contents.commonName else { return "of another subject" }
+        for item in contents.extensions {
+            guard let found = extensionValue(item.identifier), found.isCritical == item.isCritical,
+                found.value == item.value
+            else { return "whose extension \(item.identifier) is another" }
+        }
+        let isIssued = withPointer { own in issuer.withPointer { X509_check_issued($0, own) } } == X509_V_OK
+        return isIssued && isSigned(by: issuer) ? nil : "that is not signed by the authority's key"
+    }
+
+    /// The only common name of the subject; nil if there is none, or another field. X509_NAME_get_entry(3)
+    private var commonName: String? {
+        withPointer { certificate in
+            let subject = X509_get_subject_name(certificate)
+            guard X509_NAME_entry_count(subject) == 1, let entry = X509_NAME_get_entry(subject, 0),
+                OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry)) == NID_commonName,
+                let text = X509_NAME_ENTRY_get_data(entry)
+            else { return nil }
+            let bytes = UnsafeBufferPointer(start: ASN1_STRING_get0_data(text), count: Int(ASN1_STRING_length(text)))
+            return String(decoding: bytes, as: UTF8.self)
+        }
     }
 }

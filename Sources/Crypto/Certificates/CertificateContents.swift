@@ -8,10 +8,11 @@ public struct CertificateContents {
     /// An extension.
     public struct Extension {
         /// The identifier in dotted decimals.
-        let identifier: String
-        let isCritical: Bool
+        public let identifier: String
+        /// Whether a verifier that does not know it has to refuse the certificate.
+        public let isCritical: Bool
         /// The value in DER.
-        let value: [UInt8]
+        public let value: [UInt8]
 
         /// Creates an extension; `value` is in DER.
         public init(_ identifier: String, isCritical: Bool, _ value: [UInt8]) {

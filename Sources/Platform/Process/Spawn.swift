@@ -14,6 +14,8 @@ public struct ProgramLaunch {
     public var environment: [String]
     /// The descriptors that it gets as 3, 4 and so on.
     public var passed: [CInt] = []
+    /// The descriptor that it gets as its standard input, in place of `/dev/null`.
+    public var standardInput: CInt?
     /// The descriptor that it gets as its standard output, in place of `/dev/null`.
     public var standardOutput: CInt?
     /// Whether it gets a session of its own. setsid(2)
@@ -53,11 +55,13 @@ public struct ProgramLaunch {
             moved.append(try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) })
         }
 
-        var output = standardOutput
-        if let number = standardOutput {
-            output = try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) }
+        var standard: [(number: CInt, target: CInt)] = []
+        defer { for (number, _) in standard { close(number) } }
+        for (number, target) in [(standardInput, STDIN_FILENO), (standardOutput, STDOUT_FILENO)] {
+            guard let number else { continue }
+            let copy = try systemCall("fcntl F_DUPFD_CLOEXEC", what) { fcntl(number, F_DUPFD_CLOEXEC, firstFree) }
+            standard.append((copy, target))
         }
-        defer { if let output { close(output) } }
 
         var actions = posix_spawn_file_actions_t()
         try check(posix_spawn_file_actions_init(&actions), "posix_spawn_file_actions_init", what)
@@ -69,9 +73,9 @@ public struct ProgramLaunch {
                 what
             )
         }
-        if let output {
+        for (number, target) in standard {
             try check(
-                posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO),
+                posix_spawn_file_actions_adddup2(&actions, number, target),
                 "posix_spawn_file_actions_adddup2",
                 what
             )

@@ -4,7 +4,7 @@ import VTPMProxy
 /// A message of a hook, or of `vtpmctl`, to the certificate authority that it has started.
 ///
 /// starter: `confine` — authority: `confined` — starter: either `generate` — authority: `generated`, `key` — or `endorse`, and
-/// for certificates `revoked`*, `key` — or `list`, `revoked`*, `key` — authority: `list`*. In place of any answer the authority can send `failure` and end.
+/// for certificates `revoked`*, `key` or `external` — or `list`, `revoked`*, `key` — authority: `list`*. In place of any answer the authority can send `failure` and end.
 public enum AuthorityOrder: ChannelMessage {
     /// Asks to give up all privileges and become this user.
     case confine(user: UInt32)
@@ -18,6 +18,10 @@ public enum AuthorityOrder: ChannelMessage {
     case list(RevocationOrders)
     /// Names certificates that are revoked, at most ``RevokedCertificate/messageLimit``.
     case revoked([RevokedCertificate])
+    /// Hands over a stream to a program that signs, in place of a key, and how long it may take for all, in milliseconds.
+    ///
+    /// Descriptor: the stream.
+    case external(UInt32)
     /// Hands over the authority's private key, which follows in the same message, a secret.
     case key
 
@@ -29,6 +33,7 @@ public enum AuthorityOrder: ChannelMessage {
         case key = 7
         case list = 9
         case revoked = 11
+        case external = 13
     }
 
     /// Some certificates, and texts as long as paths.
@@ -42,12 +47,14 @@ public enum AuthorityOrder: ChannelMessage {
         case .key: .key
         case .list: .list
         case .revoked: .revoked
+        case .external: .external
         }
     }
 
     public func encode(into writer: inout ByteWriter) {
         switch self {
         case .revoked(let list): RevokedCertificate.encode(list, into: &writer)
+        case .external(let milliseconds): writer.write(milliseconds)
         case .confine(let user): writer.write(user)
         case .endorse(let orders): orders.encode(into: &writer)
         case .list(let orders): orders.encode(into: &writer)
@@ -76,6 +83,10 @@ public enum AuthorityOrder: ChannelMessage {
                 reader.remaining == 0
             else { return nil }
             self = .revoked(list)
+        case .external:
+            var reader = ByteReader(contents.body)
+            guard let milliseconds = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
+            self = .external(milliseconds)
         // A secret, of which no copy is made here.
         case .key: self = .key
         }

@@ -18,10 +18,13 @@ public struct OperatorAuthority {
     ///
     /// Only root may be able to read the key and to change the certificates.
     public func load() throws(Failure) -> AuthorityKey {
-        let file = KeyFile(path: files.key, disk: LocalDisk(), name: "the certificate authority's key")
+        guard case .file(let path) = files.key else {
+            throw Failure("cannot load the certificate authority's key", because: "a command signs in its place")
+        }
+        let file = KeyFile(path: path, disk: LocalDisk(), name: "the certificate authority's key")
         guard let key = try file.read() else {
             throw Failure(
-                "cannot load the certificate authority's key \(files.key)",
+                "cannot load the certificate authority's key \(path)",
                 because: "there is no such file",
                 hint: "[authority] in the configuration names it"
             )
@@ -29,7 +32,8 @@ public struct OperatorAuthority {
         return AuthorityKey(key, chain: [try certificates()])
     }
 
-    private func certificates() throws(Failure) -> [UInt8] {
+    /// Loads the file of the certificates, in PEM.
+    public func certificates() throws(Failure) -> [UInt8] {
         let path = files.certificates
         let what = "cannot load the certificate authority's certificate \(path)"
         let file = try Descriptor.open(path, OpenOptions(O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY), as: path)

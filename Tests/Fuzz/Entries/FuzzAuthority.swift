@@ -48,7 +48,7 @@ func fuzzAuthority(_ bytes: UnsafeRawBufferPointer) {
 private nonisolated(unsafe) let authority = must { () throws(Failure) in
     let key = try SigningKey.generate()
     let certificate = try AuthorityCertificate.make(for: key, at: 1)
-    return CertifyingKey(key: key, certificate: try Certificate(decoding: certificate))
+    return CertifyingKey(.here(key), certificate: try Certificate(decoding: certificate))
 }
 
 private func decode(_ body: [UInt8]) {

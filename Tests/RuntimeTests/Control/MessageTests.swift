@@ -141,7 +141,7 @@ import VTPMProxy
         named.platform = PlatformName(manufacturer: "Example", model: "Edge", version: "2")
         for order: AuthorityOrder in [
             .confine(user: 7), .generate, .endorse(orders), .endorse(named), .key, .list(list),
-            .revoked([revoked, revoked]),
+            .revoked([revoked, revoked]), .external(10_000),
         ] {
             try check(order)
         }
