@@ -117,3 +117,22 @@ openssl verify -x509_strict -CAfile "$WORK/ca.pem" "$WORK/platform.pem"
 expect_equal "the platform's certificate that the host knows" "$(cat "$WORK/platform.pem")" \
     "$(vtpmctl ek further --print platform-certificate)"
 container_stop further
+
+# A program of the operator's signs in place of a key, and lets the hook start it under AppArmor.
+signer=/usr/share/container-vtpm/hooks/signer/openssl-signer
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out /etc/container-vtpm/signer.key 2>/dev/null
+openssl req -x509 -key /etc/container-vtpm/signer.key -out /etc/container-vtpm/signer.pem -subj /CN=operator -days 30 \
+    -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign
+configure <<<"[authority]
+certificates = \"/etc/container-vtpm/signer.pem\"
+command = [\"$signer\", \"/etc/container-vtpm/signer.pem\", \"-CAkey\", \"/etc/container-vtpm/signer.key\"]"
+profiles() { [[ -e /sys/fs/selinux/enforce ]] || apparmor_parser --replace --skip-cache /etc/apparmor.d/vtpm-{hook,supervisor} /etc/apparmor.d/vtpmctl; }
+mkdir -p /etc/apparmor.d/local
+echo "$signer PUx," >>/etc/apparmor.d/local/container-vtpm
+trap 'status=$?; rm -f /etc/apparmor.d/local/container-vtpm; profiles; (exit "$status"); end_case' EXIT
+profiles
+container_start signed
+certificate signed ecc >"$WORK/signed.pem"
+openssl verify -x509_strict -CAfile /etc/container-vtpm/signer.pem "$WORK/signed.pem"
+expect_equal "the signers that are left" '' "$(pgrep -f openssl-signer || true)"
+container_stop signed
