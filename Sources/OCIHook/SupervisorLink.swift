@@ -168,7 +168,7 @@ final class SupervisorLink {
         }
         defer { authority.process.kill() }
         try hand(over: [authority.channel.descriptor.number])
-        let library = try takeReady(nextMessage())
+        let library = try takeReady(nextMessage(patience: authority.patience))
         authority.process.end()
         return library
     }
@@ -242,8 +242,9 @@ final class SupervisorLink {
         }
     }
 
-    private func nextMessage() throws(Failure) -> Message {
-        guard try wait(for: number, until: Deadline(milliseconds: Self.timeout)) != 0 else {
+    /// Waits for the next message, for so many milliseconds more than one step takes.
+    private func nextMessage(patience: Int = 0) throws(Failure) -> Message {
+        guard try wait(for: number, until: Deadline(milliseconds: Self.timeout + patience)) != 0 else {
             throw Failure("cannot start the vTPM", because: "the supervisor does not answer")
         }
         return try receive()

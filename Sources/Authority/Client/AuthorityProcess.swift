@@ -140,7 +140,7 @@ public final class AuthorityProcess {
         case .none: break
         case .some(let child): _ = try? child.end()
         }
-        signer?.kill()
+        signer?.end()
         signer = nil
     }
 

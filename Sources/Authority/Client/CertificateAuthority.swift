@@ -95,7 +95,13 @@ public struct CertificateAuthority {
         }
         let process = try AuthorityProcess(program: program, until: deadline)
         do throws(Failure) {
-            return StartedAuthority(process: process, channel: try process.endorse(orders, by: means))
+            var patience = 0
+            if case .command(_, let timeout) = means { patience = timeout * 1000 }
+            return StartedAuthority(
+                process: process,
+                channel: try process.endorse(orders, by: means),
+                patience: patience
+            )
         } catch {
             process.kill()
             throw error
@@ -109,4 +115,6 @@ public struct StartedAuthority {
     public let process: AuthorityProcess
     /// The supervisor's end of the channel to it.
     public let channel: Channel
+    /// How much longer than usual its work may take, in milliseconds: what a program of the operator's may take to sign.
+    public let patience: Int
 }

@@ -11,8 +11,8 @@ final class SigningProgram {
     let stream: Descriptor
     private var child: ChildProcess?
 
-    /// How long it may take to end once nothing more is asked for, in milliseconds.
-    private static let endTimeout = 5000
+    /// How long it may take to end once nothing more is asked for, and once it is told to end, in milliseconds.
+    private static let endTimeout = 2000
     /// The whole environment of the program, without the variables for our own programs.
     private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
 
@@ -28,25 +28,28 @@ final class SigningProgram {
         var launch = ProgramLaunch(command[0], command, environment: Self.environment)
         launch.standardInput = far.number
         launch.standardOutput = far.number
+        // What it has started ends with it.
+        launch.ownSession = true
         child = try launch.start()
     }
 
-    /// Waits for its end, and kills it if that does not come; the authority has to have ended.
+    /// Ends it, and what it has started: first by the end of its input, then by SIGTERM, then by SIGKILL.
     func end() {
         _ = shutdown(stream.number, CInt(SHUT_RDWR))
         switch child.take() {
         case .none: break
-        case .some(let child): _ = try? child.wait(until: Deadline(milliseconds: Self.endTimeout))
+        case .some(let child):
+            let (process, number) = (child.process, child.reference.descriptor.number)
+            for signal in [SIGTERM, SIGKILL] {
+                if (try? wait(for: number, until: Deadline(milliseconds: Self.endTimeout))) ?? 0 != 0 { break }
+                // Its session, which is its own; it is not reaped yet, so the number is still its.
+                Glibc.kill(-process, signal)
+            }
+            // Also of one that has ended something may be left.
+            Glibc.kill(-process, SIGKILL)
+            _ = try? child.end()
         }
     }
 
-    /// Kills it, unless it has ended.
-    func kill() {
-        switch child.take() {
-        case .none: break
-        case .some(let child): _ = try? child.end()
-        }
-    }
-
-    deinit { kill() }
+    deinit { end() }
 }

@@ -129,7 +129,7 @@ public final class Authority {
             place = .here(key)
         case .external(let milliseconds):
             guard let stream = message.descriptors.take() else { throw outOfTurn(message.kind) }
-            place = .external(ExternalSigner(over: stream, until: Deadline(milliseconds: Int(milliseconds))))
+            place = .external(ExternalSigner(over: stream, budget: Int(milliseconds)))
         default: throw outOfTurn(message.kind)
         }
         guard first.isAuthority else { throw Failure(what, because: "its certificate is not one of an authority") }

@@ -10,34 +10,54 @@ import RuntimeControl
 /// What it answers is used only if it is what was asked for: it is trusted to sign, and not to choose a key or a purpose.
 final class ExternalSigner {
     private let stream: Descriptor
-    /// When the last answer has to be there.
-    private let deadline: Deadline
+    /// How long it may still take, in milliseconds; what the TPM takes in between does not count.
+    private var budget: Int
 
     private static let what = "cannot certify the TPM"
     /// The largest answer, in bytes: one certificate in PEM, with text around it.
     private static let answerLimit = 16 * 1024
     private static let end = Array("-----END CERTIFICATE-----".utf8)
 
-    init(over stream: consuming Descriptor, until deadline: Deadline) {
+    /// Takes over the stream to the program, which may take so many milliseconds for all certificates.
+    init(over stream: consuming Descriptor, budget milliseconds: Int) {
         self.stream = stream
-        self.deadline = deadline
+        budget = milliseconds
     }
 
     /// Has a certificate signed by the key of the issuer's.
     func certificate(_ contents: CertificateContents, by issuer: Certificate) throws(Failure) -> Certificate {
-        try send(Array((contents.request + "\n").utf8))
-        let found = try Certificate.all(inPEM: receive())
+        let deadline = Deadline(milliseconds: budget)
+        defer { budget = deadline.remaining }
+        try requireSilence()
+        try send(Array((contents.request + "\n").utf8), until: deadline)
+        let found = try Certificate.all(inPEM: receive(until: deadline))
         guard found.count == 1, let certificate = found.first else {
-            throw Failure(Self.what, because: "the signer has answered with \(found.count) certificates")
+            throw Self.refusal("the signer has answered with \(found.count) certificates")
         }
         if let difference = certificate.difference(from: contents, signedBy: issuer) {
-            throw Failure(Self.what, because: "the signer has answered with a certificate \(difference)")
+            throw Self.refusal("the signer has answered with a certificate \(difference)")
         }
         return certificate
     }
 
+    private static func refusal(_ why: String) -> Failure {
+        Failure(what, because: why, hint: "try it by hand: docs/operations.md")
+    }
+
+    /// Throws if the program has written what nobody has asked for, which would be taken for the next answer.
+    private func requireSilence() throws(Failure) {
+        guard try wait(for: stream.number, until: Deadline(milliseconds: 0)) != 0 else { return }
+        var byte: [UInt8] = [0]
+        while try wait(for: stream.number, until: Deadline(milliseconds: 0)) != 0 {
+            guard receive(&byte) == 1 else { throw Self.gone }
+            guard byte[0] == UInt8(ascii: "\n") || byte[0] == UInt8(ascii: " ") else {
+                throw Self.refusal("the signer writes more than the certificate that it is asked for")
+            }
+        }
+    }
+
     // sendmsg(2) and recvmsg(2): the filter of system calls allows no other.
-    private func send(_ bytes: [UInt8]) throws(Failure) {
+    private func send(_ bytes: [UInt8], until deadline: Deadline) throws(Failure) {
         var rest = bytes
         let number = stream.number
         while !rest.isEmpty {
@@ -51,30 +71,40 @@ final class ExternalSigner {
     }
 
     /// Receives up to the end of a certificate.
-    private func receive() throws(Failure) -> [UInt8] {
+    private func receive(until deadline: Deadline) throws(Failure) -> [UInt8] {
         var answer: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 4096)
-        let number = stream.number
         while true {
-            guard try wait(for: number, until: deadline) != 0 else { throw Self.late }
-            let count = part.withUnsafeMutableBytes { memory in
-                Self.transfer(memory) { recvmsg(number, &$0, CInt(MSG_DONTWAIT)) }
-            }
+            guard try wait(for: stream.number, until: deadline) != 0 else { throw Self.late }
+            let count = receive(&part)
             guard count > 0 else { throw Self.gone }
             answer += part[..<count]
-            if answer.hasEnd(Self.end) { return answer }
+            if let end = answer.end(of: Self.end) {
+                guard answer[end...].allSatisfy({ $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: " ") }) else {
+                    throw Self.refusal("the signer writes more than the certificate that it is asked for")
+                }
+                return answer
+            }
             guard answer.count <= Self.answerLimit else {
-                throw Failure(Self.what, because: "the signer answers with more than \(Self.answerLimit) bytes")
+                throw Self.refusal("the signer answers with more than \(Self.answerLimit) bytes")
             }
         }
     }
 
+    /// Returns how many bytes were there; 0 or less if the other end is gone.
+    private func receive(_ bytes: inout [UInt8]) -> Int {
+        let number = stream.number
+        return bytes.withUnsafeMutableBytes { memory in
+            Self.transfer(memory) { recvmsg(number, &$0, CInt(MSG_DONTWAIT)) }
+        }
+    }
+
     private static var gone: Failure {
-        Failure(what, because: "the signer ended without a certificate", hint: "run it as the manual says")
+        refusal("the signer ended without a certificate")
     }
 
     private static var late: Failure {
-        Failure(what, because: "the signer does not answer in time", hint: "raise authority.timeout, or mend it")
+        Failure(what, because: "the signer does not answer in time", hint: "raise authority.timeout, or speed it up")
     }
 
     /// Returns how many bytes went; -1 if the other end is gone, or the call failed.
@@ -92,9 +122,12 @@ final class ExternalSigner {
 }
 
 extension [UInt8] {
-    fileprivate func hasEnd(_ marker: [UInt8]) -> Bool {
-        guard count >= marker.count else { return false }
-        return indices.dropLast(marker.count - 1).contains { self[$0] == marker[0] && self[$0...].starts(with: marker) }
+    /// Returns the index after the first occurrence of a marker; nil if there is none.
+    fileprivate func end(of marker: [UInt8]) -> Int? {
+        guard count >= marker.count else { return nil }
+        return indices.dropLast(marker.count - 1)
+            .first { self[$0] == marker[0] && self[$0...].starts(with: marker) }
+            .map { $0 + marker.count }
     }
 }
 

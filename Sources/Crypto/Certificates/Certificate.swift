@@ -137,18 +137,83 @@ public final class Certificate {
 extension Certificate {
     /// Returns in what a certificate that somebody else has signed is not what was asked for; nil if it is.
     ///
-    /// The signer chooses the serial number, the time, and extensions beside those that were asked for.
+    /// The signer chooses the serial number, the time, and a few extensions that change nothing of what the certificate is for.
+    /// `contents.notBefore` is now.
     public func difference(from contents: CertificateContents, signedBy issuer: Certificate) -> String? {
         guard (try? publicKey) == contents.publicKey else { return "of another key" }
         guard !isAuthority else { return "of an authority" }
         guard commonName == contents.commonName else { return "of another subject" }
+        guard encoded.count <= Self.issuedLimit else { return "of more than \(Self.issuedLimit) bytes" }
+        if let problem = formProblem(at: contents.notBefore) ?? extensionProblem(contents) { return problem }
+        let isIssued = withPointer { own in issuer.withPointer { X509_check_issued($0, own) } } == X509_V_OK
+        guard isIssued, isSigned(by: issuer) else { return "that is not signed by the authority's key" }
+        return nil
+    }
+
+    /// The largest certificate that a TPM's NV index takes, in bytes. libtpms: MAX_NV_INDEX_SIZE
+    private static let issuedLimit = 2048
+    /// The least strength of a signature, in bits: SHA-1 has less. X509_get_signature_info(3)
+    private static let leastStrength = 112
+
+    private func formProblem(at now: UInt64) -> String? {
+        withPointer { certificate in
+            // Version 3 is the number 2.
+            guard X509_get_version(certificate) == 2 else { return "that is not of version 3" }
+            guard (1...20).contains(serialNumber.count), !hasNegativeSerialNumber else {
+                return "without a positive serial number of at most 20 bytes"
+            }
+            // Clocks differ.
+            var (early, late) = (time_t(clamping: now + 300), time_t(clamping: now))
+            guard X509_cmp_time(X509_get0_notBefore(certificate), &early) < 0,
+                X509_cmp_time(X509_get0_notAfter(certificate), &late) > 0
+            else { return "that is not valid now" }
+            var strength: CInt = 0
+            guard X509_get_signature_info(certificate, nil, nil, &strength, nil) == 1, strength >= Self.leastStrength
+            else { return "with a weak signature" }
+            return nil
+        }
+    }
+
+    private var hasNegativeSerialNumber: Bool {
+        withPointer { certificate in
+            guard let number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), nil) else { return true }
+            defer { BN_free(number) }
+            return BN_is_negative(number) != 0
+        }
+    }
+
+    /// The extensions that a signer may add, unless they are critical: subject key identifier, certificate policies, authority
+    /// information access.
+    private static let harmless: Set<String> = ["2.5.29.14", "2.5.29.32", "1.3.6.1.5.5.7.1.1"]
+
+    private func extensionProblem(_ contents: CertificateContents) -> String? {
         for item in contents.extensions {
             guard let found = extensionValue(item.identifier), found.isCritical == item.isCritical,
                 found.value == item.value
             else { return "whose extension \(item.identifier) is another" }
         }
-        let isIssued = withPointer { own in issuer.withPointer { X509_check_issued($0, own) } } == X509_V_OK
-        return isIssued && isSigned(by: issuer) ? nil : "that is not signed by the authority's key"
+        let asked = Set(contents.extensions.map { $0.identifier })
+        var seen: Set<String> = []
+        for (identifier, isCritical) in extensions {
+            guard asked.contains(identifier) || Self.harmless.contains(identifier) && !isCritical else {
+                return "with the extension \(identifier), which nobody asked for"
+            }
+            guard seen.insert(identifier).inserted else { return "that has the extension \(identifier) twice" }
+        }
+        return nil
+    }
+
+    /// All extensions: the identifier in dotted decimals, and whether it is critical. X509_get_ext(3)
+    private var extensions: [(identifier: String, isCritical: Bool)] {
+        withPointer { certificate in
+            (0..<X509_get_ext_count(certificate)).map { place in
+                let item = X509_get_ext(certificate, place)
+                var text = [CChar](repeating: 0, count: 128)
+                OBJ_obj2txt(&text, CInt(text.count), X509_EXTENSION_get_object(item), 1)
+                let bytes = text.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }
+                return (String(decoding: bytes, as: UTF8.self), X509_EXTENSION_get_critical(item) == 1)
+            }
+        }
     }
 
     /// The only common name of the subject; nil if there is none, or another field. X509_NAME_get_entry(3)

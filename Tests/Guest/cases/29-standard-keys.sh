@@ -128,7 +128,7 @@ certificates = \"/etc/container-vtpm/signer.pem\"
 command = [\"$signer\", \"/etc/container-vtpm/signer.pem\", \"-CAkey\", \"/etc/container-vtpm/signer.key\"]"
 profiles() { [[ -e /sys/fs/selinux/enforce ]] || apparmor_parser --replace --skip-cache /etc/apparmor.d/vtpm-{hook,supervisor} /etc/apparmor.d/vtpmctl; }
 mkdir -p /etc/apparmor.d/local
-echo "$signer PUx," >>/etc/apparmor.d/local/container-vtpm
+echo "$signer PUx," >/etc/apparmor.d/local/container-vtpm
 trap 'status=$?; rm -f /etc/apparmor.d/local/container-vtpm; profiles; (exit "$status"); end_case' EXIT
 profiles
 container_start signed
@@ -136,3 +136,6 @@ certificate signed ecc >"$WORK/signed.pem"
 openssl verify -x509_strict -CAfile /etc/container-vtpm/signer.pem "$WORK/signed.pem"
 expect_equal "the signers that are left" '' "$(pgrep -f openssl-signer || true)"
 container_stop signed
+vtpmctl state create made >/dev/null
+vtpmctl ek made --print certificate >"$WORK/made.pem"
+openssl verify -x509_strict -CAfile /etc/container-vtpm/signer.pem "$WORK/made.pem"

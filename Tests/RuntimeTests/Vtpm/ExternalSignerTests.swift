@@ -17,6 +17,7 @@ import VTPMProxy
 
     init() throws { temporary = try TemporaryDirectory() }
 
+    private static let byHand = "try it by hand: docs/operations.md"
     private static let signer = URL(fileURLWithPath: "\(#filePath)")
         .appendingPathComponent("../../../../hooks/signer/openssl-signer").standardizedFileURL.path
 
@@ -147,6 +148,11 @@ import VTPMProxy
                 #"(.extensions[] | select(.id == "2.5.29.19")).value = "30030101ff""#,
                 "whose extension 2.5.29.19 is another"
             ),
+            (
+                #".extensions += [{id: "2.5.29.30", critical: false, value: "3000"}]"#,
+                "with the extension 2.5.29.30, which nobody asked for"
+            ),
+            (#".serialNumber = "00""#, "without a positive serial number of at most 20 bytes"),
         ]
     )
     func anotherCertificateIsNotTaken(change: String, reason: String) throws {
@@ -162,7 +168,10 @@ import VTPMProxy
         let heard = try tpm.hear()
         let text = String(decoding: heard.body, as: UTF8.self)
         #expect(heard.kind == .failure)
-        #expect(text == "cannot certify the TPM: the signer has answered with a certificate \(reason)", "\(text)")
+        #expect(
+            text == "cannot certify the TPM: the signer has answered with a certificate \(reason) (\(Self.byHand))",
+            "\(text)"
+        )
         #expect(try tpm.reap() == .exited(1))
         #expect(try EndorsementTests.repository(in: temporary).names() == [])
     }
@@ -183,7 +192,7 @@ import VTPMProxy
         let text = String(decoding: try tpm.hear().body, as: UTF8.self)
         #expect(
             text
-                == "cannot certify the TPM: the signer has answered with a certificate that is not signed by the authority's key",
+                == "cannot certify the TPM: the signer has answered with a certificate that is not signed by the authority's key (\(Self.byHand))",
             "\(text)"
         )
         #expect(try tpm.reap() == .exited(1))
@@ -191,12 +200,18 @@ import VTPMProxy
 
     @Test(
         arguments: [
-            ("exit 0", "the signer ended without a certificate (run it as the manual says)"),
-            ("read -r request; sleep 100", "the signer does not answer in time (raise authority.timeout, or mend it)"),
-            ("read -r request; head -c 20000 /dev/zero; sleep 100", "the signer answers with more than 16384 bytes"),
+            ("exit 0", "the signer ended without a certificate (\(Self.byHand))"),
             (
-                "read -r request; echo '-----END CERTIFICATE-----'; sleep 100",
-                "the signer has answered with 0 certificates"
+                "read -r request; sleep 4321",
+                "the signer does not answer in time (raise authority.timeout, or speed it up)"
+            ),
+            (
+                "read -r request; head -c 20000 /dev/zero; sleep 4321",
+                "the signer answers with more than 16384 bytes (\(Self.byHand))"
+            ),
+            (
+                "read -r request; echo '-----END CERTIFICATE-----'; sleep 4321",
+                "the signer has answered with 0 certificates (\(Self.byHand))"
             ),
         ]
     )
@@ -206,6 +221,9 @@ import VTPMProxy
         let heard = String(decoding: try tpm.hear().body, as: UTF8.self)
         #expect(heard == "cannot certify the TPM: \(reason)", "\(heard)")
         #expect(try tpm.reap() == .exited(1))
+        // Nor is anything left of what it has started.
+        tpm.endAuthority()
+        #expect(try shell("pgrep --full '^sleep 4321' || echo none") == "none\n")
         #expect(try EndorsementTests.repository(in: temporary).names() == [])
     }
 
@@ -220,5 +238,44 @@ import VTPMProxy
             "\(failure?.description ?? "")"
         )
         #expect(!temporary.exists("started"))
+    }
+
+    /// What openssl signs otherwise than it should: its arguments are added to those of the signer.
+    @Test(
+        arguments: [
+            ("-sha1", "with a weak signature"), ("-days 0", "that is not valid now"),
+        ]
+    )
+    func aCertificateOfBadFormIsNotTaken(arguments: String, reason: String) throws {
+        try makeAuthority()
+        let tpm = try start(openssl + arguments.split(separator: " ").map(String.init))
+        let text = String(decoding: try tpm.hear().body, as: UTF8.self)
+        #expect(
+            text.hasPrefix("cannot certify the TPM: the signer has answered with a certificate \(reason)"),
+            "\(text)"
+        )
+        #expect(try tpm.reap() == .exited(1))
+    }
+
+    /// Only the time that the signer takes counts, and not that of the TPM.
+    @Test func whatTheTPMTakesDoesNotCount() throws {
+        try makeAuthority()
+        let tpm = try start(openssl, timeout: 1)
+        tpm.beforeAuthority = { Platform.sleep(milliseconds: 1500) }
+        try tpm.create()
+        #expect(try tpm.stop() == .exited(0))
+    }
+
+    @Test func whatIsWrittenBesideACertificateIsRefused() throws {
+        try makeAuthority()
+        let command = try program("'\(Self.signer)' ca.pem -CAkey ca.key | sed --unbuffered '/END/a more'")
+        let tpm = try start(command)
+        let text = String(decoding: try tpm.hear().body, as: UTF8.self)
+        #expect(
+            text
+                == "cannot certify the TPM: the signer writes more than the certificate that it is asked for (\(Self.byHand))",
+            "\(text)"
+        )
+        #expect(try tpm.reap() == .exited(1))
     }
 }

@@ -34,6 +34,8 @@ final class VTPMUnderTest {
     var authorityFiles: Configuration.Authority.Files?
     /// Whether the hook cannot start one.
     var hasNoAuthority = false
+    /// Called once the certificate authority is started, before the supervisor has it.
+    var beforeAuthority = {}
     /// Whether the certificate authority is killed before the supervisor hears of it.
     var killsAuthority = false
     /// What the certificate authority is told.
@@ -189,9 +191,13 @@ final class VTPMUnderTest {
         let started = try Self.authority(below: temporary, keys: masterKeys, files: authorityFiles).start(orders)
         authority = started
         if killsAuthority { started.process.kill() }
+        beforeAuthority()
         if let relay { return try relay(self, started) }
         try hook.send(HookRequest.authority, descriptors: [started.channel.descriptor.number])
     }
+
+    /// Ends the certificate authority, as the hook does of a container that is not created.
+    func endAuthority() { authority?.process.kill() }
 
     /// Goes through a creation as the hook does.
     func create() throws {
