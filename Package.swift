@@ -185,7 +185,7 @@ let otherTargets: [Target] = [
     // TOML files, the configuration file and those of engines.
     library("TOMLText", ["Platform"]),
 
-    // What only libcrypto can, for `vtpmctl` alone.
+    // What only libcrypto can, for `vtpmctl` and the certificate authority.
     library(
         "CryptoTransfer",
         path: "Crypto/Transfer",
@@ -199,7 +199,7 @@ let otherTargets: [Target] = [
         ["CryptoLibCrypto", "CryptoPrimitives", "CryptoTransfer", "Platform", "CLibCrypto"]
     ),
 
-    // Certificates, for the authority alone.
+    // Certificates, for the certificate authority, and for `vtpmctl` that revokes them.
     library(
         "CryptoCertificates",
         path: "Crypto/Certificates",

@@ -80,7 +80,13 @@ expect_equal "the handles of a TPM without keys" '' "$(handles none)"
 container_stop none
 
 # What is revoked, verifiers refuse; the rest they accept.
-vtpmctl ca revoke --yes keys | grep -qF '2 of 2 certificates are revoked now'
+expect_match "what is revoked" '2 of 2 certificates are revoked now' "$(vtpmctl ca revoke --yes keys)"
+# One of them by its number is revoked already, and another number is not.
+serial=$(openssl x509 -in "$WORK/rsa.pem" -noout -serial | sed 's/.*=//')
+expect_match "what is revoked" '0 of 1 certificates are revoked now' "$(vtpmctl ca revoke --serial "$serial")"
+expect_match "what is revoked" '1 of 1 certificates are revoked now' "$(vtpmctl ca revoke --serial 01:02)"
+expect_error "a number that is none" 'is no serial number' vtpmctl ca revoke --serial xyz
+expect_error "a revocation that nobody has confirmed" 'nobody has confirmed it' vtpmctl ca revoke keys
 vtpmctl ca crl >"$WORK/crl.pem"
 for algorithm in rsa ecc; do
     verdict=$(openssl verify -crl_check -CAfile "$WORK/ca.pem" -CRLfile "$WORK/crl.pem" "$WORK/$algorithm.pem" 2>&1) &&

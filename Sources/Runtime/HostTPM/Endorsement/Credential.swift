@@ -65,13 +65,8 @@ extension HashFunction {
         bits: Int
     ) throws(Failure) -> SecretBytes {
         precondition(bits <= size * 8)
-        var data = ByteWriter()
-        data.write(UInt32(1))
-        data.write(label.utf8)
-        data.write(UInt8(0))
-        data.write(context)
-        data.write(UInt32(bits))
-        return try secretTag(key: key, data.bytes)
+        let message = TPMKeyDerivation.kdfaMessage(label: label, contextU: context, contextV: [], bits: bits)
+        return try secretTag(key: key, message)
     }
 
     /// Derives a seed from an ECDH shared secret with KDFe: one block. Part 1, 11.4.10.3; NIST SP 800-56A
@@ -81,7 +76,8 @@ extension HashFunction {
         partyU: [UInt8],
         partyV: [UInt8]
     ) throws(Failure) -> SecretBytes {
-        let suffix = Array(label.utf8) + [0] + partyU + partyV
-        return try secretDigest(SecretMessage(prefix: [0, 0, 0, 1], secret: shared, suffix: suffix))
+        try secretDigest(
+            TPMKeyDerivation.kdfeMessage(shared: shared, label: label, partyU: partyU, partyV: partyV)
+        )
     }
 }

@@ -11,6 +11,12 @@ enum TPMKeyDerivation {
         contextV: [UInt8],
         bits: Int = SHA256.digestSize * 8
     ) throws(Failure) -> SecretBytes {
+        let message = kdfaMessage(label: label, contextU: contextU, contextV: contextV, bits: bits)
+        return try HMACSHA256.secretTag(key: key, message)
+    }
+
+    /// Returns what KDFa computes an HMAC of for its first block, whatever the hash is.
+    static func kdfaMessage(label: String, contextU: [UInt8], contextV: [UInt8], bits: Int) -> [UInt8] {
         var data = ByteWriter()
         data.write(UInt32(1))
         data.write(label.utf8)
@@ -18,7 +24,7 @@ enum TPMKeyDerivation {
         data.write(contextU)
         data.write(contextV)
         data.write(UInt32(bits))
-        return try HMACSHA256.secretTag(key: key, data.bytes)
+        return data.bytes
     }
 
     /// Derives a key from an ECDH shared secret with KDFe. Part 1, 11.4.10.3; NIST SP 800-56A
@@ -28,7 +34,11 @@ enum TPMKeyDerivation {
         partyU: [UInt8],
         partyV: [UInt8]
     ) throws(Failure) -> SecretBytes {
-        let suffix = Array(label.utf8) + [0] + partyU + partyV
-        return try SHA256.secretDigest(SecretMessage(prefix: [0, 0, 0, 1], secret: shared, suffix: suffix))
+        try SHA256.secretDigest(kdfeMessage(shared: shared, label: label, partyU: partyU, partyV: partyV))
+    }
+
+    /// Returns what KDFe computes a digest of for its first block, whatever the hash is.
+    static func kdfeMessage(shared: SecretBytes, label: String, partyU: [UInt8], partyV: [UInt8]) -> SecretMessage {
+        SecretMessage(prefix: [0, 0, 0, 1], secret: shared, suffix: Array(label.utf8) + [0] + partyU + partyV)
     }
 }
