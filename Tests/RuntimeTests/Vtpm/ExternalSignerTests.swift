@@ -244,7 +244,7 @@ import VTPMProxy
     /// What openssl signs otherwise than it should: its arguments are added to those of the signer.
     @Test(
         arguments: [
-            ("-sha1", "with a weak signature"), ("-days 0", "that is not valid now"),
+            ("-sha1", "with a weak signature"), ("-days -1", "that is not valid now"),
         ]
     )
     func aCertificateOfBadFormIsNotTaken(arguments: String, reason: String) throws {
