@@ -154,7 +154,7 @@ let residentTargets: [Target] = [
         "RuntimeHostTPM",
         path: "Runtime/HostTPM",
         ["Crypto", "Platform", "VTPMProxy", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
-            + (isResident ? [] : ["CryptoEndorsement", "CryptoPrimitives"]),
+            + (isResident ? [] : ["CryptoDigests", "CryptoEndorsement", "CryptoPrimitives"]),
         // The certificate authority endorses, and what it needs is libcrypto's alone.
         without: isResident ? ["Endorsement"] : []
     ),
@@ -192,11 +192,14 @@ let otherTargets: [Target] = [
         ["CryptoLibCrypto", "CryptoPrimitives", "Platform", "CLibCrypto"]
     ),
 
+    // The digests of a TPM, which are libcrypto's alone.
+    library("CryptoDigests", path: "Crypto/Digests", ["CryptoLibCrypto", "Platform", "CLibCrypto"]),
+
     // What an endorsement key of any template needs, for the authority and `vtpmctl` alone.
     library(
         "CryptoEndorsement",
         path: "Crypto/Endorsement",
-        ["CryptoLibCrypto", "CryptoPrimitives", "CryptoTransfer", "Platform", "CLibCrypto"]
+        ["CryptoDigests", "CryptoLibCrypto", "CryptoPrimitives", "CryptoTransfer", "Platform", "CLibCrypto"]
     ),
 
     // Certificates, for the certificate authority, and for `vtpmctl` that revokes them.

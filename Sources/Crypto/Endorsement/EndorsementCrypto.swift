@@ -1,4 +1,5 @@
 import CLibCrypto
+import CryptoDigests
 import CryptoLibCrypto
 import CryptoPrimitives
 import CryptoTransfer
@@ -12,7 +13,7 @@ public enum EndorsementTransport {
     public static func encrypt(
         _ secret: SecretBytes,
         to publicKey: [UInt8],
-        by hash: HashFunction,
+        by hash: DigestAlgorithm,
         label: [UInt8],
         _ what: String
     ) throws(Failure) -> [UInt8] {
@@ -113,7 +114,7 @@ public enum TPMSignature {
         _ s: [UInt8],
         of message: [UInt8],
         by publicKey: [UInt8],
-        with hash: HashFunction
+        with hash: DigestAlgorithm
     ) -> Bool {
         defer { ERR_clear_error() }
         guard let key = publicKey.withUnsafeBytes(LibCryptoKey.decode(publicKey:)) else { return false }

@@ -1,4 +1,5 @@
 import Crypto
+import CryptoDigests
 import CryptoEndorsement
 import Platform
 import VTPMProxy
@@ -42,7 +43,7 @@ extension EndorsedTPM {
         /// The public key, a SubjectPublicKeyInfo in DER.
         let publicKey: [UInt8]
         /// The digest that it signs.
-        let hash: HashFunction
+        let hash: DigestAlgorithm
     }
 
     private static let nonceSize = 32

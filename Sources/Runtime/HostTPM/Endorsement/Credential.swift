@@ -1,4 +1,5 @@
 import Crypto
+import CryptoDigests
 import CryptoEndorsement
 import Platform
 import VTPMProxy
@@ -56,7 +57,7 @@ package struct Credential {
     }
 }
 
-extension HashFunction {
+extension DigestAlgorithm {
     /// Derives a key of `bits` bits, the first of what is returned, with KDFa: one block. Part 1, 11.4.10.2; NIST SP 800-108
     fileprivate func kdfa(
         key: SecretBytes,

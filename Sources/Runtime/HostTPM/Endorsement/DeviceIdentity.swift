@@ -1,3 +1,4 @@
+import CryptoDigests
 import CryptoEndorsement
 import Platform
 import VTPMProxy

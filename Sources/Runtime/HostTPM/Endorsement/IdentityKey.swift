@@ -1,4 +1,5 @@
 import Crypto
+import CryptoDigests
 import CryptoEndorsement
 import CryptoPrimitives
 import Platform
@@ -50,7 +51,7 @@ package struct IdentityKey: Equatable, Sendable {
         }
 
         /// The digest by which the key has its name, and by which what is encrypted to it is protected.
-        var hash: HashFunction { standard.template.nameAlgorithm == KeyTemplate.sha256 ? .sha256 : .sha384 }
+        var hash: DigestAlgorithm { standard.template.nameAlgorithm == KeyTemplate.sha256 ? .sha256 : .sha384 }
     }
 
     package let kind: Kind

@@ -1,4 +1,5 @@
 import Crypto
+import CryptoDigests
 import CryptoEndorsement
 import CryptoPrimitives
 import Platform
