@@ -202,6 +202,12 @@ let otherTargets: [Target] = [
         ["CryptoDigests", "CryptoLibCrypto", "CryptoPrimitives", "CryptoTransfer", "Platform", "CLibCrypto"]
     ),
 
+    // What a container runs, as a statement that is measured, and the log of it.
+    library(
+        "Launch",
+        ["CryptoDigests", "CryptoPrimitives", "JSONText", "Platform", "RuntimeControl", "VTPMProxy", "CLinux"]
+    ),
+
     // Certificates, for the certificate authority, and for `vtpmctl` that revokes them.
     library(
         "CryptoCertificates",
@@ -275,8 +281,8 @@ let otherTargets: [Target] = [
     library(
         "OCIHook",
         [
-            "AuthorityClient", "Configuration", "Crypto", "JSONText", "Platform", "VTPMProxy", "RuntimeControl",
-            "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "Systemd", "CLinux",
+            "AuthorityClient", "Configuration", "Crypto", "JSONText", "Launch", "Platform", "VTPMProxy",
+            "RuntimeControl", "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "Systemd", "CLinux",
         ]
     ),
     // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
@@ -305,8 +311,8 @@ let otherTargets: [Target] = [
     program(
         "vtpmctl",
         [
-            "AuthorityClient", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "Doctor", "Engines",
-            "Platform",
+            "AuthorityClient", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "CryptoDigests", "Doctor",
+            "Engines", "JSONText", "Launch", "OCIHook", "Platform",
             "RuntimeAdministration", "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "VTPMProxy",
             "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "RuntimeTransfer",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -326,7 +332,7 @@ let otherTargets: [Target] = [
         name: "RuntimeTests",
         dependencies: [
             "AuthorityClient", "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "CryptoCertificates",
-            "JSONText", "Platform", "RuntimeAdministration", "RuntimeConfinement",
+            "CryptoDigests", "JSONText", "Launch", "Platform", "RuntimeAdministration", "RuntimeConfinement",
             "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
             "RuntimeLease",
             "RuntimePCR", "RuntimePool", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",
@@ -438,6 +444,14 @@ let otherTargets: [Target] = [
             "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram", "TestSupport",
         ],
         exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
+        swiftSettings: strict
+    ),
+    .testTarget(
+        name: "LaunchTests",
+        dependencies: [
+            "Launch", "CryptoDigests", "CryptoPrimitives", "JSONText", "Platform", "RuntimeControl", "VTPMProxy",
+        ],
+        exclude: ["Fixtures"],
         swiftSettings: strict
     ),
     .testTarget(

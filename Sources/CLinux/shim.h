@@ -95,6 +95,7 @@ static const unsigned int clinux_fsconfig_set_string = 1;          // FSCONFIG_S
 static const unsigned int clinux_fsconfig_cmd_create = 6;          // FSCONFIG_CMD_CREATE
 static const unsigned int clinux_mount_attr_rdonly = 0x1;          // MOUNT_ATTR_RDONLY
 static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR_NOSUID
+static const unsigned int clinux_mount_attr_nodev = 0x4;           // MOUNT_ATTR_NODEV
 static const unsigned int clinux_mount_attr_noexec = 0x8;          // MOUNT_ATTR_NOEXEC
 static const unsigned int clinux_move_mount_f_empty_path = 0x4;    // MOVE_MOUNT_F_EMPTY_PATH
 static const unsigned int clinux_move_mount_t_empty_path = 0x40;   // MOVE_MOUNT_T_EMPTY_PATH

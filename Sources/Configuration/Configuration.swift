@@ -19,6 +19,8 @@ public struct Configuration: Equatable, Sendable {
     public var manufacture = Manufacture()
     /// The table `[authority]`: who certifies a TPM's endorsement keys.
     public var authority = Authority()
+    /// The table `[launch]`: what of a container's launch is measured into its TPM.
+    public var launch = Launch()
     /// The table `[device]`: who in a container may use its TPM.
     public var device = Device()
     /// The table `[key]`: where the master key comes from.

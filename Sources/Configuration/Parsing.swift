@@ -11,7 +11,7 @@ extension Configuration {
             file: path,
             known: [
                 "container", "state", "retention", "manufacture", "authority", "device", "key", "host-tpm", "rollback",
-                "runtime",
+                "runtime", "launch",
             ]
         )
         self.init()
@@ -35,6 +35,9 @@ extension Configuration {
         {
             authority.files = try section.authorityFiles()
             authority.listURL = try section.listURL("crl-url") ?? ""
+        }
+        if let section = try root.section("launch", known: Launch.names) {
+            launch = try Launch(section)
         }
         if let section = try root.section("device", known: ["group"]) {
             device.group = try section.group("group")

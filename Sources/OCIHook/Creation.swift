@@ -39,8 +39,9 @@ public struct Creation {
         // What was prepared, and the nodes of an earlier call, would be in the way of every step below.
         if try hasAdopted(container, leaseName, in: runDirectory) { return }
         if try hasTPM(container, leaseName, in: runDirectory) { return }
+        let measured = try measureRoot(bundle)
         let control = try openProxyControl()
-        let file = try acquireSlot(on: control, for: container.process, bundle)
+        let file = try acquireSlot(on: control, for: container.process, measured.bundle)
         // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is
         // written.
         let keysLock = try HostContext.lockKeys(hostPaths, shared: true)
@@ -57,7 +58,7 @@ public struct Creation {
         HeldNumbers.release(in: runDirectory)
 
         // A container that cannot have a TPM is refused before anything is made for it.
-        let request = try readRequest(file, of: container)
+        let request = try readRequest(file, of: container, root: measured.root)
         Log.subject.state = request.stateIdentity.stateID
         let examined = try examine(request, of: container, systemd)
         defer { examined.end() }

@@ -1,5 +1,6 @@
 import Configuration
 import Glibc
+import Launch
 import Platform
 import RuntimeControl
 import RuntimeLease
@@ -106,9 +107,12 @@ extension Creation {
     }
 
     /// Reads both configurations, unless the bundle's was read already, and decides which state the container gets.
+    ///
+    /// The launch is described if something is known of the container's root file system.
     func readRequest(
         _ bundle: BundleFile?,
-        of container: borrowing ContainerInit
+        of container: borrowing ContainerInit,
+        root: RootContent?
     ) throws(Failure) -> CreationRequest {
         let configuration = try setting.loadConfiguration()
         let file: BundleFile
@@ -120,7 +124,9 @@ extension Creation {
             startTime: container.identity.startTime,
             container.procfs
         )
-        return try request(file.config, configuration)
+        var request = try request(file.config, configuration)
+        if let root { request.launch = try launchEvent(of: file.content, path: file.path, configuration, root) }
+        return request
     }
 
     /// Decides which state the container gets.

@@ -7,6 +7,8 @@ struct RequestedState: Sendable {
     /// The time to keep the state after its last use, in seconds; nil to keep it until somebody removes it.
     let keptFor: UInt64?
     let configuration: Configuration
+    /// The event about what runs; nil if the launch is not measured.
+    let launch: [UInt8]?
 }
 
 /// A container's request for a TPM, decided from its state, its bundle and the operator's configuration.
@@ -20,10 +22,12 @@ struct CreationRequest: Sendable {
     let keptFor: UInt64?
     /// The path of the container's root filesystem on the host.
     let rootPath: String
+    /// The event about what runs; nil if the launch is not measured.
+    var launch: [UInt8]?
 
     /// What of it counts for the vTPM, whatever it is put into.
     var state: RequestedState {
-        RequestedState(identity: stateIdentity, keptFor: keptFor, configuration: configuration)
+        RequestedState(identity: stateIdentity, keptFor: keptFor, configuration: configuration, launch: launch)
     }
 
     /// Decides which state the container gets, and for how long it is kept.

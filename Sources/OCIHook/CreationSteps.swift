@@ -40,10 +40,18 @@ extension Creation {
             endorsement: requested.configuration.manufacture.endorsement(
                 isEphemeral: requested.identity.stateID == nil
             ),
+            isMeasured: requested.launch != nil,
             cgroup: container.cgroup
         )
         guard case .persistent(let stateID, let formerID) = requested.identity else {
-            try supervisor.begin(start, keys: [], runDirectory: runDirectory, container: watch, directories: [])
+            try supervisor.begin(
+                start,
+                keys: [],
+                launch: requested.launch,
+                runDirectory: runDirectory,
+                container: watch,
+                directories: []
+            )
             return nil
         }
         let host = try openHost(requested.configuration)
@@ -64,6 +72,7 @@ extension Creation {
             start,
             keys: host.keys.all,
             pooled: pooled?.state,
+            launch: requested.launch,
             runDirectory: runDirectory,
             container: watch,
             directories: [host.states.number, host.indexDirectory.number]

@@ -64,6 +64,7 @@ extension Creation {
             registered,
             owner: examined.owner,
             label: examined.selinux?.nodeLabel,
+            log: supervisor.withLease { (lease) throws(Failure) in try lease.launchLog() },
             in: container.process,
             rootPath: examined.request.rootPath,
             privateMountPoint: "\(hostPaths.leases)/\(leaseName)"

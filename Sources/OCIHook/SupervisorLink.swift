@@ -1,5 +1,6 @@
 import AuthorityClient
 import Glibc
+import Launch
 import Platform
 import RuntimeControl
 import RuntimeLease
@@ -21,6 +22,10 @@ final class SupervisorLink {
     private var lease: OpenLease?
     /// The record of an ephemeral TPM's endorsement; empty if there is none.
     private var endorsement: [UInt8] = []
+    /// The event about what runs; nil if the launch is not measured.
+    private var launch: [UInt8]?
+    /// The event about the instance, once the TPM has started up.
+    private var instance: [UInt8] = []
 
     /// The supervisor's process ID.
     let process: pid_t
@@ -112,6 +117,7 @@ final class SupervisorLink {
         _ request: StartRequest,
         keys: [MasterKey],
         pooled: SecretBytes? = nil,
+        launch: [UInt8]?,
         runDirectory: borrowing Descriptor,
         container: borrowing ContainerWatch,
         directories: [CInt]
@@ -125,6 +131,11 @@ final class SupervisorLink {
                 let deadline = Deadline(milliseconds: Self.timeout)
                 try channel.sendChunks(HookRequest.state, of: bytes, until: deadline)
             }
+            self.launch = launch
+            if let launch {
+                let deadline = Deadline(milliseconds: Self.timeout)
+                try channel.sendChunks(HookRequest.launch, of: launch, until: deadline)
+            }
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // The supervisor has ended, but an error that it sent before can still be received, after the word that its
             // worker is started.
@@ -135,7 +146,7 @@ final class SupervisorLink {
 
     /// Waits until the supervisor has started its worker, and opens that process.
     ///
-    /// Call it after ``begin(_:keys:pooled:runDirectory:container:directories:)``.
+    /// Call it after ``begin(_:keys:pooled:launch:runDirectory:container:directories:)``.
     func awaitWorker(_ procfs: borrowing Procfs) throws(Failure) -> ProcessHandle {
         guard case .started(let process)? = HookReply(try nextMessage()) else { throw confused }
         do {
@@ -184,9 +195,11 @@ final class SupervisorLink {
     }
 
     private func takeReady(_ message: consuming Message) throws(Failure) -> LibraryVersion {
-        guard case .ready(let library, let endorsement)? = HookReply(message), let leaseName,
+        guard case .ready(let library, let endorsement, let instance)? = HookReply(message), let leaseName,
+            launch == nil || TaggedEvent.instance.statement(in: instance) != nil,
             let directory = message.descriptors.take()
         else { throw confused }
+        self.instance = instance
         lease = OpenLease(leaseName, directory)
         self.endorsement = endorsement
         return library
@@ -197,6 +210,7 @@ final class SupervisorLink {
         try withLease { (own) throws(Failure) in
             try own.write(lease)
             if !endorsement.isEmpty { try own.write(endorsement: endorsement) }
+            if let launch { try own.write(launchLog: LaunchLog(launch: launch, instance: instance).encoded()) }
         }
     }
 

@@ -10,7 +10,7 @@ struct VTPMControl: ParsableCommand {
         abstract: "Shows and manages the TPMs that containers have.",
         subcommands: [
             List.self, RunCommand.self, DoctorCommand.self, EngineCommand.self, EventsCommand.self, GrantCommand.self,
-            LogCommand.self, MetricsCommand.self, StateCommand.self, KeyCommand.self,
+            LaunchCommand.self, LogCommand.self, MetricsCommand.self, StateCommand.self, KeyCommand.self,
             EndorsementCommand.self, AuthorityCommand.self, PoolCommand.self, Version.self,
         ]
     )

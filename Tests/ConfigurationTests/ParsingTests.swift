@@ -160,11 +160,11 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[colour]",
-            "line 1: \"colour\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime)"
+            "line 1: \"colour\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch)"
         ),
         (
             "\n\nid = 7\n",
-            "line 3: \"id\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime)"
+            "line 3: \"id\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch)"
         ),
         (
             "[state]\nname = 1",

@@ -83,6 +83,7 @@ import Testing
         try link.begin(
             request,
             keys: [MasterKey(key)],
+            launch: nil,
             runDirectory: runDirectory,
             container: ContainerWatch(initProcess: .open("/proc/self", .directory), cgroupEvents: nil),
             directories: []

@@ -1,4 +1,5 @@
 import Configuration
+import Launch
 import Platform
 import RuntimeControl
 import RuntimeLease
@@ -33,7 +34,8 @@ struct CommandCreation {
         let requested = RequestedState(
             identity: stateID.map { .persistent(stateID: $0) } ?? .ephemeral,
             keptFor: nil,
-            configuration: configuration
+            configuration: configuration,
+            launch: configuration.launch.isMeasured ? try LaunchStatement.ofCommand.event() : nil
         )
         let vTPM = try PreparedCreation(
             creation,
@@ -86,6 +88,7 @@ struct CommandCreation {
         try Placement.place(
             vTPM.registered,
             owner: DeviceOwner(uid: 0, gid: gid ?? 0, mode: gid == nil ? 0o600 : 0o660),
+            log: vTPM.launchLog(),
             in: command.process,
             rootPath: "/",
             privateMountPoint: privateMountPoint

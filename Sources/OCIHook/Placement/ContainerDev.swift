@@ -41,9 +41,9 @@ struct ContainerDev: ~Copyable {
 
     static let devHint = "the config.json needs a mount of type tmpfs on /dev"
 
-    /// Checks that both nodes can be mounted, and changes nothing.
+    /// Checks that the nodes and the log can be mounted, and changes nothing.
     func examine() throws(Failure) {
-        for name in ["tpm0", "tpmrm0"] { _ = try isInTheWay(name) }
+        for name in ["tpm0", "tpmrm0", LaunchLogFile.name] { _ = try isInTheWay(name) }
     }
 
     /// Creates a file of this name, and mounts a node on it. move_mount(2)
@@ -53,14 +53,16 @@ struct ContainerDev: ~Copyable {
         try DetachedMount.attach(node, to: target, Self.failed(name))
     }
 
-    /// Checks that the container will find the mounted node; returns it opened with O_PATH, to check access to it.
+    /// Checks that the container will find the mounted node, or a file if no device is given; returns it opened with O_PATH, to
+    /// check access to it.
     ///
     /// The target, or `/dev` itself, may have been renamed before the mount and replaced. So the node is opened again
     /// from the root filesystem's path on, and must be on the same mount.
+    @discardableResult
     func find(
         _ node: borrowing Descriptor,
         as name: String,
-        _ device: DeviceNumber
+        _ device: DeviceNumber?
     ) throws(Failure) -> Descriptor {
         let seen: Descriptor
         do {
@@ -69,7 +71,11 @@ struct ContainerDev: ~Copyable {
             throw Self.replaced(name)
         }
         let status = try seen.status("/dev/\(name)")
-        guard status.st_mode & S_IFMT == S_IFCHR, DeviceNumber(status.st_rdev) == device,
+        let isExpected =
+            if let device { status.st_mode & S_IFMT == S_IFCHR && DeviceNumber(status.st_rdev) == device } else {
+                status.st_mode & S_IFMT == S_IFREG
+            }
+        guard isExpected,
             try MountIdentity(of: seen, "/dev/\(name)") == MountIdentity(of: node, "/dev/\(name)")
         else { throw Self.replaced(name) }
         return seen

@@ -13,6 +13,8 @@ struct DeviceNodes: ~Copyable {
     let tpm: Descriptor
     /// The detached mount for `/dev/tpmrm0`.
     let tpmrm: Descriptor
+    /// The event log of the launch.
+    let log: LaunchLogFile
 
     /// Makes the nodes in a mount namespace of the hook's own.
     ///
@@ -20,6 +22,7 @@ struct DeviceNodes: ~Copyable {
     ///   - devices: The two devices.
     ///   - owner: The owner, group and mode of both nodes.
     ///   - label: SELinux's label for both; nil to leave the policy's.
+    ///   - log: The event log of the launch; nil if there is none.
     ///   - path: A directory to mount the tmpfs on, in that namespace only.
     /// - Returns: The nodes as detached mounts.
     /// - Throws: ``Failure`` if a call fails.
@@ -27,10 +30,11 @@ struct DeviceNodes: ~Copyable {
         of devices: RegisteredTPM,
         owner: DeviceOwner,
         label: String?,
+        log: [UInt8]? = nil,
         mountedOn path: String
     ) throws(Failure) -> DeviceNodes {
         try MountNamespace.runInPrivate { () throws(Failure) in
-            try DeviceNodes(of: devices, owner: owner, label: label, mountedOn: path)
+            try DeviceNodes(of: devices, owner: owner, label: label, log: log, mountedOn: path)
         }
     }
 
@@ -48,6 +52,7 @@ struct DeviceNodes: ~Copyable {
         of devices: RegisteredTPM,
         owner: DeviceOwner,
         label: String?,
+        log: [UInt8]?,
         mountedOn path: String
     ) throws(Failure) {
         let what = "cannot mount a private tmpfs"
@@ -60,8 +65,10 @@ struct DeviceNodes: ~Copyable {
         try DetachedMount.attach(tmpfs, to: .open(path, .directory), what)
         let tpm = try Self.make("tpm0", devices.tpm, owner, in: tmpfs)
         let tpmrm = try Self.make("tpmrm0", devices.tpmrm, owner, in: tmpfs)
+        let file = try LaunchLogFile(log, label: label, mountedOn: path)
         self.tpm = tpm
         self.tpmrm = tpmrm
+        self.log = file
     }
 
     private static func make(

@@ -21,7 +21,7 @@ package enum Placement {
         }
     }
 
-    /// Mounts both nodes in the container's `/dev`, and unmounts them if `rest` throws.
+    /// Mounts both nodes in the container's `/dev`, and the log beside them, and unmounts them if `rest` throws.
     ///
     /// `rest` runs in the host's mount namespace, with the nodes as the container will find them.
     ///
@@ -29,6 +29,7 @@ package enum Placement {
     ///   - devices: The two devices.
     ///   - owner: The owner, group and mode of the nodes.
     ///   - label: SELinux's label for the nodes; nil to leave the policy's.
+    ///   - log: The event log of the launch; nil if there is none.
     ///   - initProcess: The container's first process.
     ///   - rootPath: The path of the container's root filesystem on the host.
     ///   - privateMountPoint: A directory of the hook's own.
@@ -38,13 +39,20 @@ package enum Placement {
         _ devices: RegisteredTPM,
         owner: DeviceOwner,
         label: String? = nil,
+        log: [UInt8]? = nil,
         in initProcess: borrowing ProcessHandle,
         rootPath: String,
         privateMountPoint: String,
         rest: (_ tpm: borrowing Descriptor, _ tpmrm: borrowing Descriptor) throws(Failure) -> Void
     ) throws(Failure) {
         let host = try HostMounts(Procfs())
-        let nodes = try DeviceNodes.make(of: devices, owner: owner, label: label, mountedOn: privateMountPoint)
+        let nodes = try DeviceNodes.make(
+            of: devices,
+            owner: owner,
+            label: label,
+            log: log,
+            mountedOn: privateMountPoint
+        )
         var placed = try MountNamespace.run(in: initProcess) { () throws(Failure) in
             try attach(nodes, devices, to: ContainerDev(of: ContainerRoot(rootPath), host: host))
         }
@@ -70,6 +78,7 @@ package enum Placement {
         do {
             try dev.attach(nodes.tpm, as: "tpm0")
             try dev.attach(nodes.tpmrm, as: "tpmrm0")
+            try nodes.log.attach(to: &dev)
             let tpm = try dev.find(nodes.tpm, as: "tpm0", devices.tpm)
             let tpmrm = try dev.find(nodes.tpmrm, as: "tpmrm0", devices.tpmrm)
             return Placed(dev: dev, tpm: tpm, tpmrm: tpmrm)

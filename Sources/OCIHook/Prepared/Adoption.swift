@@ -92,7 +92,8 @@ extension Creation {
                 hint: BundleOrigin.hint
             )
         }
-        let request = try readRequest(file, of: container)
+        // Its launch was measured when it was prepared.
+        let request = try readRequest(file, of: container, root: nil)
         Log.subject.state = request.stateIdentity.stateID
         guard request.stateIdentity.stateID == lease.stateID else {
             throw Failure(Self.what, because: "the vTPM that was prepared has another state than its own")

@@ -3,9 +3,8 @@ import Platform
 
 /// The members of `config.json` that decide about a vTPM, in the objects that have them.
 ///
-/// runc is written in Go, whose JSON package also takes a member in another case for its own: `HOOKS` after `hooks`
-/// replaces the hooks. crun and this program do not. Where such a name could undo what is added, it is refused.
-/// encoding/json, "Unmarshal"
+/// runc also takes a member in another case for its own; crun and this program do not. Where such a name could undo what is
+/// added, it is refused.
 struct ConfigNames: ExpressibleByDictionaryLiteral {
     private let members: [String: ConfigNames]
 
@@ -41,24 +40,11 @@ struct ConfigNames: ExpressibleByDictionaryLiteral {
         for member in value.members ?? [] {
             if let own = members.first(where: { $0.key.utf8.elementsEqual(member.name.utf8) }) {
                 try own.value.check(member.value, path)
-            } else if let own = members.keys.first(where: { Self.folded($0) == Self.folded(member.name) }) {
+            } else if let own = members.keys.first(where: { $0.foldedAsByGo == member.name.foldedAsByGo }) {
                 throw Failure(
                     "cannot use \(path)",
                     because: "\"\(member.name.excerpt)\" is not \"\(own)\", and runc takes it for that"
                 )
-            }
-        }
-    }
-
-    /// Returns a name without the difference of cases, by which two characters are an s and a k too.
-    /// encoding/json, `foldName`
-    private static func folded(_ name: String) -> [Unicode.Scalar] {
-        name.unicodeScalars.map { scalar in
-            switch scalar {
-            case "A"..."Z": Unicode.Scalar(UInt8(scalar.value + 32))
-            case "\u{17f}": "s"
-            case "\u{212a}": "k"
-            default: scalar
             }
         }
     }

@@ -1,6 +1,7 @@
 import Configuration
 import Glibc
 import JSONText
+import Launch
 import Platform
 import RuntimeControl
 import RuntimeKeys
@@ -50,6 +51,16 @@ struct Preparation {
         let creation: Creation
         let file: [UInt8]
         let config: BundleConfig
+
+        /// Returns the event about what the container runs, from its own `config.json`; nil if it is not measured.
+        func launchEvent(path: String) throws(Failure) -> [UInt8]? {
+            let configuration = try creation.setting.loadConfiguration()
+            let launch = configuration.launch
+            let root: RootContent =
+                launch.isMeasured && launch.root == .tree
+                ? try .tree(of: file, path: path, bundle: creation.state.bundle) : .notMeasured
+            return try creation.launchEvent(of: file, path: path, configuration, root)
+        }
     }
 
     /// Returns whether the container gets a TPM, or an earlier creation has left its `config.json` there.
@@ -133,6 +144,7 @@ struct Preparation {
         _ = try bundle.restore()
         guard let asked = try asked(bundle) else { return try channel.send(PreparationReply.nothing) }
         guard verb != .restore else { throw Self.noCheckpoint }
+        let launch = try asked.launchEvent(path: "\(bundlePath)/config.json")
         let vTPM = try PreparedCreation(
             asked.creation,
             hookTimeout: asked.config.timeout(ofHook: "vtpm-hook"),
@@ -140,7 +152,8 @@ struct Preparation {
             for: runtime,
             in: runDirectory
         ) { () throws(Failure) in
-            let request = try asked.creation.request(asked.config, asked.creation.setting.loadConfiguration())
+            var request = try asked.creation.request(asked.config, asked.creation.setting.loadConfiguration())
+            request.launch = launch
             Log.subject.state = request.stateIdentity.stateID
             try SELinuxAccess(of: asked.config, SELinuxPolicy.current(runtime.procfs))?.examine()
             return request.state

@@ -84,6 +84,11 @@ final class PreparedCreation {
         self.leftovers = leftovers
     }
 
+    /// The event log of the launch; nil if it was not measured.
+    func launchLog() throws(Failure) -> [UInt8]? {
+        try supervisor.withLease { (lease) throws(Failure) in try lease.launchLog() }
+    }
+
     /// Completes the creation for a process that needs no hook any more: from here on the vTPM lives as long as it does.
     func commit() throws(Failure) { try supervisor.commit() }
 

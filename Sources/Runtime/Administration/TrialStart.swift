@@ -90,9 +90,12 @@ public struct TrialStart {
             for: ContainerWatch(initProcess: itself.descriptor.duplicate(), cgroupEvents: nil),
             with: means
         )
-        try link.initialize(state, provision, isEndorsed: authority != nil)
+        try link.initialize(state, provision)
         let conversation = try WorkerConversation(over: link, until: Deadline(milliseconds: timeout))
+        try conversation.awaitOpen()
         if let authority { try conversation.endorse(by: authority, as: instance) }
+        // Nothing is launched, so nothing is measured.
+        try link.close(measuring: nil)
         try conversation.awaitReady()
         return (try body(conversation), link.libraryVersion)
     }

@@ -31,12 +31,14 @@ final class WorkerConversation: TPMTransport {
         buffer = try Channel.makeSecretBuffer()
     }
 
-    /// Waits until the TPM has started up.
+    /// Waits until the TPM has started up, and can execute commands of the host's.
+    func awaitOpen() throws(Failure) { try awaitReply(.open) }
+
+    /// Waits until the platform hierarchy is closed.
     func awaitReady() throws(Failure) { try awaitReply(.ready) }
 
     /// Hands the authority's commands on to the new TPM, and the TPM's responses to the authority, until that has done its work.
     func endorse(by authority: Channel, as instance: [UInt8]) throws(Failure) {
-        try awaitReply(.open)
         guard let library = link.libraryVersion else { throw Failure(Self.what, because: "its library is unknown") }
         let begin = AuthorityRequest.begin(instance: instance, isNew: true, library: library, former: [])
         try tell { () throws(Failure) in try authority.send(begin, until: deadline) }
@@ -61,7 +63,7 @@ final class WorkerConversation: TPMTransport {
             case .keep: try tell { () throws(Failure) in try authority.send(AuthorityRequest.kept, until: deadline) }
             case .complete:
                 endorsement = message.body
-                return try link.send(.close)
+                return
             case .failure(let failure), .notice(let failure): throw failure
             case .none:
                 throw Failure(Self.what, because: "the certificate authority sent message \(message.kind) out of turn")

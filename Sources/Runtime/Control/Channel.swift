@@ -127,6 +127,21 @@ public final class Channel: Sendable {
         }
     }
 
+    /// Sends contents of any size that are no secret, as ``sendChunks(_:of:until:)`` does.
+    public func sendChunks(
+        _ message: some ChannelMessage,
+        of contents: [UInt8],
+        until deadline: Deadline? = nil
+    ) throws(Failure) {
+        var offset = 0
+        while true {
+            let end = min(offset + Self.chunkSize, contents.count)
+            try send(message, followedBy: Array(contents[offset..<end]), until: deadline)
+            if end - offset < Self.chunkSize { return }
+            offset = end
+        }
+    }
+
     private func tooLong(_ size: Int, most: Int) -> Failure {
         Failure(
             "cannot send to the \(peer)",

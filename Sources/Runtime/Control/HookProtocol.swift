@@ -3,7 +3,7 @@ import Platform
 
 /// A message of a hook to its supervisor, while a container is created.
 ///
-/// supervisor: `started` — hook: `start`, `key`*, `state`* — supervisor: for a TPM that is to be endorsed `needsAuthority` —
+/// supervisor: `started` — hook: `start`, `key`*, `state`*, `launch`* — supervisor: for a TPM that is to be endorsed `needsAuthority` —
 /// hook: `authority` — supervisor: `ready` — hook: `reserve`*, `device` — supervisor:
 /// `serving` — hook: `commit` — supervisor: `committed`. Instead of any reply, the supervisor can send `failure` and
 /// end. If the hook ends before `commit`, the supervisor undoes everything.
@@ -23,6 +23,8 @@ public enum HookRequest: ChannelMessage {
     /// Hands over a chunk of the state of a TPM from the pool, which follows in the same message, a secret of at most
     /// ``Channel/chunkSize`` bytes.
     case state
+    /// Hands over a chunk of the event about what runs (``TaggedEvent/launch``), which follows in the same message.
+    case launch
     /// Asks to serve the device with this number.
     ///
     /// Descriptor: the proxy's.
@@ -54,6 +56,7 @@ public enum HookRequest: ChannelMessage {
         case adopt = 11
         case authority = 14
         case state = 15
+        case launch = 16
     }
 
     /// A start request names ten texts, the longest of which are paths.
@@ -69,6 +72,7 @@ public enum HookRequest: ChannelMessage {
         case .adopt: .adopt
         case .authority: .authority
         case .state: .state
+        case .launch: .launch
         }
     }
 
@@ -77,7 +81,7 @@ public enum HookRequest: ChannelMessage {
         case .start(let request): request.encode(into: &writer)
         case .device(let number): writer.write(number)
         case .adopt(let container): container.encode(into: &writer)
-        case .key, .state, .reserve, .commit, .authority: break
+        case .key, .state, .launch, .reserve, .commit, .authority: break
         }
     }
 
@@ -87,6 +91,7 @@ public enum HookRequest: ChannelMessage {
             // A secret, of which no copy is made here; nor is one of a state.
             self = .key
         case .state: self = .state
+        case .launch: self = .launch
         case .start:
             var reader = ByteReader(contents.body)
             guard let request = StartRequest(&reader), reader.remaining == 0 else { return nil }
@@ -117,8 +122,9 @@ public enum HookReply: ChannelMessage {
     /// The TPM has started up with this version of libtpms, and waits for its device.
     ///
     /// Descriptor: the directory of the lease, the very one that the supervisor has made. Of an ephemeral TPM the record of its
-    /// endorsement comes along, which has no state to be in; else it is empty.
-    case ready(LibraryVersion, endorsement: [UInt8] = [])
+    /// endorsement comes along, which has no state to be in; else it is empty. If the launch was measured, so does the event
+    /// about the instance (``TaggedEvent/instance``).
+    case ready(LibraryVersion, endorsement: [UInt8] = [], instance: [UInt8] = [])
     /// The worker reads from the device.
     case serving
     /// The supervisor has taken over.
@@ -139,7 +145,7 @@ public enum HookReply: ChannelMessage {
         case needsAuthority = 13
     }
 
-    public static let maximumSize = AuthorityReply.recordLimit + 6
+    public static let maximumSize = AuthorityReply.recordLimit + TaggedEvent.instanceLimit + 8
 
     public var kind: Kind {
         switch self {
@@ -156,10 +162,12 @@ public enum HookReply: ChannelMessage {
     public func encode(into writer: inout ByteWriter) {
         switch self {
         case .started(let worker): writer.write(UInt32(bitPattern: worker))
-        case .ready(let library, let endorsement):
+        case .ready(let library, let endorsement, let instance):
             writer.write(library.number)
-            writer.write(UInt16(clamping: endorsement.count))
-            writer.write(endorsement)
+            for part in [endorsement, instance] {
+                writer.write(UInt16(clamping: part.count))
+                writer.write(part)
+            }
         case .needsAuthority(let isNew): writer.write(UInt8(isNew ? 1 : 0))
         case .serving, .committed, .adopted: break
         case .failure(let failure): failure.encode(into: &writer)
@@ -176,9 +184,10 @@ public enum HookReply: ChannelMessage {
             var reader = ByteReader(contents.body)
             guard let library = reader.read(UInt32.self), let size = reader.read(UInt16.self),
                 size <= AuthorityReply.recordLimit, let endorsement = reader.read(count: Int(size)),
-                reader.remaining == 0
+                let instanceSize = reader.read(UInt16.self), instanceSize <= TaggedEvent.instanceLimit,
+                let instance = reader.read(count: Int(instanceSize)), reader.remaining == 0
             else { return nil }
-            self = .ready(LibraryVersion(number: library), endorsement: endorsement)
+            self = .ready(LibraryVersion(number: library), endorsement: endorsement, instance: instance)
         case .serving: self = .serving
         case .committed: self = .committed
         case .adopted: self = .adopted

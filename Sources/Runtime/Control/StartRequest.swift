@@ -30,6 +30,8 @@ public struct StartRequest: Equatable, Sendable {
     ///
     /// That TPM's state follows the keys (``HookRequest/state``).
     public var pooled: LibraryVersion?
+    /// Whether the launch is measured: the event about it follows last (``HookRequest/launch``).
+    public var isMeasured: Bool
     /// The container's cgroup; nil if its init is the first process of a PID namespace of its own.
     public var cgroup: CgroupIdentity?
 
@@ -43,8 +45,10 @@ public struct StartRequest: Equatable, Sendable {
         keys: RequestedKeys,
         endorsement: EndorsementLevel = .none,
         pooled: LibraryVersion? = nil,
+        isMeasured: Bool = false,
         cgroup: CgroupIdentity? = nil
     ) {
+        self.isMeasured = isMeasured
         self.keys = keys
         self.endorsement = endorsement
         self.pooled = pooled
@@ -79,6 +83,7 @@ public struct StartRequest: Equatable, Sendable {
         writer.write(endorsement.rawValue)
         writer.write(UInt8(pooled == nil ? 0 : 1))
         writer.write(pooled?.number ?? 0)
+        writer.write(UInt8(isMeasured ? 1 : 0))
         ContainerIdentity(initProcess: initProcess, cgroup: cgroup).encode(into: &writer)
     }
 
@@ -96,7 +101,8 @@ public struct StartRequest: Equatable, Sendable {
             let keys = RequestedKeys(&reader),
             let endorsement = reader.read(UInt8.self).flatMap(EndorsementLevel.init(rawValue:)),
             let isPooled = reader.read(UInt8.self), isPooled < 2, let library = reader.read(UInt32.self),
-            isPooled == 1 || library == 0, let container = ContainerIdentity(&reader)
+            isPooled == 1 || library == 0, let isMeasured = reader.read(UInt8.self), isMeasured < 2,
+            let container = ContainerIdentity(&reader)
         else { return nil }
         // One that ends with its container is made for it.
         if isPooled == 1, case .ephemeral = storage { return nil }
@@ -109,6 +115,7 @@ public struct StartRequest: Equatable, Sendable {
             keys: keys,
             endorsement: endorsement,
             pooled: isPooled == 1 ? LibraryVersion(number: library) : nil,
+            isMeasured: isMeasured == 1,
             cgroup: container.cgroup
         )
     }

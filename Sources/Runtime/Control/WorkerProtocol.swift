@@ -3,8 +3,8 @@ import VTPMProxy
 
 /// A message of a supervisor to its worker.
 ///
-/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* …, and if the TPM is to be
-/// endorsed `open` — supervisor: `execute` — worker: `response` … supervisor: `close` — worker: `ready` —
+/// supervisor: `confine` — worker: `confined` — supervisor: `initialize`, `state`* — worker: `state`* …, `open` — if the TPM is to
+/// be endorsed supervisor: `execute` — worker: `response` … supervisor: `launch`*, `close` — worker: `state`* …, `ready` —
 /// supervisor: `serve` — worker: `serving` — from then on worker: `state`*, each answered with `stored` or `refused`;
 /// once supervisor: `registered`; worker: `failed` if the TPM fails;
 /// before the end supervisor: `expectEnd`, and at the end supervisor: `shutdown`, worker: `stopped`.
@@ -16,8 +16,8 @@ public enum WorkerRequest: ChannelMessage {
     /// Asks to start the TPM, from the state that follows or by manufacturing one with these banks of PCRs, and to put
     /// those of these keys at their handles that are not there.
     ///
-    /// With `isEndorsed` the platform hierarchy then stays open, for commands of the host, until ``close``.
-    case initialize(hasState: Bool, TPMProvision, isEndorsed: Bool)
+    /// The platform hierarchy then stays open, for commands of the host, until ``close(instance:)``.
+    case initialize(hasState: Bool, TPMProvision)
     /// Hands over a chunk of an existing TPM's state, which follows in the same message, a secret of at most
     /// ``Channel/chunkSize`` bytes.
     case state
@@ -43,8 +43,13 @@ public enum WorkerRequest: ChannelMessage {
     case registered(selfTestAfter: UInt32)
     /// Hands over a command of the host's, which follows in the same message, before the tenant has the TPM.
     case execute
-    /// Says that no such command follows, so that the platform hierarchy is closed for good.
-    case close
+    /// Hands over a chunk of the event about what runs (``TaggedEvent/launch``), which follows in the same message.
+    case launch
+    /// Says that nothing of the host's follows: the launch is measured, if there was one, and the platform hierarchy is closed
+    /// for good.
+    ///
+    /// `instance` is the event about the instance (``TaggedEvent/instance``); empty without a launch.
+    case close(instance: [UInt8])
 
     /// The numbers of the messages.
     public enum Kind: UInt8, Sendable {
@@ -60,6 +65,7 @@ public enum WorkerRequest: ChannelMessage {
         case registered = 18
         case execute = 20
         case close = 22
+        case launch = 24
     }
 
     /// The largest filter, in bytes: half of the 4,096 instructions that the kernel takes (BPF_MAXINSNS).
@@ -80,6 +86,7 @@ public enum WorkerRequest: ChannelMessage {
         case .watch: .watch
         case .registered: .registered
         case .execute: .execute
+        case .launch: .launch
         case .close: .close
         }
     }
@@ -90,12 +97,14 @@ public enum WorkerRequest: ChannelMessage {
             writer.write(user)
             writer.write(UInt16(clamping: filter.count))
             writer.write(filter)
-        case .initialize(let hasState, let provision, let isEndorsed):
+        case .initialize(let hasState, let provision):
             writer.write(UInt8(hasState ? 1 : 0))
             provision.encode(into: &writer)
-            writer.write(UInt8(isEndorsed ? 1 : 0))
+        case .close(let instance):
+            writer.write(UInt16(clamping: instance.count))
+            writer.write(instance)
         case .registered(let pause): writer.write(pause)
-        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .execute, .close: break
+        case .state, .stored, .refused, .serve, .shutdown, .expectEnd, .watch, .execute, .launch: break
         }
     }
 
@@ -110,9 +119,9 @@ public enum WorkerRequest: ChannelMessage {
         case .initialize:
             var reader = ByteReader(contents.body)
             guard let hasState = reader.read(UInt8.self), hasState < 2, let provision = TPMProvision(&reader),
-                let isEndorsed = reader.read(UInt8.self), isEndorsed < 2, reader.remaining == 0
+                reader.remaining == 0
             else { return nil }
-            self = .initialize(hasState: hasState == 1, provision, isEndorsed: isEndorsed == 1)
+            self = .initialize(hasState: hasState == 1, provision)
         case .state:
             // A secret, of which no copy is made here.
             self = .state
@@ -124,7 +133,14 @@ public enum WorkerRequest: ChannelMessage {
         case .watch: self = .watch
         // Nothing is decoded: the worker hands the command to the TPM.
         case .execute: self = .execute
-        case .close: self = .close
+        // The worker measures it as it is.
+        case .launch: self = .launch
+        case .close:
+            var reader = ByteReader(contents.body)
+            guard let size = reader.read(UInt16.self), size <= TaggedEvent.instanceLimit,
+                let instance = reader.read(count: Int(size)), reader.remaining == 0
+            else { return nil }
+            self = .close(instance: instance)
         case .registered:
             var reader = ByteReader(contents.body)
             guard let pause = reader.read(UInt32.self), reader.remaining == 0 else { return nil }
@@ -141,7 +157,7 @@ public enum WorkerReply: ChannelMessage {
     ///
     /// The TPM waits until the state is stored.
     case state
-    /// The TPM has started up and waits for commands of the host's (``WorkerRequest/execute``).
+    /// The TPM has started up and waits for what the host has for it (``WorkerRequest/execute``, ``WorkerRequest/launch``).
     case open
     /// The response to such a command follows in the same message.
     case response

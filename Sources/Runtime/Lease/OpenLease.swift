@@ -20,11 +20,14 @@ public enum LeaseFiles {
     /// The record of the endorsement of an ephemeral TPM, which has no state to be in.
     public static let endorsement = "endorsement"
 
+    /// The event log of the launch, as the container has it.
+    public static let launchLog = "launch.log"
+
     /// All files that we put there.
     static let all =
         [
             ControlSocket.name, AdoptionRequest.socketName, lease, unfinishedLease, madeState, prepared,
-            endorsement, EarlierLease.file, EarlierLease.unfinishedFile,
+            endorsement, launchLog, EarlierLease.file, EarlierLease.unfinishedFile,
         ]
 }
 
@@ -146,6 +149,17 @@ extension OpenLease {
     public borrowing func endorsement() throws(Failure) -> [UInt8]? {
         let limit = AuthorityReply.recordLimit
         return try content(of: LeaseFiles.endorsement, limit: limit, "the endorsement of the lease \(name)")
+    }
+
+    /// Writes the event log of the launch.
+    public borrowing func write(launchLog: [UInt8]) throws(Failure) {
+        try write(launchLog, as: LeaseFiles.launchLog, "the launch log of the lease \(name)")
+    }
+
+    /// Reads that log; returns nil if the launch was not measured.
+    public borrowing func launchLog() throws(Failure) -> [UInt8]? {
+        let limit = TaggedEvent.logLimit
+        return try content(of: LeaseFiles.launchLog, limit: limit, "the launch log of the lease \(name)")
     }
 
     /// Writes a file, whole or not at all, so that nobody ever finds a part of it.

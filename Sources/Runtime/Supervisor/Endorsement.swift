@@ -12,8 +12,6 @@ struct Endorsement {
     var authority: Channel?
     /// Whether there is none, or it has failed, so that a TPM from before starts as it is.
     var isDeclined = false
-    /// Whether the worker's TPM waits for commands.
-    var isOpen = false
     /// Whether the TPM is executing a command of the authority's.
     var isExecuting = false
 
@@ -47,18 +45,12 @@ extension Supervisor {
         try beginEndorsement()
     }
 
-    /// Notes that the worker's TPM waits for commands.
-    func noteOpen() throws(Failure) {
-        self.endorsement?.isOpen = true
-        try beginEndorsement()
-    }
-
-    private func beginEndorsement() throws(Failure) {
-        guard let endorsement, endorsement.isOpen else { return }
+    /// Begins once the worker's TPM waits for commands and the authority is there, or it is known that there is none.
+    func beginEndorsement() throws(Failure) {
+        guard let endorsement, launch.hasOpened else { return }
         if endorsement.isDeclined {
             self.endorsement = nil
-            try worker?.send(.close)
-            return
+            return try closePlatform()
         }
         guard let authority = endorsement.authority, let worker,
             let library = worker.libraryVersion
@@ -116,7 +108,7 @@ extension Supervisor {
         guard let endorsement, let authority = endorsement.authority else { return }
         guard let message = try authority.receive(into: buffer) else { throw Endorsement.ended }
         guard let reply = AuthorityReply(message),
-            endorsement.isOpen && !endorsement.isExecuting || reply.kind == .failure
+            launch.hasOpened && !endorsement.isExecuting || reply.kind == .failure
         else {
             throw Endorsement.outOfTurn(message.kind)
         }
@@ -143,7 +135,7 @@ extension Supervisor {
             // Without a state to go with it, the record would not be written.
             _ = try startedState()
             self.endorsement = nil
-            try worker?.send(.close)
+            try closePlatform()
         case .failure(let failure): throw failure
         }
     }

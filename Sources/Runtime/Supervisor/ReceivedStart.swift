@@ -13,6 +13,8 @@ struct ReceivedStart: ~Copyable {
     private let keys: [MasterKey]
     /// The state of a TPM from the pool; nil if there is none.
     private let pooled: SecretBytes?
+    /// The event about what runs; nil if the launch is not measured.
+    let launch: SecretBytes?
     private var states: Descriptor?
     private var indexDirectory: Descriptor?
 
@@ -45,17 +47,20 @@ struct ReceivedStart: ~Copyable {
         }
         let deadline = Deadline(milliseconds: Self.timeout)
         var keys: [MasterKey] = []
+        var pooled: SecretBytes?
+        var states: Descriptor?
+        var indexDirectory: Descriptor?
         if case .persistent(let storage) = request.storage {
-            self.states = message.descriptors.take()
-            self.indexDirectory = message.descriptors.take()
+            states = message.descriptors.take()
+            indexDirectory = message.descriptors.take()
             for _ in 0..<storage.keyCount { keys.append(try Self.receiveKey(hook, buffer, until: deadline)) }
-            self.pooled =
-                request.pooled == nil ? nil : try Self.receiveState(hook, buffer, until: deadline)
-        } else {
-            self.pooled = nil
-            self.states = nil
-            self.indexDirectory = nil
+            if request.pooled != nil { pooled = try Self.receive(.state, hook, buffer, until: deadline) }
         }
+        let launch = request.isMeasured ? try Self.receive(.launch, hook, buffer, until: deadline) : nil
+        self.states = consume states
+        self.indexDirectory = consume indexDirectory
+        self.pooled = pooled
+        self.launch = launch
         self.keys = keys
         self.request = request
         self.runDirectory = runDirectory
@@ -121,7 +126,9 @@ struct ReceivedStart: ~Copyable {
         }
     }
 
-    private static func receiveState(
+    /// Receives what comes in chunks of one kind: the state of a TPM from the pool, or the event about what runs.
+    private static func receive(
+        _ kind: HookRequest.Kind,
         _ hook: Channel,
         _ buffer: ScratchBuffer,
         until deadline: Deadline
@@ -130,9 +137,10 @@ struct ReceivedStart: ~Copyable {
         var incoming = IncomingState(from: "hook", failing: "cannot start the supervisor")
         while true {
             guard try wait(for: hook.descriptor.number, until: deadline) != 0,
-                let message = try hook.receive(into: buffer), case .state? = HookRequest(message)
+                let message = try hook.receive(into: buffer), HookRequest.Kind(rawValue: message.kind) == kind
             else {
-                throw Failure("cannot start the supervisor", because: "the hook gave no state of a TPM from the pool")
+                let what = kind == .state ? "state of a TPM from the pool" : "statement about the launch"
+                throw Failure("cannot start the supervisor", because: "the hook gave no \(what)")
             }
             if let state = try incoming.take(message) { return state }
         }

@@ -34,6 +34,8 @@ public final class Supervisor {
     var lifecycle = Lifecycle()
     /// What is said between authority and worker; nil if nothing is, or once all is said.
     var endorsement: Endorsement?
+    /// What is measured of the launch, while the TPM starts.
+    var launch: Launch
     /// When ``Lifecycle/Event/timedOut`` comes.
     var deadline: Deadline?
     /// When the pages are given back that only the start has needed; nil before the container is complete, and once they are.
@@ -94,6 +96,7 @@ public final class Supervisor {
         manufactures: Bool,
         pooled: SecretBytes?,
         isEndorsed: Bool,
+        launch: SecretBytes?,
         buffer: ScratchBuffer
     ) {
         self.request = request
@@ -106,6 +109,7 @@ public final class Supervisor {
         self.worker = worker
         self.manufactures = manufactures
         self.endorsement = isEndorsed ? Endorsement() : nil
+        self.launch = Launch(event: launch)
         // It is written under the new state's ID as if the TPM had just been made.
         self.unwritten = pooled
         self.buffer = buffer

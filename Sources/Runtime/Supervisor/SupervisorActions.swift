@@ -50,7 +50,11 @@ extension Supervisor {
         case .none: break
         case .some(let lease):
             let isEphemeral = if case .ephemeral = request.storage { true } else { false }
-            let reply = HookReply.ready(library, endorsement: isEphemeral ? store.endorsement : [])
+            let reply = HookReply.ready(
+                library,
+                endorsement: isEphemeral ? store.endorsement : [],
+                instance: launch.instance
+            )
             try hook?.send(reply, descriptors: [lease.directory.number])
         }
     }

@@ -117,11 +117,11 @@ extension Supervisor {
         switch WorkerReply(message) {
         case .state: try storeChunk(message)
         case .ready(let refused):
-            guard lifecycle.phase == .starting, endorsement == nil else { throw outOfTurn(message.kind) }
+            guard lifecycle.phase == .starting, launch.isClosed else { throw outOfTurn(message.kind) }
             try take(refused)
             handle(.workerReady)
         case .open:
-            guard lifecycle.phase == .starting, endorsement?.isOpen == false else { throw outOfTurn(message.kind) }
+            guard lifecycle.phase == .starting, !launch.hasOpened else { throw outOfTurn(message.kind) }
             try noteOpen()
         case .response: try relay(response: message)
         case .serving: handle(.workerServing)
@@ -188,7 +188,7 @@ extension Supervisor {
         case .commit: handle(.commitRequested)
         case .adopt(let container): try adopt(container, &message)
         case .authority: try takeAuthority(&message)
-        case .start, .key, .state, .none:
+        case .start, .key, .state, .launch, .none:
             throw Failure("cannot start the vTPM", because: "the hook sent message \(message.kind) out of turn")
         }
     }

@@ -73,6 +73,7 @@ extension Supervisor {
         let container = try start.container.duplicate()
         let buffer = try Channel.makeSecretBuffer()
         let lease = try LeaseDirectory(request.leaseName, in: start.runDirectory.duplicate())
+        let launch = start.launch
         do throws(Failure) {
             let prepared = try prepare(&start, hook, worker, lease, cgroup)
             return Supervisor(
@@ -87,6 +88,7 @@ extension Supervisor {
                 manufactures: prepared.manufactures,
                 pooled: prepared.pooled,
                 isEndorsed: prepared.isEndorsed,
+                launch: launch,
                 buffer: buffer
             )
         } catch {
@@ -136,7 +138,7 @@ extension Supervisor {
             try confinement.begin()
             try worker.requireConfined()
             let pooled = state == nil ? start.pooled(for: worker.libraryVersion) : nil
-            try worker.initialize(state ?? pooled, provision, isEndorsed: isEndorsed)
+            try worker.initialize(state ?? pooled, provision)
             if !confinement.restrictsFiles {
                 Log.notice("cannot restrict the files that a supervisor may reach: the kernel has no Landlock")
             }

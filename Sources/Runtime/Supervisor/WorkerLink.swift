@@ -112,25 +112,30 @@ package final class WorkerLink {
 
     /// Sends the worker the state, once it is confined; without a state it manufactures a TPM.
     ///
-    /// It puts those of the keys at their handles that are not there, and then waits for commands of the host's if it is to be
-    /// endorsed.
-    package func initialize(
-        _ state: SecretBytes?,
-        _ provision: TPMProvision,
-        isEndorsed: Bool = false
-    ) throws(Failure) {
+    /// It puts those of the keys at their handles that are not there, and then waits for what the host has for it, until
+    /// ``close(measuring:_:)``.
+    package func initialize(_ state: SecretBytes?, _ provision: TPMProvision) throws(Failure) {
         if libraryVersion == nil { try requireConfined() }
         do {
-            try begin(with: state, provision, isEndorsed)
+            try begin(with: state, provision)
         } catch let error where error.code == EPIPE || error.code == ECONNRESET {
             // It has ended. A message that it had sent before says why.
             throw lastWords() ?? error
         }
     }
 
-    private func begin(with state: SecretBytes?, _ provision: TPMProvision, _ isEndorsed: Bool) throws(Failure) {
+    /// Has the worker measure the events about the launch, if there are any, and close the platform hierarchy.
+    package func close(measuring launch: SecretBytes? = nil, _ instance: [UInt8] = []) throws(Failure) {
         let deadline = Deadline(milliseconds: Self.timeout)
-        let request = WorkerRequest.initialize(hasState: state != nil, provision, isEndorsed: isEndorsed)
+        try launch?.withBytes { (bytes) throws(Failure) in
+            try channel.sendChunks(WorkerRequest.launch, of: bytes, until: deadline)
+        }
+        try channel.send(WorkerRequest.close(instance: instance), until: deadline)
+    }
+
+    private func begin(with state: SecretBytes?, _ provision: TPMProvision) throws(Failure) {
+        let deadline = Deadline(milliseconds: Self.timeout)
+        let request = WorkerRequest.initialize(hasState: state != nil, provision)
         try channel.send(request, until: deadline)
         try state?.withBytes { (bytes) throws(Failure) in
             try channel.sendChunks(WorkerRequest.state, of: bytes, until: deadline)

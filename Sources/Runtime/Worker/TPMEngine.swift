@@ -15,6 +15,8 @@ public final class TPMEngine {
     public typealias Store = (UnsafeRawBufferPointer) throws(Failure) -> Void
 
     private nonisolated(unsafe) static var current: TPMEngine?
+    /// The locality of the next command: 0, which is a tenant's, but while the host measures a launch.
+    nonisolated(unsafe) static var locality: UInt8 = 0
 
     /// The state that libtpms loads while it starts: the one to start from, then the one that it stored last.
     ///
@@ -100,7 +102,7 @@ public final class TPMEngine {
         callbacks.tpm_nvram_deletename = { _, _, _ in TPM_RESULT(TPM_SUCCESS) }
         callbacks.tpm_io_init = { TPM_RESULT(TPM_SUCCESS) }
         callbacks.tpm_io_getlocality = { locality, _ in
-            locality?.pointee = 0
+            locality?.pointee = TPM_MODIFIER_INDICATOR(TPMEngine.locality)
             return TPM_RESULT(TPM_SUCCESS)
         }
         callbacks.tpm_io_getphysicalpresence = { presence, _ in

@@ -41,19 +41,17 @@ extension Worker {
         var state: SecretBytes?
         /// The keys that it is to have at their handles, and the banks of PCRs if it is manufactured.
         var provision: TPMProvision
-        /// Whether the host has commands of its own before the platform hierarchy is closed.
-        var isEndorsed: Bool
     }
 
     /// Receives the orders.
     func receiveOrders() throws(Failure) -> Orders {
         let what = "cannot start the TPM"
         guard let message = try channel.receive(into: buffer),
-            case .initialize(let hasState, let provision, let isEndorsed)? = WorkerRequest(message)
+            case .initialize(let hasState, let provision)? = WorkerRequest(message)
         else {
             throw Failure(what, because: "the supervisor did not ask for it")
         }
-        var orders = Orders(state: nil, provision: provision, isEndorsed: isEndorsed)
+        var orders = Orders(state: nil, provision: provision)
         guard hasState else { return orders }
         defer { buffer.wipe() }
         var incoming = IncomingState(from: "supervisor", failing: "cannot start the TPM")
@@ -68,9 +66,11 @@ extension Worker {
         }
     }
 
-    /// Executes the commands of the host until it has no more.
+    /// Executes the commands of the host until it has no more, and measures the launch if it has one.
     func executeForHost(_ engine: TPMEngine) throws(Failure) {
         let what = "cannot start the TPM"
+        var incoming = IncomingState(from: "supervisor", failing: "cannot measure the launch")
+        var launch: SecretBytes?
         try channel.send(WorkerReply.open)
         while true {
             guard let message = try channel.receive(into: buffer) else {
@@ -82,7 +82,10 @@ extension Worker {
                 var command = message.body
                 let response = command.withUnsafeMutableBytes { engine.process($0) }
                 try channel.sendChunks(WorkerReply.response, of: response)
-            case .close: return
+            case .launch: launch = try incoming.take(message) ?? launch
+            case .close(let instance):
+                if let launch { try engine.measure(launch, instance) }
+                return
             default: throw Failure(what, because: "the supervisor sent message \(message.kind) out of turn")
             }
         }

@@ -62,7 +62,7 @@ public final class Worker {
                 state: orders.state,
                 provision: orders.provision,
                 store: { [self] (state) throws(Failure) in try store(state) },
-                beforeClosing: { (engine) throws(Failure) in if orders.isEndorsed { try executeForHost(engine) } }
+                beforeClosing: { (engine) throws(Failure) in try executeForHost(engine) }
             )
             orders.state = nil
             selfTest.begin(of: engine)

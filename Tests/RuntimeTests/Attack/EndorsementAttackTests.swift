@@ -102,7 +102,7 @@ import VTPMProxy
         #expect(record.level == .certificates && record.keys.allSatisfy { !$0.certificate.isEmpty })
         #expect(relay.hasWritten && record.time == 1_800_000_000)
         // From here on it is a TPM like any other, and the host's commands are none of its own any more.
-        try relay.worker.channel.send(WorkerRequest.close)
+        try relay.worker.channel.send(WorkerRequest.close(instance: []))
         try relay.worker.serve()
         try relay.worker.channel.send(WorkerRequest.execute, followedBy: getRandom)
         #expect(try relay.worker.transmit(getRandom).count == 20)

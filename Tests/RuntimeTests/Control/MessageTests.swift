@@ -93,21 +93,24 @@ import VTPMProxy
         let library = LibraryVersion(0, 9, 2)
         for message: HookRequest in [
             .start(Self.request), .start(Self.ephemeral), .start(Self.sharing), .start(Self.pooled), .key, .state,
+            .launch,
             .device(number: 7), .reserve,
             .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
         for message: HookReply in [
             .started(worker: 77), .needsAuthority(isNew: true), .needsAuthority(isNew: false), .ready(library),
+            .ready(library, endorsement: [1], instance: [2, 3]),
             .serving, .committed, .adopted,
         ] {
             try check(message)
         }
         try check(HookReply.failure(Self.failure), isText: true)
         for message: WorkerRequest in [
-            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, .standard, isEndorsed: true),
-            .initialize(hasState: false, TPMProvision(keys: [], banks: .sha256), isEndorsed: false), .state,
+            .confine(user: 7, filter: [1, 2, 3]), .initialize(hasState: true, .standard),
+            .initialize(hasState: false, TPMProvision(keys: [], banks: .sha256)), .state, .launch,
             .stored, .refused,
-            .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000), .execute, .close,
+            .serve, .shutdown, .expectEnd, .watch, .registered(selfTestAfter: 70_000), .execute,
+            .close(instance: []), .close(instance: [7, 8]),
         ] { try check(message) }
         for message: WorkerReply in [.confined(library), .state, .serving, .stopped, .open, .response] {
             try check(message)

@@ -24,6 +24,8 @@ final class VTPMUnderTest {
     private(set) var worker: pid_t = 0
     /// The record of an ephemeral TPM's endorsement.
     private(set) var endorsement: [UInt8] = []
+    /// The event about the instance; empty if the launch is not measured.
+    private(set) var instance: [UInt8] = []
     /// The libtpms that the supervisor has told of.
     private(set) var library: LibraryVersion?
     private var hasBeenReaped = false
@@ -58,6 +60,7 @@ final class VTPMUnderTest {
         tpmKeys: RequestedKeys = .none,
         endorsement: EndorsementLevel = .none,
         pooled: PooledTPM? = nil,
+        measuring event: [UInt8]? = nil,
         ordersAfter milliseconds: UInt32 = 0,
         trace: String? = nil,
         traced: String = SystemCallTrace.filesAndSockets,
@@ -115,9 +118,12 @@ final class VTPMUnderTest {
             keys: tpmKeys,
             endorsement: endorsement,
             pooled: pooled?.library,
+            isMeasured: event != nil,
             cgroup: try cgroup?.identity()
         )
         let given = [runDirectory.number] + container.descriptors
+        // The last thing that is sent, if all goes well.
+        defer { if let event { try? hook.sendChunks(HookRequest.launch, of: event, until: Deadline(milliseconds: 30_000)) } }
         if isEphemeral {
             try hook.send(HookRequest.start(request), descriptors: given)
             return
@@ -206,6 +212,7 @@ final class VTPMUnderTest {
         var body = ByteReader(ready.body)
         library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
         endorsement = body.read(UInt16.self).flatMap { body.read(count: Int($0)) } ?? []
+        instance = body.read(UInt16.self).flatMap { body.read(count: Int($0)) } ?? []
         try #require(worker > 0 && library != nil && body.remaining == 0)
         try serve()
         try hook.send(HookRequest.commit)

@@ -18,6 +18,8 @@ final class WorkerUnderTest {
     /// How many states it has had stored.
     private(set) var stateCount = 0
     private var chunks: [UInt8] = []
+    /// Whether the test has commands of the host's for it.
+    private var isEndorsed = false
     /// The body of its last message.
     private(set) var body: [UInt8] = []
     /// The keys that are not at their handles, as it says when it is ready.
@@ -51,7 +53,8 @@ final class WorkerUnderTest {
         try self.init(program, arguments, underFilter: nil)
         try #require(try hear() == .confined)
         let provision = TPMProvision(keys: keys, banks: banks)
-        try channel.send(WorkerRequest.initialize(hasState: state != nil, provision, isEndorsed: isEndorsed))
+        self.isEndorsed = isEndorsed
+        try channel.send(WorkerRequest.initialize(hasState: state != nil, provision))
         try state?.withUnsafeBytes { try channel.sendChunks(WorkerRequest.state, of: $0) }
     }
 
@@ -89,6 +92,10 @@ final class WorkerUnderTest {
     func hear(acknowledging answer: WorkerRequest = .stored) throws -> WorkerReply.Kind? {
         while true {
             let kind = try receive().kind
+            if kind == .open, !isEndorsed {
+                try channel.send(WorkerRequest.close(instance: []))
+                continue
+            }
             guard kind == .state else { return kind }
             if chunks.isEmpty { try channel.send(answer) }
         }

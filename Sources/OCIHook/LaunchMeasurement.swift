@@ -1,0 +1,36 @@
+import Configuration
+import Launch
+import Platform
+
+// What is measured of a container's launch.
+extension Creation {
+    /// Reads what is measured of a container's root file system, which can take its time: nothing is held meanwhile.
+    ///
+    /// Takes the bundle's configuration if it was read already, and returns it if it was read for this.
+    func measureRoot(_ bundle: BundleFile?) throws(Failure) -> (bundle: BundleFile?, root: RootContent) {
+        let launch = try setting.loadConfiguration().launch
+        guard launch.isMeasured, launch.root == .tree else { return (bundle, .notMeasured) }
+        let file: BundleFile
+        if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
+        return (file, try .tree(of: file.content, path: file.path, bundle: state.bundle))
+    }
+
+    /// Returns the event about what a container runs; nil if it is not measured.
+    func launchEvent(
+        of config: [UInt8],
+        path: String,
+        _ configuration: Configuration,
+        _ root: RootContent
+    ) throws(Failure) -> [UInt8]? {
+        guard configuration.launch.isMeasured else { return nil }
+        let names = PublicNames(configuration.launch)
+        return try LaunchStatement(of: config, path: path, names, root: root).event()
+    }
+}
+
+extension PublicNames {
+    /// Takes the names from the configuration.
+    public init(_ launch: Configuration.Launch) {
+        self.init(environment: launch.environment, annotations: launch.annotations)
+    }
+}

@@ -1,0 +1,31 @@
+import Platform
+import RuntimeControl
+
+/// What is measured of a launch once a worker's TPM has started up, and how far that is.
+struct Launch {
+    /// The event about what runs; nil if the launch is not measured, and once the worker has it.
+    var event: SecretBytes?
+    /// The event about the instance, which the hook gets for the log; empty if the launch is not measured.
+    var instance: [UInt8] = []
+    /// Whether the worker's TPM waits for what the host has for it, or has done so.
+    var hasOpened = false
+    /// Whether the worker was told that nothing more follows.
+    var isClosed = false
+}
+
+extension Supervisor {
+    /// Notes that the worker's TPM waits for what the host has for it.
+    func noteOpen() throws(Failure) {
+        launch.hasOpened = true
+        if endorsement == nil { try closePlatform() } else { try beginEndorsement() }
+    }
+
+    /// Has the worker measure the launch, and close the platform hierarchy.
+    func closePlatform() throws(Failure) {
+        guard let worker else { return }
+        if launch.event != nil { launch.instance = try LaunchInstance.event(of: store) }
+        try worker.close(measuring: launch.event, launch.instance)
+        launch.event = nil
+        launch.isClosed = true
+    }
+}

@@ -1,0 +1,51 @@
+import CLinux
+import Configuration
+import Glibc
+import Launch
+import OCIHook
+import Platform
+import RuntimeControl
+import RuntimeLease
+
+// Where what was measured of a launch, or will be, is found.
+extension HostOptions {
+    /// Returns the event log of a container that runs.
+    func launchLog(of container: String) throws(Failure) -> LaunchLog {
+        let what = "cannot show the launch of \"\(container.excerpt)\""
+        let path = try hostPaths().leases
+        var found: [[UInt8]?] = []
+        if access(path, F_OK) == 0 {
+            _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
+                guard let lease, lease.containerID == container else { return }
+                found.append(try opened.launchLog())
+            }
+        }
+        guard let log = found.first else { throw Failure(what, because: "no container of this ID has a TPM") }
+        guard found.count == 1 else { throw Failure(what, because: "\(found.count) containers have this ID") }
+        guard let log else {
+            throw Failure(what, because: "it was not measured", hint: "measure = true in [launch], and create it again")
+        }
+        return try LaunchLog(reading: log, "the launch log of \"\(container.excerpt)\"")
+    }
+
+    /// Makes the statement about a bundle, as a creation would.
+    func statement(ofBundle bundle: String) throws(Failure) -> LaunchStatement {
+        let launch = try configuration().launch
+        let (config, path) = try BundleText.read(bundle: bundle)
+        let root: RootContent =
+            launch.root == .tree ? try .tree(of: config, path: path, bundle: bundle) : .notMeasured
+        return try LaunchStatement(of: config, path: path, PublicNames(launch), root: root)
+    }
+
+    /// Finds the statement about a container, a bundle, an event log or a file with a statement.
+    func statement(named name: String) throws(Failure) -> LaunchStatement {
+        guard name.utf8.contains(UInt8(ascii: "/")) else {
+            return LaunchStatement(text: try launchLog(of: name).launchStatement)
+        }
+        let opened = try Descriptor.open(name, .read)
+        guard try opened.status(name).st_mode & S_IFMT != S_IFDIR else { return try statement(ofBundle: name) }
+        let content = try Descriptor.openFile(name, .read).readAll(limit: LaunchStatement.configLimit, name)
+        guard content.first != UInt8(ascii: "{") else { return LaunchStatement(text: content) }
+        return LaunchStatement(text: try LaunchLog(reading: content, name).launchStatement)
+    }
+}

@@ -1,0 +1,123 @@
+import CryptoDigests
+import Foundation
+import Glibc
+import Launch
+import Platform
+import Testing
+
+/// The digest of a root file system's tree.
+final class TreeDigestTests {
+    private let root: String
+
+    init() throws {
+        root = FileManager.default.temporaryDirectory.appendingPathComponent("tree-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: root + "/usr/bin", withIntermediateDirectories: true)
+        try write("usr/bin/app", "program")
+        try FileManager.default.createSymbolicLink(atPath: root + "/bin", withDestinationPath: "usr/bin")
+        try require(mkfifo(root + "/usr/pipe", 0o600) == 0)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: root) }
+
+    private func require(_ condition: Bool) throws { try #require(condition) }
+
+    private func write(_ path: String, _ text: String) throws {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: "\(root)/\(path)"))
+        try require(chmod("\(root)/\(path)", 0o755) == 0)
+    }
+
+    private func digest(mounts: [String] = []) throws -> [UInt8] { try TreeDigest.digest(of: root, mounts: mounts) }
+
+    /// What the documentation says is what is computed.
+    @Test func theRecordsAreThoseOfTheDocumentation() throws {
+        var records: [UInt8] = []
+        func add(_ fields: [String]) { for field in fields { records += Array(field.utf8) + [0] } }
+        func attributes(_ path: String) throws -> String {
+            var status = stat()
+            try require(lstat("\(root)/\(path)", &status) == 0)
+            return "\(String(status.st_mode & 0o7777, radix: 8)) \(status.st_uid) \(status.st_gid)"
+        }
+        let content = try DigestAlgorithm.sha256.digest(Array("program".utf8)).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+        add(["d \(try attributes(""))", "", "", ""])
+        add(["l \(try attributes("bin"))", "bin", "usr/bin", ""])
+        add(["d \(try attributes("usr"))", "usr", "", ""])
+        add(["d \(try attributes("usr/bin"))", "usr/bin", "", ""])
+        add(["f \(try attributes("usr/bin/app"))", "usr/bin/app", content, ""])
+        add(["p \(try attributes("usr/pipe"))", "usr/pipe", "", ""])
+        #expect(try digest() == DigestAlgorithm.sha256.digest(records))
+    }
+
+    @Test func eachChangeOfTheTreeIsAnother() throws {
+        let before = try digest()
+        var seen: Set<[UInt8]> = [before]
+        func expectAnother(_ what: String) throws { #expect(seen.insert(try digest()).inserted, "\(what)") }
+        try write("usr/bin/app", "prograM")
+        try expectAnother("a byte of a file")
+        try require(chmod(root + "/usr/bin/app", 0o4755) == 0)
+        try expectAnother("a mode")
+        try write("usr/bin/app2", "")
+        try expectAnother("a new file")
+        try require(rename(root + "/usr/bin/app2", root + "/usr/bin/app3") == 0)
+        try expectAnother("a name")
+        try require(unlink(root + "/bin") == 0 && symlink("usr/sbin", root + "/bin") == 0)
+        try expectAnother("a link's target")
+        if geteuid() == 0 {
+            try require(chown(root + "/usr/bin/app", 1, 0) == 0)
+            try expectAnother("an owner")
+        }
+    }
+
+    /// A time is no part of it, and a name need not be UTF-8.
+    @Test func timesDoNotCount() throws {
+        let name = [CChar](root.utf8CString.dropLast()) + [0x2f, -1, 0x61, 0]
+        let file = open(name, O_CREAT | O_WRONLY, 0o600)
+        try require(file >= 0)
+        close(file)
+        let before = try digest()
+        try require(utimes(root + "/usr/bin/app", nil) == 0)
+        #expect(try digest() == before)
+    }
+
+    /// A runtime makes what it mounts on where it is missing: the tree is the same before and after.
+    @Test func whatIsMadeForMountsDoesNotCount() throws {
+        let mounts = ["/proc", "/dev/", "//etc/./hosts", "/run/secrets/token"]
+        let before = try digest(mounts: mounts)
+        for path in ["proc", "dev/pts", "etc", "run/secrets/token"] {
+            try FileManager.default.createDirectory(atPath: "\(root)/\(path)", withIntermediateDirectories: true)
+        }
+        try write("etc/hosts", "127.0.0.1")
+        #expect(try digest(mounts: mounts) == before)
+        // But what is beside them does.
+        try write("etc/passwd", "root")
+        #expect(try digest(mounts: mounts) != before)
+        try require(unlink(root + "/etc/passwd") == 0)
+        try write("run/secrets/other", "")
+        #expect(try digest(mounts: mounts) != before)
+    }
+
+    /// A link with the name of a directory is not followed.
+    @Test func linksAreNotFollowed() throws {
+        try require(symlink("/proc", root + "/elsewhere") == 0)
+        _ = try digest()
+    }
+
+    @Test func aTreeThatIsTooDeepIsRefused() throws {
+        var path = root
+        for _ in 0..<300 {
+            path += "/d"
+            try require(mkdir(path, 0o755) == 0)
+        }
+        let failure = #expect(throws: Failure.self) { try digest() }
+        #expect(
+            failure?.description
+                == "cannot measure the container's root file system: it is more than 256 directories deep"
+        )
+    }
+
+    @Test func aRootThatIsNotThereIsAnError() throws {
+        let failure = #expect(throws: Failure.self) { try TreeDigest.digest(of: root + "/none", mounts: []) }
+        #expect(failure?.code == ENOENT)
+    }
+}
