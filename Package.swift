@@ -449,7 +449,8 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "LaunchTests",
         dependencies: [
-            "Launch", "CryptoDigests", "CryptoPrimitives", "JSONText", "Platform", "RuntimeControl", "VTPMProxy",
+            "CLinux", "Launch", "CryptoDigests", "CryptoPrimitives", "JSONText", "Platform", "RuntimeControl",
+            "VTPMProxy",
         ],
         exclude: ["Fixtures"],
         swiftSettings: strict

@@ -8,8 +8,11 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/dm-ioctl.h>
 #include <linux/filter.h>
+#include <linux/fsverity.h>
 #include <linux/landlock.h>
+#include <linux/loop.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -93,6 +96,9 @@ static const unsigned int clinux_fsopen_cloexec = 0x1;             // FSOPEN_CLO
 static const unsigned int clinux_fsmount_cloexec = 0x1;            // FSMOUNT_CLOEXEC
 static const unsigned int clinux_fsconfig_set_string = 1;          // FSCONFIG_SET_STRING
 static const unsigned int clinux_fsconfig_cmd_create = 6;          // FSCONFIG_CMD_CREATE
+static const unsigned long clinux_dm_table_status = DM_TABLE_STATUS;
+static const unsigned int clinux_dm_status_table_flag = DM_STATUS_TABLE_FLAG;
+static const unsigned long clinux_fs_ioc_measure_verity = FS_IOC_MEASURE_VERITY;
 static const unsigned int clinux_mount_attr_rdonly = 0x1;          // MOUNT_ATTR_RDONLY
 static const unsigned int clinux_mount_attr_nosuid = 0x2;          // MOUNT_ATTR_NOSUID
 static const unsigned int clinux_mount_attr_nodev = 0x4;           // MOUNT_ATTR_NODEV

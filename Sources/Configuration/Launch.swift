@@ -9,16 +9,23 @@ extension Configuration {
         /// The key `environment`: the names of the environment variables whose values are measured, of which `*` at the end stands
         /// for all that begin so; of all others the names are.
         ///
-        /// They decide which programs run, and no secret is in them.
+        /// They decide which programs and libraries run, and no secret is in them. Java's options are not among them: passwords are
+        /// given there.
         public var environment = [
-            "PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "LC_*", "TZ", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT",
+            "PATH", "HOME", "USER", "SHELL", "TERM", "LANG", "LC_*", "TZ", "LD_*", "GCONV_PATH", "GLIBC_TUNABLES",
+            "ENV",
+            "BASH_ENV", "PYTHONPATH", "PYTHONHOME", "PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "NODE_PATH",
+            "NODE_OPTIONS",
+            "CLASSPATH",
         ]
 
         /// The key `annotations`: the names of the annotations whose values are measured, in the same way.
         ///
-        /// Those of crun change how a container is made, those of ours what its TPM is.
+        /// Those of ours change what its TPM is; the others how a runtime makes a container.
         public var annotations = [
-            "run.oci.*", "org.container-vtpm.enable", "org.container-vtpm.state", "org.container-vtpm.keys",
+            "run.oci.*", "module.wasm.*", "krun.*", "org.systemd.property.*", "org.criu.config",
+            "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType", "org.container-vtpm.enable",
+            "org.container-vtpm.state", "org.container-vtpm.keys",
             "org.container-vtpm.certificates",
         ]
 
@@ -26,6 +33,8 @@ extension Configuration {
         public enum Root: String, CaseIterable, Sendable {
             /// Nothing.
             case none
+            /// The digest with which the kernel verifies it, where it does.
+            case verity
             /// All of its tree, which is read at each start.
             case tree
         }

@@ -9,10 +9,10 @@ extension Creation {
     /// Takes the bundle's configuration if it was read already, and returns it if it was read for this.
     func measureRoot(_ bundle: BundleFile?) throws(Failure) -> (bundle: BundleFile?, root: RootContent) {
         let launch = try setting.loadConfiguration().launch
-        guard launch.isMeasured, launch.root == .tree else { return (bundle, .notMeasured) }
+        guard launch.isMeasured, launch.root != .none else { return (bundle, .notMeasured) }
         let file: BundleFile
         if let bundle { file = bundle } else { file = try BundleConfig.load(bundle: state.bundle) }
-        return (file, try .tree(of: file.content, path: file.path, bundle: state.bundle))
+        return (file, try launch.root(of: file.content, path: file.path, bundle: state.bundle))
     }
 
     /// Returns the event about what a container runs; nil if it is not measured.
@@ -32,5 +32,16 @@ extension PublicNames {
     /// Takes the names from the configuration.
     public init(_ launch: Configuration.Launch) {
         self.init(environment: launch.environment, annotations: launch.annotations)
+    }
+}
+
+extension Configuration.Launch {
+    /// Returns what is known of the root that a bundle's `config.json` names, as far as it is to be measured.
+    public func root(of config: [UInt8], path: String, bundle: String) throws(Failure) -> RootContent {
+        switch root {
+        case .none: .notMeasured
+        case .verity: try .find(.verification, of: config, path: path, bundle: bundle)
+        case .tree: try .find(.tree, of: config, path: path, bundle: bundle)
+        }
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Configuration
 import Crypto
 import CryptoDigests
+import Glibc
 import Launch
 import OCIHook
 import Platform
@@ -35,7 +36,7 @@ struct LaunchPredict: ParsableCommand {
     func run() throws {
         try report("reading the bundle") { () throws(Failure) in
             let predicted = try host.statement(ofBundle: bundle)
-            guard !statement else { return try Output.write(line: predicted.text) }
+            guard !statement else { return try Output.write(statement: predicted.bytes) }
             try Output.write(table: [["PCR", "BANK", "VALUE"]] + rows(LaunchPCR.launch, predicted.event()))
         }
     }
@@ -70,8 +71,8 @@ struct LaunchShow: ParsableCommand {
         try report("reading the launch log") { () throws(Failure) in
             let log = try host.launchLog(of: container)
             switch part {
-            case .statement: try Output.write(text: String(decoding: log.launchStatement, as: UTF8.self) + "\n")
-            case .instance: try Output.write(text: String(decoding: log.instanceStatement, as: UTF8.self) + "\n")
+            case .statement: try Output.write(statement: log.launchStatement)
+            case .instance: try Output.write(statement: log.instanceStatement)
             case .log: try Output.write(binary: log.encoded())
             case nil:
                 var table = [["PCR", "BANK", "VALUE"]]
@@ -122,9 +123,12 @@ struct LaunchDiff: ParsableCommand {
     }
 }
 
-extension LaunchStatement {
-    /// The statement, as a text.
-    fileprivate var text: String { String(decoding: bytes, as: UTF8.self) }
+extension Output {
+    /// Writes a statement and a line feed; on a terminal without what a terminal would obey, for a tenant has written parts of it.
+    fileprivate static func write(statement: [UInt8]) throws(Failure) {
+        let text = String(decoding: statement, as: UTF8.self)
+        try write(line: isatty(STDOUT_FILENO) == 1 ? text.onOneLine : text)
+    }
 }
 
 /// The values of a PCR in each bank after one event.

@@ -31,9 +31,14 @@ extension HostOptions {
     /// Makes the statement about a bundle, as a creation would.
     func statement(ofBundle bundle: String) throws(Failure) -> LaunchStatement {
         let launch = try configuration().launch
-        let (config, path) = try BundleText.read(bundle: bundle)
-        let root: RootContent =
-            launch.root == .tree ? try .tree(of: config, path: path, bundle: bundle) : .notMeasured
+        guard launch.isMeasured else {
+            throw Failure(
+                "cannot describe the launch of \(bundle)",
+                because: "the configuration says measure = false in [launch]"
+            )
+        }
+        let (config, path) = try OwnConfig.read(bundle: bundle)
+        let root = try launch.root(of: config, path: path, bundle: bundle)
         return try LaunchStatement(of: config, path: path, PublicNames(launch), root: root)
     }
 

@@ -158,6 +158,15 @@ expect_tpm() { # WHEN [NAME]
     expect_match "random bytes of $container from tpmrm0 and tpm0 $1" $'^[0-9a-f]{16}\n+[0-9a-f]{16}$' "$bytes"
 }
 
+# Two containers of one image, whatever engine, runtime and way they have it by: what they run is measured as the same, but for
+# the annotation that asks for a TPM.
+expect_same_launch() { # ID OTHER
+    local differences
+    differences=$(vtpmctl launch diff "$1" "$2" | grep --invert-match '^annotations\.' || true)
+    expect_equal "differences of the launches of two containers" '' "$differences"
+    expect_match "the image of a container" '^image\.digest: ' "$(vtpmctl launch show "$1" | grep '^image')"
+}
+
 # systemd builds what it knows of the units of a slice anew when one of them changes after a reload, and not before.
 neighbours_come_and_go() { # SLICE
     local i

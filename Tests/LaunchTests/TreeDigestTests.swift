@@ -1,3 +1,4 @@
+import CLinux
 import CryptoDigests
 import Foundation
 import Glibc
@@ -49,6 +50,25 @@ final class TreeDigestTests {
         #expect(try digest() == DigestAlgorithm.sha256.digest(records))
     }
 
+    /// An ACL lets others in whom the mode does not name.
+    @Test func anACLCounts() throws {
+        let before = try digest()
+        // Version 2; the owner, user 1000, the group, the mask, others: tag, permissions, ID.
+        var acl: [UInt8] = [2, 0, 0, 0]
+        for (tag, permissions, id) in [
+            (1, 7, UInt32.max), (2, 7, 1000), (4, 5, .max), (0x10, 7, .max), (0x20, 5, .max),
+        ] {
+            acl += [UInt8(tag), 0, UInt8(permissions), 0] + (0..<4).map { UInt8(id >> (8 * UInt32($0)) & 0xff) }
+        }
+        let file = open(root + "/usr/bin/app", O_RDONLY)
+        defer { close(file) }
+        guard fsetxattr(file, "system.posix_acl_access", acl, acl.count, 0) == 0 else {
+            try require(errno == EOPNOTSUPP)
+            return
+        }
+        #expect(try digest() != before)
+    }
+
     @Test func eachChangeOfTheTreeIsAnother() throws {
         let before = try digest()
         var seen: Set<[UInt8]> = [before]
@@ -95,6 +115,51 @@ final class TreeDigestTests {
         try require(unlink(root + "/etc/passwd") == 0)
         try write("run/secrets/other", "")
         #expect(try digest(mounts: mounts) != before)
+    }
+
+    /// A mount is where the links of the tree lead, and a link itself is part of the tree.
+    @Test func destinationsAreWhereLinksLead() throws {
+        try FileManager.default.createDirectory(atPath: root + "/run", withIntermediateDirectories: true)
+        try require(symlink("/run", root + "/var-run") == 0 && symlink("usr/bin", root + "/data") == 0)
+        // What the runtime makes for a mount below a link.
+        let mounts = ["/var-run/secrets/token"]
+        let before = try digest(mounts: mounts)
+        try FileManager.default.createDirectory(atPath: root + "/run/secrets/token", withIntermediateDirectories: true)
+        #expect(try digest(mounts: mounts) == before)
+        // A link at a destination counts, and what it leads to is covered.
+        let covered = try digest(mounts: ["/data"])
+        try write("usr/bin/app", "other")
+        #expect(try digest(mounts: ["/data"]) == covered)
+        try require(unlink(root + "/data") == 0 && symlink("usr", root + "/data") == 0)
+        #expect(try digest(mounts: ["/data"]) != covered)
+    }
+
+    @Test func linksWithoutAnEndAreRefused() throws {
+        try require(symlink("loop", root + "/loop") == 0)
+        let failure = #expect(throws: Failure.self) { try digest(mounts: ["/loop/x"]) }
+        #expect(failure?.description.contains("there are too many links at the destination /loop/x of a mount") == true)
+    }
+
+    @Test func aDestinationThatIsTooLongIsRefused() throws {
+        let failure = #expect(throws: Failure.self) { try digest(mounts: [String(repeating: "/a", count: 10_000)]) }
+        #expect(failure?.description.contains("is longer than a path can be") == true)
+    }
+
+    /// `..` leads no further than to the root.
+    @Test func destinationsStayInTheRoot() throws {
+        let before = try digest(mounts: ["/usr/bin"])
+        #expect(try digest(mounts: ["/../../usr/./x/../bin/"]) == before)
+    }
+
+    /// A tmpfs that begins with what the image has there covers nothing.
+    @Test func whatIsCopiedUpIsMeasured() throws {
+        func content(_ options: String) throws -> RootContent {
+            let config = #"{"root":{"path":"\#(root)"},"mounts":[{"destination":"/usr","options":[\#(options)]}]}"#
+            return try .find(.tree, of: Array(config.utf8), path: "it", bundle: "/none")
+        }
+        let (covered, copied) = (try content("\"nosuid\""), try content("\"nosuid\",\"tmpcopyup\""))
+        #expect(covered != copied)
+        #expect(try copied == .tree(digest()))
     }
 
     /// A link with the name of a directory is not followed.

@@ -12,10 +12,12 @@ import Platform
 /// 1. the type `d`, `f`, `l`, `c`, `b`, `p` or `s`, the mode in octal digits, user and group, with a space between each two
 /// 2. the path below the root, empty for the root itself
 /// 3. of a file the SHA-256 of its contents in lower-case digits, of a link its target, of a device `MAJOR:MINOR`; else nothing
-/// 4. of a file the extended attribute `security.capability` in lower-case digits; else nothing
+/// 4. of a file or a directory its extended attributes `security.capability`, `system.posix_acl_access` and
+///    `system.posix_acl_default`, in this order, each as `NAME=DIGITS` with a space after it
 ///
-/// What lies at or below the destination of a mount is left out: the container sees the mount there. So is a directory on the
-/// way to one that has nothing else in it, since a runtime makes those that are missing. Times are not measured.
+/// What lies at or below the destination of a mount is left out: the container sees the mount there. A destination is where the
+/// links of the tree lead. Also left out is a directory on the way to one that has nothing else in it, since a runtime makes
+/// those that are missing. Times are not measured.
 ///
 /// All of the tree is read, at each start.
 public struct TreeDigest {
@@ -31,18 +33,17 @@ public struct TreeDigest {
 
     /// Computes the digest of the tree below a directory, with mounts at these destinations.
     public static func digest(of path: String, mounts destinations: [String]) throws(Failure) -> [UInt8] {
-        let walk = try TreeDigest(destinations)
         // The engine's own path may lead over links.
         let root = try Descriptor.open(path, .withoutMagicLinks(O_RDONLY | O_DIRECTORY), as: path)
-        try walk.digest.add(Self.record(of: root.status(path), []))
+        var paths: [[[UInt8]]] = []
+        for destination in destinations { paths.append(try MountDestination.resolve(destination, in: root)) }
+        let walk = try TreeDigest(paths)
+        try walk.digest.add(Self.record(of: root.status(path), [], attributes: Self.attributes(of: root)))
         try walk.addEntries(of: root, [], depth: 0)
         return try walk.digest.end()
     }
 
-    private init(_ destinations: [String]) throws(Failure) {
-        let paths = destinations.map { path in
-            path.utf8.split(separator: UInt8(ascii: "/")).filter { !$0.elementsEqual(".".utf8) }.map { Array($0) }
-        }
+    private init(_ paths: [[[UInt8]]]) throws(Failure) {
         self.destinations = Set(paths.map { Array($0.joined(separator: [UInt8(ascii: "/")])) })
         var ancestors: Set<[UInt8]> = []
         for path in paths {
@@ -65,11 +66,12 @@ public struct TreeDigest {
             case S_IFDIR:
                 let child = try Self.open(name, in: directory, O_RDONLY | O_DIRECTORY)
                 if try isOnlyOnTheWay(child, entry) { continue }
-                try digest.add(Self.record(of: status, entry))
+                try digest.add(Self.record(of: status, entry, attributes: Self.attributes(of: child)))
                 try addEntries(of: child, entry, depth: depth + 1)
             case S_IFREG:
-                let (content, capability) = try Self.content(of: name, in: directory)
-                try digest.add(Self.record(of: status, entry, content, capability))
+                let file = try Self.open(name, in: directory, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+                let content = try Self.content(of: file)
+                try digest.add(Self.record(of: status, entry, content, attributes: Self.attributes(of: file)))
             case S_IFLNK:
                 try digest.add(Self.record(of: status, entry, Self.target(of: name, in: directory)))
             default: try digest.add(Self.record(of: status, entry))
@@ -101,7 +103,7 @@ public struct TreeDigest {
         of status: stat,
         _ path: [UInt8],
         _ content: [UInt8] = [],
-        _ capability: [UInt8] = []
+        attributes: [UInt8] = []
     ) -> [UInt8] {
         let (type, content) =
             switch status.st_mode & S_IFMT {
@@ -115,16 +117,12 @@ public struct TreeDigest {
             }
         let mode = String(status.st_mode & 0o7777, radix: 8)
         var record = Array("\(type) \(mode) \(status.st_uid) \(status.st_gid)".utf8) + [0]
-        for field in [path, content, capability] { record += field + [0] }
+        for field in [path, content, attributes] { record += field + [0] }
         return record
     }
 
-    /// The SHA-256 of a file, and its capabilities, both in digits.
-    private static func content(
-        of name: [UInt8],
-        in directory: borrowing Descriptor
-    ) throws(Failure) -> (digest: [UInt8], capability: [UInt8]) {
-        let file = try open(name, in: directory, O_RDONLY | O_NONBLOCK | O_NOCTTY)
+    /// The SHA-256 of a file, in digits.
+    private static func content(of file: borrowing Descriptor) throws(Failure) -> [UInt8] {
         let running = try RunningDigest(.sha256)
         let part = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
         defer { part.deallocate() }
@@ -134,9 +132,27 @@ public struct TreeDigest {
             if count == 0 { break }
             try running.add(UnsafeRawBufferPointer(rebasing: part[..<count]))
         }
-        let size = fgetxattr(number, "security.capability", part.baseAddress, part.count)
-        let capability = size > 0 ? Hexadecimal.encode(part[..<size]) : ""
-        return (Array(Hexadecimal.encode(try running.end()).utf8), Array(capability.utf8))
+        return Array(Hexadecimal.encode(try running.end()).utf8)
+    }
+
+    /// The extended attributes that say who may do what with a file or a directory. capabilities(7), acl(5)
+    private static let attributeNames = [
+        "security.capability", "system.posix_acl_access", "system.posix_acl_default",
+    ]
+    /// The largest value of one. linux: XATTR_SIZE_MAX
+    private static let attributeLimit = 1 << 16
+
+    private static func attributes(of file: borrowing Descriptor) throws(Failure) -> [UInt8] {
+        var text: [UInt8] = []
+        let number = file.number
+        for name in attributeNames {
+            var value = [UInt8](repeating: 0, count: attributeLimit)
+            do {
+                let size = try systemCall("fgetxattr", what) { fgetxattr(number, name, &value, value.count) }
+                text += Array("\(name)=\(Hexadecimal.encode(value[..<size])) ".utf8)
+            } catch let error where error.code == ENODATA || error.code == EOPNOTSUPP {}
+        }
+        return text
     }
 
     private static func target(of name: [UInt8], in directory: borrowing Descriptor) throws(Failure) -> [UInt8] {

@@ -2,7 +2,7 @@ import JSONText
 
 /// A JSON value that is written in one way only. RFC 8785
 ///
-/// Of numbers it has those integers that each JSON library keeps exactly; others are written as strings.
+/// Of numbers it has those integers that each JSON library keeps exactly; all others are objects with their digits.
 public indirect enum CanonicalJSON: Equatable, Sendable {
     /// The members, no two with the same name, in any order.
     case object([Member])
@@ -40,7 +40,7 @@ public indirect enum CanonicalJSON: Equatable, Sendable {
     /// Creates an array of strings.
     static func strings(_ strings: [String]) -> CanonicalJSON { .array(strings.map { .string($0) }) }
 
-    /// Takes over a value of a text; a number that not every library keeps exactly becomes a string with its digits.
+    /// Takes over a value of a text; a number that is no such integer becomes an object `{"number":"…"}` with its digits.
     public init(_ value: JSONValue) {
         switch value.kind {
         case .object(let members): self = .object(members.map { Member($0.name, CanonicalJSON($0.value)) })
@@ -55,7 +55,7 @@ public indirect enum CanonicalJSON: Equatable, Sendable {
     /// A number as JSON writes it.
     private static func number(_ literal: String) -> CanonicalJSON {
         guard let value = Int64(literal), integers.contains(value), "\(value)" == literal else {
-            return .string(literal)
+            return .object([Member("number", .string(literal))])
         }
         return .integer(value)
     }

@@ -44,10 +44,12 @@ extension ConfigDescription {
         var namespaces: [(type: String, value: CanonicalJSON)] = []
         for namespace in try objects("namespaces", in: linux, known: ["type", "path"]) {
             let type = try namespace.string("type") ?? ""
-            let path = try namespace.string("path").flatMap { $0.isEmpty ? nil : $0 }
-            let value = CanonicalJSON.members([
-                "path": path.map { .string(VolatileParts.withoutVolatileParts(namespace: $0)) }, "type": .string(type),
-            ])
+            var joined: CanonicalJSON?
+            // Which process or file it is named by differs between containers; whether it is the host's does not.
+            if let path = try namespace.string("path"), !path.isEmpty {
+                joined = .string(try HostNamespaces.contain(path, type: type) ? "host" : "other")
+            }
+            let value = CanonicalJSON.members(["joined": joined, "type": .string(type)])
             namespaces.append((type, value))
         }
         return .array(namespaces.sortedByBytes(\.type).map(\.value))
@@ -56,14 +58,14 @@ extension ConfigDescription {
     /// The IDs that a user namespace has.
     ///
     /// Which of the host's they are differs between containers, but for the host's root.
-    private mutating func mappings(_ name: String, _ linux: ConfigObject) throws(Failure) -> CanonicalJSON? {
+    mutating func mappings(_ name: String, _ linux: ConfigObject) throws(Failure) -> CanonicalJSON? {
         guard linux.value(name) != nil else { return nil }
         var mappings: [CanonicalJSON] = []
         for extent in try objects(name, in: linux, known: Self.extents) {
             mappings.append(
                 .members([
                     "container": try extent.number("containerID"),
-                    "hostRoot": .bool(try extent.number("hostID") ?? .integer(0) == .integer(0)),
+                    "hostRoot": .bool(try extent.isZero("hostID")),
                     "size": try extent.number("size"),
                 ])
             )
@@ -95,8 +97,9 @@ extension ConfigDescription {
 
     /// The rules of the device cgroup, in their order; how much of the host a container may use is not what it runs.
     private mutating func deviceRules(_ linux: ConfigObject) throws(Failure) -> CanonicalJSON {
-        let resources = try linux.object(
+        let resources = try object(
             "resources",
+            in: linux,
             known: [
                 "blockIO", "cpu", "devices", "hugepageLimits", "memory", "network", "pids", "rdma", "unified",
             ]

@@ -67,26 +67,32 @@ extension ConfigDescription {
         ])
     }
 
-    /// The mounts in their order, in which they cover each other.
+    /// The mounts in their order, in which they cover each other, and those of an engine's own files in that of their destinations.
     ///
     /// What a mount contains is not measured.
-    mutating func mounts(_ config: ConfigObject) throws(Failure) -> CanonicalJSON {
+    mutating func mounts(_ config: ConfigObject) throws(Failure) -> (all: CanonicalJSON, ofEngine: CanonicalJSON) {
         var mounts: [CanonicalJSON] = []
+        var ofEngine: [(destination: String, mount: CanonicalJSON)] = []
         let known = ["destination", "type", "source", "options", "uidMappings", "gidMappings"]
         for mount in try objects("mounts", in: config, known: known) {
             let options = try mount.strings("options")
             let source = try mount.string("source").map { VolatileParts.withoutVolatileParts(source: $0) }
-            let isMapped = mount.value("uidMappings") != nil || mount.value("gidMappings") != nil
-            mounts.append(
-                .members([
-                    "destination": try mount.string("destination").map { .string($0) },
-                    "mapped": isMapped ? .bool(true) : nil,
-                    "options": .strings(options.map { VolatileParts.withoutVolatileParts(option: $0) }),
-                    "source": source.map { .string($0) },
-                    "type": try mount.string("type").map { .string($0) },
-                ])
-            )
+            let (users, groups) = (try mappings("uidMappings", mount), try mappings("gidMappings", mount))
+            let destination = try mount.string("destination") ?? ""
+            let value = CanonicalJSON.members([
+                "destination": .string(destination),
+                "gidMappings": groups,
+                "options": .strings(options.map { VolatileParts.withoutVolatileParts(option: $0) }),
+                "source": source.map { .string($0) },
+                "type": try mount.string("type").map { .string($0) },
+                "uidMappings": users,
+            ])
+            if VolatileParts.isInNoOrder(source: source ?? "") {
+                ofEngine.append((destination, value))
+            } else {
+                mounts.append(value)
+            }
         }
-        return .array(mounts)
+        return (.array(mounts), .array(ofEngine.sortedByBytes(\.destination).map(\.mount)))
     }
 }

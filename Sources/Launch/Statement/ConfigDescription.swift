@@ -1,3 +1,5 @@
+import CryptoDigests
+import CryptoPrimitives
 import JSONText
 import Platform
 
@@ -6,7 +8,7 @@ struct ConfigDescription {
     let names: PublicNames
     let root: RootContent
     /// The members that this version knows nothing of, by their path.
-    private var unknown: [String] = []
+    private var unknown: [(path: String, value: JSONValue)] = []
 
     init(_ names: PublicNames, root: RootContent) {
         self.names = names
@@ -33,7 +35,8 @@ struct ConfigDescription {
         return [
             .init("annotations", published(annotations)), .init("hooks", hooks),
             .init("image", ImageStatement.of(annotations)),
-            .init("linux", linux), .init("mounts", mounts), .init("otherMembers", .strings(unknown.asSet)),
+            .init("linux", linux), .init("engineMounts", mounts.ofEngine), .init("mounts", mounts.all),
+            .init("otherMembers", try others()),
             .init("process", process), .init("root", root),
         ]
     }
@@ -60,6 +63,18 @@ struct ConfigDescription {
         let objects = try parent.objects(name, known: known + leftOut)
         for object in objects { unknown += object.unknown }
         return objects
+    }
+
+    /// The members that this version knows nothing of, with the digests of their values in canonical form.
+    private func others() throws(Failure) -> CanonicalJSON {
+        var members: [CanonicalJSON] = []
+        for (path, value) in unknown.sortedByBytes(\.path) {
+            let digest = try DigestAlgorithm.sha256.digest(CanonicalJSON(value).bytes)
+            members.append(
+                .members(["digest": .string("sha256:" + Hexadecimal.encode(digest)), "path": .string(path)])
+            )
+        }
+        return .array(members)
     }
 
     private func published(_ annotations: [(name: String, text: String)]) -> CanonicalJSON {
@@ -105,17 +120,17 @@ struct ConfigDescription {
     /// An entry without `=` is no name that is public: all of it may be a secret.
     func environment(_ entries: [String], isOfPod: Bool) -> CanonicalJSON {
         let variables = entries.map { entry in
-            let parts = entry.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let parts = entry.parts(at: "=", maxSplits: 1)
             return parts.count == 2 ? (name: parts[0], value: parts[1]) : (name: "", value: "")
         }
-        let leftOut = VolatileParts.variables(among: variables.map(\.name), isOfPod: isOfPod)
-        return .array(
-            variables.filter { !leftOut.contains($0.name) }.sortedByBytes(\.name).map { name, value in
-                .members([
-                    "name": .string(name),
-                    "value": PublicNames.contains(names.environment, name) ? .string(value) : nil,
-                ])
-            }
-        )
+        let leftOut = VolatileParts.areLeftOut(variables: variables.map(\.name), isOfPod: isOfPod)
+        var members: [(name: String, member: CanonicalJSON)] = []
+        for ((name, value), isLeftOut) in zip(variables, leftOut) {
+            let isPublic = PublicNames.contains(names.environment, name)
+            // What the operator has listed counts, whoever sets it.
+            guard isPublic || !isLeftOut else { continue }
+            members.append((name, .members(["name": .string(name), "value": isPublic ? .string(value) : nil])))
+        }
+        return .array(members.sortedByBytes(\.name).map(\.member))
     }
 }

@@ -8,8 +8,8 @@ struct ConfigObject {
     /// The names that lead to it, with dots between them; empty for the text itself.
     let path: String
     private let members: [JSONMember]
-    /// Those of its members that nothing here knows.
-    let unknown: [String]
+    /// Those of its members that nothing here knows, with the names that lead to them.
+    let unknown: [(path: String, value: JSONValue)]
 
     /// Takes over an object; one that is missing has no members.
     ///
@@ -24,13 +24,13 @@ struct ConfigObject {
         }
         guard let members = value.members else { throw Self.refusal(path, "is \(value.kindName), and no object") }
         self.members = members
-        var unknown: [String] = []
+        var unknown: [(path: String, value: JSONValue)] = []
         for member in members where !known.contains(where: { $0.utf8.elementsEqual(member.name.utf8) }) {
             let name = Self.joined(path, member.name)
             if let own = known.first(where: { $0.foldedAsByGo == member.name.foldedAsByGo }) {
                 throw Self.refusal(name, "is not \"\(own)\", and runc takes it for that")
             }
-            unknown.append(name)
+            unknown.append((name, member.value))
         }
         self.unknown = unknown
     }
@@ -101,6 +101,13 @@ struct ConfigObject {
         guard let value = value(name) else { return nil }
         guard case .number = value.kind else { throw refusal(of: name, value, "a number") }
         return CanonicalJSON(value)
+    }
+
+    /// Returns whether a number is zero, however it is written; one that is missing is.
+    func isZero(_ name: String) throws(Failure) -> Bool {
+        guard let value = value(name) else { return true }
+        guard case .number(let literal) = value.kind else { throw refusal(of: name, value, "a number") }
+        return Double(literal) == 0
     }
 
     /// Returns names and their texts, as annotations are written; none if they are missing.

@@ -71,22 +71,47 @@ public struct LaunchStatement: Equatable, Sendable {
 public enum RootContent: Equatable, Sendable {
     /// Nothing.
     case notMeasured
+    /// The digest with which the kernel verifies it.
+    case verified(VerifiedRoot)
     /// The SHA-256 of its tree (``TreeDigest``).
     case tree([UInt8])
 
-    /// Reads the whole tree that a bundle's `config.json` names as its root.
-    public static func tree(of config: [UInt8], path: String, bundle: String) throws(Failure) -> RootContent {
+    /// What is looked for.
+    public enum Search: Sendable {
+        /// A digest with which the kernel verifies it.
+        case verification
+        /// All of its tree, which is read.
+        case tree
+    }
+
+    /// Looks for what can be known of the root that a bundle's `config.json` names.
+    public static func find(
+        _ search: Search,
+        of config: [UInt8],
+        path: String,
+        bundle: String
+    ) throws(Failure) -> RootContent {
         let text = try JSONText(parsing: config, path: path, limit: LaunchStatement.configLimit)
-        guard let root = text.value(at: ["root", "path"])?.string, !root.isEmpty, !root.utf8.contains(0) else {
+        guard let given = text.value(at: ["root", "path"])?.string, !given.isEmpty, !given.utf8.contains(0) else {
             throw Failure("cannot find the container's root filesystem", because: "\(path) has no root.path")
         }
-        let mounts = (text.root["mounts"]?.elements ?? []).compactMap { $0["destination"]?.string }
-        return .tree(try TreeDigest.digest(of: root.hasPrefix("/") ? root : "\(bundle)/\(root)", mounts: mounts))
+        let root = given.hasPrefix("/") ? given : "\(bundle)/\(given)"
+        switch search {
+        case .verification: return try VerifiedRoot.find(at: root).map { .verified($0) } ?? .notMeasured
+        case .tree:
+            // With this option of crun's a mount begins with a copy of what the image has there.
+            let covering = (text.root["mounts"]?.elements ?? []).filter { mount in
+                !(mount["options"]?.elements ?? []).contains { $0.string?.isSame(as: "tmpcopyup") ?? false }
+            }
+            let mounts = covering.compactMap { $0["destination"]?.string }
+            return .tree(try TreeDigest.digest(of: root, mounts: mounts))
+        }
     }
 
     var statement: CanonicalJSON {
         switch self {
         case .notMeasured: .string("not measured")
+        case .verified(let root): root.statement
         case .tree(let digest): .members(["tree": .string("sha256:" + Hexadecimal.encode(digest))])
         }
     }

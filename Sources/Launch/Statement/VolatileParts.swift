@@ -1,44 +1,101 @@
 /// What engines put into a `config.json` that differs between two containers of the same image and configuration.
 ///
-/// It is left out of the statement, or replaced by `*`. docs/launch.md lists it by engine.
+/// It is left out of the statement, or replaced by `*`. docs/launch.md lists it by engine. All texts are compared by their bytes.
 enum VolatileParts {
     // MARK: - Paths
 
+    /// A part of a path.
+    private enum Part {
+        /// This one.
+        case word(String)
+        /// One of these.
+        case oneOf([String])
+        /// Any that ends so.
+        case suffix(String)
+        /// Any.
+        case any
+        /// One that an engine or kubelet has made, which is replaced: 64 or 32 digits, or a UUID.
+        case identifier
+        /// Eight digits, which are replaced.
+        case digits
+        /// This and five characters, which are replaced.
+        case random(String)
+    }
+
+    /// Where engines keep what they make for one container, or a volume without a name.
+    private static let places: [[Part]] = [
+        // docker
+        [.word("containers"), .identifier, .oneOf(["hostname", "hosts", "resolv.conf", "mounts", "secrets"])],
+        [.word("volumes"), .identifier, .word("_data")],
+        // podman, CRI-O, by the name of the storage driver
+        [.suffix("-containers"), .identifier, .word("userdata")],
+        // containerd's CRI
+        [.word("io.containerd.grpc.v1.cri"), .word("sandboxes"), .identifier],
+        [.word("io.containerd.grpc.v1.cri"), .word("containers"), .identifier, .word("volumes"), .identifier],
+        // nerdctl
+        [.word("nerdctl"), .any, .word("containers"), .any, .identifier],
+        [.word("nerdctl"), .any, .word("etchosts"), .any, .identifier],
+        // kubelet
+        [.word("pods"), .identifier, .word("containers"), .any, .digits],
+        [.word("pods"), .identifier, .word("volumes"), .word("kubernetes.io~projected"), .random("kube-api-access-")],
+        [.word("pods"), .identifier, .oneOf(["volumes", "volume-subpaths", "etc-hosts", "plugins"])],
+    ]
+
     /// Returns a mount's source without the parts that name a container, a pod, or a volume without a name.
-    ///
-    /// - docker: `/var/lib/docker/containers/<ID>/hostname`, `/var/lib/docker/volumes/<ID>/_data`
-    /// - podman: `/run/containers/storage/overlay-containers/<ID>/userdata/hosts`
-    /// - containerd's CRI: `/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/<ID>/hostname`
-    /// - kubelet: `/var/lib/kubelet/pods/<UID>/volumes/kubernetes.io~projected/kube-api-access-<5 characters>`,
-    ///   `/var/lib/kubelet/pods/<UID>/containers/<name>/<8 digits>`
     static func withoutVolatileParts(source path: String) -> String {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        var result: [String] = []
-        for (index, part) in parts.enumerated() {
-            if isIdentifier(part) {
-                result.append("*")
-            } else if part.hasPrefix(accessVolume), part.utf8.count == accessVolume.utf8.count + 5 {
-                result.append(accessVolume + "*")
-            } else if index >= 4, parts[index - 2] == "containers", parts[index - 4] == "pods", isHexadecimal(part, 8) {
-                result.append("*")
-            } else {
-                result.append(part)
+        let parts = path.parts(at: "/")
+        var result = parts
+        for start in parts.indices {
+            for place in places where start + place.count <= parts.count {
+                var replaced = result
+                let matches = place.indices.allSatisfy { index in
+                    guard let part = match(parts[start + index], place[index]) else { return false }
+                    replaced[start + index] = part
+                    return true
+                }
+                if matches {
+                    for index in place.indices where !replaced[start + index].isSame(as: parts[start + index]) {
+                        result[start + index] = replaced[start + index]
+                    }
+                }
             }
         }
         return result.joined(separator: "/")
     }
 
-    /// How kubelet names the volume with a pod's token.
-    private static let accessVolume = "kube-api-access-"
+    /// Returns what stands for a part; nil if it is another one.
+    private static func match(_ text: String, _ part: Part) -> String? {
+        switch part {
+        case .word(let word): text.isSame(as: word) ? text : nil
+        case .oneOf(let words): words.contains { text.isSame(as: $0) } ? text : nil
+        case .suffix(let end): Array(text.utf8.suffix(end.utf8.count)) == Array(end.utf8) ? text : nil
+        case .any: text
+        case .identifier: isIdentifier(text) ? "*" : nil
+        case .digits: isHexadecimal(text, 8) ? "*" : nil
+        case .random(let start):
+            text.utf8.starts(with: start.utf8) && text.utf8.count == start.utf8.count + 5 ? start + "*" : nil
+        }
+    }
+
+    /// Returns whether a mount is of a file that podman or CRI-O has made for the container, by its source without volatile parts.
+    ///
+    /// podman writes these in another order each time: `…/overlay-containers/*/userdata/hosts`.
+    static func isInNoOrder(source: String) -> Bool {
+        let parts = source.parts(at: "/")
+        let place: [Part] = [.suffix("-containers"), .word("*"), .word("userdata")]
+        return parts.indices.dropLast(place.count - 1).contains { start in
+            place.indices.allSatisfy { match(parts[start + $0], place[$0]) != nil }
+        }
+    }
 
     /// Returns whether a part of a path is an ID that an engine or kubelet has made: 64 or 32 digits, or a UUID.
     private static func isIdentifier(_ part: String) -> Bool {
         if isHexadecimal(part, 64) || isHexadecimal(part, 32) { return true }
-        let groups = part.split(separator: "-", omittingEmptySubsequences: false)
-        return groups.count == 5 && zip(groups, [8, 4, 4, 4, 12]).allSatisfy { isHexadecimal(String($0), $1) }
+        let groups = part.parts(at: "-")
+        return groups.count == 5 && zip(groups, [8, 4, 4, 4, 12]).allSatisfy { isHexadecimal($0, $1) }
     }
 
-    private static func isHexadecimal(_ text: String, _ count: Int) -> Bool {
+    static func isHexadecimal(_ text: String, _ count: Int) -> Bool {
         text.utf8.count == count
             && text.utf8.allSatisfy {
                 (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
@@ -50,44 +107,57 @@ enum VolatileParts {
 
     /// The variables that name the container or this one start of it.
     private static let variables = ["HOSTNAME", "INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET"]
+    private static let host = Array("_SERVICE_HOST".utf8)
+    private static let service = Array("_SERVICE_".utf8)
+    private static let port = Array("_PORT".utf8)
 
-    /// Returns the names of variables that are left out: those that name the container, and of a pod's container those of the
-    /// services that its namespace happens to have when it starts.
+    /// Returns whether variables are left out, in their order: those that name the container, and of a pod's container those of
+    /// the services that its namespace happens to have when it starts.
     ///
     /// kubelet sets `WEB_SERVICE_HOST`, `WEB_SERVICE_PORT`, `WEB_PORT` and others for a service `web`.
-    static func variables(among names: [String], isOfPod: Bool) -> Set<String> {
-        var volatile = Set(variables)
-        guard isOfPod else { return volatile }
-        let suffix = "_SERVICE_HOST"
-        for service in names.filter({ $0.hasSuffix(suffix) }).map({ $0.dropLast(suffix.count) }) {
-            let (ports, links) = ("\(service)_SERVICE_", "\(service)_PORT")
-            for name in names where name.hasPrefix(ports) || name == links || name.hasPrefix(links + "_") {
-                volatile.insert(name)
-            }
+    static func areLeftOut(variables names: [String], isOfPod: Bool) -> [Bool] {
+        let bytes = names.map { Array($0.utf8) }
+        let services =
+            isOfPod
+            ? Set(
+                bytes.filter { $0.count >= host.count && $0.suffix(host.count) == host[...] }.map {
+                    $0.dropLast(host.count)
+                }
+            )
+            : []
+        return bytes.map { name in
+            variables.contains { name == Array($0.utf8) } || isOfService(name, services)
         }
-        return volatile
+    }
+
+    private static func isOfService(_ name: [UInt8], _ services: Set<ArraySlice<UInt8>>) -> Bool {
+        guard !services.isEmpty else { return false }
+        return name.indices.contains { index in
+            let rest = name[index...]
+            guard rest.first == UInt8(ascii: "_") else { return false }
+            let isLink = rest.starts(with: port) && (rest.count == port.count || rest[index + port.count] == service[0])
+            return (isLink || rest.starts(with: service)) && services.contains(name[..<index])
+        }
     }
 
     // MARK: - Labels
 
     /// Returns an SELinux label without its level, by which podman and CRI-O keep containers apart.
+    ///
+    /// A label that has anything else there stays as it is.
     static func withoutLevel(label: String) -> String {
-        label.split(separator: ":", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: ":")
+        let parts = label.parts(at: ":", maxSplits: 3)
+        guard parts.count == 4 else { return label }
+        let isLevel = parts[3].utf8.allSatisfy { byte in "sc:.,-0123456789".utf8.contains(byte) }
+        return isLevel ? parts[..<3].joined(separator: ":") : label
     }
 
     /// Returns a mount option without the level of an SELinux label in it.
     static func withoutVolatileParts(option: String) -> String {
-        for key in ["context=", "fscontext=", "defcontext=", "rootcontext="] where option.hasPrefix(key) {
-            let label = option.dropFirst(key.count).filter { $0 != "\"" }
-            return key + withoutLevel(label: label)
+        for key in ["context=", "fscontext=", "defcontext=", "rootcontext="] where option.utf8.starts(with: key.utf8) {
+            let label = option.utf8.dropFirst(key.utf8.count).filter { $0 != UInt8(ascii: "\"") }
+            return key + withoutLevel(label: String(decoding: label, as: UTF8.self))
         }
         return option
-    }
-
-    // MARK: - Namespaces
-
-    /// Returns the path of a namespace that a container joins: only those of the host's first process are told from others.
-    static func withoutVolatileParts(namespace path: String) -> String {
-        path.utf8.starts(with: "/proc/1/".utf8) ? path : "*"
     }
 }

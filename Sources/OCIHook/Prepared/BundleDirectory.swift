@@ -1,6 +1,5 @@
 import CLinux
 import Glibc
-import Launch
 import Platform
 import RuntimeLease
 
@@ -10,7 +9,7 @@ import RuntimeLease
 /// one rename(2). Links are not followed, and nothing outside of the directory is touched.
 struct BundleDirectory: ~Copyable {
     /// The name of the original while another file has its own.
-    static let originalName = BundleText.originalName
+    static let originalName = ".config.json.container-vtpm"
     private static let name = "config.json"
     /// The name of the other file until it is whole.
     private static let unfinishedName = ".config.json.container-vtpm.new"

@@ -55,10 +55,8 @@ struct Preparation {
         /// Returns the event about what the container runs, from its own `config.json`; nil if it is not measured.
         func launchEvent(path: String) throws(Failure) -> [UInt8]? {
             let configuration = try creation.setting.loadConfiguration()
-            let launch = configuration.launch
-            let root: RootContent =
-                launch.isMeasured && launch.root == .tree
-                ? try .tree(of: file, path: path, bundle: creation.state.bundle) : .notMeasured
+            guard configuration.launch.isMeasured else { return nil }
+            let root = try configuration.launch.root(of: file, path: path, bundle: creation.state.bundle)
             return try creation.launchEvent(of: file, path: path, configuration, root)
         }
     }

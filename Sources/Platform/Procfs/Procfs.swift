@@ -88,6 +88,8 @@ extension Procfs {
         case uts
         case pid
         case cgroup
+        case user
+        case time
     }
 
     /// Opens one of a process's namespaces, or one of the calling thread's, which unshare(2) and setns(2) change.

@@ -10,13 +10,13 @@ enum LaunchInstance {
     private static let runSize = 16
 
     /// Returns the event about the TPM that a state is for, in canonical JSON. RFC 8785
-    static func event(of store: any StateSink) throws(Failure) -> [UInt8] {
+    static func event(of store: any StateSink, startedFrom generation: UInt64) throws(Failure) -> [UInt8] {
         // The texts have no character that needs an escape sequence. Members stand in the order of their names' bytes, and a
         // number of 64 bits is no number of JSON's.
         let instance = store.instance.isEmpty ? "" : Hexadecimal.uuid(store.instance)
         let run = Hexadecimal.encode(try Random.bytes(count: runSize))
         let statement =
-            "{\"endorsementKeys\":{\(keys(in: store.endorsement))},\"generation\":\"\(store.generation)\","
+            "{\"endorsementKeys\":{\(keys(in: store.endorsement))},\"generation\":\"\(generation)\","
             + "\"instance\":\"\(instance)\",\"run\":\"\(run)\",\"type\":\"container-vtpm instance\",\"version\":1}"
         return TaggedEvent.instance.encoded(Array(statement.utf8))
     }

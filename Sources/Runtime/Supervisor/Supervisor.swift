@@ -109,7 +109,7 @@ public final class Supervisor {
         self.worker = worker
         self.manufactures = manufactures
         self.endorsement = isEndorsed ? Endorsement() : nil
-        self.launch = Launch(event: launch)
+        self.launch = Launch(event: launch, generation: store.generation)
         // It is written under the new state's ID as if the TPM had just been made.
         self.unwritten = pooled
         self.buffer = buffer

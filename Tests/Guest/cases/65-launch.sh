@@ -68,8 +68,7 @@ different() { # PATH JQ
     vtpmctl launch diff "$BUNDLES/first/" "$BUNDLES/other/" >"$WORK/same" || fail "two bundles differ: $(<"$WORK/same")"
     container_edit other "$2"
     expect_different "PCR 17 with another $1" "$value" "$(predicted other)"
-    expect_error "the difference" "^$1" sh -c 'vtpmctl launch diff "$1" "$2" | tee /dev/stderr; exit 1' - \
-        "$BUNDLES/first/" "$BUNDLES/other/"
+    expect_error "the difference" "^$1" vtpmctl launch diff "$BUNDLES/first/" "$BUNDLES/other/"
     cp "$BUNDLES/first/config.json" "$BUNDLES/other/"
 }
 mkdir -p "$BUNDLES/other"

@@ -13,6 +13,7 @@ host=$(host_snapshot)
 member hook podman hook crun
 member wrapper podman wrapper runc
 each start_member
+expect_same_launch "$(<"$(name=hook record id)")" "$(<"$(name=wrapper record id)")"
 each expect_device_rules
 
 systemctl daemon-reload

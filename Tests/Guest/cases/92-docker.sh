@@ -13,6 +13,7 @@ host=$(host_snapshot)
 member hook docker hook runc
 member wrapper docker wrapper crun
 each start_member --restart always
+expect_same_launch "$(<"$(name=hook record id)")" "$(<"$(name=wrapper record id)")"
 each expect_device_rules
 
 systemctl daemon-reload

@@ -19,6 +19,7 @@ init=(sh -c 'setsid sleep 100000 & exec sleep 100000')
 for name in first second; do member "pod/$name" cri hook crun; done
 member wrapped/third cri wrapper runc
 each start_member
+expect_same_launch "$(<"$(name=pod/first record id)")" "$(<"$(name=pod/second record id)")"
 expect_equal "different keys" 3 "$(cat "$WORK"/*.key | sort --unique | grep --count .)"
 # A pod's sandbox has none.
 expect_equal "containers with a TPM" "$(cat "$WORK"/*.id | sort)" \
