@@ -19,6 +19,14 @@ struct LaunchLogTests {
         #expect(read.launchStatement == Array("{}".utf8) && read.instanceStatement == Array(#"{"run":"1"}"#.utf8))
     }
 
+    /// Another program has written it, by what the format says: `Tests/Fuzz/corpora`.
+    @Test func theLogOfAnotherWriterIsTheSame() throws {
+        let bytes = try Array(file("../Fuzz/Corpus/launch/log"))
+        let read = try LaunchLog(reading: bytes, "it")
+        #expect(read == log && log.launchStatement == Array("{}".utf8))
+        #expect(try log.encoded() == bytes)
+    }
+
     /// The header of TCG's: a first event in the older format, with what the others have.
     @Test func itBeginsWithWhatTheOthersHave() throws {
         let bytes = try log.encoded()

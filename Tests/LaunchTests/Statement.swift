@@ -7,11 +7,13 @@ import Testing
 /// The names that the tests take for public.
 let publicNames = PublicNames(environment: ["PATH", "LC_*"], annotations: ["run.oci.*"])
 
-/// A text of a fixture beside this file.
-func fixture(_ name: String) throws -> String {
-    let url = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Fixtures/\(name)")
-    return try String(contentsOf: url, encoding: .utf8)
+/// A file by its path from this file's folder.
+func file(_ path: String) throws -> Data {
+    try Data(contentsOf: URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(path))
 }
+
+/// A text of a fixture beside this file.
+func fixture(_ name: String) throws -> String { String(decoding: try file("Fixtures/\(name)"), as: UTF8.self) }
 
 /// The statement about a container with this `config.json`.
 func statement(_ config: String, root: RootContent = .notMeasured) throws -> LaunchStatement {

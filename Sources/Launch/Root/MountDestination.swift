@@ -10,7 +10,9 @@ enum MountDestination {
     private static let linkLimit = 40
     private static let what = "cannot measure the container's root file system"
 
-    /// Returns the components of the path. What is missing is taken as it is written.
+    /// Returns the components of the path.
+    ///
+    /// What is missing is taken as it is written.
     ///
     /// - Throws: ``Failure`` if the path is as long as none can be, or if there are too many links.
     static func resolve(_ destination: String, in root: borrowing Descriptor) throws(Failure) -> [[UInt8]] {

@@ -15,6 +15,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case jsonText = "json-text"
     case engineText = "engine-text"
     case preparedConfig = "prepared-config"
+    case launch
     case invocation
     case logLine = "log-line"
 
@@ -36,6 +37,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .jsonText: fuzzJSONText(bytes)
         case .engineText: fuzzEngineText(bytes)
         case .preparedConfig: fuzzPreparedConfig(bytes)
+        case .launch: fuzzLaunch(bytes)
         case .invocation: fuzzInvocation(bytes)
         case .logLine: fuzzLogLine(bytes)
         }

@@ -123,7 +123,8 @@ final class VTPMUnderTest {
         )
         let given = [runDirectory.number] + container.descriptors
         // The last thing that is sent, if all goes well.
-        defer { if let event { try? hook.sendChunks(HookRequest.launch, of: event, until: Deadline(milliseconds: 30_000)) } }
+        let deadline = Deadline(milliseconds: 30_000)
+        defer { if let event { try? hook.sendChunks(HookRequest.launch, of: event, until: deadline) } }
         if isEphemeral {
             try hook.send(HookRequest.start(request), descriptors: given)
             return
