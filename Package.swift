@@ -471,7 +471,8 @@ let otherTargets: [Target] = [
     .executableTarget(
         name: "vtpm-bench",
         dependencies: [
-            "AuthorityClient", "Configuration", "Crypto", "Platform", "RuntimeAdministration", "RuntimeControl",
+            "AuthorityClient", "Configuration", "Crypto", "Launch", "Platform", "RuntimeAdministration",
+            "RuntimeControl",
             "RuntimeLease", "RuntimePool", "RuntimeState", "VTPMProxy", "CLinux",
         ],
         path: "Bench/Driver",

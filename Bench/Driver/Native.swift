@@ -22,7 +22,8 @@ struct Native {
     func run() throws(Failure) {
         for place in [disk, memory, counted] { try place.prepare() }
         let parts: [(String, () throws(Failure) -> Void)] = [
-            ("round trips", roundTrips), ("writes", writes), ("starts", starts), ("manufacture", manufacture),
+            ("round trips", roundTrips), ("writes", writes), ("starts", starts), ("launch", launch),
+            ("manufacture", manufacture),
             ("flushes", flushes), ("fleet", fleet), ("index", index), ("among many", amongMany), ("idle", idle),
         ]
         for (name, part) in parts where only.isEmpty || only.contains(name) {
@@ -97,6 +98,12 @@ struct Native {
     }
 
     private func manufacture() throws(Failure) { try Manufacture(place: disk).measure(max(20 / scale, 2)) }
+
+    private func launch() throws(Failure) {
+        let path = "Tests/LaunchTests/Fixtures/docker-1.json"
+        let config = try Descriptor.open(path, .read).readAll(limit: 1 << 20, path)
+        try MeasuredLaunch(place: memory, config: config).measure(rounds(40))
+    }
 
     private func amongMany() throws(Failure) { try AmongMany(memory: memory, scale: scale).run() }
 

@@ -62,6 +62,8 @@ final class OurTPM: RunningTPM {
     let device: Device
     private let initProcess: FakeInit
     private var hasBeenReaped = false
+    /// The event about the instance; empty if the launch was not measured.
+    private(set) var instance: [UInt8] = []
 
     /// Takes over a vTPM that is committed.
     init(_ start: Start, worker: pid_t, device: Device, of initProcess: FakeInit) {
@@ -74,6 +76,7 @@ final class OurTPM: RunningTPM {
         for initProcess: FakeInit,
         tracer: [String] = [],
         isEndorsed: Bool = false,
+        measuring event: [UInt8]? = nil,
         claiming claim: (() throws(Failure) -> PooledTPM?)? = nil
     ) throws(Failure) {
         let start = try Start(in: place, environment: ProgramLaunch.plainEnvironment, tracer: tracer)
@@ -92,12 +95,14 @@ final class OurTPM: RunningTPM {
             initProcess: initProcess.identity,
             keys: isEndorsed ? RequestedKeys(ofNew: .standard, ofExisting: .standard) : .none,
             endorsement: isEndorsed ? .certificates : .none,
-            pooled: pooled?.library
+            pooled: pooled?.library,
+            isMeasured: event != nil
         )
         let directories = try Directories(of: place)
         try hook.send(HookRequest.start(request), descriptors: directories.numbers(for: initProcess))
         try hook.send(HookRequest.key, try Place.secretKey())
         try pooled?.state.withBytes { (bytes) throws(Failure) in try hook.sendChunks(HookRequest.state, of: bytes) }
+        if let event { try hook.sendChunks(HookRequest.launch, of: event) }
 
         let buffer = Channel.makeBuffer()
         func reply() throws(Failure) -> HookReply? {
@@ -114,13 +119,14 @@ final class OurTPM: RunningTPM {
             next = try reply()
             authority.process.end()
         }
-        guard case .ready? = next else { throw outOfTurn }
+        guard case .ready(_, _, let instance)? = next else { throw outOfTurn }
         let ends = try Device.pair()
         try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])
         guard case .serving? = try reply() else { throw outOfTurn }
         try hook.send(HookRequest.commit)
         guard case .committed? = try reply() else { throw outOfTurn }
         self.init(start, worker: worker, device: Device(owning: ends.near), of: initProcess)
+        self.instance = instance
     }
 
     /// Starts a certificate authority, as the hook does.

@@ -68,6 +68,7 @@ def verdicts(samples):
     result.extend(among_many(samples))
     result.append(first_start(samples))
     result.append(first_start(samples, "from the pool", 0.1))
+    result.append(launch(samples))
     hook = samples.of("hook", "hook, existing state", "ours")
     result.append(absolute_verdict("hook, existing state, without the kernel", hook, 25, "ms"))
     # What would show in it counts all the same: a self-test before the device would double it.
@@ -194,6 +195,16 @@ def among_many(samples):
         ratio_verdict(f"among 100,000 states, {name}", samples.ratios("among many", name, "many", "few"), 1.5)
         for name in names
     ]
+
+
+def launch(samples, bound=5):
+    """What a measured launch costs a start, in milliseconds: a difference, so that it says little of the machine."""
+    what = "start of an existing state with a measured launch, to one without"
+    with_it, without = (samples.of("launch", name, "ours") for name in ("measured", "not measured"))
+    if not with_it or not without:
+        return not_measured(what, f"{bound} ms more")
+    value = median([with_it[at] - without[at] for at in with_it if at in without])
+    return Verdict(what, f"{bound} ms more", value, HOLDS if value <= bound else FAILS)
 
 
 def first_start(samples, row="keys and certificates", bound=0.25):

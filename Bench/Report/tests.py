@@ -71,6 +71,7 @@ def all_that_is_bounded(worse=()):
         for state in ("new", "existing"):
             blocks += [("among many", f"{what}, {state} state", side, 0, 1) for side in ("many", "few")]
     blocks += [("manufacture", "from the pool", "ours", 0, 9)]
+    blocks += [("launch", "measured", "ours", 0, 20 if "launch" in worse else 9), ("launch", "not measured", "ours", 0, 6)]
     blocks += [("manufacture", "keys and certificates", "ours", 0, 24), ("manufacture", "swtpm_setup and swtpm", "swtpm", 0, 100)]
     blocks.append(("hook", "hook, existing state", "ours", 0, 1))
     blocks += [("hook", "runc create, without hook", "ours", 0, 1)]
@@ -195,6 +196,16 @@ class Bounds(unittest.TestCase):
             good, bad = (result(row, bound, factor * 100 * bound) for factor in (0.9, 1.5))
             self.assertEqual((good, bad), (bounds.HOLDS, bounds.FAILS))
         self.assertEqual(bounds.first_start(samples_of([])).result, bounds.OPEN)
+
+    def test_a_measured_launch_may_cost_five_milliseconds(self):
+        def result(measured):
+            blocks = [("launch", "measured", "ours", 0, measured), ("launch", "not measured", "ours", 0, 6)]
+            verdict = bounds.launch(samples_of(blocks))
+            return verdict.result, verdict.breaks()
+
+        self.assertEqual(result(10.9), (bounds.HOLDS, False))
+        self.assertEqual(result(11.1), (bounds.FAILS, True))
+        self.assertEqual(bounds.launch(samples_of([])).result, bounds.OPEN)
 
     def test_one_failed_container_is_enough(self):
         def result(*failed):
