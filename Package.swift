@@ -332,7 +332,8 @@ let otherTargets: [Target] = [
         name: "RuntimeTests",
         dependencies: [
             "AuthorityClient", "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "CryptoCertificates",
-            "CryptoDigests", "JSONText", "Launch", "Platform", "RuntimeAdministration", "RuntimeConfinement",
+            "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch", "Platform", "RuntimeAdministration",
+            "RuntimeConfinement",
             "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
             "RuntimeLease",
             "RuntimePCR", "RuntimePool", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",

@@ -1,4 +1,7 @@
+import CryptoDigests
+import CryptoPrimitives
 import Foundation
+import Launch
 import Platform
 import RuntimeControl
 import TestSupport
@@ -117,6 +120,36 @@ struct CounterpartTests {
         let refused = try other.run("cp '\(tpm.temporary.path)/ek.der' '\(tpm.temporary.path)/ca.pem' .\n\(agent)")
         #expect(refused.hasPrefix("400 "), "\(refused)")
         for tpm in [tpm, other] { #expect(try tpm.stop() == .exited(0)) }
+    }
+
+    /// Of the launch it is told as a policy: which value PCR 17 has to have.
+    @Test func aKeylimeVerifierAcceptsTheLaunchAndNoOther() throws {
+        let temporary = try TemporaryDirectory()
+        let event = try LaunchStatement(text: Array(#"{"process":{"args":["sh"]}}"#.utf8)).event()
+        let tpm = try VTPMUnderTest(in: temporary, measuring: event)
+        try tpm.create()
+        try tpm.run(
+            """
+            set -e
+            tpm2_createek -Q -c ek.ctx -G rsa -u ek.tpm2b
+            tpm2_createak -Q -C ek.ctx -c ak.ctx -G rsa -g sha256 -s rsassa -u ak.tpm2b
+            tpm2_flushcontext -Q -t
+            tpm2_quote -Q -c ak.ctx -l sha256:8,11,17,18 -q 616263 -m quote.msg -s quote.sig -o quote.pcrs -g sha256
+            """
+        )
+        func verdict(_ event: [UInt8], nonce: String = "abc") throws -> String {
+            let value = Hexadecimal.encode(try LaunchLog.value(after: event, .sha256))
+            // The mask names PCRs 8, 11, 17 and 18.
+            let policy = #"{"17":["\#(value)"],"mask":"0x60900"}"#
+            return try tpm.run("'\(Self.fixtures)/keylime-evidence' '\(Self.keylime)' \(nonce) '\(policy)'")
+        }
+        #expect(try verdict(event) == "True\n")
+        let other = try LaunchStatement(text: Array(#"{"process":{"args":["bash"]}}"#.utf8)).event()
+        #expect(try verdict(other).hasPrefix("False pcr_validation.invalid_pcr_17"))
+        // Keylime's own spelling of the first word is another.
+        let refused = try verdict(event, nonce: "abd")
+        #expect(refused.hasPrefix("False ") && refused.hasSuffix("_validation.quote_validation\n"), "\(refused)")
+        #expect(try tpm.stop() == .exited(0))
     }
 
     @Test func azuresProvisioningAndItsTokensWork() throws {
