@@ -97,6 +97,7 @@ static const unsigned int clinux_fsmount_cloexec = 0x1;            // FSMOUNT_CL
 static const unsigned int clinux_fsconfig_set_string = 1;          // FSCONFIG_SET_STRING
 static const unsigned int clinux_fsconfig_cmd_create = 6;          // FSCONFIG_CMD_CREATE
 static const unsigned long clinux_dm_table_status = DM_TABLE_STATUS;
+static const unsigned int clinux_dm_buffer_full_flag = DM_BUFFER_FULL_FLAG;
 static const unsigned int clinux_dm_status_table_flag = DM_STATUS_TABLE_FLAG;
 static const unsigned long clinux_fs_ioc_measure_verity = FS_IOC_MEASURE_VERITY;
 static const unsigned int clinux_mount_attr_rdonly = 0x1;          // MOUNT_ATTR_RDONLY

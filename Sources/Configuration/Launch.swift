@@ -16,7 +16,9 @@ extension Configuration {
             "ENV",
             "BASH_ENV", "PYTHONPATH", "PYTHONHOME", "PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "NODE_PATH",
             "NODE_OPTIONS",
-            "CLASSPATH",
+            "CLASSPATH", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES", "DOTNET_STARTUP_HOOKS", "SHELLOPTS",
+            "BASH_FUNC_*",
+            "LUA_INIT",
         ]
 
         /// The key `annotations`: the names of the annotations whose values are measured, in the same way.

@@ -39,7 +39,7 @@ public struct Creation {
         // What was prepared, and the nodes of an earlier call, would be in the way of every step below.
         if try hasAdopted(container, leaseName, in: runDirectory) { return }
         if try hasTPM(container, leaseName, in: runDirectory) { return }
-        let measured = try measureRoot(bundle)
+        let measured = try measureRoot(bundle, of: container.process)
         let control = try openProxyControl()
         let file = try acquireSlot(on: control, for: container.process, measured.bundle)
         // A key change must wait for all hooks that have read the configuration. They hold this lock until the state is

@@ -2,9 +2,10 @@ import CLinux
 import CryptoDigests
 import Foundation
 import Glibc
-import Launch
 import Platform
 import Testing
+
+@testable import Launch
 
 /// The digest of a root file system's tree.
 final class TreeDigestTests {
@@ -27,7 +28,9 @@ final class TreeDigestTests {
         try require(chmod("\(root)/\(path)", 0o755) == 0)
     }
 
-    private func digest(mounts: [String] = []) throws -> [UInt8] { try TreeDigest.digest(of: root, mounts: mounts) }
+    private func digest(mounts: [String] = []) throws -> [UInt8] {
+        try TreeDigest.digest(of: root, mounts.map { MountDestination($0) })
+    }
 
     /// What the documentation says is what is computed.
     @Test func theRecordsAreThoseOfTheDocumentation() throws {
@@ -48,6 +51,71 @@ final class TreeDigestTests {
         add(["f \(try attributes("usr/bin/app"))", "usr/bin/app", content, ""])
         add(["p \(try attributes("usr/pipe"))", "usr/pipe", "", ""])
         #expect(try digest() == DigestAlgorithm.sha256.digest(records))
+        // A mount comes before all, and what it covers is left out.
+        records = Array("m\0usr\0\0\0".utf8)
+        add(["d \(try attributes(""))", "", "", ""])
+        add(["l \(try attributes("bin"))", "bin", "usr/bin", ""])
+        #expect(try digest(mounts: ["/usr"]) == DigestAlgorithm.sha256.digest(records))
+    }
+
+    /// An image cannot have a link below a mount that hides what lies elsewhere: nothing of the image is seen there.
+    @Test func linksBelowAnEarlierMountLeadNowhere() throws {
+        let mounts = ["/dev", "/dev/shm", "/dev/mqueue"]
+        try FileManager.default.createDirectory(atPath: root + "/dev", withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(atPath: root + "/etc", withIntermediateDirectories: true)
+        let good = try digest(mounts: mounts)
+        try write("etc/ld.so.preload", "/usr/lib/evil.so")
+        let evil = try digest(mounts: mounts)
+        #expect(evil != good)
+        try require(
+            symlink("/etc/ld.so.preload", root + "/dev/shm") == 0 && symlink("/usr/bin", root + "/dev/mqueue") == 0
+        )
+        #expect(try digest(mounts: mounts) == evil)
+        // Where the mount below comes first, its link is followed, and the record of the mount says so.
+        let reversed = try digest(mounts: mounts.reversed())
+        #expect(try reversed == digest(mounts: ["/usr/bin", "/etc/ld.so.preload", "/dev"]) && reversed != evil)
+    }
+
+    /// Of crun's: a mount on a link itself, and one that is none.
+    @Test func crunsOptionsCoverWhatTheySay() throws {
+        func content(_ options: String) throws -> RootContent {
+            let config = #"{"root":{"path":"\#(root)"},"mounts":[{"destination":"/bin","options":[\#(options)]}]}"#
+            return try .find(.tree, of: Array(config.utf8), path: "it", bundle: "/none")
+        }
+        #expect(try content("\"copy-symlink\"") == .tree(digest()))
+        let (followed, own) = (try content(""), try content("\"dest-nofollow\""))
+        #expect(followed != own)
+        try write("usr/bin/app", "another")
+        #expect(try content("") == followed)
+        #expect(try content("\"dest-nofollow\"") != own)
+    }
+
+    /// A tree takes its time, and who has asked for it may be gone.
+    @Test func itEndsIfItIsToldTo() throws {
+        var calls = 0
+        let failure = #expect(throws: Failure.self) {
+            try TreeDigest.digest(of: root, []) { () throws(Failure) in
+                calls += 1
+                if calls == 3 { throw Failure("no", because: "more") }
+            }
+        }
+        #expect(failure?.description == "no: more" && calls == 3)
+    }
+
+    /// A file can have any size without taking any room.
+    @Test func aTreeThatIsTooLargeIsRefused() throws {
+        let path = root + "/huge"
+        try write("huge", "")
+        try require(truncate(path, 1 << 39) == 0)
+        var read = 0
+        let failure = #expect(throws: Failure.self) {
+            // What is read of it is only counted here.
+            try TreeDigest.digest(of: root, []) { () throws(Failure) in
+                read += 1
+                if read > 64 { throw Failure("enough", because: "it would go on") }
+            }
+        }
+        #expect(failure?.description == "enough: it would go on")
     }
 
     /// An ACL lets others in whom the mode does not name.
@@ -182,7 +250,7 @@ final class TreeDigestTests {
     }
 
     @Test func aRootThatIsNotThereIsAnError() throws {
-        let failure = #expect(throws: Failure.self) { try TreeDigest.digest(of: root + "/none", mounts: []) }
+        let failure = #expect(throws: Failure.self) { try TreeDigest.digest(of: root + "/none", []) }
         #expect(failure?.code == ENOENT)
     }
 }

@@ -6,11 +6,13 @@ import Platform
 
 /// The SHA-256 of a root file system's tree: what it contains, and who may do what with that.
 ///
-/// For each entry there is a record, in the order in which a walk comes by them: the entries of a directory in the order of
-/// their names' bytes, each directory before what is in it. A record has four fields, each with a zero byte at its end:
+/// First there is a record for each mount, then one for each entry, in the order in which a walk comes by them: the entries of a
+/// directory in the order of their names' bytes, each directory before what is in it. A record has four fields, each with a zero
+/// byte at its end:
 ///
-/// 1. the type `d`, `f`, `l`, `c`, `b`, `p` or `s`, the mode in octal digits, user and group, with a space between each two
-/// 2. the path below the root, empty for the root itself
+/// 1. the type `d`, `f`, `l`, `c`, `b`, `p` or `s`, the mode in octal digits, user and group, with a space between each two; of a
+///    mount `m`
+/// 2. the path below the root, empty for the root itself; of a mount the one to which the links of the tree lead
 /// 3. of a file the SHA-256 of its contents in lower-case digits, of a link its target, of a device `MAJOR:MINOR`; else nothing
 /// 4. of a file or a directory its extended attributes `security.capability`, `system.posix_acl_access` and
 ///    `system.posix_acl_default`, in this order, each as `NAME=DIGITS` with a space after it
@@ -20,7 +22,7 @@ import Platform
 /// those that are missing. Times are not measured.
 ///
 /// All of the tree is read, at each start.
-public struct TreeDigest {
+struct TreeDigest {
     /// The destinations of mounts, in the order of their components.
     private let destinations: Set<[UInt8]>
     /// The directories on the way to those.
@@ -31,33 +33,48 @@ public struct TreeDigest {
     private static let depthLimit = 256
     private static let what = "cannot measure the container's root file system"
 
-    /// Computes the digest of the tree below a directory, with mounts at these destinations.
-    public static func digest(of path: String, mounts destinations: [String]) throws(Failure) -> [UInt8] {
+    /// Computes the digest of the tree below a directory, with these mounts.
+    ///
+    /// `check` is called again and again, and can end it.
+    static func digest(
+        of path: String,
+        _ mounts: [MountDestination],
+        check: () throws(Failure) -> Void = { () throws(Failure) in }
+    ) throws(Failure) -> [UInt8] {
         // The engine's own path may lead over links.
         let root = try Descriptor.open(path, .withoutMagicLinks(O_RDONLY | O_DIRECTORY), as: path)
-        var paths: [[[UInt8]]] = []
-        for destination in destinations { paths.append(try MountDestination.resolve(destination, in: root)) }
-        let walk = try TreeDigest(paths)
+        let resolved = try MountDestination.resolve(mounts, in: root)
+        let walk = try TreeDigest(resolved)
+        for path in resolved { try walk.digest.add(Self.record("m", MountDestination.joined(path))) }
         try walk.digest.add(Self.record(of: root.status(path), [], attributes: Self.attributes(of: root)))
-        try walk.addEntries(of: root, [], depth: 0)
+        var left = Self.byteLimit
+        try walk.addEntries(of: root, [], depth: 0, &left, check)
         return try walk.digest.end()
     }
 
+    /// The most bytes that are read: a file can have any size without taking any room.
+    private static let byteLimit = 1 << 38
+
     private init(_ paths: [[[UInt8]]]) throws(Failure) {
-        self.destinations = Set(paths.map { Array($0.joined(separator: [UInt8(ascii: "/")])) })
+        destinations = Set(paths.map { MountDestination.joined($0) })
         var ancestors: Set<[UInt8]> = []
-        for path in paths {
-            for count in path.indices { ancestors.insert(Array(path[..<count].joined(separator: [UInt8(ascii: "/")]))) }
-        }
+        for path in paths { for count in path.indices { ancestors.insert(MountDestination.joined(path[..<count])) } }
         self.ancestors = ancestors
         digest = try RunningDigest(.sha256)
     }
 
     /// Adds the records of a directory's entries, and of what is below them.
-    private func addEntries(of directory: borrowing Descriptor, _ path: [UInt8], depth: Int) throws(Failure) {
+    private func addEntries(
+        of directory: borrowing Descriptor,
+        _ path: [UInt8],
+        depth: Int,
+        _ left: inout Int,
+        _ check: () throws(Failure) -> Void
+    ) throws(Failure) {
         guard depth < Self.depthLimit else {
             throw Failure(Self.what, because: "it is more than \(Self.depthLimit) directories deep")
         }
+        try check()
         for name in try Self.names(in: directory) {
             let entry = Self.path(path, name)
             if destinations.contains(entry) { continue }
@@ -67,10 +84,10 @@ public struct TreeDigest {
                 let child = try Self.open(name, in: directory, O_RDONLY | O_DIRECTORY)
                 if try isOnlyOnTheWay(child, entry) { continue }
                 try digest.add(Self.record(of: status, entry, attributes: Self.attributes(of: child)))
-                try addEntries(of: child, entry, depth: depth + 1)
+                try addEntries(of: child, entry, depth: depth + 1, &left, check)
             case S_IFREG:
                 let file = try Self.open(name, in: directory, O_RDONLY | O_NONBLOCK | O_NOCTTY)
-                let content = try Self.content(of: file)
+                let content = try Self.content(of: file, &left, check)
                 try digest.add(Self.record(of: status, entry, content, attributes: Self.attributes(of: file)))
             case S_IFLNK:
                 try digest.add(Self.record(of: status, entry, Self.target(of: name, in: directory)))
@@ -116,13 +133,26 @@ public struct TreeDigest {
             default: ("s", content)
             }
         let mode = String(status.st_mode & 0o7777, radix: 8)
-        var record = Array("\(type) \(mode) \(status.st_uid) \(status.st_gid)".utf8) + [0]
+        return record("\(type) \(mode) \(status.st_uid) \(status.st_gid)", path, content, attributes)
+    }
+
+    private static func record(
+        _ head: String,
+        _ path: [UInt8],
+        _ content: [UInt8] = [],
+        _ attributes: [UInt8] = []
+    ) -> [UInt8] {
+        var record = Array(head.utf8) + [0]
         for field in [path, content, attributes] { record += field + [0] }
         return record
     }
 
     /// The SHA-256 of a file, in digits.
-    private static func content(of file: borrowing Descriptor) throws(Failure) -> [UInt8] {
+    private static func content(
+        of file: borrowing Descriptor,
+        _ left: inout Int,
+        _ check: () throws(Failure) -> Void
+    ) throws(Failure) -> [UInt8] {
         let running = try RunningDigest(.sha256)
         let part = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
         defer { part.deallocate() }
@@ -130,6 +160,9 @@ public struct TreeDigest {
         while true {
             let count = try systemCall("read", what) { read(number, part.baseAddress, part.count) }
             if count == 0 { break }
+            left -= count
+            guard left >= 0 else { throw Failure(what, because: "it has more than \(byteLimit) bytes") }
+            try check()
             try running.add(UnsafeRawBufferPointer(rebasing: part[..<count]))
         }
         return Array(Hexadecimal.encode(try running.end()).utf8)

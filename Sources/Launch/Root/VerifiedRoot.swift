@@ -37,8 +37,12 @@ public struct VerifiedRoot: Equatable, Sendable {
         let number = directory.number
         try systemCall("statx", what) { clinux_statx(number, "", clinux_at_empty_path, UInt32(STATX_MNT_ID), &status) }
         let id = status.stx_mnt_id
-        guard let mount = try Procfs().mountInfo().first(where: { $0.id == id }), let point = mount.mountPoint,
-            let top = mount.root, let inner = inner(path: root, below: point, String(decoding: top, as: UTF8.self))
+        let mounts = try Procfs().mountInfo()
+        // The runtime takes along what is mounted below the root, and nothing here says what that is.
+        guard !mounts.contains(where: { $0.id != id && isBelow($0.mountPointBytes ?? [], root) }) else { return nil }
+        guard let mount = mounts.first(where: { $0.id == id }), isOfOneDevice(mount), let point = mount.mountPoint,
+            let top = mount.root.flatMap({ String(validating: $0, as: UTF8.self) }),
+            let inner = inner(path: root, below: point, top)
         else { return nil }
         let device = mount.device
         if let digest = try LoopFile.digest(ofDevice: device, what) {
@@ -50,11 +54,27 @@ public struct VerifiedRoot: Equatable, Sendable {
         return nil
     }
 
+    /// Returns whether all data of a file system are on its own device, from its start on.
+    ///
+    /// Others can have data on further devices, which mountinfo does not show of all of them.
+    private static func isOfOneDevice(_ mount: MountInfo) -> Bool {
+        ["ext4", "squashfs"].contains(mount.type) && !mount.options.contains { $0.hasPrefix("sb=") }
+    }
+
+    /// Returns whether a path lies below another one.
+    private static func isBelow(_ path: [UInt8], _ root: String) -> Bool {
+        path.count > root.utf8.count && path.starts(with: (root == "/" ? root : root + "/").utf8)
+    }
+
     /// Returns the path that a path below a mount point has in the mounted file system.
     static func inner(path: String, below point: String, _ top: String) -> String? {
-        let (parts, prefix) = (path.split(separator: "/"), point.split(separator: "/"))
-        guard parts.starts(with: prefix) else { return nil }
-        return "/" + (top.split(separator: "/") + parts.dropFirst(prefix.count)).joined(separator: "/")
+        let (parts, prefix, start) = (components(path), components(point), components(top))
+        guard parts.starts(with: prefix, by: { $0.isSame(as: $1) }) else { return nil }
+        return "/" + (start + parts.dropFirst(prefix.count)).joined(separator: "/")
+    }
+
+    private static func components(_ path: String) -> [String] {
+        path.parts(at: "/").filter { !$0.isEmpty }
     }
 
     var statement: CanonicalJSON {
@@ -64,12 +84,14 @@ public struct VerifiedRoot: Equatable, Sendable {
 
 /// A block device, by its number in sysfs.
 private enum BlockDevice {
-    /// Reads a file that sysfs has for a device; returns nil if it has none.
-    static func attribute(_ name: String, of device: dev_t) throws(Failure) -> String? {
+    /// Reads the first line of a file that sysfs has for a device, or what follows a key in it; returns nil if there is none.
+    static func attribute(_ name: String, of device: dev_t, key: String = "") throws(Failure) -> String? {
         let path = "/sys/dev/block/\(clinux_major(device)):\(clinux_minor(device))/\(name)"
         do {
             let text = try Descriptor.open(path, .read).readAll(limit: 4096, path)
-            return String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+            let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            let line = lines.first { $0.starts(with: key.utf8) }
+            return line.map { String(decoding: $0.dropFirst(key.utf8.count), as: UTF8.self) }
         } catch let error where error.code == ENOENT || error.code == ENOTDIR {
             return nil
         }
@@ -78,16 +100,27 @@ private enum BlockDevice {
 
 /// The file of a loop device. loop(4)
 private enum LoopFile {
+    /// The kernel's own file systems with fs-verity. statfs(2)
+    private static let (ext4, f2fs, btrfs) = (0xef53, 0xf2f5_2010, 0x9123_683e)
+
     /// Returns the digest of fs-verity of a loop device's whole file; nil if it is no such device, or the file has none.
     static func digest(ofDevice device: dev_t, _ what: String) throws(Failure) -> String? {
         guard let path = try BlockDevice.attribute("loop/backing_file", of: device) else { return nil }
-        let node = "/dev/loop\(clinux_minor(device))"
+        let node = "/dev/\(try BlockDevice.attribute("uevent", of: device, key: "DEVNAME=") ?? "")"
         let loop = try Descriptor.open(node, .read)
         guard try loop.status(node).st_rdev == device else { throw Failure(what, because: "\(node) is another device") }
         var info = loop_info64()
         let number = loop.number
         try systemCall("ioctl LOOP_GET_STATUS64", what) { ioctl(number, UInt(LOOP_GET_STATUS64), &info) }
-        let file = try Descriptor.openFile(path, .read)
+        let file: Descriptor
+        do {
+            file = try Descriptor.openFile(path, .read)
+        } catch let error where error.code == ENOENT {
+            // It was removed, or has another path here.
+            return nil
+        }
+        // Of others the digest is what a server says.
+        guard try [ext4, f2fs, btrfs].contains(file.fileSystemMagic(path)) else { return nil }
         let status = try file.status(path)
         guard status.st_dev == info.lo_device, status.st_ino == info.lo_inode else {
             throw Failure(what, because: "\(path) is another file than the one of \(node)")
@@ -118,13 +151,15 @@ private enum LoopFile {
 }
 
 /// A device of the device mapper. linux/dm-ioctl.h
-private enum MappedDevice {
+enum MappedDevice {
     /// The room for a table, in bytes.
     private static let size = 16 * 1024
 
     /// Returns the root hash of a device that is all of dm-verity; nil if it is none.
     static func rootHash(ofDevice device: dev_t, _ what: String) throws(Failure) -> String? {
-        guard try BlockDevice.attribute("dm/name", of: device) != nil else { return nil }
+        guard let identity = try BlockDevice.attribute("dm/uuid", of: device),
+            identity.utf8.starts(with: "CRYPT-VERITY-".utf8)
+        else { return nil }
         let path = "/dev/mapper/control"
         let control = try Descriptor.open(path, OpenOptions(O_RDWR))
         var request = dm_ioctl()
@@ -142,7 +177,9 @@ private enum MappedDevice {
         try systemCall("ioctl DM_TABLE_STATUS", what) { ioctl(number, clinux_dm_table_status, start) }
         let answer = memory.load(as: dm_ioctl.self)
         let offset = Int(answer.data_start)
-        guard answer.target_count == 1, offset + MemoryLayout<dm_target_spec>.size < size else { return nil }
+        guard answer.flags & clinux_dm_buffer_full_flag == 0, answer.target_count == 1,
+            offset + MemoryLayout<dm_target_spec>.size < size
+        else { return nil }
         let target = memory.loadUnaligned(fromByteOffset: offset, as: dm_target_spec.self)
         let type = withUnsafeBytes(of: target.target_type) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         guard type == "verity", target.sector_start == 0 else { return nil }
@@ -150,11 +187,14 @@ private enum MappedDevice {
         return rootHash(inTable: String(decoding: parameters, as: UTF8.self))
     }
 
+    /// What has the kernel give out blocks that it has not verified, or not each time that they are read.
+    private static let weakening: [Substring] = ["ignore_corruption", "check_at_most_once"]
+
     /// Returns the algorithm and the root hash in a table's line: version, devices, sizes, number of blocks, start of the hashes,
-    /// algorithm, root hash, salt, and what else there is.
+    /// algorithm, root hash, salt, and options.
     static func rootHash(inTable line: String) -> String? {
         let words = line.split(separator: " ")
-        guard words.count >= 10, words[0] == "1" else { return nil }
+        guard words.count >= 10, words[0] == "1", !words[10...].contains(where: weakening.contains) else { return nil }
         return "\(words[7]):\(words[8])"
     }
 }

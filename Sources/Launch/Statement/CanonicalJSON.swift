@@ -2,7 +2,7 @@ import JSONText
 
 /// A JSON value that is written in one way only. RFC 8785
 ///
-/// Of numbers it has those integers that each JSON library keeps exactly; all others are objects with their digits.
+/// Of numbers it has those integers that each JSON library keeps exactly.
 public indirect enum CanonicalJSON: Equatable, Sendable {
     /// The members, no two with the same name, in any order.
     case object([Member])
@@ -40,7 +40,25 @@ public indirect enum CanonicalJSON: Equatable, Sendable {
     /// Creates an array of strings.
     static func strings(_ strings: [String]) -> CanonicalJSON { .array(strings.map { .string($0) }) }
 
-    /// Takes over a value of a text; a number that is no such integer becomes an object `{"number":"…"}` with its digits.
+    /// Takes over a value of any text, of which no two become the same.
+    ///
+    /// A number that is no such integer becomes an object `{"number":"…"}` with its digits, and an object that looks like that
+    /// one, or like this, `{"object":{…}}`.
+    public init(measured value: JSONValue) {
+        switch value.kind {
+        case .object(let members):
+            let object = CanonicalJSON.object(members.map { Member($0.name, CanonicalJSON(measured: $0.value)) })
+            let looksLikeOurs = members.count == 1 && ["number", "object"].contains { members[0].name.isSame(as: $0) }
+            self = looksLikeOurs ? .object([Member("object", object)]) : object
+        case .array(let elements): self = .array(elements.map { CanonicalJSON(measured: $0) })
+        case .string(let text): self = .string(text)
+        case .number(let literal): self = .number(literal)
+        case .bool(let value): self = .bool(value)
+        case .null: self = .null
+        }
+    }
+
+    /// Takes over a value of a statement, in which each number is such an integer.
     public init(_ value: JSONValue) {
         switch value.kind {
         case .object(let members): self = .object(members.map { Member($0.name, CanonicalJSON($0.value)) })

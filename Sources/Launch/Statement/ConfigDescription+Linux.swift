@@ -29,13 +29,13 @@ extension ConfigDescription {
             "gidMappings": groups,
             "maskedPaths": .strings(try linux.strings("maskedPaths").asSet),
             "namespaces": namespaces,
-            "netDevices": linux.value("netDevices").map { CanonicalJSON($0) },
-            "personality": linux.value("personality").map { CanonicalJSON($0) },
+            "netDevices": linux.value("netDevices").map { CanonicalJSON(measured: $0) },
+            "personality": linux.value("personality").map { CanonicalJSON(measured: $0) },
             "readonlyPaths": .strings(try linux.strings("readonlyPaths").asSet),
             "rootfsPropagation": try linux.string("rootfsPropagation").map { .string($0) },
             "seccomp": try seccomp(linux),
-            "sysctl": linux.value("sysctl").map { CanonicalJSON($0) },
-            "timeOffsets": linux.value("timeOffsets").map { CanonicalJSON($0) },
+            "sysctl": linux.value("sysctl").map { CanonicalJSON(measured: $0) },
+            "timeOffsets": linux.value("timeOffsets").map { CanonicalJSON(measured: $0) },
             "uidMappings": users,
         ])
     }
@@ -126,8 +126,8 @@ extension ConfigDescription {
             "architectures", "defaultAction", "defaultErrnoRet", "flags", "listenerMetadata", "listenerPath",
             "syscalls",
         ]
-        let object = try ConfigObject(filter, "linux.seccomp", known: known)
-        let digest = try DigestAlgorithm.sha256.digest(CanonicalJSON(filter).bytes)
+        let object = try ConfigObject(filter, ["linux", "seccomp"], known: known)
+        let digest = try DigestAlgorithm.sha256.digest(CanonicalJSON(measured: filter).bytes)
         return .members([
             "defaultAction": try object.string("defaultAction").map { .string($0) },
             "digest": .string("sha256:" + Hexadecimal.encode(digest)),

@@ -3,6 +3,12 @@ import Platform
 
 // The process that a container runs, and what is mounted for it. runtime-spec, config.md, "Process" and "Mounts"
 extension ConfigDescription {
+    private static let mountMembers = ["destination", "type", "source", "options", "uidMappings", "gidMappings"]
+
+    private static func components(_ path: String) -> [String] {
+        path.parts(at: "/").filter { !$0.isEmpty && !$0.isSame(as: ".") }
+    }
+
     private static let capabilitySets = ["ambient", "bounding", "effective", "inheritable", "permitted"]
 
     mutating func process(_ config: ConfigObject, isOfPod: Bool) throws(Failure) -> CanonicalJSON {
@@ -60,7 +66,7 @@ extension ConfigDescription {
             leftOut: ["username"]
         )
         return .members([
-            "additionalGids": user.value("additionalGids").map { CanonicalJSON($0) },
+            "additionalGids": user.value("additionalGids").map { CanonicalJSON(measured: $0) },
             "gid": try user.number("gid"),
             "uid": try user.number("uid"),
             "umask": try user.number("umask"),
@@ -73,13 +79,19 @@ extension ConfigDescription {
     mutating func mounts(_ config: ConfigObject) throws(Failure) -> (all: CanonicalJSON, ofEngine: CanonicalJSON) {
         var mounts: [CanonicalJSON] = []
         var ofEngine: [(destination: String, mount: CanonicalJSON)] = []
-        let known = ["destination", "type", "source", "options", "uidMappings", "gidMappings"]
-        for mount in try objects("mounts", in: config, known: known) {
+        let all = try objects("mounts", in: config, known: Self.mountMembers)
+        var destinations: [[String]] = []
+        for mount in all { destinations.append(Self.components(try mount.string("destination") ?? "")) }
+        for (index, mount) in all.enumerated() {
             let options = try mount.strings("options")
             let source = try mount.string("source").map { VolatileParts.withoutVolatileParts(source: $0) }
             let (users, groups) = (try mappings("uidMappings", mount), try mappings("gidMappings", mount))
             let destination = try mount.string("destination") ?? ""
+            let isOfEngine = VolatileParts.isInNoOrder(source: source ?? "")
+            // Of what is in no order, whether a mount in the order covers it.
+            let isCovered = isOfEngine && destinations[(index + 1)...].contains { destinations[index].starts(with: $0) }
             let value = CanonicalJSON.members([
+                "covered": isCovered ? .bool(true) : nil,
                 "destination": .string(destination),
                 "gidMappings": groups,
                 "options": .strings(options.map { VolatileParts.withoutVolatileParts(option: $0) }),
@@ -87,7 +99,7 @@ extension ConfigDescription {
                 "type": try mount.string("type").map { .string($0) },
                 "uidMappings": users,
             ])
-            if VolatileParts.isInNoOrder(source: source ?? "") {
+            if isOfEngine {
                 ofEngine.append((destination, value))
             } else {
                 mounts.append(value)

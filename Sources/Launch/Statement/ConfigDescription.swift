@@ -8,7 +8,7 @@ struct ConfigDescription {
     let names: PublicNames
     let root: RootContent
     /// The members that this version knows nothing of, by their path.
-    private var unknown: [(path: String, value: JSONValue)] = []
+    private var unknown: [(names: [String], value: JSONValue)] = []
 
     init(_ names: PublicNames, root: RootContent) {
         self.names = names
@@ -21,7 +21,7 @@ struct ConfigDescription {
     /// Returns the members of the statement about a container with this `config.json`.
     mutating func members(of text: JSONValue) throws(Failure) -> [CanonicalJSON.Member] {
         let known = ["annotations", "hooks", "linux", "mounts", "process", "root"] + Self.leftOut
-        let config = try ConfigObject(text, "", known: known)
+        let config = try ConfigObject(text, [], known: known)
         unknown += config.unknown
         let annotations = try config.texts("annotations")
         let isOfPod = annotations.contains {
@@ -68,10 +68,10 @@ struct ConfigDescription {
     /// The members that this version knows nothing of, with the digests of their values in canonical form.
     private func others() throws(Failure) -> CanonicalJSON {
         var members: [CanonicalJSON] = []
-        for (path, value) in unknown.sortedByBytes(\.path) {
-            let digest = try DigestAlgorithm.sha256.digest(CanonicalJSON(value).bytes)
+        for (names, value) in unknown.sortedByBytes({ $0.names.joined(separator: "\0") }) {
+            let digest = try DigestAlgorithm.sha256.digest(CanonicalJSON(measured: value).bytes)
             members.append(
-                .members(["digest": .string("sha256:" + Hexadecimal.encode(digest)), "path": .string(path)])
+                .members(["digest": .string("sha256:" + Hexadecimal.encode(digest)), "path": .strings(names)])
             )
         }
         return .array(members)

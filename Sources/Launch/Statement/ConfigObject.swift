@@ -5,44 +5,42 @@ import Platform
 ///
 /// A member that is missing, and one that is null, are the same, as they are to the runtimes.
 struct ConfigObject {
-    /// The names that lead to it, with dots between them; empty for the text itself.
-    let path: String
+    /// The names that lead to it; none for the text itself.
+    private let names: [String]
     private let members: [JSONMember]
     /// Those of its members that nothing here knows, with the names that lead to them.
-    let unknown: [(path: String, value: JSONValue)]
+    let unknown: [(names: [String], value: JSONValue)]
 
     /// Takes over an object; one that is missing has no members.
     ///
     /// - Throws: ``Failure`` if the value is no object, or if a member has the name of a known one in another case: runc would
     ///   take it for that.
-    init(_ value: JSONValue?, _ path: String, known: [String]) throws(Failure) {
-        self.path = path
+    init(_ value: JSONValue?, _ names: [String], known: [String]) throws(Failure) {
+        self.names = names
         guard let value, value.kind != .null else {
             members = []
             unknown = []
             return
         }
-        guard let members = value.members else { throw Self.refusal(path, "is \(value.kindName), and no object") }
+        guard let members = value.members else { throw Self.refusal(names, "is \(value.kindName), and no object") }
         self.members = members
-        var unknown: [(path: String, value: JSONValue)] = []
+        var unknown: [(names: [String], value: JSONValue)] = []
         for member in members where !known.contains(where: { $0.utf8.elementsEqual(member.name.utf8) }) {
-            let name = Self.joined(path, member.name)
+            let all = names + [member.name]
             if let own = known.first(where: { $0.foldedAsByGo == member.name.foldedAsByGo }) {
-                throw Self.refusal(name, "is not \"\(own)\", and runc takes it for that")
+                throw Self.refusal(all, "is not \"\(own)\", and runc takes it for that")
             }
-            unknown.append((name, member.value))
+            unknown.append((all, member.value))
         }
         self.unknown = unknown
     }
 
-    static func refusal(_ path: String, _ why: String) -> Failure {
-        Failure("cannot measure the launch", because: "\(path.excerpt) of config.json \(why)")
+    private static func refusal(_ names: [String], _ why: String) -> Failure {
+        Failure("cannot measure the launch", because: "\(names.joined(separator: ".").excerpt) of config.json \(why)")
     }
 
-    private static func joined(_ path: String, _ name: String) -> String { path.isEmpty ? name : "\(path).\(name)" }
-
     private func refusal(of name: String, _ value: JSONValue, _ expected: String) -> Failure {
-        Self.refusal(Self.joined(path, name), "is \(value.kindName), and not \(expected)")
+        Self.refusal(names + [name], "is \(value.kindName), and not \(expected)")
     }
 
     /// Returns a member's value; nil if it is missing.
@@ -54,14 +52,14 @@ struct ConfigObject {
 
     /// Returns an object below this one, which has no members if it is missing.
     func object(_ name: String, known: [String]) throws(Failure) -> ConfigObject {
-        try ConfigObject(value(name), Self.joined(path, name), known: known)
+        try ConfigObject(value(name), names + [name], known: known)
     }
 
     /// Returns the objects of an array, none if it is missing.
     func objects(_ name: String, known: [String]) throws(Failure) -> [ConfigObject] {
         var objects: [ConfigObject] = []
         for (index, element) in try elements(name).enumerated() {
-            objects.append(try ConfigObject(element, "\(Self.joined(path, name)).\(index)", known: known))
+            objects.append(try ConfigObject(element, names + [name, "\(index)"], known: known))
         }
         return objects
     }
@@ -100,7 +98,7 @@ struct ConfigObject {
     func number(_ name: String) throws(Failure) -> CanonicalJSON? {
         guard let value = value(name) else { return nil }
         guard case .number = value.kind else { throw refusal(of: name, value, "a number") }
-        return CanonicalJSON(value)
+        return CanonicalJSON(measured: value)
     }
 
     /// Returns whether a number is zero, however it is written; one that is missing is.

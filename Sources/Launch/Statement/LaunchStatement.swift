@@ -84,27 +84,24 @@ public enum RootContent: Equatable, Sendable {
         case tree
     }
 
-    /// Looks for what can be known of the root that a bundle's `config.json` names.
+    /// Looks for what can be known of the root that a bundle's `config.json` names; `check` is called meanwhile, and can end it.
     public static func find(
         _ search: Search,
         of config: [UInt8],
         path: String,
-        bundle: String
+        bundle: String,
+        check: () throws(Failure) -> Void = { () throws(Failure) in }
     ) throws(Failure) -> RootContent {
         let text = try JSONText(parsing: config, path: path, limit: LaunchStatement.configLimit)
         guard let given = text.value(at: ["root", "path"])?.string, !given.isEmpty, !given.utf8.contains(0) else {
             throw Failure("cannot find the container's root filesystem", because: "\(path) has no root.path")
         }
-        let root = given.hasPrefix("/") ? given : "\(bundle)/\(given)"
+        let root = given.utf8.first == UInt8(ascii: "/") ? given : "\(bundle)/\(given)"
         switch search {
         case .verification: return try VerifiedRoot.find(at: root).map { .verified($0) } ?? .notMeasured
         case .tree:
-            // With this option of crun's a mount begins with a copy of what the image has there.
-            let covering = (text.root["mounts"]?.elements ?? []).filter { mount in
-                !(mount["options"]?.elements ?? []).contains { $0.string?.isSame(as: "tmpcopyup") ?? false }
-            }
-            let mounts = covering.compactMap { $0["destination"]?.string }
-            return .tree(try TreeDigest.digest(of: root, mounts: mounts))
+            let mounts = (text.root["mounts"]?.elements ?? []).compactMap { MountDestination($0) }
+            return .tree(try TreeDigest.digest(of: root, mounts, check: check))
         }
     }
 

@@ -14,8 +14,10 @@ enum VolatileParts {
         case suffix(String)
         /// Any.
         case any
-        /// One that an engine or kubelet has made, which is replaced: 64 or 32 digits, or a UUID.
+        /// An ID that an engine has made, 64 digits, which is replaced.
         case identifier
+        /// A pod's UID, a UUID or 32 digits, which is replaced.
+        case podUID
         /// Eight digits, which are replaced.
         case digits
         /// This and five characters, which are replaced.
@@ -36,13 +38,19 @@ enum VolatileParts {
         [.word("nerdctl"), .any, .word("containers"), .any, .identifier],
         [.word("nerdctl"), .any, .word("etchosts"), .any, .identifier],
         // kubelet
-        [.word("pods"), .identifier, .word("containers"), .any, .digits],
-        [.word("pods"), .identifier, .word("volumes"), .word("kubernetes.io~projected"), .random("kube-api-access-")],
-        [.word("pods"), .identifier, .oneOf(["volumes", "volume-subpaths", "etc-hosts", "plugins"])],
+        [.word("pods"), .podUID, .word("containers"), .any, .digits],
+        [.word("pods"), .podUID, .word("volumes"), .word("kubernetes.io~projected"), .random("kube-api-access-")],
+        [.word("pods"), .podUID, .oneOf(["volumes", "volume-subpaths", "etc-hosts", "plugins"])],
     ]
 
+    /// The longest path, in bytes. linux: PATH_MAX
+    private static let pathLimit = 4096
+
     /// Returns a mount's source without the parts that name a container, a pod, or a volume without a name.
+    ///
+    /// One that is as long as no path can be stays as it is.
     static func withoutVolatileParts(source path: String) -> String {
+        guard path.utf8.count < pathLimit else { return path }
         let parts = path.parts(at: "/")
         var result = parts
         for start in parts.indices {
@@ -70,7 +78,8 @@ enum VolatileParts {
         case .oneOf(let words): words.contains { text.isSame(as: $0) } ? text : nil
         case .suffix(let end): Array(text.utf8.suffix(end.utf8.count)) == Array(end.utf8) ? text : nil
         case .any: text
-        case .identifier: isIdentifier(text) ? "*" : nil
+        case .identifier: isHexadecimal(text, 64) ? "*" : nil
+        case .podUID: isPodUID(text) ? "*" : nil
         case .digits: isHexadecimal(text, 8) ? "*" : nil
         case .random(let start):
             text.utf8.starts(with: start.utf8) && text.utf8.count == start.utf8.count + 5 ? start + "*" : nil
@@ -88,9 +97,9 @@ enum VolatileParts {
         }
     }
 
-    /// Returns whether a part of a path is an ID that an engine or kubelet has made: 64 or 32 digits, or a UUID.
-    private static func isIdentifier(_ part: String) -> Bool {
-        if isHexadecimal(part, 64) || isHexadecimal(part, 32) { return true }
+    /// Returns whether a part of a path is a pod's UID; that of a static pod has no dashes.
+    private static func isPodUID(_ part: String) -> Bool {
+        if isHexadecimal(part, 32) { return true }
         let groups = part.parts(at: "-")
         return groups.count == 5 && zip(groups, [8, 4, 4, 4, 12]).allSatisfy { isHexadecimal($0, $1) }
     }
@@ -110,6 +119,8 @@ enum VolatileParts {
     private static let host = Array("_SERVICE_HOST".utf8)
     private static let service = Array("_SERVICE_".utf8)
     private static let port = Array("_PORT".utf8)
+    /// The longest name of a service, in bytes. RFC 1123, a label
+    private static let serviceLimit = 63
 
     /// Returns whether variables are left out, in their order: those that name the container, and of a pod's container those of
     /// the services that its namespace happens to have when it starts.
@@ -120,9 +131,10 @@ enum VolatileParts {
         let services =
             isOfPod
             ? Set(
-                bytes.filter { $0.count >= host.count && $0.suffix(host.count) == host[...] }.map {
-                    $0.dropLast(host.count)
-                }
+                bytes.filter { name in
+                    (host.count...host.count + serviceLimit).contains(name.count)
+                        && name.suffix(host.count) == host[...]
+                }.map { $0.dropLast(host.count) }
             )
             : []
         return bytes.map { name in
@@ -132,7 +144,7 @@ enum VolatileParts {
 
     private static func isOfService(_ name: [UInt8], _ services: Set<ArraySlice<UInt8>>) -> Bool {
         guard !services.isEmpty else { return false }
-        return name.indices.contains { index in
+        return name.indices.prefix(serviceLimit + 1).contains { index in
             let rest = name[index...]
             guard rest.first == UInt8(ascii: "_") else { return false }
             let isLink = rest.starts(with: port) && (rest.count == port.count || rest[index + port.count] == service[0])
@@ -142,14 +154,23 @@ enum VolatileParts {
 
     // MARK: - Labels
 
-    /// Returns an SELinux label without its level, by which podman and CRI-O keep containers apart.
+    /// Returns an SELinux label without its level, if that is one by which podman and CRI-O keep containers apart: `s0:c1,c2`.
     ///
-    /// A label that has anything else there stays as it is.
+    /// Any other level lets the container at others' files, or keeps it from its own: such a label stays as it is.
     static func withoutLevel(label: String) -> String {
         let parts = label.parts(at: ":", maxSplits: 3)
         guard parts.count == 4 else { return label }
-        let isLevel = parts[3].utf8.allSatisfy { byte in "sc:.,-0123456789".utf8.contains(byte) }
-        return isLevel ? parts[..<3].joined(separator: ":") : label
+        let level = parts[3].parts(at: ":")
+        let categories = level.count == 2 ? level[1].parts(at: ",") : []
+        let isOwn = level[0].isSame(as: "s0") && categories.count == 2 && categories.allSatisfy(isCategory)
+        return isOwn ? parts[..<3].joined(separator: ":") : label
+    }
+
+    /// Returns whether a text is one category, `c` and a number.
+    private static func isCategory(_ text: String) -> Bool {
+        let digits = text.utf8.dropFirst()
+        return text.utf8.first == UInt8(ascii: "c") && (1...4).contains(digits.count)
+            && digits.allSatisfy((UInt8(ascii: "0")...UInt8(ascii: "9")).contains)
     }
 
     /// Returns a mount option without the level of an SELinux label in it.

@@ -121,7 +121,7 @@ public struct BundleConfig: Decodable, Equatable, Sendable {
         guard let path = root?.path, !path.isEmpty, !path.utf8.contains(0) else {
             throw Failure("cannot find the container's root filesystem", because: "config.json has no root.path")
         }
-        return path.hasPrefix("/") ? path : "\(bundle)/\(path)"
+        return path.utf8.first == UInt8(ascii: "/") ? path : "\(bundle)/\(path)"
     }
 
     /// Returns the shortest timeout of this program's `prestart` and `createRuntime` hooks, in seconds.

@@ -10,7 +10,15 @@ public enum OwnConfig {
         do {
             return try read("\(bundle)/\(BundleDirectory.originalName)")
         } catch let error where error.code == ENOENT {
-            return current
+            // The creation has ended meanwhile.
+            let restored = try read("\(bundle)/config.json")
+            guard try !PreparedConfig.isPrepared(restored.contents, path: restored.path) else {
+                throw Failure(
+                    "cannot read \(restored.path)",
+                    because: "it is of a creation that was cut short, and its own is gone"
+                )
+            }
+            return restored
         }
     }
 

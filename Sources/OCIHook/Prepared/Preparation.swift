@@ -53,10 +53,13 @@ struct Preparation {
         let config: BundleConfig
 
         /// Returns the event about what the container runs, from its own `config.json`; nil if it is not measured.
-        func launchEvent(path: String) throws(Failure) -> [UInt8]? {
+        func launchEvent(path: String, _ runtime: borrowing RuntimeProcess) throws(Failure) -> [UInt8]? {
             let configuration = try creation.setting.loadConfiguration()
             guard configuration.launch.isMeasured else { return nil }
-            let root = try configuration.launch.root(of: file, path: path, bundle: creation.state.bundle)
+            let root = try configuration.launch.root(of: file, path: path, bundle: creation.state.bundle) {
+                () throws(Failure) in
+                try runtime.check()
+            }
             return try creation.launchEvent(of: file, path: path, configuration, root)
         }
     }
@@ -142,7 +145,7 @@ struct Preparation {
         _ = try bundle.restore()
         guard let asked = try asked(bundle) else { return try channel.send(PreparationReply.nothing) }
         guard verb != .restore else { throw Self.noCheckpoint }
-        let launch = try asked.launchEvent(path: "\(bundlePath)/config.json")
+        let launch = try asked.launchEvent(path: "\(bundlePath)/config.json", runtime)
         let vTPM = try PreparedCreation(
             asked.creation,
             hookTimeout: asked.config.timeout(ofHook: "vtpm-hook"),

@@ -45,7 +45,10 @@ public struct MountInfo: Sendable {
     public var root: [UInt8]? { Self.unescape(fields[3]) }
 
     /// The mount point, as the process sees it; nil if the field is malformed or not UTF-8.
-    public var mountPoint: String? { Self.unescape(fields[4]).flatMap { String(validating: $0, as: UTF8.self) } }
+    public var mountPoint: String? { mountPointBytes.flatMap { String(validating: $0, as: UTF8.self) } }
+
+    /// The bytes of the mount point; nil if the field is malformed.
+    public var mountPointBytes: [UInt8]? { Self.unescape(fields[4]) }
 
     /// The type of the file system: `tmpfs`, or `fuse.sshfs` with a subtype.
     public var type: String { String(decoding: fields[separator + 1], as: UTF8.self) }

@@ -9,6 +9,7 @@ profiles() {
 }
 undo() {
     rm -f /etc/apparmor.d/local/vtpm-hook
+    [[ ! -e $WORK/vtpmctl ]] || cp "$WORK/vtpmctl" /etc/apparmor.d/local/vtpmctl
     profiles
     umount "$BUNDLES"/*/rootfs 2>/dev/null || true
     veritysetup close tests-root 2>/dev/null || true
@@ -16,7 +17,10 @@ undo() {
 }
 trap 'status=$?; undo; (exit "$status"); end_case' EXIT
 mkdir -p /etc/apparmor.d/local
-printf '%s\n' "$WORK/** r," '/dev/loop[0-9]* r,' '/dev/mapper/control rw,' >/etc/apparmor.d/local/vtpm-hook
+[[ ! -e /etc/apparmor.d/local/vtpmctl ]] || cp /etc/apparmor.d/local/vtpmctl "$WORK/"
+for program in vtpm-hook vtpmctl; do
+    printf '%s\n' "$WORK/** r," '/dev/loop[0-9]* r,' '/dev/mapper/control rw,' >>"/etc/apparmor.d/local/$program"
+done
 profiles
 modprobe -a loop dm-verity
 configure <<<'[launch]
@@ -82,6 +86,11 @@ container_start again
 expect_equal "PCR 17 of the same image" "$value" "$(host_pcr again)"
 container_stop again
 
+# What somebody has mounted below the root is taken along, and is no part of the image.
+mount -t tmpfs tests "$BUNDLES/first/rootfs/bin"
+expect_match "a root with a mount below it" '"content":"not measured"' "$(vtpmctl launch predict "$BUNDLES/first" --statement)"
+umount "$BUNDLES/first/rootfs/bin"
+
 hash=$(veritysetup format "$WORK/images/third" "$WORK/hashes" | sed -n 's/^Root hash:[[:space:]]*//p')
 umount "$BUNDLES/third/rootfs"
 veritysetup open "$WORK/images/third" tests-root "$WORK/hashes" "$hash"
@@ -89,3 +98,10 @@ mount -o ro /dev/mapper/tests-root "$BUNDLES/third/rootfs"
 container_start third
 expect_match "the root hash" "root\.content\.dmVerity: \"sha256:$hash\"" "$(content third)"
 container_stop third
+
+# A device that gives out what is damaged verifies nothing.
+umount "$BUNDLES/third/rootfs"
+veritysetup close tests-root
+veritysetup open --ignore-corruption "$WORK/images/third" tests-root "$WORK/hashes" "$hash"
+mount -o ro /dev/mapper/tests-root "$BUNDLES/third/rootfs"
+expect_match "a device that ignores damage" '"content":"not measured"' "$(vtpmctl launch predict "$BUNDLES/third" --statement)"

@@ -13,6 +13,8 @@ host=$(host_snapshot)
 member hook docker hook runc
 member wrapper docker wrapper crun
 each start_member --restart always
+# docker names no image by its digest.
+expect_match "docker's image" 'image\.digest: "not stated"' "$(vtpmctl launch show "$(<"$(name=hook record id)")")"
 expect_same_launch "$(<"$(name=hook record id)")" "$(<"$(name=wrapper record id)")"
 each expect_device_rules
 
