@@ -47,7 +47,7 @@ struct LaunchShow: ParsableCommand {
         commandName: "show",
         abstract: "Shows what was measured when a container was launched.",
         discussion: """
-            From the host's own copy of the event log. The container has the same bytes in /dev/tpm0.eventlog.
+            From the host's own copy of the event log. The container has the same bytes in /dev/launch.eventlog.
             """
     )
 

@@ -115,7 +115,7 @@ import Testing
     ]
     /// Files of the system's and of other products.
     private static let others = [
-        "/dev/tpm0", "/dev/tpm0.eventlog", "/dev/tpmrm0", "/dev/tpmN", "/etc/group",
+        "/dev/launch.eventlog", "/dev/tpm0", "/dev/tpmrm0", "/dev/tpmN", "/etc/group",
         "/usr/share/containers/oci/hooks.d",
     ]
 

@@ -7,7 +7,7 @@ import Platform
 /// The kernel shows the log of a host's TPM in securityfs, of which a container sees nothing.
 struct LaunchLogFile: ~Copyable {
     /// The name of the file in the container's `/dev`.
-    static let name = "tpm0.eventlog"
+    static let name = "launch.eventlog"
 
     /// The detached mount; nil if there is no log.
     private let file: Descriptor?

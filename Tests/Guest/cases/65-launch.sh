@@ -3,7 +3,7 @@
 # Guests: debian-12 debian-13
 . "$GUEST/lib.sh"
 
-readonly WRAPPER=/usr/libexec/container-vtpm/vtpm-runtime LOG=/dev/tpm0.eventlog
+readonly WRAPPER=/usr/libexec/container-vtpm/vtpm-runtime LOG=/dev/launch.eventlog
 configure <<<"[runtime]
 path = \"$(command -v "$RUNTIME")\""
 secret='.process.env += ["TOKEN=hunter2"]'
