@@ -39,23 +39,16 @@ struct EndorsementLookup {
 
     /// Finds the container's state, or the record in the container's lease if it has none; returns nil if there is no container.
     private func ofContainer() throws(Failure) -> (stateID: String?, record: EndorsementRecord?)? {
-        let path = try host.hostPaths().leases
-        guard access(path, F_OK) == 0 else { return nil }
-        var found: (stateID: String?, record: EndorsementRecord?)?
-        let name = name
-        var count = 0
-        _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
-            guard let lease, lease.containerID == name else { return }
-            count += 1
-            found = (lease.stateID, lease.stateID == nil ? try EndorsementRecord(of: opened) : nil)
+        let found = try host.leases(of: name) { (opened, lease) throws(Failure) in
+            (stateID: lease.stateID, record: lease.stateID == nil ? try EndorsementRecord(of: opened) : nil)
         }
-        guard count < 2 else {
+        guard found.count < 2 else {
             throw nothing(
-                "\(count) containers have the ID \"\(name.excerpt)\"",
+                "\(found.count) containers have the ID \"\(name.excerpt)\"",
                 hint: "give the state's ID, which vtpmctl list shows"
             )
         }
-        return found
+        return found.first
     }
 
     private func nothing(_ why: String, hint: String) -> Failure {

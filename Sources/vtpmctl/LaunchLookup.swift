@@ -12,14 +12,7 @@ extension HostOptions {
     /// Returns the event log of a container that runs.
     func launchLog(of container: String) throws(Failure) -> LaunchLog {
         let what = "cannot show the launch of \"\(container.excerpt)\""
-        let path = try hostPaths().leases
-        var found: [[UInt8]?] = []
-        if access(path, F_OK) == 0 {
-            _ = try Leases.each(in: Descriptor.open(path, .directory)) { (opened, lease) throws(Failure) in
-                guard let lease, lease.containerID == container else { return }
-                found.append(try opened.launchLog())
-            }
-        }
+        let found = try leases(of: container) { (opened, _) throws(Failure) in try opened.launchLog() }
         guard let log = found.first else { throw Failure(what, because: "no container of this ID has a TPM") }
         guard found.count == 1 else { throw Failure(what, because: "\(found.count) containers have this ID") }
         guard let log else {

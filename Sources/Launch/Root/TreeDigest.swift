@@ -35,10 +35,11 @@ struct TreeDigest {
 
     /// Computes the digest of the tree below a directory, with these mounts.
     ///
-    /// `check` is called again and again, and can end it.
+    /// `check` is called again and again, and can end it. No more than `limit` bytes are read.
     static func digest(
         of path: String,
         _ mounts: [MountDestination],
+        limit: Int = byteLimit,
         check: () throws(Failure) -> Void = { () throws(Failure) in }
     ) throws(Failure) -> [UInt8] {
         // The engine's own path may lead over links.
@@ -47,13 +48,13 @@ struct TreeDigest {
         let walk = try TreeDigest(resolved)
         for path in resolved { try walk.digest.add(Self.record("m", MountDestination.joined(path))) }
         try walk.digest.add(Self.record(of: root.status(path), [], attributes: Self.attributes(of: root)))
-        var left = Self.byteLimit
+        var left = limit
         try walk.addEntries(of: root, [], depth: 0, &left, check)
         return try walk.digest.end()
     }
 
     /// The most bytes that are read: a file can have any size without taking any room.
-    private static let byteLimit = 1 << 38
+    static let byteLimit = 1 << 38
 
     private init(_ paths: [[[UInt8]]]) throws(Failure) {
         destinations = Set(paths.map { MountDestination.joined($0) })
@@ -161,7 +162,7 @@ struct TreeDigest {
             let count = try systemCall("read", what) { read(number, part.baseAddress, part.count) }
             if count == 0 { break }
             left -= count
-            guard left >= 0 else { throw Failure(what, because: "it has more than \(byteLimit) bytes") }
+            guard left >= 0 else { throw Failure(what, because: "its files have more bytes than are read") }
             try check()
             try running.add(UnsafeRawBufferPointer(rebasing: part[..<count]))
         }
