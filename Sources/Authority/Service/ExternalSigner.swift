@@ -14,8 +14,9 @@ final class ExternalSigner {
     private var budget: Int
 
     private static let what = "cannot certify the TPM"
-    /// The largest answer, in bytes: one certificate in PEM, with text around it.
+    /// The largest answer, in bytes: one certificate in PEM.
     private static let answerLimit = 16 * 1024
+    private static let begin = Array("-----BEGIN CERTIFICATE-----".utf8)
     private static let end = Array("-----END CERTIFICATE-----".utf8)
 
     /// Takes over the stream to the program, which may take so many milliseconds for all certificates.
@@ -50,9 +51,7 @@ final class ExternalSigner {
         var byte: [UInt8] = [0]
         while try wait(for: stream.number, until: Deadline(milliseconds: 0)) != 0 {
             guard receive(&byte) == 1 else { throw Self.gone }
-            guard byte[0] == UInt8(ascii: "\n") || byte[0] == UInt8(ascii: " ") else {
-                throw Self.refusal("the signer writes more than the certificate that it is asked for")
-            }
+            guard Self.isBlank(byte[0]) else { throw Self.more }
         }
     }
 
@@ -70,7 +69,9 @@ final class ExternalSigner {
         }
     }
 
-    /// Receives up to the end of a certificate.
+    /// Receives up to the end of a certificate, and refuses what is written before it or after it.
+    ///
+    /// What comes after the last certificate's end may not be there yet, and stays unread.
     private func receive(until deadline: Deadline) throws(Failure) -> [UInt8] {
         var answer: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 4096)
@@ -80,9 +81,9 @@ final class ExternalSigner {
             guard count > 0 else { throw Self.gone }
             answer += part[..<count]
             if let end = answer.end(of: Self.end) {
-                guard answer[end...].allSatisfy({ $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: " ") }) else {
-                    throw Self.refusal("the signer writes more than the certificate that it is asked for")
-                }
+                // A signer that was slow to write what follows one certificate has it stand before the next one.
+                guard answer.drop(while: Self.isBlank).starts(with: Self.begin), answer[end...].allSatisfy(Self.isBlank)
+                else { throw Self.more }
                 return answer
             }
             guard answer.count <= Self.answerLimit else {
@@ -97,6 +98,14 @@ final class ExternalSigner {
         return bytes.withUnsafeMutableBytes { memory in
             Self.transfer(memory) { recvmsg(number, &$0, CInt(MSG_DONTWAIT)) }
         }
+    }
+
+    private static func isBlank(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: "\n") || byte == UInt8(ascii: " ")
+    }
+
+    private static var more: Failure {
+        refusal("the signer writes more than the certificate that it is asked for")
     }
 
     private static var gone: Failure {
