@@ -208,6 +208,9 @@ let otherTargets: [Target] = [
         ["CryptoDigests", "CryptoPrimitives", "JSONText", "Platform", "RuntimeControl", "VTPMProxy", "CLinux"]
     ),
 
+    // What proves to others which container runs on which host, with which TPM.
+    library("Proof", ["CryptoPrimitives", "JSONText", "Launch", "Platform", "VTPMProxy"]),
+
     // Certificates, for the certificate authority, and for `vtpmctl` that revokes them.
     library(
         "CryptoCertificates",
@@ -281,8 +284,10 @@ let otherTargets: [Target] = [
     library(
         "OCIHook",
         [
-            "AuthorityClient", "Configuration", "Crypto", "JSONText", "Launch", "Platform", "VTPMProxy",
-            "RuntimeControl", "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "Systemd", "CLinux",
+            "AuthorityClient", "Configuration", "Crypto", "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch",
+            "Platform", "Proof", "VTPMProxy",
+            "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "RuntimeKeys", "RuntimeLease", "RuntimePool",
+            "RuntimeState", "Systemd", "CLinux",
         ]
     ),
     // What an engine calls in place of a runtime. It links no library, since each `exec` of an engine starts it.
@@ -312,7 +317,7 @@ let otherTargets: [Target] = [
         "vtpmctl",
         [
             "AuthorityClient", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "CryptoDigests", "Doctor",
-            "Engines", "JSONText", "Launch", "OCIHook", "Platform",
+            "Engines", "JSONText", "Launch", "OCIHook", "Platform", "Proof",
             "RuntimeAdministration", "RuntimeControl", "RuntimeEndorsement", "RuntimeHostTPM", "VTPMProxy",
             "RuntimeKeys", "RuntimeLease", "RuntimePool", "RuntimeState", "RuntimeTransfer",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -441,8 +446,9 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "OCIHookTests",
         dependencies: [
-            "OCIHook", "Configuration", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys", "RuntimeLease",
-            "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram", "TestSupport",
+            "OCIHook", "Configuration", "CryptoDigests", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeKeys",
+            "RuntimeLease", "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram",
+            "TestSupport",
         ],
         exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
         swiftSettings: strict
@@ -456,6 +462,7 @@ let otherTargets: [Target] = [
         exclude: ["Fixtures"],
         swiftSettings: strict
     ),
+    .testTarget(name: "ProofTests", dependencies: ["Platform", "Proof", "VTPMProxy"], swiftSettings: strict),
     .testTarget(
         name: "SystemdTests",
         dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],

@@ -119,14 +119,14 @@ final class OurTPM: RunningTPM {
             next = try reply()
             authority.process.end()
         }
-        guard case .ready(_, _, let instance)? = next else { throw outOfTurn }
+        guard case .ready(let started)? = next else { throw outOfTurn }
         let ends = try Device.pair()
         try hook.send(HookRequest.device(number: 0), descriptors: [ends.far.number])
         guard case .serving? = try reply() else { throw outOfTurn }
         try hook.send(HookRequest.commit)
         guard case .committed? = try reply() else { throw outOfTurn }
         self.init(start, worker: worker, device: Device(owning: ends.near), of: initProcess)
-        self.instance = instance
+        instance = started.instance
     }
 
     /// Starts a certificate authority, as the hook does.

@@ -76,7 +76,7 @@ public struct Creation {
             worker: worker,
             using: [hostPaths.states, hostPaths.leases]
         )
-        let library = try supervisor.awaitReady { () throws(Failure) in try startAuthority(for: request.state, host) }
+        let started = try supervisor.awaitReady { () throws(Failure) in try startAuthority(for: request.state, host) }
         keysLock.release()
         let registered = try registerDevice(from: control, supervisor, runDirectory)
         Log.subject.tpm = registered.number
@@ -90,8 +90,9 @@ public struct Creation {
             identity,
             supervisor,
             worker.process,
-            library,
-            livingPlace
+            started,
+            livingPlace,
+            in: runDirectory
         )
         try complete(lease, named: leaseName, for: container, examined, supervisor, in: runDirectory)
     }

@@ -1,6 +1,8 @@
 import Configuration
 import Glibc
+import Launch
 import Platform
+import Proof
 import RuntimeControl
 import RuntimeKeys
 import RuntimeLease
@@ -119,8 +121,9 @@ extension Creation {
         _ container: ContainerIdentity,
         _ supervisor: SupervisorLink,
         _ worker: pid_t,
-        _ library: LibraryVersion,
-        _ place: Lease.Place
+        _ started: StartedTPM,
+        _ place: Lease.Place,
+        in runDirectory: borrowing Descriptor
     ) throws(Failure) -> Lease {
         let lease = Lease(
             containerID: state.id,
@@ -130,13 +133,17 @@ extension Creation {
             cgroup: container.cgroup,
             supervisor: try ProcessID(of: supervisor.process),
             worker: try ProcessID(of: worker),
-            library: library,
+            library: started.library,
             tpmNumber: registered.number,
             tpm: "\(registered.tpm)",
             tpmrm: "\(registered.tpmrm)",
             place: place
         )
-        try supervisor.write(lease)
+        guard let log = supervisor.launchLog(of: started) else {
+            try supervisor.write(lease)
+            return lease
+        }
+        try supervisor.write(lease, log, manifest: manifest(of: lease, started, log, in: runDirectory).encoded)
         return lease
     }
 }

@@ -20,12 +20,12 @@ final class SupervisorLink {
     /// Whether the supervisor does not depend on this process any more.
     private(set) var isCommitted = false
     private var lease: OpenLease?
-    /// The record of an ephemeral TPM's endorsement; empty if there is none.
+    /// The record of an ephemeral TPM's endorsement, which goes into the lease; empty if there is none.
     private var endorsement: [UInt8] = []
     /// The event about what runs; nil if the launch is not measured.
     private var launch: [UInt8]?
-    /// The event about the instance, once the TPM has started up.
-    private var instance: [UInt8] = []
+    /// Whether the TPM has no state for the record of its endorsement to be in.
+    private var isEphemeral = false
 
     /// The supervisor's process ID.
     let process: pid_t
@@ -126,6 +126,7 @@ final class SupervisorLink {
         do {
             try channel.send(HookRequest.start(request), descriptors: descriptors)
             leaseName = request.leaseName
+            isEphemeral = if case .ephemeral = request.storage { true } else { false }
             for key in keys { try channel.send(HookRequest.key, key.key) }
             try pooled?.withBytes { (bytes) throws(Failure) in
                 let deadline = Deadline(milliseconds: Self.timeout)
@@ -159,12 +160,12 @@ final class SupervisorLink {
         throw confused
     }
 
-    /// Waits until the TPM has started up; returns the version of its libtpms.
+    /// Waits until the TPM has started up.
     ///
     /// `startAuthority` is called if the TPM is to be endorsed.
     func awaitReady(
         _ startAuthority: () throws(Failure) -> StartedAuthority
-    ) throws(Failure) -> LibraryVersion {
+    ) throws(Failure) -> StartedTPM {
         let message = try nextMessage()
         guard case .needsAuthority(let isNew)? = HookReply(message) else { return try takeReady(message) }
         let authority: StartedAuthority
@@ -179,9 +180,9 @@ final class SupervisorLink {
         }
         defer { authority.process.kill() }
         try hand(over: [authority.channel.descriptor.number])
-        let library = try takeReady(nextMessage(patience: authority.patience))
+        let started = try takeReady(nextMessage(patience: authority.patience))
         authority.process.end()
-        return library
+        return started
     }
 
     private func hand(over authority: [CInt]) throws(Failure) {
@@ -194,23 +195,28 @@ final class SupervisorLink {
         }
     }
 
-    private func takeReady(_ message: consuming Message) throws(Failure) -> LibraryVersion {
-        guard case .ready(let library, let endorsement, let instance)? = HookReply(message), let leaseName,
-            launch == nil || TaggedEvent.instance.statement(in: instance) != nil,
+    private func takeReady(_ message: consuming Message) throws(Failure) -> StartedTPM {
+        guard case .ready(let started)? = HookReply(message), let leaseName,
+            launch == nil || TaggedEvent.instance.statement(in: started.instance) != nil,
             let directory = message.descriptors.take()
         else { throw confused }
-        self.instance = instance
         lease = OpenLease(leaseName, directory)
-        self.endorsement = endorsement
-        return library
+        if isEphemeral { endorsement = started.endorsement }
+        return started
+    }
+
+    /// The log of a TPM's launch; nil if that is not measured.
+    func launchLog(of started: StartedTPM) -> LaunchLog? {
+        launch.map { LaunchLog(launch: $0, instance: started.instance) }
     }
 
     /// Writes the lease into the directory that the supervisor has made, even if the name leads to another by now.
-    func write(_ lease: Lease) throws(Failure) {
+    func write(_ lease: Lease, _ log: LaunchLog? = nil, manifest: [UInt8]? = nil) throws(Failure) {
         try withLease { (own) throws(Failure) in
             try own.write(lease)
             if !endorsement.isEmpty { try own.write(endorsement: endorsement) }
-            if let launch { try own.write(launchLog: LaunchLog(launch: launch, instance: instance).encoded()) }
+            if let log { try own.write(launchLog: log.encoded()) }
+            if let manifest { try own.write(manifest: manifest) }
         }
     }
 

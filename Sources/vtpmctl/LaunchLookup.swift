@@ -12,9 +12,9 @@ extension HostOptions {
     /// Returns the event log of a container that runs.
     func launchLog(of container: String) throws(Failure) -> LaunchLog {
         let what = "cannot show the launch of \"\(container.excerpt)\""
-        let found = try leases(of: container) { (opened, _) throws(Failure) in try opened.launchLog() }
-        guard let log = found.first else { throw Failure(what, because: "no container of this ID has a TPM") }
-        guard found.count == 1 else { throw Failure(what, because: "\(found.count) containers have this ID") }
+        let log = try lease(of: container, "cannot show the launch of") { (opened, _) throws(Failure) in
+            try opened.launchLog()
+        }
         guard let log else {
             throw Failure(what, because: "it was not measured", hint: "measure = true in [launch], and create it again")
         }

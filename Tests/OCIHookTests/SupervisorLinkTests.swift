@@ -123,8 +123,9 @@ import Testing
         let link = try link(over: pair.near)
         try begin(link)
         let own = try openLease()
-        try pair.far.send(HookReply.ready(LibraryVersion(0, 9, 2)), descriptors: [own.directory.number])
-        let library = try link.awaitReady { () throws(Failure) in throw Failure("no", because: "authority is asked for")
+        let ready = HookReply.ready(StartedTPM(library: LibraryVersion(0, 9, 2)))
+        try pair.far.send(ready, descriptors: [own.directory.number])
+        let started = try link.awaitReady { () throws(Failure) in throw Failure("no", because: "authority is asked for")
         }
         #expect(rename("\(path)/lease", "\(path)/aside") == 0)
         try FileManager.default.createDirectory(atPath: "\(path)/lease", withIntermediateDirectories: true)
@@ -137,7 +138,7 @@ import Testing
                 initProcess: me,
                 supervisor: me,
                 worker: me,
-                library: library,
+                library: started.library,
                 tpmNumber: 0,
                 tpm: "10:224",
                 tpmrm: "253:65536"

@@ -31,6 +31,18 @@ public enum Hexadecimal {
         }
     }
 
+    /// Decodes pairs of digits; returns nil if it has anything else.
+    public static func decode(_ text: String) -> [UInt8]? {
+        let digits = Array(text.utf8)
+        guard digits.count.isMultiple(of: 2) else { return nil }
+        var bytes: [UInt8] = []
+        for start in stride(from: 0, to: digits.count, by: 2) {
+            guard let high = value(digits[start]), let low = value(digits[start + 1]) else { return nil }
+            bytes.append(high << 4 | low)
+        }
+        return bytes
+    }
+
     /// Decodes pairs of digits in ASCII and appends the bytes to `secret`.
     ///
     /// Returns false and appends no bytes if the number of digits is odd, if a character is not a digit, or if the

@@ -1,4 +1,5 @@
 import CryptoDigests
+import JSONText
 import Platform
 import RuntimeControl
 import VTPMProxy
@@ -131,6 +132,16 @@ extension LaunchLog {
     public var launchStatement: [UInt8] { Array(launch.dropFirst(TaggedEvent.headerSize)) }
     /// The statement about the instance.
     public var instanceStatement: [UInt8] { Array(instance.dropFirst(TaggedEvent.headerSize)) }
+
+    /// The instance's UUID; empty for an ephemeral TPM.
+    public func instanceUUID() throws(Failure) -> String {
+        let text = try JSONText(
+            parsing: instanceStatement,
+            path: "the statement about the instance",
+            limit: TaggedEvent.instanceLimit
+        )
+        return text.root["instance"]?.string ?? ""
+    }
 
     /// The value of a PCR after one event, from zero. TPM 2.0 Library, Part 1, 17.2
     public static func value(

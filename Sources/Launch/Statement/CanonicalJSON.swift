@@ -33,7 +33,7 @@ public indirect enum CanonicalJSON: Equatable, Sendable {
     public static let integers: ClosedRange<Int64> = -0x1f_ffff_ffff_ffff...0x1f_ffff_ffff_ffff
 
     /// Creates an object of those members that have a value.
-    static func members(_ members: KeyValuePairs<String, CanonicalJSON?>) -> CanonicalJSON {
+    package static func members(_ members: KeyValuePairs<String, CanonicalJSON?>) -> CanonicalJSON {
         .object(members.compactMap { name, value in value.map { Member(name, $0) } })
     }
 

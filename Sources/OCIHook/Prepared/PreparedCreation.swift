@@ -59,7 +59,7 @@ final class PreparedCreation {
                 worker: worker,
                 using: [hostPaths.states, hostPaths.leases]
             )
-            let library = try supervisor.awaitReady { () throws(Failure) in
+            let started = try supervisor.awaitReady { () throws(Failure) in
                 try creation.startAuthority(for: requested, host)
             }
             keysLock.release()
@@ -72,8 +72,9 @@ final class PreparedCreation {
                 identity,
                 supervisor,
                 worker.process,
-                library,
-                place.finish(scope, worker: worker, runtime.procfs)
+                started,
+                place.finish(scope, worker: worker, runtime.procfs),
+                in: runDirectory
             )
             self.worker = running
         } catch {

@@ -119,12 +119,10 @@ public enum HookReply: ChannelMessage {
     case started(worker: pid_t)
     /// The TPM has no record of its endorsement, or not all that the request asks for.
     case needsAuthority(isNew: Bool)
-    /// The TPM has started up with this version of libtpms, and waits for its device.
+    /// The TPM has started up, and waits for its device.
     ///
-    /// Descriptor: the directory of the lease, the very one that the supervisor has made. Of an ephemeral TPM the record of its
-    /// endorsement comes along, which has no state to be in; else it is empty. If the launch was measured, so does the event
-    /// about the instance (``TaggedEvent/instance``).
-    case ready(LibraryVersion, endorsement: [UInt8] = [], instance: [UInt8] = [])
+    /// Descriptor: the directory of the lease, the very one that the supervisor has made.
+    case ready(StartedTPM)
     /// The worker reads from the device.
     case serving
     /// The supervisor has taken over.
@@ -145,7 +143,7 @@ public enum HookReply: ChannelMessage {
         case needsAuthority = 13
     }
 
-    public static let maximumSize = AuthorityReply.recordLimit + TaggedEvent.instanceLimit + 8
+    public static let maximumSize = StartedTPM.sizeLimit
 
     public var kind: Kind {
         switch self {
@@ -162,12 +160,7 @@ public enum HookReply: ChannelMessage {
     public func encode(into writer: inout ByteWriter) {
         switch self {
         case .started(let worker): writer.write(UInt32(bitPattern: worker))
-        case .ready(let library, let endorsement, let instance):
-            writer.write(library.number)
-            for part in [endorsement, instance] {
-                writer.write(UInt16(clamping: part.count))
-                writer.write(part)
-            }
+        case .ready(let started): started.encode(into: &writer)
         case .needsAuthority(let isNew): writer.write(UInt8(isNew ? 1 : 0))
         case .serving, .committed, .adopted: break
         case .failure(let failure): failure.encode(into: &writer)
@@ -182,12 +175,8 @@ public enum HookReply: ChannelMessage {
             self = .started(worker: pid_t(bitPattern: worker))
         case .ready:
             var reader = ByteReader(contents.body)
-            guard let library = reader.read(UInt32.self), let size = reader.read(UInt16.self),
-                size <= AuthorityReply.recordLimit, let endorsement = reader.read(count: Int(size)),
-                let instanceSize = reader.read(UInt16.self), instanceSize <= TaggedEvent.instanceLimit,
-                let instance = reader.read(count: Int(instanceSize)), reader.remaining == 0
-            else { return nil }
-            self = .ready(LibraryVersion(number: library), endorsement: endorsement, instance: instance)
+            guard let started = StartedTPM(&reader), reader.remaining == 0 else { return nil }
+            self = .ready(started)
         case .serving: self = .serving
         case .committed: self = .committed
         case .adopted: self = .adopted

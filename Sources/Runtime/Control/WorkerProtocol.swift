@@ -161,8 +161,8 @@ public enum WorkerReply: ChannelMessage {
     case open
     /// The response to such a command follows in the same message.
     case response
-    /// The TPM has started up; these keys are not at their handles.
-    case ready([RefusedKey])
+    /// The TPM has started up; these keys are not at their handles, and it was started so often.
+    case ready([RefusedKey], TPMResets)
     /// The worker reads from the device.
     case serving
     /// TPM2_Shutdown was executed and its state is stored.
@@ -208,9 +208,10 @@ public enum WorkerReply: ChannelMessage {
         switch self {
         case .confined(let library): writer.write(library.number)
         case .failure(let failure), .failed(let failure): failure.encode(into: &writer)
-        case .ready(let refused):
+        case .ready(let refused, let resets):
             writer.write(UInt8(clamping: refused.count))
             for key in refused { key.encode(into: &writer) }
+            resets.encode(into: &writer)
         case .state, .serving, .stopped, .open, .response: break
         }
     }
@@ -226,8 +227,9 @@ public enum WorkerReply: ChannelMessage {
             self = .state
         case .ready:
             var reader = ByteReader(contents.body)
-            guard let refused = RefusedKey.list(&reader), reader.remaining == 0 else { return nil }
-            self = .ready(refused)
+            guard let refused = RefusedKey.list(&reader), let resets = TPMResets(&reader), reader.remaining == 0
+            else { return nil }
+            self = .ready(refused, resets)
         case .serving: self = .serving
         case .stopped: self = .stopped
         case .failure: self = .failure(contents.failure)

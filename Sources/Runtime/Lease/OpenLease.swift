@@ -23,11 +23,14 @@ public enum LeaseFiles {
     /// The event log of the launch, as the container has it.
     public static let launchLog = "launch.log"
 
+    /// What the host says of the run, in JSON.
+    public static let manifest = "manifest.json"
+
     /// All files that we put there.
     static let all =
         [
             ControlSocket.name, AdoptionRequest.socketName, lease, unfinishedLease, madeState, prepared,
-            endorsement, launchLog, EarlierLease.file, EarlierLease.unfinishedFile,
+            endorsement, launchLog, manifest, EarlierLease.file, EarlierLease.unfinishedFile,
         ]
 }
 
@@ -160,6 +163,20 @@ extension OpenLease {
     public borrowing func launchLog() throws(Failure) -> [UInt8]? {
         let limit = TaggedEvent.logLimit
         return try content(of: LeaseFiles.launchLog, limit: limit, "the launch log of the lease \(name)")
+    }
+
+    /// The largest manifest that is read, in bytes.
+    public static let manifestLimit = 1 << 17
+
+    /// Writes what the host says of the run.
+    public borrowing func write(manifest: [UInt8]) throws(Failure) {
+        try write(manifest, as: LeaseFiles.manifest, "the manifest of the lease \(name)")
+    }
+
+    /// Reads that manifest; returns nil if the launch was not measured.
+    public borrowing func manifest() throws(Failure) -> [UInt8]? {
+        let what = "the manifest of the lease \(name)"
+        return try content(of: LeaseFiles.manifest, limit: Self.manifestLimit, what)
     }
 
     /// Writes a file, whole or not at all, so that nobody ever finds a part of it.

@@ -13,6 +13,9 @@ public protocol StateSink: AnyObject {
     func write(_ payload: StatePayload) throws(Failure)
     /// Records that the vTPM was started or stopped, and the version of its libtpms as `major.minor.patch`.
     func recordUse(library: String?) throws(Failure)
+    /// Returns what identifies the counter in the host's TPM that the host's index is bound to, and the value that belongs to
+    /// the index; nil if it is bound to none.
+    func counter() throws(Failure) -> (identity: [UInt8], value: UInt64)?
     /// Writes the state under another master key, now and from now on.
     func rekey(to key: MasterKey) throws(Failure)
     /// Records keys by their marks as this instance's, unless something speaks against one of them.
@@ -33,6 +36,8 @@ public final class InMemoryStore: StateSink {
     public func write(_ payload: StatePayload) throws(Failure) { generation += 1 }
 
     public func recordUse(library: String?) throws(Failure) {}
+
+    public func counter() throws(Failure) -> (identity: [UInt8], value: UInt64)? { nil }
 
     public func rekey(to key: MasterKey) throws(Failure) {}
 

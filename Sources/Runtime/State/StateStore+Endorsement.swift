@@ -1,8 +1,11 @@
 import Platform
 import VTPMProxy
 
-// Which instance an endorsement key is.
+// Which instance an endorsement key is, and what the host's index says of itself.
 extension StateStore {
+    /// Returns what identifies the counter in the host's TPM that the index is bound to, and the value that belongs to it.
+    public func counter() throws(Failure) -> (identity: [UInt8], value: UInt64)? { try index.counterReading() }
+
     /// Records keys by their marks (``EndorsementHead/keys``) as this instance's, unless something speaks against one of them.
     ///
     /// Nobody else can have the keys of a new TPM, whose record is written with the first use (``recordUse(library:)``). An

@@ -1,5 +1,6 @@
 import Platform
 import RuntimeControl
+import VTPMProxy
 
 /// What is measured of a launch once a worker's TPM has started up, and how far that is.
 struct Launch {
@@ -9,6 +10,8 @@ struct Launch {
     let generation: UInt64
     /// The event about the instance, which the hook gets for the log; empty if the launch is not measured.
     var instance: [UInt8] = []
+    /// How often the worker's TPM was started, once it has said so.
+    var resets = TPMResets(resetCount: 0, restartCount: 0)
     /// Whether the worker's TPM waits for what the host has for it, or has done so.
     var hasOpened = false
     /// Whether the worker was told that nothing more follows.

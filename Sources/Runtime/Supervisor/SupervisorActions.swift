@@ -49,14 +49,20 @@ extension Supervisor {
         switch lease {
         case .none: break
         case .some(let lease):
-            let isEphemeral = if case .ephemeral = request.storage { true } else { false }
-            let reply = HookReply.ready(
-                library,
-                endorsement: isEphemeral ? store.endorsement : [],
-                instance: launch.instance
-            )
-            try hook?.send(reply, descriptors: [lease.directory.number])
+            try hook?.send(HookReply.ready(started(library)), descriptors: [lease.directory.number])
         }
+    }
+
+    /// What the hook puts into the lease, and into the manifest of a launch that is measured.
+    private func started(_ library: LibraryVersion) throws(Failure) -> StartedTPM {
+        var started = StartedTPM(library: library, resets: launch.resets, generation: launch.generation)
+        started.instance = launch.instance
+        let isEphemeral = if case .ephemeral = request.storage { true } else { false }
+        if isEphemeral || request.isMeasured { started.endorsement = store.endorsement }
+        if request.isMeasured, let (identity, value) = try store.counter() {
+            started.counter = StartedTPM.CounterReading(identity: identity, value: value)
+        }
+        return started
     }
 
     private func forwardDevice() throws(Failure) {

@@ -116,9 +116,10 @@ extension Supervisor {
         }
         switch WorkerReply(message) {
         case .state: try storeChunk(message)
-        case .ready(let refused):
+        case .ready(let refused, let resets):
             guard lifecycle.phase == .starting, launch.isClosed else { throw outOfTurn(message.kind) }
             try take(refused)
+            launch.resets = resets
             handle(.workerReady)
         case .open:
             guard lifecycle.phase == .starting, !launch.hasOpened else { throw outOfTurn(message.kind) }

@@ -153,6 +153,15 @@ public final class TPMEngine {
         }
     }
 
+    /// Asks the TPM how often it was started.
+    func resets() throws(Failure) -> TPMResets {
+        var resets: TPMResets?
+        var command = TPMCommand.readClock
+        command.withUnsafeMutableBytes { resets = TPMResets(response: process($0)) }
+        guard let resets else { throw Failure("cannot start the TPM", because: "it does not say how often it was") }
+        return resets
+    }
+
     /// Throws if what a command has changed could not be stored.
     func requireStored(_ name: String) throws(Failure) {
         if let storeFailure { throw Failure("cannot execute \(name)", because: "\(storeFailure)") }

@@ -66,7 +66,7 @@ public final class Worker {
             )
             orders.state = nil
             selfTest.begin(of: engine)
-            try channel.send(WorkerReply.ready(engine.refusedKeys))
+            try channel.send(WorkerReply.ready(engine.refusedKeys, engine.resets()))
             guard let server = try receiveDevice(engine) else { return }
             try channel.send(WorkerReply.serving)
             try serve(engine, server, container)

@@ -48,6 +48,14 @@ import VTPMProxy
         pooled.pooled = LibraryVersion(0, 9, 2)
         return pooled
     }
+    static let started = StartedTPM(
+        library: LibraryVersion(0, 9, 2),
+        resets: TPMResets(resetCount: 1, restartCount: 2),
+        generation: 1 << 40,
+        counter: .init(identity: [3, 4], value: 5),
+        endorsement: [1],
+        instance: [2, 3]
+    )
     static let failure = Failure("cannot do it", because: String(repeating: "ü", count: 40_000))
 
     private static func container(of request: StartRequest) -> ContainerIdentity {
@@ -98,8 +106,8 @@ import VTPMProxy
             .commit, .authority, .adopt(Self.container(of: Self.request)), .adopt(Self.container(of: Self.sharing)),
         ] { try check(message) }
         for message: HookReply in [
-            .started(worker: 77), .needsAuthority(isNew: true), .needsAuthority(isNew: false), .ready(library),
-            .ready(library, endorsement: [1], instance: [2, 3]),
+            .started(worker: 77), .needsAuthority(isNew: true), .needsAuthority(isNew: false),
+            .ready(StartedTPM(library: library)), .ready(Self.started),
             .serving, .committed, .adopted,
         ] {
             try check(message)
@@ -115,8 +123,9 @@ import VTPMProxy
         for message: WorkerReply in [.confined(library), .state, .serving, .stopped, .open, .response] {
             try check(message)
         }
+        let resets = TPMResets(resetCount: 7, restartCount: 1 << 31)
         let refused = [RefusedKey(.endorsementP256, code: 0x9a2), RefusedKey(.storageRSA, code: 0x14b)]
-        for list in [[], refused] { try check(WorkerReply.ready(list)) }
+        for list in [[], refused] { try check(WorkerReply.ready(list, resets)) }
         try check(WorkerReply.failure(Self.failure), isText: true)
         try check(WorkerReply.failed(Self.failure), isText: true)
         for message: ControlRequest in [.status, .stop, .rekey] { try check(message) }
@@ -207,12 +216,14 @@ import VTPMProxy
             let isAnswer = answers.subtracting([6, 13]).contains(kind)
             #expect(try (receive(kind, [], as: WorkerReply.self) != nil) == isAnswer, "\(kind)")
         }
-        // A number of refusals, and for each a key and a response code.
+        // A number of refusals, and for each a key and a response code; then how often the TPM was started.
         let refusal: [UInt8] = [1, 0, 0, 9, 0xa2]
-        for body in [[], [1], [1] + refusal + [0], [2] + refusal + refusal, [1, 9, 0, 0, 9, 0xa2], [10] + refusal] {
-            #expect(try receive(6, body, as: WorkerReply.self) == nil, "\(body)")
+        let resets: [UInt8] = [0, 0, 0, 7, 0, 0, 0, 1]
+        for list in [[], [1], [1] + refusal + [0], [2] + refusal + refusal, [1, 9, 0, 0, 9, 0xa2], [10] + refusal] {
+            #expect(try receive(6, list + resets, as: WorkerReply.self) == nil, "\(list)")
         }
-        #expect(try receive(6, [1] + refusal, as: WorkerReply.self) != nil)
+        #expect(try receive(6, [1] + refusal + resets, as: WorkerReply.self) != nil)
+        #expect(try receive(6, [1] + refusal + resets.dropLast(), as: WorkerReply.self) == nil)
         #expect(try receive(8, [], as: HookReply.self) == nil)
         #expect(try receive(9, [], as: HookRequest.self) == nil)
         #expect(try receive(1, [2], as: WorkerRequest.self) == nil)

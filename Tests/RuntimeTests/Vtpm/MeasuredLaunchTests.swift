@@ -93,6 +93,21 @@ struct MeasuredLaunchTests {
         #expect(parsed[0]["run"] as? String != parsed[1]["run"] as? String)
     }
 
+    /// By these counts a quote is known to be of this run and of no other.
+    @Test func theHostLearnsHowOftenTheTPMWasStarted() throws {
+        let event = try Self.statement.event()
+        var resets: [UInt32] = []
+        for _ in 0..<2 {
+            let tpm = try start(event)
+            let clock = try tpm.run("tpm2_readclock")
+            #expect(clock.contains("reset_count: \(tpm.started.resets.resetCount)\n"), "\(clock)")
+            #expect(clock.contains("restart_count: \(tpm.started.resets.restartCount)\n"), "\(clock)")
+            resets.append(tpm.started.resets.resetCount)
+            #expect(try tpm.stop() == .exited(0))
+        }
+        #expect(resets[1] > resets[0])
+    }
+
     /// Everything in one TPM: the tools of others replay the log from zero, and a quote agrees with it.
     @Test(arguments: [false, true]) func theToolsOfOthersReplayTheLog(isEphemeral: Bool) throws {
         let event = try Self.statement.event()

@@ -22,12 +22,14 @@ final class VTPMUnderTest {
     private(set) var device: CInt = -1
     var deviceNumber: CInt { device }
     private(set) var worker: pid_t = 0
-    /// The record of an ephemeral TPM's endorsement.
-    private(set) var endorsement: [UInt8] = []
+    /// What the supervisor has said of the TPM once it had started up.
+    private(set) var started: StartedTPM!
+    /// The record of the TPM's endorsement; empty for a persistent one whose launch is not measured.
+    var endorsement: [UInt8] { started.endorsement }
     /// The event about the instance; empty if the launch is not measured.
-    private(set) var instance: [UInt8] = []
+    var instance: [UInt8] { started.instance }
     /// The libtpms that the supervisor has told of.
-    private(set) var library: LibraryVersion?
+    var library: LibraryVersion { started.library }
     private var hasBeenReaped = false
     private let masterKeys: [UInt8]
     /// Stands between the certificate authority and the supervisor; nil if nothing does.
@@ -211,10 +213,9 @@ final class VTPMUnderTest {
         let ready = try hear()
         try #require(ready.kind == .ready, "\(String(decoding: ready.body, as: UTF8.self))")
         var body = ByteReader(ready.body)
-        library = body.read(UInt32.self).map { LibraryVersion(number: $0) }
-        endorsement = body.read(UInt16.self).flatMap { body.read(count: Int($0)) } ?? []
-        instance = body.read(UInt16.self).flatMap { body.read(count: Int($0)) } ?? []
-        try #require(worker > 0 && library != nil && body.remaining == 0)
+        let decoded: StartedTPM = try #require(StartedTPM(&body))
+        started = decoded
+        try #require(worker > 0 && body.remaining == 0)
         try serve()
         try hook.send(HookRequest.commit)
         try #require(try hear().kind == .committed)

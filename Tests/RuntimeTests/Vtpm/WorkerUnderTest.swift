@@ -73,7 +73,7 @@ final class WorkerUnderTest {
         case .some(let message):
             let kind = WorkerReply.Kind(rawValue: message.kind)
             body = message.body
-            if case .ready(let refused)? = WorkerReply(message) { self.refused = refused }
+            if case .ready(let refused, _)? = WorkerReply(message) { self.refused = refused }
             if kind == .state {
                 chunks += message.body
                 if message.count < Channel.chunkSize {

@@ -247,6 +247,13 @@ public final class HostIndex {
         }
     }
 
+    /// Returns what identifies the counter that the index is bound to, and the value that belongs to it; nil if it is bound to
+    /// none.
+    func counterReading() throws(Failure) -> (identity: [UInt8], value: UInt64)? {
+        guard counter != nil, case .root(let root)? = try load(), !root.counterIdentity.isEmpty else { return nil }
+        return (root.counterIdentity, root.counter)
+    }
+
     func open(_ root: IndexRoot) throws(Failure) -> OpenIndex {
         guard let key = keys.first(where: { $0.masterKeyID == root.keyID }) else {
             throw Failure("cannot load the index \(path)", because: "its key is not here")

@@ -97,7 +97,7 @@ struct Attack {
             tell(WorkerReply.Kind.confined.rawValue, [])
         },
         violation("is ready again", "its worker sent message \(WorkerReply.Kind.ready.rawValue) out of turn") {
-            tell(WorkerReply.Kind.ready.rawValue, [1, 0, 0, 0, 0x09, 0xa2])
+            tell(WorkerReply.Kind.ready.rawValue, [0, 0, 0, 0, 1, 0, 0, 0, 0])
         },
         violation("opens its TPM", "its worker sent message \(WorkerReply.Kind.open.rawValue) out of turn") {
             tell(WorkerReply.Kind.open.rawValue, [])

@@ -1,0 +1,53 @@
+import ArgumentParser
+import Glibc
+import Platform
+import Proof
+import RuntimeLease
+
+/// `vtpmctl proof`: what proves to others which container runs on which host, with which TPM.
+struct ProofCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "proof",
+        abstract: "Proves to others what a container runs, where, and with which TPM.",
+        subcommands: [ProofManifest.self]
+    )
+}
+
+struct ProofManifest: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "manifest",
+        abstract: "Prints what the host says of a container's present run, in JSON.",
+        discussion: """
+            It was written when the container was created, from the host's own records, and is signed by nobody yet.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @Argument(help: "The container's ID.", completion: .containers)
+    var container: String
+
+    func run() throws {
+        try report("reading the manifest") { () throws(Failure) in
+            // A tenant has written parts of it.
+            let text = String(decoding: try host.manifest(of: container), as: UTF8.self)
+            try Output.write(line: isatty(STDOUT_FILENO) == 1 ? text.onOneLine : text)
+        }
+    }
+}
+
+extension HostOptions {
+    /// Returns the manifest of a container that runs.
+    func manifest(of container: String) throws(Failure) -> [UInt8] {
+        let manifest = try lease(of: container, "cannot print the manifest of") { (opened, _) throws(Failure) in
+            try opened.manifest()
+        }
+        guard let manifest else {
+            throw Failure(
+                "cannot print the manifest of \"\(container.excerpt)\"",
+                because: "its launch was not measured",
+                hint: "measure = true in [launch], and create it again"
+            )
+        }
+        return manifest
+    }
+}
