@@ -155,8 +155,8 @@ let residentTargets: [Target] = [
         path: "Runtime/HostTPM",
         ["Crypto", "Platform", "VTPMProxy", "RuntimeFormat", "RuntimePCR", "RuntimeState", "CLinux"]
             + (isResident ? [] : ["CryptoDigests", "CryptoEndorsement", "CryptoPrimitives"]),
-        // The certificate authority endorses, and what it needs is libcrypto's alone.
-        without: isResident ? ["Endorsement"] : []
+        // The certificate authority endorses, `vtpmctl` attests, and what they need is libcrypto's alone.
+        without: isResident ? ["Attestation", "Endorsement"] : []
     ),
     library(
         "RuntimeSupervisor",
@@ -209,7 +209,13 @@ let otherTargets: [Target] = [
     ),
 
     // What proves to others which container runs on which host, with which TPM.
-    library("Proof", ["CryptoPrimitives", "JSONText", "Launch", "Platform", "VTPMProxy"]),
+    library(
+        "Proof",
+        [
+            "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch", "Platform", "RuntimeControl", "RuntimeHostTPM",
+            "RuntimePCR", "VTPMProxy",
+        ]
+    ),
 
     // Certificates, for the certificate authority, and for `vtpmctl` that revokes them.
     library(

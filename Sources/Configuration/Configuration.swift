@@ -29,6 +29,8 @@ public struct Configuration: Equatable, Sendable {
     public var nextKey: Key?
     /// The table `[host-tpm]`: the host's own TPM.
     public var hostTPM = HostTPM()
+    /// The table `[proof]`: what the host attests.
+    public var proof = Proof()
     /// The table `[rollback]`: how the restore of an older state is detected.
     public var rollback = Rollback()
 
@@ -226,6 +228,15 @@ public struct Configuration: Equatable, Sendable {
         public var device: String?
         /// The key `pcrs`: the PCRs that a sealed key is bound to, in the syntax of `PCRSelection`.
         public var pcrs = "sha256:0-4,6-14"
+
+        /// Creates the configuration of a missing table.
+        public init() {}
+    }
+
+    /// What the host attests.
+    public struct Proof: Equatable, Sendable {
+        /// The key `pcrs`: the PCRs that the host's TPM quotes, of one bank, in the syntax of `PCRSelection`.
+        public var pcrs = "sha256:0-15"
 
         /// Creates the configuration of a missing table.
         public init() {}

@@ -11,7 +11,7 @@ extension Configuration {
             file: path,
             known: [
                 "container", "state", "retention", "manufacture", "authority", "device", "key", "host-tpm", "rollback",
-                "runtime", "launch",
+                "runtime", "launch", "proof",
             ]
         )
         self.init()
@@ -66,6 +66,16 @@ extension Configuration {
                 }
                 hostTPM.pcrs = pcrs
             }
+        }
+        if let section = try root.section("proof", known: ["pcrs"]), let pcrs = try section.string("pcrs") {
+            guard let selection = try? PCRSelection(parsing: pcrs), selection.banks.map(\.name) == ["sha256"] else {
+                throw section.refusal(
+                    of: "pcrs",
+                    "cannot be \"\(pcrs.excerpt)\"",
+                    hint: "it selects PCRs of the bank sha256, for example \"sha256:0-7\""
+                )
+            }
+            proof.pcrs = pcrs
         }
         runtime = try Runtime(in: root) ?? runtime
         if key == .hostTPM { rollback.counter = .hostTPM }

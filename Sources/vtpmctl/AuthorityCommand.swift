@@ -2,6 +2,7 @@ import ArgumentParser
 import AuthorityClient
 import Configuration
 import Platform
+import Proof
 import RuntimeControl
 import RuntimeKeys
 

@@ -98,6 +98,7 @@ struct KeyRotate: ParsableCommand {
                 told += describe(report, repository)
                 try check(report)
                 try AuthorityKeyFile(hostPaths).rewrap(opened.keys)
+                try AttestationKeyFile(hostPaths).rewrap(opened.keys)
                 // It is filled again under the new key. What stays is of no use to anybody.
                 do { try TPMPool(hostPaths).clear() } catch { complain("vtpmctl: \(error)") }
                 return rotation

@@ -11,7 +11,8 @@ struct VTPMControl: ParsableCommand {
         subcommands: [
             List.self, RunCommand.self, DoctorCommand.self, EngineCommand.self, EventsCommand.self, GrantCommand.self,
             LaunchCommand.self, LogCommand.self, MetricsCommand.self, StateCommand.self, KeyCommand.self,
-            EndorsementCommand.self, AuthorityCommand.self, PoolCommand.self, ProofCommand.self, Version.self,
+            EndorsementCommand.self, AuthorityCommand.self, HostCommand.self, PoolCommand.self,
+            ProofCommand.self, Version.self,
         ]
     )
 

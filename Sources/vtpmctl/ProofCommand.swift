@@ -9,7 +9,7 @@ struct ProofCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "proof",
         abstract: "Proves to others what a container runs, where, and with which TPM.",
-        subcommands: [ProofManifest.self]
+        subcommands: [ProofCollect.self, ProofVerify.self, ProofManifest.self]
     )
 }
 

@@ -6,6 +6,7 @@ import CryptoCertificates
 import FoundationEssentials
 import Glibc
 import Platform
+import Proof
 import RuntimeControl
 import RuntimeEndorsement
 import RuntimeKeys

@@ -4,6 +4,7 @@ import Configuration
 import Crypto
 import Glibc
 import Platform
+import Proof
 import RuntimeAdministration
 import RuntimeControl
 import RuntimeEndorsement

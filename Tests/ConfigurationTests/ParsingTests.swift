@@ -160,11 +160,11 @@ func refusal(_ text: String) throws -> String {
     @Test(arguments: [
         (
             "[colour]",
-            "line 1: \"colour\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch)"
+            "line 1: \"colour\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch, proof)"
         ),
         (
             "\n\nid = 7\n",
-            "line 3: \"id\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch)"
+            "line 3: \"id\" is not known (known tables: container, state, retention, manufacture, authority, device, key, host-tpm, rollback, runtime, launch, proof)"
         ),
         (
             "[state]\nname = 1",
@@ -229,6 +229,14 @@ func refusal(_ text: String) throws -> String {
         ("[rollback]\nnv-index = 0x017fffff", "line 2: \"nv-index\" must be 0x1800000 to 0x1bfffff"),
         ("[rollback]\nnv-index = 0x01c00000", "line 2: \"nv-index\" must be 0x1800000 to 0x1bfffff"),
         ("[rollback]\nnv-index = -1", "line 2: \"nv-index\" must be 0x1800000 to 0x1bfffff"),
+        (
+            "[proof]\npcrs = \"sha1:0\"",
+            "line 2: \"pcrs\" cannot be \"sha1:0\" (it selects PCRs of the bank sha256, for example \"sha256:0-7\")"
+        ),
+        (
+            "[proof]\npcrs = \"sha256:0+sha384:0\"",
+            "line 2: \"pcrs\" cannot be \"sha256:0+sha384:0\""
+        ),
         ("[rollback]\ncounter = \"file\"", "line 2: \"counter\" cannot be \"file\" (known: \"none\", \"host-tpm\")"),
         ("[key]\n[key.next]\n", "line 2: [key.next] is the same key as [key] "),
         ("[key]\nfile = \"/k\"\n\n[key.next]\nfile = \"/k\"", "line 4: [key.next] is the same key as [key] "),

@@ -52,7 +52,9 @@ extension Creation {
     ) throws(Failure) -> (keys: [String: [UInt8]], quotingKey: [UInt8]) {
         var names: [String: [UInt8]] = [:]
         for key in record?.keys ?? [] where key.key.isEndorsement {
-            guard let kind = IdentityKey.Kind(key.key), let known = IdentityKey(kind, decoding: key.area) else { continue }
+            guard let kind = IdentityKey.Kind(key.key), let known = IdentityKey(kind, decoding: key.area) else {
+                continue
+            }
             names[kind.rawValue] = try known.name
         }
         guard let quotingKey = QuotingKey(decoding: record?.quotingKey ?? []) else { return (names, []) }

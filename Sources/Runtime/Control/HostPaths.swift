@@ -13,6 +13,8 @@ public struct HostPaths: Sendable {
     public var keys = "/var/lib/container-vtpm/keys"
     /// The file of the certificate authority's key, in that directory.
     public var authorityKey = "/var/lib/container-vtpm/keys/authority.key"
+    /// The file of the key by which the host attests, in that directory.
+    public var attestationKey = "/var/lib/container-vtpm/keys/attestation.key"
     /// The directory that has a lease for each container with a vTPM; it does not outlive the boot.
     public var leases = "/run/container-vtpm"
     /// The directory of the TPMs that were made ahead of need; it is in memory.
@@ -36,6 +38,7 @@ public struct HostPaths: Sendable {
         quarantine = root + "/quarantine"
         keys = root + "/keys"
         authorityKey = root + "/keys/authority.key"
+        attestationKey = root + "/keys/attestation.key"
         leases = root + "/run"
         pool = root + "/pool"
         machineID = root + "/machine-id"

@@ -218,6 +218,17 @@ extension FileFormat {
         hint: "restore the file from a backup"
     )
 
+    /// The key by which the host attests: `AttestationKeyFile`.
+    public static let attestationKey = FileFormat(
+        magic: Array("CVTPMAK\n".utf8),
+        name: "an attestation key",
+        version: 1,
+        extent: .file,
+        check: .digest(size: 32),
+        sizeLimit: 1 << 14,
+        hint: "make another one: vtpmctl host enroll --new"
+    )
+
     /// A TPM that was made ahead of need: `PoolFile`.
     public static let pool = FileFormat(
         magic: Array("CVTPMPL\n".utf8),

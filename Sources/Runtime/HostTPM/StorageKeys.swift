@@ -14,7 +14,7 @@ extension TPMConnection {
         return try parse(area, at: handle)
     }
 
-    private func parse(_ area: [UInt8], at handle: UInt32) throws(Failure) -> StorageKey {
+    func parse(_ area: [UInt8], at handle: UInt32) throws(Failure) -> StorageKey {
         do throws(StorageKey.Problem) {
             return try StorageKey.parse(area, at: handle)
         } catch {

@@ -23,23 +23,15 @@ public struct AuthorityKey {
 
 /// The file of the authority's key, which the master key encrypts.
 ///
-///     magic         8 bytes  "CVTPMCA" and a line feed
-///     version       16 bits  2
-///     size          32 bits  size of the file, in bytes
-///     key id        16 bytes the master key that the file needs
-///     salt          32 bytes random, new with each file
+/// It has the form of a ``WrappedSecret``: its magic is "CVTPMCA" and a line feed, its version 2, the secret the private key. The
+/// fields are:
+///
 ///     certificates  8 bits number, then each with its size in 16 bits
 ///     revoked       16 bits number, then each: 8 bits size, the serial number, the instance (16
 ///                            bytes), the time in 64 bits; not in version 1
-///     sealed        16 bits size, then the private key, AES-256-GCM with a key of HKDF and a nonce of zeros; the tag
-///     check         32 bytes SHA-256 of all before it
-///
-/// Integers are big-endian. The tag covers all before the sealed key.
 public struct AuthorityKeyFile {
     private let file: KeyFile
 
-    private static let saltSize = 32
-    private static let info = Array("container-vtpm authority 1".utf8)
     private static let chainLimit = 4
 
     /// Creates the description of the host's file.
@@ -49,13 +41,17 @@ public struct AuthorityKeyFile {
 
     private var what: String { "cannot load the certificate authority's key \(file.path)" }
 
+    private var wrapping: WrappedSecret {
+        WrappedSecret(format: .authorityKey, info: "container-vtpm authority 1", what: what)
+    }
+
     /// Returns whether the key has been made.
     public func exists() throws(Failure) -> Bool { try file.timeOfChange() != nil }
 
     /// Loads the key; returns nil if it has not been made yet.
     public func load(_ keys: KeyRing) throws(Failure) -> AuthorityKey? {
         guard let content = try file.read() else { return nil }
-        return try decode(content.withBytes { Array($0) }, keys).key
+        return try decode(content, keys).key
     }
 
     /// Loads the key, or stores the one that `make` returns; a process that was faster has made the one that counts.
@@ -72,7 +68,7 @@ public struct AuthorityKeyFile {
     /// Writes the key under the current master key, unless it is.
     public func rewrap(_ keys: KeyRing) throws(Failure) {
         guard let content = try file.read() else { return }
-        let (key, keyID) = try decode(content.withBytes { Array($0) }, keys)
+        let (key, keyID) = try decode(content, keys)
         // A killed rotation may not have synced it, and the old key will soon be gone.
         if keyID == keys.current.id {
             try file.synchronize()
@@ -93,7 +89,7 @@ public struct AuthorityKeyFile {
     ///
     /// Returns whether the host has that authority now, and not another one.
     public func restore(_ content: SecretBytes, _ keys: KeyRing) throws(Failure) -> Bool {
-        let restored = try decode(content.withBytes { Array($0) }, keys).key
+        let restored = try decode(content, keys).key
         if try file.create(content) { return true }
         guard let own = try load(keys), own.chain == restored.chain else { return false }
         // What either host has revoked stays so.
@@ -136,65 +132,30 @@ public struct AuthorityKeyFile {
     }
 
     private func encode(_ key: AuthorityKey, _ master: MasterKey) throws(Failure) -> SecretBytes {
-        let salt = try Random.bytes(count: Self.saltSize)
-        var fields = ByteWriter()
-        fields.write(master.id)
-        fields.write(salt)
-        fields.write(UInt8(clamping: key.chain.count))
-        for certificate in key.chain {
-            fields.write(UInt16(clamping: certificate.count))
-            fields.write(certificate)
+        try wrapping.encode(key.key, under: master) { fields in
+            fields.write(UInt8(clamping: key.chain.count))
+            for certificate in key.chain {
+                fields.write(UInt16(clamping: certificate.count))
+                fields.write(certificate)
+            }
+            RevokedCertificate.encode(key.revoked, into: &fields)
         }
-        RevokedCertificate.encode(key.revoked, into: &fields)
-        let sealed = try AES256GCM.seal(
-            SecretMessage(prefix: [], secret: key.key, suffix: []),
-            key: HKDF.key(from: master.key, salt: salt, info: Self.info),
-            // The key is used once.
-            nonce: [UInt8](repeating: 0, count: AES256GCM.nonceSize),
-            associatedData: fields.bytes
-        )
-        fields.write(UInt16(clamping: sealed.count))
-        fields.write(sealed)
-        let encoded = try FileFormat.authorityKey.encode(fields)
-        let content = try SecretBytes(capacity: encoded.count)
-        _ = content.append(copying: encoded)
-        return content
     }
 
-    private func decode(_ bytes: [UInt8], _ keys: KeyRing) throws(Failure) -> (key: AuthorityKey, keyID: [UInt8]) {
-        let format = FileFormat.authorityKey
-        let header = try FileHeader(format, parsing: bytes, what)
-        var fields = header.fields
-        let start = fields.offset
-        guard let keyID = fields.read(count: MasterKey.idSize), let salt = fields.read(count: Self.saltSize),
-            let count = fields.read(UInt8.self), count <= Self.chainLimit
-        else { throw format.damaged(what) }
-        var chain: [[UInt8]] = []
-        for _ in 0..<count {
-            guard let size = fields.read(UInt16.self), let certificate = fields.read(count: Int(size)) else {
-                throw format.damaged(what)
+    private func decode(_ content: SecretBytes, _ keys: KeyRing) throws(Failure) -> (key: AuthorityKey, keyID: [UInt8])
+    {
+        let found = try wrapping.decode(content, keys) { (version, fields) -> ([[UInt8]], [RevokedCertificate])? in
+            guard let count = fields.read(UInt8.self), count <= Self.chainLimit else { return nil }
+            var chain: [[UInt8]] = []
+            for _ in 0..<count {
+                guard let size = fields.read(UInt16.self), let certificate = fields.read(count: Int(size)) else {
+                    return nil
+                }
+                chain.append(certificate)
             }
-            chain.append(certificate)
+            guard let revoked = version == 1 ? [] : RevokedCertificate.list(&fields) else { return nil }
+            return (chain, revoked)
         }
-        let found = header.version == 1 ? [] : RevokedCertificate.list(&fields)
-        guard let revoked = found else { throw format.damaged(what) }
-        let associated = Array(bytes[start..<fields.offset])
-        guard let size = fields.read(UInt16.self), let sealed = fields.read(count: Int(size)), fields.remaining == 0
-        else { throw format.damaged(what) }
-        guard let master = keys.key(keyID) else {
-            throw Failure(
-                what,
-                because: "it needs the master key \(Hexadecimal.encode(keyID)), and this host has \(keys.names())",
-                hint: "restore that key"
-            )
-        }
-        let opened = try AES256GCM.open(
-            sealed[...],
-            key: HKDF.key(from: master.key, salt: salt, info: Self.info),
-            nonce: [UInt8](repeating: 0, count: AES256GCM.nonceSize),
-            associatedData: associated
-        )
-        guard let opened else { throw format.failure(what, "it was changed") }
-        return (AuthorityKey(opened, chain: chain, revoked: revoked), keyID)
+        return (AuthorityKey(found.secret, chain: found.fields.0, revoked: found.fields.1), found.keyID)
     }
 }

@@ -46,8 +46,9 @@ public final class HostContext {
         )
         // What is encrypted under a key that is gone must not have another one made beside it.
         let hasAuthority = try AuthorityKeyFile(hostPaths).exists()
+        let hasAttestationKey = try AttestationKeyFile(hostPaths).exists()
         let isUnused = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
-        let isFirstUse = isUnused && !hasAuthority
+        let isFirstUse = isUnused && !hasAuthority && !hasAttestationKey
         self.keys = try keychain.load(isFirstUse: isFirstUse)
         self.states = states
         self.indexDirectory = indexDirectory

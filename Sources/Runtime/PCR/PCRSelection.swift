@@ -9,6 +9,11 @@ public struct PCRSelection: Equatable, Sendable, CustomStringConvertible {
         /// One bit for each PCR; the lowest bit is PCR 0.
         package var mask: UInt32
 
+        package init(algorithm: UInt16, mask: UInt32) {
+            self.algorithm = algorithm
+            self.mask = mask
+        }
+
         package var pcrs: [Int] { (0..<PCRSelection.pcrCount).filter { mask & 1 << $0 != 0 } }
 
         package var name: String { PCRSelection.algorithms.first { $0.algorithm == algorithm }?.name ?? "" }

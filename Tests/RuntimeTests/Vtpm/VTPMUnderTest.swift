@@ -23,7 +23,7 @@ final class VTPMUnderTest {
     var deviceNumber: CInt { device }
     private(set) var worker: pid_t = 0
     /// What the supervisor has said of the TPM once it had started up.
-    private(set) var started: StartedTPM!
+    private(set) var started = StartedTPM(library: LibraryVersion(number: 0))
     /// The record of the TPM's endorsement; empty for a persistent one whose launch is not measured.
     var endorsement: [UInt8] { started.endorsement }
     /// The event about the instance; empty if the launch is not measured.

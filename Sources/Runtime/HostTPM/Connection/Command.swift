@@ -33,6 +33,9 @@ struct Command {
         /// The same, for each of the first two handles.
         case passwords
         case session(AuthSession, SessionAttributes = [])
+        /// A session for the first handle, and for the second one the empty authorization value, or a policy session whose policy
+        /// asks for no HMAC.
+        case sessionAndPlain(AuthSession, second: UInt32)
     }
 
     let code: CommandCode
@@ -67,6 +70,11 @@ struct Command {
         case .passwordAndPolicy(let session):
             tag = StructureTag.sessions
             write(Self.plain(Handle.passwordSession) + Self.plain(session), into: &body)
+        case .sessionAndPlain(let session, let second):
+            tag = StructureTag.sessions
+            try session.rollNonce()
+            let hash = try parameterHash(parameters.bytes)
+            write(try session.authorization(parameterHash: hash, .continueSession) + Self.plain(second), into: &body)
         case .session(let session, let attributes):
             tag = StructureTag.sessions
             try session.rollNonce()

@@ -14,6 +14,7 @@ enum CommandCode: UInt32 {
     case policySecret = 0x151
     case create = 0x153
     case load = 0x157
+    case quote = 0x158
     case unseal = 0x15e
     case flushContext = 0x165
     case nvReadPublic = 0x169
@@ -23,6 +24,7 @@ enum CommandCode: UInt32 {
     case pcrRead = 0x17e
     case policyPCR = 0x17f
     case readClock = 0x181
+    case nvCertify = 0x184
     case policyGetDigest = 0x189
 
     /// The command's name in the specification, for errors.
@@ -42,6 +44,8 @@ enum CommandCode: UInt32 {
         case .nvRead: "TPM2_NV_Read"
         case .create: "TPM2_Create"
         case .load: "TPM2_Load"
+        case .nvCertify: "TPM2_NV_Certify"
+        case .quote: "TPM2_Quote"
         case .unseal: "TPM2_Unseal"
         case .flushContext: "TPM2_FlushContext"
         case .nvReadPublic: "TPM2_NV_ReadPublic"

@@ -74,7 +74,7 @@ struct TPMConnection {
             let authorization = ResponseAuthorization(&reader)
         else { throw malformed }
         switch command.authorization {
-        case .passwords, .passwordAndPolicy: guard ResponseAuthorization(&reader) != nil else { throw malformed }
+        case .passwords, .passwordAndPolicy, .sessionAndPlain: guard ResponseAuthorization(&reader) != nil else { throw malformed }
         case .none, .password, .session: break
         }
         guard reader.remaining == 0 else { throw malformed }
@@ -82,19 +82,32 @@ struct TPMConnection {
         switch command.authorization {
         case .none, .password, .passwords, .passwordAndPolicy:
             guard authorization.nonce.isEmpty, authorization.hmac.isEmpty else { throw malformed }
+        case .sessionAndPlain(let session, _):
+            try check(authorization, session, parameters, command, malformed)
         case .session(let session, let attributes):
-            guard AuthSession.nonceSizes.contains(authorization.nonce.count) else { throw malformed }
-            guard try session.accepts(authorization, parameterHash: parameterHash(parameters, of: command)) else {
-                throw failure(
-                    "\(command.code.name): the answer's HMAC is wrong: something between this host and its TPM changed it"
-                )
-            }
+            try check(authorization, session, parameters, command, malformed)
             if attributes.contains(.encrypt) {
                 guard let encrypted = response.parameters.readSized() else { throw malformed }
                 response.secret = try session.decrypt(encrypted)
             }
         }
         return response
+    }
+
+    /// Throws unless a response's HMAC is the TPM's.
+    private func check(
+        _ authorization: ResponseAuthorization,
+        _ session: AuthSession,
+        _ parameters: [UInt8],
+        _ command: Command,
+        _ malformed: Failure
+    ) throws(Failure) {
+        guard AuthSession.nonceSizes.contains(authorization.nonce.count) else { throw malformed }
+        guard try session.accepts(authorization, parameterHash: parameterHash(parameters, of: command)) else {
+            throw failure(
+                "\(command.code.name): the answer's HMAC is wrong: something between this host and its TPM changed it"
+            )
+        }
     }
 
     /// Computes the hash of a response's parameters, rpHash. Part 1, 16.8

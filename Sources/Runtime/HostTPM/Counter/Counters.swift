@@ -81,7 +81,7 @@ extension TPMConnection {
     /// Reads the public area of an NV index; returns nil if the index is free. TPM2_NV_ReadPublic
     ///
     /// The response is not authenticated. If it was changed, the HMAC of the next command fails.
-    fileprivate func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {
+    func counterPublic(at index: UInt32) throws(Failure) -> NVPublic? {
         guard Handle.type(of: index) == Handle.nvType else {
             throw failure("it is no NV index", hint: "choose one from 0x01800000 to 0x01bfffff, the owner's")
         }

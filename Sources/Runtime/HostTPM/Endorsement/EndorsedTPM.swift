@@ -178,7 +178,7 @@ package struct EndorsedTPM {
 
 extension TPMConnection {
     /// Returns the public area of an NV index; nil if there is none. TPM2_NV_ReadPublic
-    fileprivate func nvPublic(_ index: UInt32) throws(Failure) -> NVPublic? {
+    func nvPublic(_ index: UInt32) throws(Failure) -> NVPublic? {
         var command = Command(.nvReadPublic)
         command.handles = [.init(index)]
         var response = try run(command, accepting: [.handle])
@@ -189,7 +189,7 @@ extension TPMConnection {
     }
 
     /// Runs `body` with a session that satisfies the policy of an endorsement key, TPM2_PolicySecret with its hierarchy.
-    fileprivate func withPolicySession<Result>(
+    func withPolicySession<Result>(
         _ body: (_ session: UInt32) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         var start = Command(.startAuthSession)

@@ -3,8 +3,8 @@ import Platform
 
 /// A salted session: only the TPM that can decrypt the salt can take part in it. TPM 2.0 Library, Part 1, 19
 ///
-/// Use it only for entities with an empty authorization value. The session key is then the whole key of the HMACs and
-/// of the parameter encryption.
+/// For an entity with an empty authorization value, the session key is the whole key of the HMACs and of the parameter
+/// encryption.
 final class AuthSession {
     /// TPM_SE. Part 2, 6.11
     enum Kind: UInt8 {
@@ -15,6 +15,10 @@ final class AuthSession {
     /// The session's handle, which is also its name.
     let handle: UInt32
     private let key: SecretBytes
+    /// The authorization value of the entity that the next commands are for; nil if it is empty.
+    ///
+    /// No parameter of such a command is encrypted.
+    var authorizationValue: SecretBytes?
     private var nonceTPM: [UInt8]
     private var nonceCaller: [UInt8]
 
@@ -62,17 +66,27 @@ final class AuthSession {
         area.write(attributes.rawValue)
         area.write(
             sized: try HMACSHA256.tag(
-                key: key,
+                key: hmacKey(),
                 parameterHash + nonceCaller + nonceTPM + [attributes.rawValue]
             )
         )
         return area.bytes
     }
 
+    /// The session key, and the authorization value after it. Part 1, 19.6.5
+    private func hmacKey() throws(Failure) -> SecretBytes {
+        guard let authorizationValue else { return key }
+        let whole = try SecretBytes(capacity: key.count + authorizationValue.count)
+        guard whole.append(copying: key), whole.append(copying: authorizationValue) else {
+            throw Failure("cannot use the host's TPM", because: "a key does not fit")
+        }
+        return whole
+    }
+
     /// Returns whether a response is the TPM's response to the last command, and records its nonce. Part 1, 19.6.3.2
     func accepts(_ response: ResponseAuthorization, parameterHash: [UInt8]) throws(Failure) -> Bool {
         let expected = try HMACSHA256.tag(
-            key: key,
+            key: hmacKey(),
             parameterHash + response.nonce + nonceCaller + [response.attributes]
         )
         guard HMACSHA256.areEqual(expected, response.hmac) else { return false }

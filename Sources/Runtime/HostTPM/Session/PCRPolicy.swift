@@ -39,7 +39,7 @@ extension TPMConnection {
     }
 
     /// Reads the values of a bank's PCRs, concatenated, and adds the update counter of each response to `counters`.
-    private func read(
+    func read(
         _ bank: PCRSelection.Bank,
         _ session: AuthSession,
         _ counters: inout Set<UInt32>

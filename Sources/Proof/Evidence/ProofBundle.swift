@@ -1,0 +1,177 @@
+import CryptoPrimitives
+import Glibc
+import JSONText
+import Launch
+import Platform
+import RuntimeHostTPM
+import RuntimePCR
+
+/// What proves which container runs on which host, with which TPM: a directory whose files are those that stock tools read.
+///
+/// | file | what it has |
+/// |---|---|
+/// | `proof.json` | nonce, digest of the peer's key, place in the tree of requests |
+/// | `manifest.json` | ``RunManifest`` |
+/// | `launch.log` | the event log of the launch |
+/// | `guest.msg`, `guest.sig`, `guest.pcrs`, `guest.pub`, `guest.pem` | the quote of the container's TPM, and its key |
+/// | `host.msg`, `host.sig`, `host.pcrs`, `host.pub`, `host.pem` | the quote of the host's TPM, and its key |
+/// | `counter.msg`, `counter.sig` | the host's counter, as its TPM certifies it, where there is one |
+public struct ProofBundle: Equatable, Sendable {
+    /// A TPM's quote, and the key that has signed it.
+    public struct Quote: Equatable, Sendable {
+        package let key: QuotingKey
+        package let quote: PCRQuote
+
+        /// Puts both together.
+        package init(_ key: QuotingKey, _ quote: PCRQuote) {
+            self.key = key
+            self.quote = quote
+        }
+    }
+
+    /// The verifier's nonce.
+    public let nonce: [UInt8]
+    /// The SHA-256 of the key of whom the proof is for; zeros if it is for nobody's.
+    public let peer: [UInt8]
+    /// Where the request is in the tree that the host has signed.
+    public let path: MerkleTree.Path
+    /// The bytes of the manifest.
+    public let manifest: [UInt8]
+    /// The bytes of the launch's event log.
+    public let launchLog: [UInt8]
+    /// The quote of the container's TPM.
+    public let guest: Quote
+    /// The quote of the host's TPM.
+    public let host: Quote
+    /// The host's counter; nil if there is none.
+    package let counter: SignedAttestation?
+
+    /// Puts a bundle together.
+    package init(
+        nonce: [UInt8],
+        peer: [UInt8],
+        path: MerkleTree.Path,
+        manifest: [UInt8],
+        launchLog: [UInt8],
+        guest: Quote,
+        host: Quote,
+        counter: SignedAttestation?
+    ) {
+        self.nonce = nonce
+        self.peer = peer
+        self.path = path
+        self.manifest = manifest
+        self.launchLog = launchLog
+        self.guest = guest
+        self.host = host
+        self.counter = counter
+    }
+
+    /// The PCRs in the quote of the container's TPM: those that a launch is measured into.
+    package static let guestPCRs = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 0x0006_0900)])
+    private static let type = "container-vtpm proof"
+    private static let version: Int64 = 1
+
+    /// What the host has signed of it.
+    public func hostLeaf() throws(Failure) -> [UInt8] {
+        let attestation = guest.quote.attestation
+        return try ProofBinding.hostLeaf(
+            nonce: nonce,
+            guestQuote: attestation.message,
+            signature: attestation.signature,
+            manifest: manifest
+        )
+    }
+}
+
+// MARK: - The directory
+
+extension ProofBundle {
+    private static let fileLimit = 1 << 20
+
+    /// The files.
+    public func files() -> EvidenceFiles {
+        var files = EvidenceFiles()
+        let head = CanonicalJSON.members([
+            "index": .integer(Int64(path.index)),
+            "nonce": .hexadecimal(nonce),
+            "path": .array(path.nodes.map { .hexadecimal($0) }),
+            "peer": .hexadecimal(peer),
+            "size": .integer(Int64(path.size)),
+            "type": .string(Self.type),
+            "version": .integer(Self.version),
+        ])
+        files.add("proof.json", head.bytes)
+        files.add("manifest.json", manifest)
+        files.add("launch.log", launchLog)
+        for (name, part) in [("guest", guest), ("host", host)] {
+            files.add("\(name).msg", part.quote.attestation.message)
+            files.add("\(name).sig", part.quote.attestation.signature)
+            if let bank = part.quote.selection.banks.first {
+                files.add("\(name).pcrs", PCRFile.encode(bank, part.quote.values))
+            }
+            files.add("\(name).pub", part.key.publicFile)
+            files.add("\(name).pem", Array(pem("PUBLIC KEY", part.key.publicKey).utf8))
+        }
+        if let counter {
+            files.add("counter.msg", counter.message)
+            files.add("counter.sig", counter.signature)
+        }
+        return files
+    }
+
+    /// Reads the files of a directory; what they say is checked by nobody yet.
+    public init(reading path: String) throws(Failure) {
+        let directory = try Descriptor.open(path, .directory)
+        func read(_ name: String) throws(Failure) -> [UInt8] {
+            let name = (file: name, path: "\(path)/\(name)")
+            return try Descriptor.openFile(name.file, .beneath(O_RDONLY), at: directory.number, as: name.path)
+                .readAll(limit: Self.fileLimit, name.path)
+        }
+        let head = try JSONText(parsing: read("proof.json"), path: "\(path)/proof.json", limit: Self.fileLimit).root
+        let refusal = Failure(
+            "cannot read \(path)/proof.json",
+            because: "it is no proof of this version of the project"
+        )
+        guard head["type"]?.string == Self.type, head["version"]?.integer == Self.version,
+            let nonce = head["nonce"]?.bytes, let peer = head["peer"]?.bytes,
+            let index = head["index"]?.integer.flatMap({ Int(exactly: $0) }),
+            let size = head["size"]?.integer.flatMap({ Int(exactly: $0) }), let nodes = head["path"]?.elements,
+            nodes.allSatisfy({ $0.bytes != nil })
+        else { throw refusal }
+        var counter: SignedAttestation?
+        do throws(Failure) {
+            counter = SignedAttestation(message: try read("counter.msg"), signature: try read("counter.sig"))
+        } catch {
+            guard error.code == ENOENT else { throw error }
+        }
+        self.init(
+            nonce: nonce,
+            peer: peer,
+            path: MerkleTree.Path(index: index, size: size, nodes: nodes.compactMap(\.bytes)),
+            manifest: try read("manifest.json"),
+            launchLog: try read("launch.log"),
+            guest: try Self.quote("guest", path, read),
+            host: try Self.quote("host", path, read),
+            counter: counter
+        )
+    }
+
+    private static func quote(
+        _ name: String,
+        _ path: String,
+        _ read: (String) throws(Failure) -> [UInt8]
+    ) throws(Failure) -> Quote {
+        let attestation = SignedAttestation(message: try read("\(name).msg"), signature: try read("\(name).sig"))
+        guard let key = QuotingKey(publicFile: try read("\(name).pub")) else {
+            throw Failure("cannot use \(path)/\(name).pub", because: "it is no restricted signing key on NIST P-256")
+        }
+        guard case .quote(let selection, _)? = AttestationMessage(decoding: attestation.message)?.content,
+            let bank = selection.banks.first
+        else { throw Failure("cannot use \(path)/\(name).msg", because: "it is no quote that a TPM has made") }
+        guard let values = PCRFile.decode(try read("\(name).pcrs"), bank) else {
+            throw Failure("cannot use \(path)/\(name).pcrs", because: "it has not the values of the quoted PCRs")
+        }
+        return Quote(key, PCRQuote(attestation, selection, values: values))
+    }
+}

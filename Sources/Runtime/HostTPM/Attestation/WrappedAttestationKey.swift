@@ -1,0 +1,122 @@
+import Crypto
+import Platform
+
+/// The key by which a host attests, as its TPM has given it out: only that TPM can use it, for who knows its authorization value.
+///
+/// It is below a primary key of the endorsement hierarchy, so that what it signs has the TPM's counts of starts as they are; below
+/// the owner's they would be disguised (TPM 2.0 Library, Part 1, 36.7). It is no primary key itself: whoever may use the hierarchy
+/// could make that one anew, with another authorization value.
+package struct WrappedAttestationKey: Equatable, Sendable {
+    /// The public key.
+    package let key: QuotingKey
+    /// The private part, encrypted to its parent: the contents of a TPM2B_PRIVATE.
+    package let privateArea: [UInt8]
+    /// The name of the parent, by which the TPM is known again.
+    package let parentName: [UInt8]
+
+    /// Takes over its parts; returns nil if they are malformed.
+    package init?(publicArea: [UInt8], privateArea: [UInt8], parentName: [UInt8]) {
+        guard let key = QuotingKey(decoding: publicArea), !privateArea.isEmpty, isEntityName(parentName) else {
+            return nil
+        }
+        self.key = key
+        self.privateArea = privateArea
+        self.parentName = parentName
+    }
+
+    /// The size of its authorization value, in bytes.
+    package static let authorizationSize = 32
+
+    /// Makes an authorization value.
+    ///
+    /// A TPM removes zeros at the end of one. TPM 2.0 Library, Part 1, 19.6.5
+    package static func makeAuthorization() throws(Failure) -> SecretBytes {
+        while true {
+            let secret = try Random.secret(count: authorizationSize)
+            if secret.withBytes({ $0[authorizationSize - 1] != 0 }) { return secret }
+        }
+    }
+}
+
+extension HostTPM {
+    /// Makes a key by which the host attests. TPM2_Create
+    package func makeAttestationKey(_ authorization: SecretBytes) throws(Failure) -> WrappedAttestationKey {
+        let link = link("cannot make the host's attestation key")
+        // TPMS_SENSITIVE_CREATE: the authorization value, and no data.
+        let size = WrappedAttestationKey.authorizationSize
+        let sensitive = try SecretBytes(capacity: size + 4)
+        guard authorization.count == size, sensitive.append(copying: [0, UInt8(size)]),
+            sensitive.append(copying: authorization), sensitive.append(copying: [0, 0])
+        else { throw link.failure("its authorization value has \(authorization.count) bytes, not \(size)") }
+        return try link.withAttestationParent { (parent, session) throws(Failure) in
+            var create = Command(.create)
+            create.handles = [.init(parent.handle, name: parent.name)]
+            create.authorization = .session(session)
+            create.secretParameter = sensitive
+            create.parameters.write(sized: QuotingKey.template)
+            create.parameters.write(sized: [])
+            create.parameters.write(UInt32(0))
+            var response = try link.run(create)
+            guard let privateArea = response.parameters.readSized(), let publicArea = response.parameters.readSized(),
+                let wrapped = WrappedAttestationKey(
+                    publicArea: publicArea,
+                    privateArea: privateArea,
+                    parentName: parent.name
+                )
+            else { throw link.malformed(.create) }
+            return wrapped
+        }
+    }
+
+    /// Runs `body` with the key in the TPM's memory; `what` is the start of errors.
+    package func withAttestationKey<Result>(
+        _ wrapped: WrappedAttestationKey,
+        _ authorization: SecretBytes,
+        _ what: String,
+        _ body: (LoadedAttestationKey) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let link = link(what)
+        return try link.withAttestationParent { (parent, session) throws(Failure) in
+            guard parent.name == wrapped.parentName else {
+                throw link.failure(
+                    "this is not the TPM that has made the attestation key, or it was cleared",
+                    hint: "enroll the host again: vtpmctl host enroll --new"
+                )
+            }
+            var load = Command(.load)
+            load.handles = [.init(parent.handle, name: parent.name)]
+            load.authorization = .session(session)
+            load.parameters.write(sized: wrapped.privateArea)
+            load.parameters.write(sized: wrapped.key.area)
+            load.returnsHandle = true
+            return try link.withObject(link.run(load), madeBy: .load) { (handle) throws(Failure) in
+                session.authorizationValue = authorization
+                defer { session.authorizationValue = nil }
+                return try body(LoadedAttestationKey(link: link, session: session, handle: handle, key: wrapped.key))
+            }
+        }
+    }
+}
+
+extension TPMConnection {
+    /// Runs `body` with the parent of attestation keys in the TPM's memory, and with a session that is salted to it.
+    fileprivate func withAttestationParent<Result>(
+        _ body: (_ parent: StorageKey, AuthSession) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let create = Command.createPrimary(in: Handle.endorsement, from: StorageKey.template)
+        let refusals: [ResponseCode] = [.authFail, .badAuth]
+        let created = try run(create, accepting: refusals)
+        guard !refusals.contains(where: created.code.isSame) else {
+            throw failure(
+                "the endorsement hierarchy of the host's TPM has an authorization",
+                hint: "take it away: tpm2_changeauth -c endorsement -p AUTH"
+            )
+        }
+        return try withObject(created, madeBy: .createPrimary) { (handle) throws(Failure) in
+            var parameters = created.parameters
+            guard let area = parameters.readSized() else { throw malformed(.createPrimary) }
+            let parent = try parse(area, at: handle)
+            return try withSession(.hmac, parent) { (session) throws(Failure) in try body(parent, session) }
+        }
+    }
+}

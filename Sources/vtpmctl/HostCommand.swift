@@ -1,0 +1,166 @@
+import ArgumentParser
+import Configuration
+import Crypto
+import Glibc
+import Platform
+import Proof
+import RuntimeControl
+import RuntimeHostTPM
+import RuntimeKeys
+
+/// `vtpmctl host`: the key by which this host attests.
+struct HostCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "host",
+        abstract: "Makes this host known to those who verify what its containers prove.",
+        subcommands: [HostEnroll.self, HostActivate.self, HostShow.self]
+    )
+}
+
+/// Which endorsement key of the host's TPM is used.
+struct EndorsementKeyOption: ParsableArguments {
+    enum Name: String, CaseIterable, ExpressibleByArgument {
+        case rsa = "rsa-2048"
+        case p256 = "ecc-nist-p256"
+    }
+
+    @Option(
+        name: .customLong("endorsement-key"),
+        help: "The endorsement key of the host's TPM; without it, that which has a certificate."
+    )
+    var name: Name?
+
+    var kind: IdentityKey.Kind? { name.flatMap { IdentityKey.Kind(rawValue: $0.rawValue) } }
+}
+
+struct HostEnroll: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "enroll",
+        abstract: "Writes what a verifier needs to know this host by its TPM.",
+        discussion: """
+            Makes a new directory with the public part of the host's attestation key, which is made at first, and the endorsement \
+            key of the host's TPM with its maker's certificate, where the TPM has one. The verifier makes a secret for both with \
+            tpm2_makecredential, and vtpmctl host activate opens it.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var endorsementKey: EndorsementKeyOption
+    @Flag(
+        name: .customLong("new"),
+        help: "Make another attestation key: verifiers will not know the one before any more."
+    )
+    var makesNew = false
+    @OptionGroup var confirmation: ConfirmationOptions
+    @Argument(help: "The directory that is made.", completion: .directory)
+    var directory: String
+
+    func run() throws {
+        try report("enrolling the host") { () throws(Failure) in
+            if makesNew { try confirmation.require("make another attestation key", typing: "new") }
+            let hostPaths = try host.hostPaths()
+            let tpm = try HostTPM.open(configured: host.configuration().hostTPM.device)
+            let endorsement = try tpm.endorsement(endorsementKey.kind)
+            let key = try HostContext.withKeysLock(hostPaths, shared: !makesNew) { () throws(Failure) in
+                let keys = try host.open(hostPaths).keys
+                let file = AttestationKeyFile(hostPaths)
+                guard makesNew else {
+                    return try file.loadOrStore(keys) { () throws(Failure) in try make(tpm) }.wrapped.key
+                }
+                let contents = try make(tpm)
+                try file.replace(with: contents, keys)
+                return contents.wrapped.key
+            }
+            try write(key, endorsement)
+        }
+    }
+
+    private func make(_ tpm: HostTPM) throws(Failure) -> AttestationKeyFile.Contents {
+        let authorization = try WrappedAttestationKey.makeAuthorization()
+        return .init(try tpm.makeAttestationKey(authorization), authorization)
+    }
+
+    private func write(_ key: QuotingKey, _ endorsement: HostEndorsement) throws(Failure) {
+        var files = EvidenceFiles()
+        files.add("attestation-key.pub", key.publicFile)
+        files.add("attestation-key.pem", Array(pem("PUBLIC KEY", key.publicKey).utf8))
+        files.add("attestation-key.name", Array("\(Hexadecimal.encode(try key.name))\n".utf8))
+        files.add("endorsement-key.pub", endorsement.key.publicFile)
+        files.add("endorsement-key.pem", Array(pem("PUBLIC KEY", endorsement.key.publicKey).utf8))
+        if let certificate = endorsement.certificate { files.add("endorsement-key.der", certificate) }
+        try files.write(to: directory)
+        try Output.write(lines: [
+            "attestation key: \(Hexadecimal.encode(try key.name))", "endorsement key: \(endorsement.key.kind.rawValue)",
+        ])
+        if endorsement.certificate == nil {
+            complain("vtpmctl: the host's TPM has no certificate of its maker's for this endorsement key")
+        }
+    }
+}
+
+struct HostActivate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "activate",
+        abstract: "Opens the secret by which a verifier learns that the attestation key is in this host's TPM.",
+        discussion: """
+            The file is what tpm2_makecredential has written for the two keys of vtpmctl host enroll. Prints the secret, which goes \
+            back to the verifier.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var endorsementKey: EndorsementKeyOption
+    @Argument(help: "The file of tpm2_makecredential.", completion: .file())
+    var file: String
+
+    func run() throws {
+        try report("opening the secret") { () throws(Failure) in
+            let content = try Descriptor.openFile(file, .read).readAll(limit: CredentialFile.sizeLimit, file)
+            guard let credential = CredentialFile(decoding: content) else {
+                throw Failure("cannot read \(file)", because: "it is no credential of tpm2_makecredential")
+            }
+            let tpm = try HostTPM.open(configured: host.configuration().hostTPM.device)
+            let kind: IdentityKey.Kind
+            if let chosen = endorsementKey.kind { kind = chosen } else { kind = try tpm.endorsement(nil).key.kind }
+            let contents = try host.attestationKey()
+            let secret = try tpm.activate(credential, contents.wrapped, contents.authorization, by: kind)
+            try Output.write(binary: secret)
+        }
+    }
+}
+
+struct HostShow: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract:
+            "Prints the name of the host's attestation key, by which verifiers know the host, and the public key in PEM."
+    )
+
+    @OptionGroup var host: HostOptions
+
+    func run() throws {
+        try report("reading the attestation key") { () throws(Failure) in
+            let key = try host.attestationKey().wrapped.key
+            try Output.write(text: "\(Hexadecimal.encode(try key.name))\n\(pem("PUBLIC KEY", key.publicKey))")
+        }
+    }
+}
+
+extension HostOptions {
+    /// Loads the key by which this host attests.
+    func attestationKey() throws(Failure) -> AttestationKeyFile.Contents {
+        let hostPaths = try hostPaths()
+        let contents = try HostContext.withKeysLock(hostPaths, shared: true) { () throws(Failure) in
+            guard try AttestationKeyFile(hostPaths).exists() else { return AttestationKeyFile.Contents?.none }
+            return try AttestationKeyFile(hostPaths).load(open(hostPaths).keys)
+        }
+        guard let contents else {
+            throw Failure(
+                "cannot use the host's attestation key",
+                because: "it has none yet",
+                hint: "vtpmctl host enroll makes it"
+            )
+        }
+        return contents
+    }
+}

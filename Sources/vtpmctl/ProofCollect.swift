@@ -1,0 +1,148 @@
+import ArgumentParser
+import Configuration
+import Crypto
+import CryptoPrimitives
+import Platform
+import Proof
+import RuntimeControl
+import RuntimeHostTPM
+import RuntimeKeys
+import RuntimeLease
+import RuntimePCR
+
+/// What a proof is made for.
+struct ProofPurpose: ParsableArguments {
+    @Option(help: "The verifier's nonce, in hexadecimal digits: 8 to 64 bytes.")
+    var nonce: String
+
+    @Option(
+        name: .customLong("peer-key"),
+        help:
+            "The SHA-256 of the key of whom the proof is for, such as that of a TLS connection, in hexadecimal digits."
+    )
+    var peerKey: String?
+
+    /// The nonce, and the digest of the peer's key, or zeros.
+    func decoded() throws(Failure) -> (nonce: [UInt8], peer: [UInt8]) {
+        guard let nonce = Hexadecimal.decode(nonce), ProofBinding.nonceSizes.contains(nonce.count) else {
+            throw Failure("cannot use the nonce", because: "it is not 8 to 64 bytes in hexadecimal digits")
+        }
+        guard let peerKey else { return (nonce, [UInt8](repeating: 0, count: ProofBinding.peerSize)) }
+        guard let peer = Hexadecimal.decode(peerKey), peer.count == ProofBinding.peerSize else {
+            throw Failure(
+                "cannot use the digest of the peer's key",
+                because: "it is not 32 bytes in hexadecimal digits"
+            )
+        }
+        return (nonce, peer)
+    }
+}
+
+struct ProofCollect: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "collect",
+        abstract: "Makes a directory with the proof of what a container runs, on which host, and with which TPM.",
+        discussion: """
+            Its files are those that the tools of others read: docs/proof.md. The host needs a TPM and an attestation key, which \
+            vtpmctl host enroll makes.
+            """
+    )
+
+    @OptionGroup var host: HostOptions
+    @OptionGroup var purpose: ProofPurpose
+    @Argument(help: "The container's ID.", completion: .containers)
+    var container: String
+    @Argument(help: "The directory that is made.", completion: .directory)
+    var directory: String
+
+    func run() throws {
+        try report("collecting the proof") { () throws(Failure) in
+            let (nonce, peer) = try purpose.decoded()
+            let run = try recorded()
+            let manifest = try RunManifest(reading: run.manifest, "the manifest of \"\(container.excerpt)\"")
+            let tpm = try ContainerTPM(number: run.lease.tpmNumber, device: run.lease.tpmrm)
+            let guest = try tpm.quote(ProofBundle.guestPCRs, ProofBinding.guest(nonce: nonce, peer: peer))
+            let leaf = try ProofBinding.hostLeaf(
+                nonce: nonce,
+                guestQuote: guest.quote.attestation.message,
+                signature: guest.quote.attestation.signature,
+                manifest: run.manifest
+            )
+            let proven = try prove(MerkleTree.root(of: [leaf]), manifest)
+            let bundle = ProofBundle(
+                nonce: nonce,
+                peer: peer,
+                path: .alone,
+                manifest: run.manifest,
+                launchLog: run.log,
+                guest: ProofBundle.Quote(guest.key, guest.quote),
+                host: proven.host,
+                counter: proven.counter
+            )
+            try bundle.files().write(to: directory)
+        }
+    }
+
+    private struct Run {
+        let lease: Lease
+        let manifest: [UInt8]
+        let log: [UInt8]
+    }
+
+    private func recorded() throws(Failure) -> Run {
+        let manifest = try host.manifest(of: container)
+        return try host.lease(of: container, "cannot prove what runs in") { (opened, lease) throws(Failure) in
+            Run(lease: lease, manifest: manifest, log: try opened.launchLog() ?? [])
+        }
+    }
+
+    /// Has the host's TPM sign, with its PCRs and, where the host's index is bound to one, the counter.
+    private func prove(
+        _ root: [UInt8],
+        _ manifest: RunManifest
+    ) throws(Failure) -> (host: ProofBundle.Quote, counter: SignedAttestation?) {
+        let key = try host.attestationKey()
+        let configuration = try host.configuration()
+        let tpm = try HostTPM.open(configured: configuration.hostTPM.device)
+        let selection = try PCRSelection(parsing: configuration.proof.pcrs)
+        let what = "cannot attest with the host's TPM"
+        return try tpm.withAttestationKey(key.wrapped, key.authorization, what) { (loaded) throws(Failure) in
+            let quote = try loaded.quote(selection, root)
+            let counter = try manifest.counter.map { (counter) throws(Failure) in
+                try loaded.certify(index: counter.index, named: counter.name, root)
+            }
+            return (ProofBundle.Quote(key.wrapped.key, quote), counter)
+        }
+    }
+}
+
+struct ProofVerify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Says whether a proof is what a policy wants, and if not, why.",
+        discussion: """
+            It needs no TPM, no right of root's and no network. docs/proof.md has the policy's members, and the same checks with \
+            tools of others. It exits with 1 if the proof is refused.
+            """
+    )
+
+    @OptionGroup var purpose: ProofPurpose
+    @Option(help: "The policy, a JSON file.", completion: .file())
+    var policy: String
+    @Argument(help: "The directory of vtpmctl proof collect.", completion: .directory)
+    var directory: String
+
+    func run() throws {
+        var isProven = false
+        try report("verifying the proof") { () throws(Failure) in
+            let (nonce, peer) = try purpose.decoded()
+            let content = try Descriptor.openFile(policy, .read).readAll(limit: ProofPolicy.sizeLimit, policy)
+            let policy = try ProofPolicy(parsing: content, policy)
+            let bundle = try ProofBundle(reading: directory)
+            let problems = try ProofVerifier(policy, nonce: nonce, peer: peer).problems(with: bundle)
+            isProven = problems.isEmpty
+            try Output.write(lines: isProven ? ["proven"] : problems.map { "refused: \($0)".onOneLine })
+        }
+        if !isProven { throw ExitCode.failure }
+    }
+}
