@@ -343,7 +343,7 @@ let otherTargets: [Target] = [
         name: "RuntimeTests",
         dependencies: [
             "AuthorityClient", "CLibCrypto", "CLibSeccomp", "CLinux", "Configuration", "Crypto", "CryptoCertificates",
-            "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch", "Platform", "RuntimeAdministration",
+            "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch", "Platform", "Proof", "RuntimeAdministration",
             "RuntimeConfinement",
             "RuntimeControl", "RuntimeEndorsement", "RuntimeFilter", "RuntimeFormat", "RuntimeHostTPM", "RuntimeKeys",
             "RuntimeLease",
@@ -468,7 +468,11 @@ let otherTargets: [Target] = [
         exclude: ["Fixtures"],
         swiftSettings: strict
     ),
-    .testTarget(name: "ProofTests", dependencies: ["Platform", "Proof", "VTPMProxy"], swiftSettings: strict),
+    .testTarget(
+        name: "ProofTests",
+        dependencies: ["CryptoDigests", "Platform", "Proof", "VTPMProxy"],
+        swiftSettings: strict
+    ),
     .testTarget(
         name: "SystemdTests",
         dependencies: ["Systemd", "SystemdBus", "RuntimeControl", "Platform", "vtpm-systemd"],
