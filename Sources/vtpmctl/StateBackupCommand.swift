@@ -28,7 +28,14 @@ struct StateBackupCommand: ParsableCommand {
             let (parent, name) = try place(what)
             let result = try host.withRepository { (repository, hostPaths) throws(Failure) in
                 let backup = StateBackup(of: repository) { () throws(Failure) in
-                    try AuthorityKeyFile(hostPaths).copy(repository.keys)
+                    var files: [StateBackup.KeyFile] = []
+                    if let key = try AuthorityKeyFile(hostPaths).copy(repository.keys) {
+                        files.append(.init("authority.key", key))
+                    }
+                    if let key = try AttestationKeyFile(hostPaths).copy(repository.keys) {
+                        files.append(.init("attestation.key", key))
+                    }
+                    return files
                 }
                 return try backup.write(to: name, in: .open(parent, .directory), path: directory) {
                     Progress.step(of: $0)

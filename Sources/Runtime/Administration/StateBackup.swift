@@ -14,20 +14,30 @@ public struct StateBackup {
     private static let timeout = 10_000
 
     private let repository: StateRepository
-    /// Returns the contents of the file of the certificate authority's key; nil if there is none.
-    private let authorityKey: () throws(Failure) -> SecretBytes?
-    private static let authorityKeyName = "authority.key"
+    /// A file with one of the host's own keys.
+    public struct KeyFile {
+        let name: String
+        let content: SecretBytes
+
+        /// Creates it, with its name in the host's directory of keys.
+        public init(_ name: String, _ content: SecretBytes) {
+            self.name = name
+            self.content = content
+        }
+    }
+
+    private let keyFiles: () throws(Failure) -> [KeyFile]
 
     /// Prepares a backup; reads and writes nothing yet.
     ///
-    /// `authorityKey` returns the file of the certificate authority's key, under the current master key; it is read last, since a
+    /// `keyFiles` returns the files of the host's own keys, under the current master key; they are read last, since a
     /// state can be certified by a key that is made meanwhile.
     public init(
         of repository: StateRepository,
-        authorityKey: @escaping () throws(Failure) -> SecretBytes? = { () throws(Failure) in nil }
+        keyFiles: @escaping () throws(Failure) -> [KeyFile] = { () throws(Failure) in [] }
     ) {
         self.repository = repository
-        self.authorityKey = authorityKey
+        self.keyFiles = keyFiles
     }
 
     /// The result of a backup.
@@ -111,23 +121,26 @@ public struct StateBackup {
         let place = "\(path)/index"
         let target = try make("index", in: directory, place)
         try index.write(in: target, path: place, keys: repository.keys, disk: repository.disk)
-        if let authorityKey = try authorityKey() { try write(authorityKey, in: directory, path) }
+        try write(keyFiles(), in: directory, path)
         try repository.disk.synchronize(directory, as: path)
         return report
     }
 
     private func write(
-        _ authorityKey: SecretBytes,
+        _ keyFiles: [KeyFile],
         in directory: borrowing Descriptor,
         _ path: String
     ) throws(Failure) {
+        guard !keyFiles.isEmpty else { return }
         let keys = try make("keys", in: directory, "\(path)/keys")
-        let place = "\(path)/keys/\(Self.authorityKeyName)"
-        let file = try repository.disk.create(Self.authorityKeyName, in: keys, as: place)
-        try authorityKey.withBytes { (bytes) throws(Failure) in
-            try repository.disk.write(bytes, to: file, as: place)
+        for key in keyFiles {
+            let place = "\(path)/keys/\(key.name)"
+            let file = try repository.disk.create(key.name, in: keys, as: place)
+            try key.content.withBytes { (bytes) throws(Failure) in
+                try repository.disk.write(bytes, to: file, as: place)
+            }
+            try repository.disk.synchronize(file, as: place)
         }
-        try repository.disk.synchronize(file, as: place)
         try repository.disk.synchronize(keys, as: "\(path)/keys")
     }
 

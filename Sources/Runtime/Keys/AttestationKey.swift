@@ -77,6 +77,12 @@ package struct AttestationKeyFile {
         try file.sweep()
     }
 
+    /// Returns the contents of the file under the current master key, for a backup; nil if the key has not been made.
+    package func copy(_ keys: KeyRing) throws(Failure) -> SecretBytes? {
+        guard let contents = try load(keys) else { return nil }
+        return try encode(contents, keys.current)
+    }
+
     private func encode(_ contents: Contents, _ master: MasterKey) throws(Failure) -> SecretBytes {
         try wrapping.encode(contents.authorization, under: master) { fields in
             let wrapped = contents.wrapped

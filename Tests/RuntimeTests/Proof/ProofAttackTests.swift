@@ -77,16 +77,7 @@ import VTPMProxy
             ]
         )
         let good = try host.bundle()
-        let mixed = ProofBundle(
-            nonce: good.nonce,
-            peer: good.peer,
-            path: good.path,
-            manifest: second.manifest.encoded,
-            launchLog: try second.log.encoded(),
-            guest: quote,
-            host: good.host,
-            counter: good.counter
-        )
+        let mixed = good.with(manifest: second.manifest.encoded, log: try second.log.encoded(), guest: quote)
         let found = try host.problems(mixed)
         #expect(found.contains(.hostBinding) && found.contains(.launch(hex(second.manifest.launch.pcr17))))
     }
@@ -102,20 +93,8 @@ import VTPMProxy
         let good = try host.bundle()
         var changed = host.manifest
         changed.state = "other"
-        func with(_ manifest: [UInt8]) -> ProofBundle {
-            ProofBundle(
-                nonce: good.nonce,
-                peer: good.peer,
-                path: good.path,
-                manifest: manifest,
-                launchLog: good.launchLog,
-                guest: good.guest,
-                host: good.host,
-                counter: good.counter
-            )
-        }
-        #expect(try host.problems(with(changed.encoded)) == [.hostBinding, .counterBinding])
-        let text = try host.problems(with([UInt8](changed.encoded.dropLast())))
+        #expect(try host.problems(good.with(manifest: changed.encoded)) == [.hostBinding, .counterBinding])
+        let text = try host.problems(good.with(manifest: changed.encoded.dropLast()))
         #expect(text.count == 1 && text[0].description.hasPrefix("cannot read the manifest: "))
     }
 
@@ -125,20 +104,8 @@ import VTPMProxy
             launch: TaggedEvent.launch.encoded(Array(#"{"image":{"digest":"sha256:aa"}}"#.utf8)),
             instance: host.log.instance
         )
-        func with(_ log: [UInt8]) -> ProofBundle {
-            ProofBundle(
-                nonce: good.nonce,
-                peer: good.peer,
-                path: good.path,
-                manifest: good.manifest,
-                launchLog: log,
-                guest: good.guest,
-                host: good.host,
-                counter: good.counter
-            )
-        }
-        #expect(try host.problems(with(other.encoded())) == [.anotherLog])
-        let cut = try host.problems(with(Array(good.launchLog.dropLast())))
+        #expect(try host.problems(good.with(log: other.encoded())) == [.anotherLog])
+        let cut = try host.problems(good.with(log: good.launchLog.dropLast()))
         #expect(cut == [.log("cannot read the launch log: it is no launch log of this project's")])
     }
 
@@ -198,32 +165,16 @@ import VTPMProxy
     @Test func oneKindIsNotTakenForAnother() throws {
         let good = try host.bundle()
         let counter = try #require(good.counter)
-        func with(
-            guest: ProofBundle.Quote? = nil,
-            host: ProofBundle.Quote? = nil,
-            counter: SignedAttestation?
-        ) -> ProofBundle {
-            ProofBundle(
-                nonce: good.nonce,
-                peer: good.peer,
-                path: good.path,
-                manifest: good.manifest,
-                launchLog: good.launchLog,
-                guest: guest ?? good.guest,
-                host: host ?? good.host,
-                counter: counter
-            )
-        }
         // The host's quote in the container's place, and the other way round.
-        let asGuest = try host.problems(with(guest: good.host, counter: counter))
+        let asGuest = try host.problems(good.with(guest: good.host))
         #expect(asGuest.contains(.anotherTPM) && asGuest.contains(.guestBinding) && asGuest.contains(.guestQuote))
-        let asHost = try host.problems(with(host: good.guest, counter: counter))
+        let asHost = try host.problems(good.with(host: good.guest))
         #expect(asHost.contains(.unknownHost(hex(try good.guest.key.name))) && asHost.contains(.hostBinding))
         // A quote as the counter's certificate, and none at all.
-        #expect(try host.problems(with(counter: good.host.quote.attestation)) == [.anotherCounter])
-        #expect(try host.problems(with(counter: nil)) == [.counterSignature])
+        #expect(try host.problems(good.with(counter: good.host.quote.attestation)) == [.anotherCounter])
+        #expect(try host.problems(good.with(counter: nil)) == [.counterSignature])
         let signature = SignedAttestation(message: counter.message, signature: good.host.quote.attestation.signature)
-        #expect(try host.problems(with(counter: signature)) == [.counterSignature])
+        #expect(try host.problems(good.with(counter: signature)) == [.counterSignature])
         // Another selection of the same TPM, whose values would be others'.
         let all = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 0x000f_0900)])
         let extraData = try ProofBinding.guest(nonce: good.nonce, peer: good.peer)
@@ -238,16 +189,7 @@ import VTPMProxy
             values[0] = [UInt8](repeating: 9, count: 32)
             return ProofBundle.Quote(part.key, PCRQuote(part.quote.attestation, part.quote.selection, values: values))
         }
-        let bundle = ProofBundle(
-            nonce: good.nonce,
-            peer: good.peer,
-            path: good.path,
-            manifest: good.manifest,
-            launchLog: good.launchLog,
-            guest: changed(good.guest),
-            host: changed(good.host),
-            counter: good.counter
-        )
+        let bundle = good.with(guest: changed(good.guest), host: changed(good.host))
         #expect(try host.problems(bundle) == [.hostPCRValues, .guestPCRValues])
     }
 
@@ -296,16 +238,7 @@ import VTPMProxy
         bare.counter = nil
         bare.software = RunManifest.Software(version: "", libtpms: "", digests: [:])
         let bundle = try host.bundle(manifest: bare)
-        let without = ProofBundle(
-            nonce: bundle.nonce,
-            peer: bundle.peer,
-            path: bundle.path,
-            manifest: bundle.manifest,
-            launchLog: bundle.launchLog,
-            guest: bundle.guest,
-            host: bundle.host,
-            counter: nil
-        )
+        let without = bundle.with(counter: nil)
         #expect(try host.problems(without) == [])
         #expect(try host.problems(without, ", \"leastCounter\": 1") == [.noCounter])
         #expect(

@@ -152,3 +152,38 @@ final class ContainerDevice: TPMTransport {
         }
     }
 }
+
+extension ProofBundle {
+    /// The same with another part.
+    func with(
+        manifest: [UInt8]? = nil,
+        log: [UInt8]? = nil,
+        guest: Quote? = nil,
+        host: Quote? = nil
+    ) -> ProofBundle {
+        ProofBundle(
+            nonce: nonce,
+            peer: peer,
+            path: path,
+            manifest: manifest ?? self.manifest,
+            launchLog: log ?? launchLog,
+            guest: guest ?? self.guest,
+            host: host ?? self.host,
+            counter: counter
+        )
+    }
+
+    /// The same with another certificate of the counter, or with none.
+    func with(counter: SignedAttestation?) -> ProofBundle {
+        ProofBundle(
+            nonce: nonce,
+            peer: peer,
+            path: path,
+            manifest: manifest,
+            launchLog: launchLog,
+            guest: guest,
+            host: host,
+            counter: counter
+        )
+    }
+}

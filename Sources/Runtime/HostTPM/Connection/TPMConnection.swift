@@ -74,7 +74,8 @@ struct TPMConnection {
             let authorization = ResponseAuthorization(&reader)
         else { throw malformed }
         switch command.authorization {
-        case .passwords, .passwordAndPolicy, .sessionAndPlain: guard ResponseAuthorization(&reader) != nil else { throw malformed }
+        case .passwords, .passwordAndPolicy, .sessionAndPlain:
+            guard ResponseAuthorization(&reader) != nil else { throw malformed }
         case .none, .password, .session: break
         }
         guard reader.remaining == 0 else { throw malformed }

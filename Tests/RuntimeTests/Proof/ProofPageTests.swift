@@ -1,0 +1,94 @@
+import Foundation
+import Launch
+import Platform
+import Proof
+import Testing
+import VTPMProxy
+
+@testable import RuntimeHostTPM
+
+/// docs/proof.md, "With the tools of others": the commands that stand there come to the verdict of `vtpmctl proof verify`.
+@Suite struct ProofPageTests {
+    let temporary: TemporaryDirectory
+    let host: ProofUnderTest
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        host = try ProofUnderTest(in: temporary)
+    }
+
+    /// The commands as the page has them.
+    private func commands() throws -> String {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../../docs/proof.md").standardizedFileURL
+        let text = try String(contentsOf: page, encoding: .utf8)
+        let part = try #require(text.components(separatedBy: "### With the tools of others\n").last)
+        let section = try #require(part.components(separatedBy: "\n## ").first)
+        let lines = section.split(separator: "\n").filter { $0.hasPrefix("    ") }.map { $0.dropFirst(4) }
+        try #require(lines.count > 15)
+        return lines.joined(separator: "\n")
+    }
+
+    /// What the commands say of a bundle for a verifier who has given out a nonce, and wants this host and this launch.
+    private func accept(
+        _ bundle: ProofBundle,
+        nonce: [UInt8] = ProofUnderTest.nonce
+    ) throws -> (isProven: Bool, text: String) {
+        let path = "\(temporary.path)/bundle"
+        _ = try ProgramLaunch("/bin/rm", ["rm", "-rf", path]).start().wait()
+        try bundle.files().write(to: path)
+        let script = """
+            cd '\(path)'
+            nonce=\(hex(nonce)) peer=\(String(repeating: "00", count: 32))
+            host=\(hex(try host.hostKey.key.name)) launch=\(hex(host.manifest.launch.pcr17))
+            \(try commands())
+            """
+        try temporary.write("script", Array(script.utf8))
+        let status = try ProgramLaunch(
+            "/bin/sh",
+            ["sh", "-c", "bash -euo pipefail -x '\(temporary.path)/script' >'\(temporary.path)/printed' 2>&1"]
+        ).start().wait()
+        return (status == .exited(0), String(decoding: try temporary.read("printed"), as: UTF8.self))
+    }
+
+    @Test func whatIsSoIsProven() throws {
+        let verdict = try accept(host.bundle())
+        #expect(verdict.isProven, "\(verdict.text)")
+        // Also without a counter.
+        host.manifest.counter = nil
+        let bundle = try host.bundle()
+        let without = bundle.with(counter: nil)
+        #expect(try host.problems(without) == [])
+        let second = try accept(without)
+        #expect(second.isProven, "\(second.text)")
+    }
+
+    /// The command at which the page stops, for each forgery that the verifier refuses.
+    @Test func whatIsNotSoIsRefused() throws {
+        let good = try host.bundle()
+        let second = try ProofUnderTest(in: temporary, stateID: "second", statement: #"{"another":1}"#)
+        var later = host.manifest
+        later.resets = .init(resetCount: later.resets.resetCount + 1, restartCount: 0)
+        var claimed = host.manifest
+        claimed.launch = second.manifest.launch
+        try host.tpm.run("tpm2_pcrextend 11:sha256=\(String(repeating: "5a", count: 32))")
+        let forgeries: [(bundle: ProofBundle, step: String)] = [
+            (try host.bundle(nonce: Array("another nonce".utf8)), "tpm2_checkquote -Q -u host.pub"),
+            (try second.bundle(), "test 000b"),
+            (try host.bundle(guest: second.guestQuote()), "test 000b"),
+            (good.with(manifest: second.manifest.encoded), "tpm2_checkquote -Q -u host.pub"),
+            (try host.bundle(guest: good.guest, manifest: later), "test "),
+            (try host.bundle(guest: good.guest, manifest: claimed), "test "),
+            (try host.bundle(), "tpm2_checkquote -Q -u guest.pub"),
+            (good.with(log: try second.log.encoded()), "tpm2_checkquote -Q -u guest.pub"),
+            (good.with(counter: good.host.quote.attestation), "grep "),
+        ]
+        for (index, forgery) in forgeries.enumerated() {
+            #expect(try host.problems(forgery.bundle) != [], "\(index)")
+            let verdict = try accept(forgery.bundle)
+            #expect(!verdict.isProven, "\(index): \(verdict.text)")
+            let last = verdict.text.split(separator: "\n").last { $0.hasPrefix("+ ") && !$0.contains("rm ") } ?? ""
+            #expect(last.contains(forgery.step), "\(index): \(last)")
+        }
+    }
+}
