@@ -35,17 +35,20 @@ extension HostTPM {
     /// The keys for which a TPM usually has a certificate, the better one first.
     package static let endorsementKinds: [IdentityKey.Kind] = [.p256, .rsa]
 
-    /// Returns the endorsement key of this kind, or that which has a certificate, and its certificate.
+    /// Returns the endorsement key of this kind, or without one that which has a certificate, and its certificate.
     package func endorsement(_ kind: IdentityKey.Kind?) throws(Failure) -> HostEndorsement {
         let link = link("cannot read the endorsement key of the host's TPM")
-        for candidate in kind.map({ [$0] }) ?? Self.endorsementKinds {
-            let certificate = try link.certificate(at: candidate.certificateIndex)
-            guard certificate != nil || candidate == kind ?? Self.endorsementKinds.last else { continue }
-            return try link.withEndorsementKey(candidate) { (_, key) throws(Failure) in
-                HostEndorsement(key: key, certificate: certificate)
+        var chosen = kind ?? Self.endorsementKinds[0]
+        var certificate = try link.certificate(at: chosen.certificateIndex)
+        if kind == nil, certificate == nil {
+            for other in Self.endorsementKinds.dropFirst() where certificate == nil {
+                certificate = try link.certificate(at: other.certificateIndex)
+                if certificate != nil { chosen = other }
             }
         }
-        throw link.failure("it has none")
+        return try link.withEndorsementKey(chosen) { (_, key) throws(Failure) in
+            HostEndorsement(key: key, certificate: certificate)
+        }
     }
 
     /// Opens a secret that was made for this TPM's endorsement key and the attestation key's name.
