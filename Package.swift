@@ -52,7 +52,7 @@ let staticPIE: [LinkerSetting] = [.unsafeFlags(["-use-ld=lld", "-Xclang-linker",
 /// What the fuzzers and their replay call.
 let fuzzed: [Target.Dependency] = [
     "Authority", "CLinux", "Configuration", "Crypto", "CryptoCertificates", "CryptoTransfer", "Engines", "JSONText",
-    "Launch", "OCIHook", "Platform",
+    "Launch", "OCIHook", "Platform", "Proof",
     "RuntimeControl",
     "RuntimeAdministration", "RuntimeEndorsement", "RuntimeFormat", "RuntimeHostTPM",
     "RuntimeLease", "RuntimePCR", "RuntimeState", "RuntimeSupervisor", "RuntimeTransfer", "RuntimeWorker",

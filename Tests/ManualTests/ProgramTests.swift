@@ -44,7 +44,7 @@ import Testing
         "vtpm-ca": ["authority"],
         "vtpm-hook": [
             "bundle-config", "configuration", "container-state", "device-filter", "json-text", "kernel-text",
-            "launch", "prepared-config",
+            "launch", "proof", "prepared-config",
         ],
         "vtpm-runtime": ["configuration", "invocation"],
         "vtpm-supervisor": ["control", "index", "state-file"],

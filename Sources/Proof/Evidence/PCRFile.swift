@@ -5,11 +5,11 @@ import RuntimePCR
 ///
 /// It is the memory of tpm2-tools: TPML_PCR_SELECTION, the number of lists in 32 bits, and lists TPML_DIGEST of at most eight
 /// digests; all numbers with the least significant byte first, and all arrays as long as they can be. tpm2-tools: lib/pcr.c
-enum PCRFile {
+package enum PCRFile {
     private static let (bankLimit, mapSize, digestsPerList, digestLimit) = (16, 4, 8, 64)
 
     /// Encodes the values of PCRs of one bank.
-    static func encode(_ bank: PCRSelection.Bank, _ values: [[UInt8]]) -> [UInt8] {
+    package static func encode(_ bank: PCRSelection.Bank, _ values: [[UInt8]]) -> [UInt8] {
         var file = LittleEndian()
         file.write(UInt32(1))
         file.write(bank.algorithm)
@@ -36,7 +36,7 @@ enum PCRFile {
     }
 
     /// Returns the values in a file of PCRs of this bank; nil if it is any other.
-    static func decode(_ bytes: [UInt8], _ bank: PCRSelection.Bank) -> [[UInt8]]? {
+    package static func decode(_ bytes: [UInt8], _ bank: PCRSelection.Bank) -> [[UInt8]]? {
         let start = 4 + bankLimit * (2 + 1 + mapSize + 1) + 4
         let listSize = 4 + digestsPerList * (2 + digestLimit)
         var values: [[UInt8]] = []

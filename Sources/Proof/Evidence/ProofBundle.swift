@@ -1,7 +1,4 @@
-import CryptoPrimitives
 import Glibc
-import JSONText
-import Launch
 import Platform
 import RuntimeHostTPM
 import RuntimePCR
@@ -69,8 +66,6 @@ public struct ProofBundle: Equatable, Sendable {
 
     /// The PCRs in the quote of the container's TPM: those that a launch is measured into.
     package static let guestPCRs = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 0x0006_0900)])
-    private static let type = "container-vtpm proof"
-    private static let version: Int64 = 1
 
     /// What the host has signed of it.
     public func hostLeaf() throws(Failure) -> [UInt8] {
@@ -92,16 +87,7 @@ extension ProofBundle {
     /// The files.
     public func files() -> EvidenceFiles {
         var files = EvidenceFiles()
-        let head = CanonicalJSON.members([
-            "index": .integer(Int64(path.index)),
-            "nonce": .hexadecimal(nonce),
-            "path": .array(path.nodes.map { .hexadecimal($0) }),
-            "peer": .hexadecimal(peer),
-            "size": .integer(Int64(path.size)),
-            "type": .string(Self.type),
-            "version": .integer(Self.version),
-        ])
-        files.add("proof.json", head.bytes)
+        files.add("proof.json", ProofHead(nonce: nonce, peer: peer, path: path).encoded)
         files.add("manifest.json", manifest)
         files.add("launch.log", launchLog)
         for (name, part) in [("guest", guest), ("host", host)] {
@@ -128,17 +114,7 @@ extension ProofBundle {
             return try Descriptor.openFile(name.file, .beneath(O_RDONLY), at: directory.number, as: name.path)
                 .readAll(limit: Self.fileLimit, name.path)
         }
-        let head = try JSONText(parsing: read("proof.json"), path: "\(path)/proof.json", limit: Self.fileLimit).root
-        let refusal = Failure(
-            "cannot read \(path)/proof.json",
-            because: "it is no proof of this version of the project"
-        )
-        guard head["type"]?.string == Self.type, head["version"]?.integer == Self.version,
-            let nonce = head["nonce"]?.bytes, let peer = head["peer"]?.bytes,
-            let index = head["index"]?.integer.flatMap({ Int(exactly: $0) }),
-            let size = head["size"]?.integer.flatMap({ Int(exactly: $0) }), let nodes = head["path"]?.elements,
-            nodes.allSatisfy({ $0.bytes != nil })
-        else { throw refusal }
+        let head = try ProofHead(parsing: read("proof.json"), "\(path)/proof.json")
         var counter: SignedAttestation?
         do throws(Failure) {
             counter = SignedAttestation(message: try read("counter.msg"), signature: try read("counter.sig"))
@@ -146,9 +122,9 @@ extension ProofBundle {
             guard error.code == ENOENT else { throw error }
         }
         self.init(
-            nonce: nonce,
-            peer: peer,
-            path: MerkleTree.Path(index: index, size: size, nodes: nodes.compactMap(\.bytes)),
+            nonce: head.nonce,
+            peer: head.peer,
+            path: head.path,
             manifest: try read("manifest.json"),
             launchLog: try read("launch.log"),
             guest: try Self.quote("guest", path, read),

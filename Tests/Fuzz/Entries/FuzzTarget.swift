@@ -16,6 +16,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
     case engineText = "engine-text"
     case preparedConfig = "prepared-config"
     case launch
+    case proof
     case invocation
     case logLine = "log-line"
 
@@ -38,6 +39,7 @@ enum FuzzTarget: String, CaseIterable, Codable, Sendable {
         case .engineText: fuzzEngineText(bytes)
         case .preparedConfig: fuzzPreparedConfig(bytes)
         case .launch: fuzzLaunch(bytes)
+        case .proof: fuzzProof(bytes)
         case .invocation: fuzzInvocation(bytes)
         case .logLine: fuzzLogLine(bytes)
         }

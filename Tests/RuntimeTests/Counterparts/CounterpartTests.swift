@@ -3,6 +3,7 @@ import CryptoPrimitives
 import Foundation
 import Launch
 import Platform
+import Proof
 import RuntimeControl
 import TestSupport
 import Testing
@@ -150,6 +151,41 @@ struct CounterpartTests {
         let refused = try verdict(event, nonce: "abd")
         #expect(refused.hasPrefix("False ") && refused.hasSuffix("_validation.quote_validation\n"), "\(refused)")
         #expect(try tpm.stop() == .exited(0))
+    }
+
+    /// Both quotes of a proof, each with what it is bound to as the nonce.
+    @Test func aKeylimeVerifierAcceptsTheQuotesOfAProof() throws {
+        let temporary = try TemporaryDirectory()
+        let host = try ProofUnderTest(in: temporary)
+        try host.bundle().files().write(to: "\(temporary.path)/bundle")
+        func verdict(
+            _ part: String,
+            bound extraData: [UInt8],
+            pcr: Int,
+            _ value: [UInt8],
+            mask: String
+        ) throws -> String {
+            let policy = #"{"\#(pcr)":["\#(hex(value))"],"mask":"\#(mask)"}"#
+            return try host.tpm.run(
+                """
+                for file in msg sig pcrs; do cp bundle/\(part).$file quote.$file; done
+                for file in ek ak; do cp bundle/\(part).pub $file.tpm2b; done
+                '\(Self.fixtures)/keylime-evidence' '\(Self.keylime)' '\(Data(extraData).base64EncodedString())' '\(policy)'
+                """
+            )
+        }
+        let bundle = try ProofBundle(reading: "\(temporary.path)/bundle")
+        let bound = try ProofBinding.guest(nonce: ProofUnderTest.nonce, peer: ProofUnderTest.nobody)
+        let (launch, zero) = (host.manifest.launch.pcr17, [UInt8](repeating: 0, count: 32))
+        #expect(try verdict("guest", bound: bound, pcr: 17, launch, mask: "0x60900") == "True\n")
+        let other = try verdict("guest", bound: bound, pcr: 17, zero, mask: "0x60900")
+        #expect(other.hasPrefix("False pcr_validation.invalid_pcr_17"), "\(other)")
+        let root = try MerkleTree.root(of: [bundle.hostLeaf()])
+        #expect(try verdict("host", bound: root, pcr: 7, zero, mask: "0xffff") == "True\n")
+        let booted = try verdict("host", bound: root, pcr: 7, launch, mask: "0xffff")
+        #expect(booted.hasPrefix("False pcr_validation.invalid_pcr_7"), "\(booted)")
+        let stale = try verdict("host", bound: bound, pcr: 7, zero, mask: "0xffff")
+        #expect(stale.hasPrefix("False ") && stale.hasSuffix("_validation.quote_validation\n"), "\(stale)")
     }
 
     @Test func azuresProvisioningAndItsTokensWork() throws {
