@@ -213,7 +213,7 @@ let otherTargets: [Target] = [
         "Proof",
         [
             "CryptoDigests", "CryptoPrimitives", "JSONText", "Launch", "Platform", "RuntimeControl", "RuntimeHostTPM",
-            "RuntimePCR", "VTPMProxy",
+            "RuntimePCR", "VTPMProxy", "CLinux",
         ]
     ),
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Configuration
 import Crypto
 import CryptoPrimitives
+import Glibc
 import Platform
 import Proof
 import RuntimeControl
@@ -52,8 +53,13 @@ struct ProofCollect: ParsableCommand {
     @OptionGroup var purpose: ProofPurpose
     @Argument(help: "The container's ID.", completion: .containers)
     var container: String
-    @Argument(help: "The directory that is made.", completion: .directory)
-    var directory: String
+    @Flag(
+        help:
+            "Make one file with all of it, a collection of conceptual messages (CMW) in JSON, in place of a directory."
+    )
+    var cmw = false
+    @Argument(help: "The directory that is made, or with --cmw the file.", completion: .directory)
+    var output: String
 
     func run() throws {
         try report("collecting the proof") { () throws(Failure) in
@@ -79,7 +85,9 @@ struct ProofCollect: ParsableCommand {
                 host: proven.host,
                 counter: proven.counter
             )
-            try bundle.files().write(to: directory)
+            guard cmw else { return try bundle.files().write(to: output) }
+            let options = OpenOptions(O_WRONLY | O_CREAT | O_EXCL, mode: 0o666)
+            try Descriptor.open(output, options).writeAll(bundle.files().collection + [UInt8(ascii: "\n")], output)
         }
     }
 
@@ -129,8 +137,8 @@ struct ProofVerify: ParsableCommand {
     @OptionGroup var purpose: ProofPurpose
     @Option(help: "The policy, a JSON file.", completion: .file())
     var policy: String
-    @Argument(help: "The directory of vtpmctl proof collect.", completion: .directory)
-    var directory: String
+    @Argument(help: "The directory, or the file, of vtpmctl proof collect.", completion: .file())
+    var proof: String
 
     func run() throws {
         var isProven = false
@@ -138,7 +146,7 @@ struct ProofVerify: ParsableCommand {
             let (nonce, peer) = try purpose.decoded()
             let content = try Descriptor.openFile(policy, .read).readAll(limit: ProofPolicy.sizeLimit, policy)
             let policy = try ProofPolicy(parsing: content, policy)
-            let bundle = try ProofBundle(reading: directory)
+            let bundle = try ProofBundle(reading: proof)
             let problems = try ProofVerifier(policy, nonce: nonce, peer: peer).problems(with: bundle)
             isProven = problems.isEmpty
             try Output.write(lines: isProven ? ["proven"] : problems.map { "refused: \($0)".onOneLine })

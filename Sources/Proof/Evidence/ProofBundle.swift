@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Platform
 import RuntimeHostTPM
@@ -79,10 +80,13 @@ public struct ProofBundle: Equatable, Sendable {
     }
 }
 
-// MARK: - The directory
+// MARK: - The files
 
 extension ProofBundle {
-    private static let fileLimit = 1 << 20
+    /// The names of all files.
+    private static let names =
+        ["proof.json", "manifest.json", "launch.log", "counter.msg", "counter.sig"]
+        + ["guest", "host"].flatMap { name in ["msg", "sig", "pcrs", "pub", "pem"].map { "\(name).\($0)" } }
 
     /// The files.
     public func files() -> EvidenceFiles {
@@ -106,46 +110,50 @@ extension ProofBundle {
         return files
     }
 
-    /// Reads the files of a directory; what they say is checked by nobody yet.
+    /// Reads a directory, or a file with the collection; what it says is checked by nobody yet.
     public init(reading path: String) throws(Failure) {
-        let directory = try Descriptor.open(path, .directory)
-        func read(_ name: String) throws(Failure) -> [UInt8] {
-            let name = (file: name, path: "\(path)/\(name)")
-            return try Descriptor.openFile(name.file, .beneath(O_RDONLY), at: directory.number, as: name.path)
-                .readAll(limit: Self.fileLimit, name.path)
+        let opened = try Descriptor.open(path, OpenOptions(O_RDONLY | O_NONBLOCK | O_NOCTTY))
+        if try opened.status(path).st_mode & S_IFMT == S_IFDIR {
+            try self.init(EvidenceFiles(Self.names, inDirectory: path))
+        } else {
+            let content = try Descriptor.openFile(path, .read).readAll(limit: Self.collectionLimit, path)
+            try self.init(EvidenceFiles(Self.names, inCollection: content, path))
         }
-        let head = try ProofHead(parsing: read("proof.json"), "\(path)/proof.json")
+    }
+
+    private static let collectionLimit = 4 << 20
+
+    private init(_ files: EvidenceFiles) throws(Failure) {
+        let head = try ProofHead(parsing: files.content(of: "proof.json"), "\(files.path)/proof.json")
         var counter: SignedAttestation?
-        do throws(Failure) {
-            counter = SignedAttestation(message: try read("counter.msg"), signature: try read("counter.sig"))
-        } catch {
-            guard error.code == ENOENT else { throw error }
+        if let message = files.find("counter.msg") {
+            counter = SignedAttestation(message: message, signature: try files.content(of: "counter.sig"))
         }
         self.init(
             nonce: head.nonce,
             peer: head.peer,
             path: head.path,
-            manifest: try read("manifest.json"),
-            launchLog: try read("launch.log"),
-            guest: try Self.quote("guest", path, read),
-            host: try Self.quote("host", path, read),
+            manifest: try files.content(of: "manifest.json"),
+            launchLog: try files.content(of: "launch.log"),
+            guest: try Self.quote("guest", files),
+            host: try Self.quote("host", files),
             counter: counter
         )
     }
 
-    private static func quote(
-        _ name: String,
-        _ path: String,
-        _ read: (String) throws(Failure) -> [UInt8]
-    ) throws(Failure) -> Quote {
-        let attestation = SignedAttestation(message: try read("\(name).msg"), signature: try read("\(name).sig"))
-        guard let key = QuotingKey(publicFile: try read("\(name).pub")) else {
+    private static func quote(_ name: String, _ files: EvidenceFiles) throws(Failure) -> Quote {
+        let path = files.path
+        let attestation = SignedAttestation(
+            message: try files.content(of: "\(name).msg"),
+            signature: try files.content(of: "\(name).sig")
+        )
+        guard let key = QuotingKey(publicFile: try files.content(of: "\(name).pub")) else {
             throw Failure("cannot use \(path)/\(name).pub", because: "it is no restricted signing key on NIST P-256")
         }
         guard case .quote(let selection, _)? = AttestationMessage(decoding: attestation.message)?.content,
             let bank = selection.banks.first
         else { throw Failure("cannot use \(path)/\(name).msg", because: "it is no quote that a TPM has made") }
-        guard let values = PCRFile.decode(try read("\(name).pcrs"), bank) else {
+        guard let values = PCRFile.decode(try files.content(of: "\(name).pcrs"), bank) else {
             throw Failure("cannot use \(path)/\(name).pcrs", because: "it has not the values of the quoted PCRs")
         }
         return Quote(key, PCRQuote(attestation, selection, values: values))

@@ -36,6 +36,8 @@ import VTPMProxy
         let read = try ProofBundle(reading: "\(temporary.path)/bundle")
         #expect(read == batched)
         #expect(try host.problems(read, more) == [])
+        try temporary.write("collection", batched.files().collection)
+        #expect(try ProofBundle(reading: "\(temporary.path)/collection") == batched)
     }
 
     @Test func anEarlierProofIsRefused() throws {
