@@ -68,7 +68,7 @@ def verdicts(samples):
     result.extend(among_many(samples))
     result.append(first_start(samples))
     result.append(first_start(samples, "from the pool", 0.1))
-    result.append(launch(samples))
+    result.extend(launches(samples))
     hook = samples.of("hook", "hook, existing state", "ours")
     result.append(absolute_verdict("hook, existing state, without the kernel", hook, 25, "ms"))
     # What would show in it counts all the same: a self-test before the device would double it.
@@ -197,10 +197,19 @@ def among_many(samples):
     ]
 
 
-def launch(samples, bound=5):
-    """What a measured launch costs a start, in milliseconds: a difference, so that it says little of the machine."""
-    what = "start of an existing state with a measured launch, to one without"
-    with_it, without = (samples.of("launch", name, "ours") for name in ("measured", "not measured"))
+def launches(samples):
+    """What a measured launch costs a start, and with its log and manifest the hook."""
+    start = "start of an existing state with a measured launch, to one without"
+    hook = "hook of an existing state with a measured launch and a manifest, to one without"
+    return [
+        more(samples, start, "launch", "measured", "not measured"),
+        more(samples, hook, "hook", "hook, existing state", "hook, existing state, not measured"),
+    ]
+
+
+def more(samples, what, group, measured, not_measured_name, bound=5):
+    """What something takes more, in milliseconds: a difference, so that it says little of the machine."""
+    with_it, without = (samples.of(group, name, "ours") for name in (measured, not_measured_name))
     if not with_it or not without:
         return not_measured(what, f"{bound} ms more")
     value = median([with_it[at] - without[at] for at in with_it if at in without])
