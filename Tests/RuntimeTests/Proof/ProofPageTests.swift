@@ -2,6 +2,7 @@ import Foundation
 import Launch
 import Platform
 import Proof
+import RuntimePCR
 import Testing
 import VTPMProxy
 
@@ -30,16 +31,14 @@ import VTPMProxy
     }
 
     /// What the commands say of a bundle for a verifier who has given out a nonce, and wants this host and this launch.
-    private func accept(
-        _ bundle: ProofBundle,
-        nonce: [UInt8] = ProofUnderTest.nonce
-    ) throws -> (isProven: Bool, text: String) {
+    private func accept(_ bundle: ProofBundle, changing change: String = ":") throws -> (isProven: Bool, text: String) {
         let path = "\(temporary.path)/bundle"
         _ = try ProgramLaunch("/bin/rm", ["rm", "-rf", path]).start().wait()
         try bundle.files().write(to: path)
         let script = """
             cd '\(path)'
-            nonce=\(hex(nonce)) peer=\(String(repeating: "00", count: 32))
+            \(change)
+            nonce=\(hex(ProofUnderTest.nonce)) peer=\(String(repeating: "00", count: 32))
             host=\(hex(try host.hostKey.key.name)) launch=\(hex(host.manifest.launch.pcr17))
             \(try commands())
             """
@@ -90,5 +89,40 @@ import VTPMProxy
             let last = verdict.text.split(separator: "\n").last { $0.hasPrefix("+ ") && !$0.contains("rm ") } ?? ""
             #expect(last.contains(forgery.step), "\(index): \(last)")
         }
+    }
+
+    /// A key in PEM is a copy for convenience: whoever puts another one there has nothing signed by it taken.
+    @Test func aKeyThatIsNotTheEnrolledOneSignsNothing() throws {
+        let good = try host.bundle()
+        let counter = try #require(good.counter)
+        let forge = """
+            openssl ecparam -name prime256v1 -genkey -noout -out forger.key
+            openssl pkey -in forger.key -pubout -out host.pem
+            """
+        #expect(try accept(good, changing: forge).isProven)
+        // The counter, with a later value, and any signature.
+        let later = SignedAttestation(
+            message: counter.message.dropLast(8) + [0x7f, 0, 0, 0, 0, 0, 0, 0],
+            signature: counter.signature
+        )
+        let forged = good.with(counter: later)
+        #expect(try host.problems(forged) == [.counterSignature])
+        let verdict = try accept(forged, changing: forge)
+        #expect(!verdict.isProven && verdict.text.contains("Verification failure"), "\(verdict.text)")
+    }
+
+    /// A register that the tenant can set to what it likes is not taken for one that it cannot.
+    @Test func otherRegistersAreRefused() throws {
+        let digest = hex(host.manifest.launch.digest)
+        let instance = hex(host.manifest.launch.instanceDigest)
+        // PCRs 16 and 23 are the tenant's: they get the values of 17 and 18.
+        try host.tpm.run("tpm2_pcrextend 16:sha256=\(digest) && tpm2_pcrextend 23:sha256=\(instance)")
+        let chosen = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 0x0081_0900)])
+        let extraData = try ProofBinding.guest(nonce: ProofUnderTest.nonce, peer: ProofUnderTest.nobody)
+        let found = try ContainerTPM(over: ContainerDevice(host.tpm)).quote(chosen, extraData)
+        let renamed = PCRQuote(found.quote.attestation, ProofBundle.guestPCRs, values: found.quote.values)
+        let bundle = try host.bundle(guest: ProofBundle.Quote(found.key, renamed))
+        #expect(try host.problems(bundle) == [.guestQuote])
+        #expect(try !accept(bundle).isProven)
     }
 }
