@@ -26,12 +26,19 @@ final class ProofUnderTest {
     static let nonce = Array("a verifier's nonce".utf8)
     static let nobody = [UInt8](repeating: 0, count: 32)
 
-    init(in temporary: TemporaryDirectory, stateID: String = "web", statement: String = statement) throws {
+    /// Starts both; the worker can be another program.
+    init(
+        in temporary: TemporaryDirectory,
+        stateID: String = "web",
+        statement: String = statement,
+        worker: String? = nil
+    ) throws {
         self.temporary = temporary
         let event = TaggedEvent.launch.encoded(Array(statement.utf8))
         tpm = try VTPMUnderTest(
             in: temporary,
             stateID: stateID,
+            worker: worker,
             tpmKeys: RequestedKeys(ofNew: StandardKeys(.endorsementP256), ofExisting: StandardKeys(.endorsementP256)),
             endorsement: .keys,
             measuring: event

@@ -162,7 +162,7 @@ struct Attack {
     /// Never returns.
     static let spin = Attack("does nothing, for ever") { while true { poll(nil, 0, -1) } }
 
-    private static func tell(_ kind: UInt8, _ body: [UInt8], descriptors: [CInt] = []) {
+    static func tell(_ kind: UInt8, _ body: [UInt8], descriptors: [CInt] = []) {
         transmit([kind] + body, descriptors)
     }
 

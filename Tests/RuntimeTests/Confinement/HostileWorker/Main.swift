@@ -38,6 +38,7 @@ struct Main {
         }
         // Found and made while that can still be done.
         _ = (libraryProcess, orders.count, Attempt.all.count)
+        prepareTakeover()
         do throws(Failure) {
             try Worker(channel: Channel(owning: Descriptor(owning: 3), peer: "supervisor")).run()
         } catch {
@@ -82,5 +83,10 @@ func hostileProcess(
             return result
         }
     }
-    return libraryProcess?(answer, size, capacity, command, count) ?? TPM_RESULT(TPM_FAIL)
+    let code = command.flatMap { count >= 10 ? UInt32($0[8]) << 8 | UInt32($0[9]) : nil }
+    let result = libraryProcess?(answer, size, capacity, command, count) ?? TPM_RESULT(TPM_FAIL)
+    if let code, result == 0, let buffer = answer?.pointee, let size {
+        Takeover.current?.change(code, buffer, size.pointee)
+    }
+    return result
 }
