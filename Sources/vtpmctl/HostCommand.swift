@@ -46,6 +46,11 @@ struct HostEnroll: ParsableCommand {
 
     @OptionGroup var host: HostOptions
     @OptionGroup var endorsementKey: EndorsementKeyOption
+    @Option(
+        name: .customLong("attestation-key"),
+        help: "The kind of the attestation key; RSA is for verifiers that take no other. The default is ecc-nist-p256."
+    )
+    var kind: QuotingKey.Kind?
     @Flag(
         name: .customLong("new"),
         help: "Make another attestation key: verifiers will not know the one before any more."
@@ -65,7 +70,15 @@ struct HostEnroll: ParsableCommand {
                 let keys = try host.open(hostPaths).keys
                 let file = AttestationKeyFile(hostPaths)
                 guard makesNew else {
-                    return try file.loadOrStore(keys) { () throws(Failure) in try make(tpm) }.wrapped.key
+                    let key = try file.loadOrStore(keys) { () throws(Failure) in try make(tpm) }.wrapped.key
+                    guard kind == nil || kind == key.kind else {
+                        throw Failure(
+                            "cannot make the host's attestation key",
+                            because: "the host has one of the kind \(key.kind.rawValue)",
+                            hint: "add --new: verifiers will not know the one before any more"
+                        )
+                    }
+                    return key
                 }
                 let contents = try make(tpm)
                 try file.replace(with: contents, keys)
@@ -77,7 +90,7 @@ struct HostEnroll: ParsableCommand {
 
     private func make(_ tpm: HostTPM) throws(Failure) -> AttestationKeyFile.Contents {
         let authorization = try WrappedAttestationKey.makeAuthorization()
-        return .init(try tpm.makeAttestationKey(authorization), authorization)
+        return .init(try tpm.makeAttestationKey(authorization, kind ?? .p256), authorization)
     }
 
     private func write(_ key: QuotingKey, _ endorsement: HostEndorsement) throws(Failure) {
@@ -164,3 +177,5 @@ extension HostOptions {
         return contents
     }
 }
+
+extension QuotingKey.Kind: ExpressibleByArgument {}

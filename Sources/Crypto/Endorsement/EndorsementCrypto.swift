@@ -116,9 +116,29 @@ public enum TPMSignature {
         by publicKey: [UInt8],
         with hash: DigestAlgorithm
     ) -> Bool {
+        let signature = DER.element(DER.sequence, DER.unsigned(r) + DER.unsigned(s))
+        return isSignature(signature, of: message, by: publicKey, with: hash)
+    }
+
+    /// Returns whether an RSASSA-PKCS1-v1_5 signature is that of a key, a SubjectPublicKeyInfo in DER. RFC 8017, 8.2
+    public static func isRSASSA(
+        _ signature: [UInt8],
+        of message: [UInt8],
+        by publicKey: [UInt8],
+        with hash: DigestAlgorithm
+    ) -> Bool {
+        // PKCS #1 v1.5 is what libcrypto takes for an RSA key without being told.
+        isSignature(signature, of: message, by: publicKey, with: hash)
+    }
+
+    private static func isSignature(
+        _ signature: [UInt8],
+        of message: [UInt8],
+        by publicKey: [UInt8],
+        with hash: DigestAlgorithm
+    ) -> Bool {
         defer { ERR_clear_error() }
         guard let key = publicKey.withUnsafeBytes(LibCryptoKey.decode(publicKey:)) else { return false }
-        let signature = DER.element(DER.sequence, DER.unsigned(r) + DER.unsigned(s))
         let context = EVP_MD_CTX_new()
         defer { EVP_MD_CTX_free(context) }
         return context != nil

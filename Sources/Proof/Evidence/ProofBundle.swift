@@ -148,7 +148,7 @@ extension ProofBundle {
             signature: try files.content(of: "\(name).sig")
         )
         guard let key = QuotingKey(publicFile: try files.content(of: "\(name).pub")) else {
-            throw Failure("cannot use \(path)/\(name).pub", because: "it is no restricted signing key on NIST P-256")
+            throw Failure("cannot use \(path)/\(name).pub", because: "it is no restricted key of a kind that is known")
         }
         guard case .quote(let selection, _)? = AttestationMessage(decoding: attestation.message)?.content,
             let bank = selection.banks.first

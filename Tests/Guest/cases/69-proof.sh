@@ -83,7 +83,8 @@ collect other
 expect_error "a host that was booted otherwise" 'refused: PCR 15 of the host is' verify "$nonce"
 
 # Another attestation key: nobody knows it.
-vtpmctl host enroll --new --yes enrolled-again
+expect_error "a key of another kind" 'the host has one of the kind ecc-nist-p256' vtpmctl host enroll --attestation-key rsa-2048 enrolled-again
+vtpmctl host enroll --new --attestation-key rsa-2048 --yes enrolled-again
 collect other
 expect_error "a host that was enrolled again" 'refused: the policy knows no host' verify "$nonce"
 expect_error "a directory that is there" 'File exists' vtpmctl host enroll enrolled

@@ -47,9 +47,9 @@ import VTPMProxy
         return error?.why ?? ""
     }
 
-    @Test func theToolsOfOthersTakeTheQuote() throws {
+    @Test(arguments: QuotingKey.Kind.allCases) func theToolsOfOthersTakeTheQuote(kind: QuotingKey.Kind) throws {
         try tpm.extend(7)
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, kind)
         let quote = try quote(wrapped)
         #expect(try tpm.temporaryHandles() == [])
         try temporary.write("quote.msg", quote.attestation.message)
@@ -65,11 +65,17 @@ import VTPMProxy
         )
         #expect(shown.contains("ffff00") && shown.contains(extraData), "\(shown)")
         #expect(quote.values.count == 16 && quote.values[7] != quote.values[6])
+        // Neither kind's signature is taken for the other's, nor that of another key of the kind.
+        for other in QuotingKey.Kind.allCases {
+            let key = try host.makeAttestationKey(authorization, other).key
+            #expect(quote.attestation.content(signedBy: key) == nil)
+        }
     }
 
     /// A verifier learns with tools of others that the attestation key is in the TPM with the endorsement key.
-    @Test(arguments: [IdentityKey.Kind.p256, .rsa]) func aCredentialIsOpened(kind: IdentityKey.Kind) throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+    @Test(arguments: [IdentityKey.Kind.p256, .rsa], QuotingKey.Kind.allCases)
+    func aCredentialIsOpened(kind: IdentityKey.Kind, attestation: QuotingKey.Kind) throws {
+        let wrapped = try host.makeAttestationKey(authorization, attestation)
         let endorsement = try host.endorsement(kind)
         #expect(endorsement.certificate == nil)
         try temporary.write("ek.pub", endorsement.key.publicFile)
@@ -93,10 +99,10 @@ import VTPMProxy
         #expect(why.hasPrefix("TPM2_ActivateCredential: TPM_RC_INTEGRITY"), "\(why)")
     }
 
-    @Test func aCounterIsCertified() throws {
+    @Test(arguments: QuotingKey.Kind.allCases) func aCounterIsCertified(kind: QuotingKey.Kind) throws {
         let counter = try host.defineCounter(0x0180_0001)
         let value = try host.incrementCounter(counter)
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, kind)
         func certify(_ name: [UInt8]) throws -> SignedAttestation {
             try host.withAttestationKey(wrapped, authorization, "cannot attest") { (loaded) throws(Failure) in
                 try loaded.certify(index: counter.index, named: name, Self.extraData)

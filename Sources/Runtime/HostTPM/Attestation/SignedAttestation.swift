@@ -16,14 +16,25 @@ package struct SignedAttestation: Equatable, Sendable {
         self.signature = signature
     }
 
-    /// Returns what it says; nil if it is malformed, or was not signed by this key with ECDSA and SHA-256.
+    /// Returns what it says; nil if it is malformed, or was not signed by this key with its own scheme and SHA-256.
     package func content(signedBy key: QuotingKey) -> AttestationMessage? {
+        isSigned(by: key) ? AttestationMessage(decoding: message) : nil
+    }
+
+    private func isSigned(by key: QuotingKey) -> Bool {
         var reader = ByteReader(signature)
-        guard reader.read(UInt16.self) == Algorithm.ecdsa, reader.read(UInt16.self) == Algorithm.sha256,
-            let r = reader.readSized(), let s = reader.readSized(), reader.remaining == 0,
-            TPMSignature.isECDSA(r, s, of: message, by: key.publicKey, with: .sha256)
-        else { return nil }
-        return AttestationMessage(decoding: message)
+        let scheme = key.kind == .p256 ? Algorithm.ecdsa : Algorithm.rsassa
+        guard reader.read(UInt16.self) == scheme, reader.read(UInt16.self) == Algorithm.sha256,
+            let first = reader.readSized()
+        else { return false }
+        switch key.kind {
+        case .p256:
+            guard let second = reader.readSized(), reader.remaining == 0 else { return false }
+            return TPMSignature.isECDSA(first, second, of: message, by: key.publicKey, with: .sha256)
+        case .rsa2048:
+            return reader.remaining == 0
+                && TPMSignature.isRSASSA(first, of: message, by: key.publicKey, with: .sha256)
+        }
     }
 
     /// Reads the parameters of a response that has both; returns nil if they are malformed.

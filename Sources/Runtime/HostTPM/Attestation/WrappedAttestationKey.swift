@@ -40,7 +40,10 @@ package struct WrappedAttestationKey: Equatable, Sendable {
 
 extension HostTPM {
     /// Makes a key by which the host attests. TPM2_Create
-    package func makeAttestationKey(_ authorization: SecretBytes) throws(Failure) -> WrappedAttestationKey {
+    package func makeAttestationKey(
+        _ authorization: SecretBytes,
+        _ kind: QuotingKey.Kind = .p256
+    ) throws(Failure) -> WrappedAttestationKey {
         let link = link("cannot make the host's attestation key")
         // TPMS_SENSITIVE_CREATE: the authorization value, and no data.
         let size = WrappedAttestationKey.authorizationSize
@@ -53,7 +56,7 @@ extension HostTPM {
             create.handles = [.init(parent.handle, name: parent.name)]
             create.authorization = .session(session)
             create.secretParameter = sensitive
-            create.parameters.write(sized: QuotingKey.template)
+            create.parameters.write(sized: QuotingKey.template(kind))
             create.parameters.write(sized: [])
             create.parameters.write(UInt32(0))
             var response = try link.run(create)
@@ -62,7 +65,7 @@ extension HostTPM {
                     publicArea: publicArea,
                     privateArea: privateArea,
                     parentName: parent.name
-                )
+                ), wrapped.key.kind == kind
             else { throw link.malformed(.create) }
             return wrapped
         }

@@ -99,6 +99,7 @@ enum Algorithm {
     static let keyedHash: UInt16 = 0x0008
     static let sha256: UInt16 = 0x000b
     static let null: UInt16 = 0x0010
+    static let rsassa: UInt16 = 0x0014
     static let ecdsa: UInt16 = 0x0018
     static let ecc: UInt16 = 0x0023
     static let cfb: UInt16 = 0x0043
