@@ -63,51 +63,62 @@ struct HostEnroll: ParsableCommand {
     func run() throws {
         try report("enrolling the host") { () throws(Failure) in
             if makesNew { try confirmation.require("make another attestation key", typing: "new") }
-            let hostPaths = try host.hostPaths()
             let tpm = try HostTPM.open(configured: host.configuration().hostTPM.device)
             let endorsement = try tpm.endorsement(endorsementKey.kind)
-            let key = try HostContext.withKeysLock(hostPaths, shared: !makesNew) { () throws(Failure) in
-                let keys = try host.open(hostPaths).keys
-                let file = AttestationKeyFile(hostPaths)
-                guard makesNew else {
-                    let key = try file.loadOrStore(keys) { () throws(Failure) in try make(tpm) }.wrapped.key
-                    guard kind == nil || kind == key.kind else {
-                        throw Failure(
-                            "cannot make the host's attestation key",
-                            because: "the host has one of the kind \(key.kind.rawValue)",
-                            hint: "add --new: verifiers will not know the one before any more"
-                        )
-                    }
-                    return key
-                }
-                let contents = try make(tpm)
-                try file.replace(with: contents, keys)
-                return contents.wrapped.key
+            // Before the key: one that replaces another is not made for nothing.
+            try EvidenceFiles.write(to: directory) { (files) throws(Failure) in
+                try add(attestationKey(tpm, endorsement.key.kind), endorsement, to: &files)
             }
-            try write(key, endorsement)
+            if endorsement.certificate == nil {
+                complain("vtpmctl: the host's TPM has no certificate of its maker's for this endorsement key")
+            }
         }
     }
 
-    private func make(_ tpm: HostTPM) throws(Failure) -> AttestationKeyFile.Contents {
-        let authorization = try WrappedAttestationKey.makeAuthorization()
-        return .init(try tpm.makeAttestationKey(authorization, kind ?? .p256), authorization)
+    /// Returns the key that the host has by now, once its TPM has used it.
+    private func attestationKey(_ tpm: HostTPM, _ endorsement: IdentityKey.Kind) throws(Failure) -> QuotingKey {
+        let hostPaths = try host.hostPaths()
+        func make() throws(Failure) -> AttestationKeyFile.Contents {
+            let authorization = try WrappedAttestationKey.makeAuthorization()
+            let key = try tpm.makeAttestationKey(authorization, kind ?? .p256, for: endorsement)
+            return .init(key, authorization)
+        }
+        let contents = try HostContext.withKeysLock(hostPaths, shared: !makesNew) { () throws(Failure) in
+            let keys = try host.open(hostPaths).keys
+            let file = AttestationKeyFile(hostPaths)
+            guard makesNew else { return try file.loadOrStore(keys, make) }
+            let contents = try make()
+            try file.replace(with: contents, keys)
+            return contents
+        }
+        let what = "cannot use the host's attestation key"
+        let key = contents.wrapped.key
+        guard kind == nil || kind == key.kind else {
+            throw Failure(
+                what,
+                because: "the host has one of the kind \(key.kind.rawValue)",
+                hint: "add --new: verifiers will not know the one before any more"
+            )
+        }
+        // A backup of another host can have brought one.
+        try tpm.withAttestationKey(contents.wrapped, contents.authorization, what) { (_) throws(Failure) in }
+        return key
     }
 
-    private func write(_ key: QuotingKey, _ endorsement: HostEndorsement) throws(Failure) {
-        var files = EvidenceFiles()
+    private func add(
+        _ key: QuotingKey,
+        _ endorsement: HostEndorsement,
+        to files: inout EvidenceFiles
+    ) throws(Failure) {
+        let name = Hexadecimal.encode(try key.name)
         files.add("attestation-key.pub", key.publicFile)
         files.add("attestation-key.pem", Array(pem("PUBLIC KEY", key.publicKey).utf8))
-        files.add("attestation-key.name", Array("\(Hexadecimal.encode(try key.name))\n".utf8))
+        files.add("attestation-key.name", Array("\(name)\n".utf8))
         files.add("endorsement-key.pub", endorsement.key.publicFile)
-        files.add("endorsement-key.pem", Array(pem("PUBLIC KEY", endorsement.key.publicKey).utf8))
         if let certificate = endorsement.certificate { files.add("endorsement-key.der", certificate) }
-        try files.write(to: directory)
         try Output.write(lines: [
-            "attestation key: \(Hexadecimal.encode(try key.name))", "endorsement key: \(endorsement.key.kind.rawValue)",
+            "attestation key: \(name)", "endorsement key: \(endorsement.key.kind.rawValue)",
         ])
-        if endorsement.certificate == nil {
-            complain("vtpmctl: the host's TPM has no certificate of its maker's for this endorsement key")
-        }
     }
 }
 

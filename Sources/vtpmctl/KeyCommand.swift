@@ -83,7 +83,7 @@ struct KeyRotate: ParsableCommand {
         try HostContext.withRotationLock(hostPaths) { () throws(Failure) in
             // This exclusive lock waits for the processes that have loaded only the old key. All later ones load both.
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
-                guard try HostContext.isUsed(hostPaths) else {
+                guard try HostContext.hasMasterKey(hostPaths) else {
                     throw Failure("cannot change the master key", because: "this host has no states yet")
                 }
                 try host.keychain().makeNext()
@@ -98,7 +98,9 @@ struct KeyRotate: ParsableCommand {
                 told += describe(report, repository)
                 try check(report)
                 try AuthorityKeyFile(hostPaths).rewrap(opened.keys)
-                try AttestationKeyFile(hostPaths).rewrap(opened.keys)
+                if try !AttestationKeyFile(hostPaths).rewrap(opened.keys) {
+                    complain("vtpmctl: the attestation key needs another master key: enroll the host again, with --new")
+                }
                 // It is filled again under the new key. What stays is of no use to anybody.
                 do { try TPMPool(hostPaths).clear() } catch { complain("vtpmctl: \(error)") }
                 return rotation

@@ -68,6 +68,7 @@ struct ProofCollect: ParsableCommand {
             let manifest = try RunManifest(reading: run.manifest, "the manifest of \"\(container.excerpt)\"")
             let tpm = try ContainerTPM(number: run.lease.tpmNumber, device: run.lease.tpmrm)
             let guest = try tpm.quote(ProofBundle.guestPCRs, ProofBinding.guest(nonce: nonce, peer: peer))
+            try check(guest.key, against: manifest)
             let leaf = try ProofBinding.hostLeaf(
                 nonce: nonce,
                 guestQuote: guest.quote.attestation.message,
@@ -98,9 +99,28 @@ struct ProofCollect: ParsableCommand {
     }
 
     private func recorded() throws(Failure) -> Run {
-        let manifest = try host.manifest(of: container)
-        return try host.lease(of: container, "cannot prove what runs in") { (opened, lease) throws(Failure) in
-            Run(lease: lease, manifest: manifest, log: try opened.launchLog() ?? [])
+        let what = "cannot prove what runs in"
+        let found = try host.lease(of: container, what) { (opened, lease) throws(Failure) in
+            (lease: lease, manifest: try opened.manifest(), log: try opened.launchLog())
+        }
+        guard let manifest = found.manifest, let log = found.log else {
+            throw HostOptions.noManifest(what, of: container, isMeasured: found.log != nil)
+        }
+        return Run(lease: found.lease, manifest: manifest, log: log)
+    }
+
+    /// Throws if the TPM is not the one that the manifest is about, which would be of no use to anybody.
+    private func check(_ key: QuotingKey, against manifest: RunManifest) throws(Failure) {
+        let what = "cannot prove what runs in \"\(container.excerpt)\""
+        guard !manifest.quotingKey.isEmpty else {
+            throw Failure(
+                what,
+                because: "the host has no record of its TPM's keys",
+                hint: "have it made: certificates in [manufacture], and create the container again"
+            )
+        }
+        guard try key.name == manifest.quotingKey else {
+            throw Failure(what, because: "its TPM quotes with another key than the host has recorded")
         }
     }
 
@@ -147,9 +167,16 @@ struct ProofVerify: ParsableCommand {
             let content = try Descriptor.openFile(policy, .read).readAll(limit: ProofPolicy.sizeLimit, policy)
             let policy = try ProofPolicy(parsing: content, policy)
             let bundle = try ProofBundle(reading: proof)
-            let problems = try ProofVerifier(policy, nonce: nonce, peer: peer).problems(with: bundle)
+            let verifier = ProofVerifier(policy, nonce: nonce, peer: peer)
+            let problems = try verifier.problems(with: bundle)
             isProven = problems.isEmpty
-            try Output.write(lines: isProven ? ["proven"] : problems.map { "refused: \($0)".onOneLine })
+            guard isProven else { return try Output.write(lines: problems.map { "refused: \($0)".onOneLine }) }
+            let manifest = try RunManifest(reading: bundle.manifest, "the manifest")
+            let host = try verifier.hostName(of: bundle) ?? ""
+            try Output.write(
+                line: "proven: container \"\(manifest.container)\", state \"\(manifest.state)\", host \"\(host)\""
+                    .onOneLine
+            )
         }
         if !isProven { throw ExitCode.failure }
     }

@@ -38,16 +38,23 @@ struct ProofManifest: ParsableCommand {
 extension HostOptions {
     /// Returns the manifest of a container that runs.
     func manifest(of container: String) throws(Failure) -> [UInt8] {
-        let manifest = try lease(of: container, "cannot print the manifest of") { (opened, _) throws(Failure) in
-            try opened.manifest()
+        let what = "cannot print the manifest of"
+        let found = try lease(of: container, what) { (opened, _) throws(Failure) in
+            (manifest: try opened.manifest(), isMeasured: try opened.launchLog() != nil)
         }
-        guard let manifest else {
-            throw Failure(
-                "cannot print the manifest of \"\(container.excerpt)\"",
-                because: "its launch was not measured",
-                hint: "measure = true in [launch], and create it again"
-            )
+        guard let manifest = found.manifest else {
+            throw Self.noManifest(what, of: container, isMeasured: found.isMeasured)
         }
         return manifest
+    }
+
+    /// The error about a container of which nothing was written down.
+    static func noManifest(_ what: String, of container: String, isMeasured: Bool) -> Failure {
+        Failure(
+            "\(what) \"\(container.excerpt)\"",
+            because: isMeasured
+                ? "it was created by a version of before" : "its launch was not measured",
+            hint: isMeasured ? "create it again" : "measure = true in [launch], and create it again"
+        )
     }
 }

@@ -12,13 +12,16 @@ struct ProofPolicyTests {
     @Test func allMembersAreRead() throws {
         let text = """
             {"version": 1, "hosts": [{"name": "edge", "attestationKey": "000b01", "pcrs": {"7": ["aa", "bb"]}}],
-             "launches": ["01"], "images": ["sha256:02"], "root": "measured", "states": ["web"], "quotingKeys": ["03"],
+             "launches": ["01"], "images": ["sha256:02"], "root": "measured", "roots": ["sha256:05"], "states": ["web"], "quotingKeys": ["03"],
              "software": {"vtpm-worker": ["04"]}, "leastGeneration": 5, "leastCounter": "18446744073709551615"}
             """
         let policy = try ProofPolicy(parsing: Array(text.utf8), "it")
         #expect(policy.hosts.map(\.name) == ["edge"] && policy.hosts[0].attestationKey == [0, 11, 1])
         #expect(policy.hosts[0].pcrs == [7: [[0xaa], [0xbb]]] && policy.launches == [[1]])
-        #expect(policy.images == ["sha256:02"] && policy.needsMeasuredRoot && policy.states == ["web"])
+        #expect(
+            policy.images == ["sha256:02"] && policy.needsMeasuredRoot && policy.roots == ["sha256:05"]
+                && policy.states == ["web"]
+        )
         #expect(policy.quotingKeys == [[3]] && policy.software == ["vtpm-worker": [[4]]])
         #expect(policy.leastGeneration == 5 && policy.leastCounter == .max)
     }
@@ -30,6 +33,10 @@ struct ProofPolicyTests {
         (#"{"version": 1, "hosts": [], "image": []}"#, #"the policy has the member "image", which nobody knows"#),
         (#"{"version": 1, "hosts": [{"name": "a"}]}"#, "a host has no name or no attestationKey"),
         (
+            #"{"version": 1, "hosts": [{"name": "a", "attestationKey": "0a"}, {"name": "b", "attestationKey": "0A"}]}"#,
+            "it names two hosts with one attestationKey"
+        ),
+        (
             #"{"version": 1, "hosts": [{"name": "a", "attestationKey": "00", "key": 1}]}"#,
             #"a host has the member "key", which nobody knows"#
         ),
@@ -39,7 +46,7 @@ struct ProofPolicyTests {
         ),
         (
             #"{"version": 1, "hosts": [{"name": "a", "attestationKey": "00"}]}"#,
-            "it names neither launches nor images, states or quotingKeys: every container would do"
+            "it names neither launches nor images, roots, states or quotingKeys: every container would do"
         ),
         (
             #"{"version": 1, "hosts": [{"name": "a", "attestationKey": "00"}], "launches": ["x"]}"#,

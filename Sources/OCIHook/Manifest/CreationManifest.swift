@@ -47,17 +47,21 @@ extension Creation {
     }
 
     /// The names of the endorsement keys that a record has, and of the quoting key.
+    ///
+    /// A key that is another TPM's as well, a copy's, is none by which anybody is to know this one (``EndorsementRecord/Key/mark``).
     private static func names(
         in record: EndorsementRecord?
     ) throws(Failure) -> (keys: [String: [UInt8]], quotingKey: [UInt8]) {
         var names: [String: [UInt8]] = [:]
-        for key in record?.keys ?? [] where key.key.isEndorsement {
+        for key in record?.keys ?? [] where key.key.isEndorsement && key.mark != nil {
             guard let kind = IdentityKey.Kind(key.key), let known = IdentityKey(kind, decoding: key.area) else {
                 continue
             }
             names[kind.rawValue] = try known.name
         }
-        guard let quotingKey = QuotingKey(decoding: record?.quotingKey ?? []) else { return (names, []) }
+        guard !names.isEmpty, let quotingKey = QuotingKey(decoding: record?.quotingKey ?? []) else {
+            return (names, [])
+        }
         return (names, try quotingKey.name)
     }
 

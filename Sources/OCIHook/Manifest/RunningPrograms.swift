@@ -1,5 +1,3 @@
-import CryptoDigests
-import CryptoPrimitives
 import Glibc
 import Platform
 
@@ -10,42 +8,54 @@ struct RunningPrograms {
     let supervisor: pid_t
     let worker: pid_t
 
-    /// The libraries that are the TPM, by the start of their files' names.
-    private static let libraries = ["libtpms": "libtpms.so", "libcrypto": "libcrypto.so"]
-    private static let what = "cannot tell the digests of the programs"
-
     /// Returns the SHA-256 of each file, by the program's or the library's name.
     ///
     /// What cannot be read is left out, and the log says so once: a verifier that wants to know it refuses the proof.
     func digests(cachedIn runDirectory: borrowing Descriptor) -> [String: [UInt8]] {
+        var digests: [String: [UInt8]] = [:]
+        var problem: Failure?
         do throws(Failure) {
             let procfs = try Procfs()
-            var digests: [String: [UInt8]] = [:]
-            let cache = try DigestCache(in: runDirectory)
-            for (name, path) in try paths(procfs) {
-                digests[name] = try cache.digest(of: Self.open(path), named: name)
+            let cache = DigestCache(in: runDirectory)
+            for file in files {
+                do throws(Failure) {
+                    let path = try path(of: file, procfs)
+                    digests[file.name] = try cache.digest(of: .openFile(path, .read), named: file.name)
+                } catch {
+                    problem = problem ?? error
+                }
             }
-            return digests
         } catch {
-            Log.notice("\(Self.what): \(error)")
-            return [:]
+            problem = error
         }
+        if let problem { Log.notice("cannot tell the digests of all programs: \(problem)") }
+        return digests
     }
 
-    /// The links by which the kernel leads to the files. proc(5), /proc/pid/exe and /proc/pid/map_files
-    private func paths(_ procfs: borrowing Procfs) throws(Failure) -> [(name: String, path: String)] {
-        var paths = [
-            ("vtpm-hook", "/proc/self/exe"), ("vtpm-supervisor", "/proc/\(supervisor)/exe"),
-            ("vtpm-worker", "/proc/\(worker)/exe"),
+    /// A file: a program's, or a library's in the memory of the worker.
+    private struct File {
+        let name: String
+        let process: String
+        var library: String?
+    }
+
+    private var files: [File] {
+        [
+            File(name: "vtpm-hook", process: "self"), File(name: "vtpm-supervisor", process: "\(supervisor)"),
+            File(name: "vtpm-worker", process: "\(worker)"),
+            File(name: "libtpms", process: "\(worker)", library: "libtpms.so"),
+            File(name: "libcrypto", process: "\(worker)", library: "libcrypto.so"),
         ]
-        let maps = String(decoding: try procfs.read("\(worker)/maps"), as: UTF8.self)
-        for (name, file) in Self.libraries.sorted(by: { $0.key < $1.key }) {
-            guard let range = Self.firstMap(of: file, in: maps) else {
-                throw Failure(Self.what, because: "the worker has no \(name) in its memory")
-            }
-            paths.append((name, "/proc/\(worker)/map_files/\(range)"))
+    }
+
+    /// The link by which the kernel leads to a file. proc(5), /proc/pid/exe and /proc/pid/map_files
+    private func path(of file: File, _ procfs: borrowing Procfs) throws(Failure) -> String {
+        guard let library = file.library else { return "/proc/\(file.process)/exe" }
+        let maps = String(decoding: try procfs.read("\(file.process)/maps"), as: UTF8.self)
+        guard let range = Self.firstMap(of: library, in: maps) else {
+            throw Failure("cannot read \(file.name)", because: "the worker has no such library in its memory")
         }
-        return paths
+        return "/proc/\(file.process)/map_files/\(range)"
     }
 
     /// Returns the addresses at which the first part of a file with this start of its name is mapped, as `map_files` has them.
@@ -63,6 +73,4 @@ struct RunningPrograms {
         }
         return nil
     }
-
-    private static func open(_ path: String) throws(Failure) -> Descriptor { try .openFile(path, .read) }
 }

@@ -45,7 +45,26 @@ extension EvidenceFiles {
     ///
     /// - Throws: ``Failure`` if there is something of its name, or if a file cannot be written; nothing is left then.
     public func write(to path: String) throws(Failure) {
+        try Self.write(to: path) { (files) throws(Failure) in files = self }
+    }
+
+    /// The same, with files that `complete` adds once the directory is there.
+    public static func write(
+        to path: String,
+        complete: (inout EvidenceFiles) throws(Failure) -> Void
+    ) throws(Failure) {
+        var files = EvidenceFiles()
         try systemCall("mkdir", "cannot create \(path)") { mkdir(path, 0o777) }
+        do {
+            try complete(&files)
+        } catch {
+            rmdir(path)
+            throw error
+        }
+        try files.fill(path)
+    }
+
+    private func fill(_ path: String) throws(Failure) {
         let directory = try Descriptor.open(path, .directory)
         do {
             for file in all {

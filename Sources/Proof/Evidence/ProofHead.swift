@@ -25,7 +25,8 @@ package struct ProofHead: Equatable, Sendable {
         guard root["type"]?.string == Self.type, root["version"]?.integer == Self.version,
             let nonce = root["nonce"]?.bytes, let peer = root["peer"]?.bytes,
             let index = root["index"]?.integer.flatMap({ Int(exactly: $0) }),
-            let size = root["size"]?.integer.flatMap({ Int(exactly: $0) }), let elements = root["path"]?.elements
+            let size = root["size"]?.integer.flatMap({ Int(exactly: $0) }), let elements = root["path"]?.elements,
+            (1...MerkleTree.sizeLimit).contains(size), (0..<size).contains(index)
         else { throw Failure("cannot read \(path)", because: "it is no proof of this version of the project") }
         var nodes: [[UInt8]] = []
         for element in elements {

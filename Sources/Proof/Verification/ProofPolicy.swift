@@ -22,8 +22,10 @@ public struct ProofPolicy: Equatable, Sendable {
     public let launches: [[UInt8]]?
     /// The digests of images, as the statement about the launch has them; nil for any, also `not stated`.
     public let images: [String]?
-    /// Whether the root file system has to be measured.
+    /// Whether the root file system has to be measured, as whatever.
     public let needsMeasuredRoot: Bool
+    /// The digests that the root file system may have, as the statement about the launch has them; nil for any.
+    public let roots: [String]?
     /// The names of states; nil for any.
     public let states: [String]?
     /// The names of keys by which TPMs quote; nil for any.
@@ -38,7 +40,8 @@ public struct ProofPolicy: Equatable, Sendable {
     /// The largest policy that is read, in bytes.
     public static let sizeLimit = 1 << 20
     private static let members = [
-        "version", "hosts", "launches", "images", "root", "states", "quotingKeys", "software", "leastGeneration",
+        "version", "hosts", "launches", "images", "root", "roots", "states", "quotingKeys", "software",
+        "leastGeneration",
         "leastCounter",
     ]
 
@@ -51,9 +54,13 @@ public struct ProofPolicy: Equatable, Sendable {
         guard let hosts = root["hosts"]?.elements, !hosts.isEmpty else { throw reader.refusal("it names no hosts") }
         var known: [Host] = []
         for host in hosts { known.append(try Self.host(host, reader)) }
+        guard Set(known.map(\.attestationKey)).count == known.count else {
+            throw reader.refusal("it names two hosts with one attestationKey")
+        }
         self.hosts = known
         launches = try reader.list(root, "launches") { $0.bytes }
         images = try reader.list(root, "images") { $0.string }
+        roots = try reader.list(root, "roots") { $0.string }
         states = try reader.list(root, "states") { $0.string }
         quotingKeys = try reader.list(root, "quotingKeys") { $0.bytes }
         switch root["root"] {
@@ -66,9 +73,9 @@ public struct ProofPolicy: Equatable, Sendable {
         }
         leastGeneration = try reader.number(root, "leastGeneration") ?? 0
         leastCounter = try reader.number(root, "leastCounter")
-        guard launches != nil || images != nil || states != nil || quotingKeys != nil else {
+        guard launches != nil || images != nil || roots != nil || states != nil || quotingKeys != nil else {
             throw reader.refusal(
-                "it names neither launches nor images, states or quotingKeys: every container would do"
+                "it names neither launches nor images, roots, states or quotingKeys: every container would do"
             )
         }
     }

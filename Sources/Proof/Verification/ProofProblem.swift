@@ -22,6 +22,7 @@ public enum ProofProblem: Equatable, Sendable, CustomStringConvertible {
     case anotherLog
     case image(String)
     case root
+    case anotherRoot(String)
     case noCounter
     case counterSignature
     case counterBinding
@@ -59,7 +60,8 @@ public enum ProofProblem: Equatable, Sendable, CustomStringConvertible {
         case .anotherLog: "launch.log is not the log of what the host has measured"
         case .image(let digest): "the image is \(digest), which the policy does not allow"
         case .root: "the root file system is not measured"
-        case .noCounter: "the host has no counter"
+        case .anotherRoot(let text): "the root file system is \(text), which the policy does not allow"
+        case .noCounter: "the manifest names no counter of the host's"
         case .counterSignature: "the host's key has not certified the counter"
         case .counterBinding: "the counter was certified for something else"
         case .anotherCounter: "the counter is not that of the manifest"

@@ -23,6 +23,12 @@ public struct ProofVerifier {
         self.peer = peer
     }
 
+    /// Returns what the policy calls the host of a bundle; nil if it does not know it.
+    public func hostName(of bundle: ProofBundle) throws(Failure) -> String? {
+        let name = try bundle.host.key.name
+        return policy.hosts.first { $0.attestationKey == name }?.name
+    }
+
     /// Returns why the bundle does not prove it: all reasons, or none if it does.
     public func problems(with bundle: ProofBundle) throws(Failure) -> [ProofProblem] {
         var found = ProofProblems()
@@ -139,6 +145,11 @@ public struct ProofVerifier {
         // What is measured is an object with a digest; else it is a string that says that nothing is.
         let content = statement.value(at: ["root", "content"])
         if policy.needsMeasuredRoot { found.require(content?.members?.isEmpty == false, .root) }
+        if let roots = policy.roots {
+            let digests = content?.members == nil ? [] : content?.strings ?? []
+            let isAllowed = digests.contains { digest in roots.contains { $0.utf8.elementsEqual(digest.utf8) } }
+            found.require(isAllowed, .anotherRoot(digests.isEmpty ? "not measured" : digests.joined(separator: ", ")))
+        }
     }
 
     // MARK: - The counter
@@ -192,5 +203,17 @@ private struct ProofProblems {
 
     mutating func require(_ isTrue: Bool, _ problem: @autoclosure () -> ProofProblem) {
         if !isTrue { all.append(problem()) }
+    }
+}
+
+extension JSONValue {
+    /// All strings in it, at any depth.
+    fileprivate var strings: [String] {
+        switch kind {
+        case .string(let text): [text]
+        case .array(let elements): elements.flatMap(\.strings)
+        case .object(let members): members.flatMap(\.value.strings)
+        case .number, .bool, .null: []
+        }
     }
 }

@@ -64,8 +64,11 @@ package struct AttestationKeyFile {
     }
 
     /// Writes the key's file under the current master key, unless it is.
-    package func rewrap(_ keys: KeyRing) throws(Failure) {
-        guard let content = try file.read() else { return }
+    ///
+    /// Returns false if it needs a master key that is not here: a restored one is of no use, and stands in nobody's way.
+    package func rewrap(_ keys: KeyRing) throws(Failure) -> Bool {
+        guard let content = try file.read() else { return true }
+        guard try keys.key(wrapping.keyID(of: content)) != nil else { return false }
         let (contents, keyID) = try decode(content, keys)
         // A killed rotation may not have synced it, and the old key will soon be gone.
         if keyID == keys.current.id {
@@ -75,12 +78,13 @@ package struct AttestationKeyFile {
         }
         // What killed processes have left needs the old master key.
         try file.sweep()
+        return true
     }
 
     /// Returns the contents of the file under the current master key, for a backup; nil if the key has not been made.
     package func copy(_ keys: KeyRing) throws(Failure) -> SecretBytes? {
-        guard let contents = try load(keys) else { return nil }
-        return try encode(contents, keys.current)
+        guard let content = try file.read(), try keys.key(wrapping.keyID(of: content)) != nil else { return nil }
+        return try encode(decode(content, keys).contents, keys.current)
     }
 
     private func encode(_ contents: Contents, _ master: MasterKey) throws(Failure) -> SecretBytes {

@@ -45,11 +45,7 @@ public final class HostContext {
             credentialsDirectory: credentialsDirectory
         )
         // What is encrypted under a key that is gone must not have another one made beside it.
-        let hasAuthority = try AuthorityKeyFile(hostPaths).exists()
-        let hasAttestationKey = try AttestationKeyFile(hostPaths).exists()
-        let isUnused = try StateRepository.isUnused(states: states, indexDirectory: indexDirectory)
-        let isFirstUse = isUnused && !hasAuthority && !hasAttestationKey
-        self.keys = try keychain.load(isFirstUse: isFirstUse)
+        self.keys = try keychain.load(isFirstUse: !Self.hasMasterKey(hostPaths))
         self.states = states
         self.indexDirectory = indexDirectory
         self.hostPaths = hostPaths
@@ -61,6 +57,14 @@ public final class HostContext {
             states: openOwnDirectory(hostPaths.states),
             indexDirectory: openOwnDirectory(hostPaths.index)
         )
+    }
+
+    /// Returns whether something on the host needs the master key: a state, or one of the host's own keys.
+    public static func hasMasterKey(_ hostPaths: HostPaths) throws(Failure) -> Bool {
+        let hasAuthority = try AuthorityKeyFile(hostPaths).exists()
+        let hasAttestationKey = try AttestationKeyFile(hostPaths).exists()
+        if hasAuthority || hasAttestationKey { return true }
+        return try isUsed(hostPaths)
     }
 
     /// Throws if the host's index needs another key than this one.

@@ -47,6 +47,13 @@ struct WrappedSecret {
         return content
     }
 
+    /// Returns the ID of the master key that a whole file needs.
+    func keyID(of content: SecretBytes) throws(Failure) -> [UInt8] {
+        var fields = try FileHeader(format, parsing: content.withBytes { Array($0) }, what).fields
+        guard let keyID = fields.read(count: MasterKey.idSize) else { throw format.damaged(what) }
+        return keyID
+    }
+
     /// Decodes a whole file; `read` returns its fields, or nil if they are malformed.
     func decode<Fields>(
         _ content: SecretBytes,

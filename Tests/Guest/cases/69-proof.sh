@@ -15,7 +15,8 @@ expect_error "a proof of a host that nobody knows" 'vtpmctl host enroll makes it
 expect_error "the key of such a host" 'it has none yet' vtpmctl host show
 
 # As docs/proof.md has it.
-TPM2TOOLS_TCTI=none bash -euo pipefail -c "$(commands_of proof.md 'Enroll a host')"
+bash -euo pipefail -c "$(commands_of proof.md 'Enroll a host')"
+TPM2TOOLS_TCTI=none bash -c "$(commands_of proof.md 'As the verifier')"
 cmp secret opened || fail "the host opened another secret"
 expect_equal "the name of the key" "$(<enrolled/attestation-key.name)" "$(vtpmctl host show | head -n 1)"
 expect_equal "the mode of the key's file" 600 "$(stat --format %a /var/lib/container-vtpm/keys/attestation.key)"
@@ -41,7 +42,7 @@ chmod 0755 "$WORK"
 launch=$(vtpmctl launch predict "$BUNDLES/web" | sed -n 's/^17 *sha256 *//p')
 policy "$launch"
 collect web
-expect_equal "the verdict" proven "$(verify "$nonce")"
+expect_equal "the verdict" 'proven: container "web", state "web", host "here"' "$(verify "$nonce")"
 expect_match "the counter that is proven" '^[0-9]+$' "$(jq --raw-output .counter.value proof/manifest.json)"
 if grep -r --text hunter2 proof; then fail "the proof has a secret of the environment"; fi
 expect_error "another nonce" 'refused: it is for another nonce' verify 00112233445566778899
@@ -61,7 +62,7 @@ expect_error "a TPM that was cleared" 'refused: the container.s quote is of anot
 container_stop web
 container_start web
 collect web
-expect_equal "the verdict on the next run" proven "$(verify "$nonce")"
+expect_match "the verdict on the next run" '^proven: ' "$(verify "$nonce")"
 
 # The tenant's authorization stands in the way of a quote, and of nothing else.
 container_exec web tpm2_changeauth -Q -c e secret
@@ -75,7 +76,7 @@ policy "$(vtpmctl launch predict "$BUNDLES/other" | sed -n 's/^17 *sha256 *//p')
 # Another master key, and then another boot of the host.
 vtpmctl key rotate --yes
 collect other
-expect_equal "the verdict after a rotation" proven "$(verify "$nonce")"
+expect_match "the verdict after a rotation" '^proven: ' "$(verify "$nonce")"
 vtpmctl state backup "$WORK/backup"
 expect_equal "the keys in a backup" 'attestation.key authority.key' "$(echo $(ls "$WORK/backup/keys"))"
 host_pcr_extend 15 "another system"
@@ -87,5 +88,8 @@ expect_error "a key of another kind" 'the host has one of the kind ecc-nist-p256
 vtpmctl host enroll --new --attestation-key rsa-2048 --yes enrolled-again
 collect other
 expect_error "a host that was enrolled again" 'refused: the policy knows no host' verify "$nonce"
+name=$(vtpmctl host show | head -n 1)
 expect_error "a directory that is there" 'File exists' vtpmctl host enroll enrolled
+expect_error "another key for a directory that is there" 'File exists' vtpmctl host enroll --new --yes enrolled
+expect_equal "the key after that" "$name" "$(vtpmctl host show | head -n 1)"
 container_stop other

@@ -1,4 +1,3 @@
-import CLinux
 import CryptoDigests
 import Foundation
 import Platform
@@ -37,10 +36,27 @@ final class DigestCacheTests {
     @Test func itIsRemembered() throws {
         try write("a")
         let first = try digest()
-        let line = try String(contentsOfFile: cached, encoding: .utf8)
-        let (known, other) = (hex(first), String(repeating: "5a", count: 32))
-        try line.replacing(known, with: other).write(toFile: cached, atomically: false, encoding: .utf8)
+        let parts = try String(contentsOfFile: cached, encoding: .utf8).split(separator: " ")
+        #expect(parts.count == 3 && parts[1] == hex(first))
+        let text = "\(parts[0]) \(String(repeating: "5a", count: 32))"
+        let check = hex(Array(try DigestAlgorithm.sha256.digest(Array(text.utf8)).prefix(8)))
+        try "\(text) \(check)\n".write(toFile: cached, atomically: false, encoding: .utf8)
         #expect(try digest() == [UInt8](repeating: 0x5a, count: 32))
+        // Without its check the line knows nothing: parts of two lines may stand side by side.
+        try "\(text) \(parts[2])".write(toFile: cached, atomically: false, encoding: .utf8)
+        #expect(try digest() == first)
+    }
+
+    /// Who cannot have the cache has each digest all the same.
+    @Test func itIsOnlyAHelp() throws {
+        try write("a")
+        let right = try DigestAlgorithm.sha256.digest(Array("a".utf8))
+        let held = DigestCache(in: runDirectory)
+        #expect(try digest() == right)
+        withExtendedLifetime(held) {}
+        try FileManager.default.removeItem(atPath: cached)
+        try FileManager.default.createDirectory(atPath: cached, withIntermediateDirectories: false)
+        #expect(try digest() == right)
     }
 
     @Test func aFileThatWasChangedIsReadAgain() throws {
@@ -71,6 +87,7 @@ final class DigestCacheTests {
 }
 
 /// Which files a vTPM's processes have open.
+@Suite(.enabled(if: geteuid() == 0, "/proc/PID/map_files is root's"))
 struct RunningProgramsTests {
     @Test func aLibraryIsFoundByItsName() {
         let maps = """
@@ -85,13 +102,38 @@ struct RunningProgramsTests {
         #expect(RunningPrograms.firstMap(of: "libcrypto.so", in: maps) == nil)
     }
 
+    /// What cannot be read is left out, and nothing else.
+    @Test func aLibraryThatIsNotThereIsLeftOut() throws {
+        let folder = try ScratchFolder()
+        let runDirectory = try Descriptor.open(folder.path, .directory)
+        // A process that has neither library.
+        let sleeping = try ProgramLaunch("/bin/sleep", ["sleep", "1000"]).start()
+        defer { sleeping.kill() }
+        let without = RunningPrograms(supervisor: getpid(), worker: sleeping.process).digests(cachedIn: runDirectory)
+        #expect(Set(without.keys) == ["vtpm-hook", "vtpm-supervisor", "vtpm-worker"])
+        let own = RunningPrograms(supervisor: getpid(), worker: getpid()).digests(cachedIn: runDirectory)
+        #expect(Set(own.keys).isSuperset(of: ["vtpm-hook", "vtpm-supervisor", "vtpm-worker", "libcrypto"]))
+        #expect(own["vtpm-hook"]?.count == 32 && own["vtpm-hook"] == own["vtpm-worker"])
+        #expect(own["libcrypto"] != own["vtpm-hook"])
+        // A process that is gone.
+        let gone = RunningPrograms(supervisor: getpid(), worker: 1 << 22).digests(cachedIn: runDirectory)
+        #expect(Set(gone.keys) == ["vtpm-hook", "vtpm-supervisor"])
+        #expect(gone["vtpm-hook"] == own["vtpm-hook"])
+    }
+
     /// This process stands for the worker; it has libcrypto, and no libtpms.
     @Test func theKernelLeadsToTheFiles() throws {
-        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
+        let maps = String(decoding: try Procfs().read("self/maps"), as: UTF8.self)
         let range = try #require(RunningPrograms.firstMap(of: "libcrypto.so", in: maps))
         let opened = try Descriptor.openFile("/proc/self/map_files/\(range)", .read)
         let line = try #require(maps.split(separator: "\n").first { $0.contains("libcrypto.so") })
         let path = String(line[try #require(line.firstIndex(of: "/"))...])
-        #expect(try opened.status("it").st_ino == Descriptor.openFile(path, .read).status("it").st_ino)
+        let folder = try ScratchFolder()
+        let cache = try DigestCache(in: .open(folder.path, .directory))
+        let found = try cache.digest(of: opened, named: "the library")
+        #expect(try found == cache.digest(of: .openFile(path, .read), named: "the library"))
+        // It is known by what it is, and not by its path.
+        let lines = try String(contentsOfFile: "\(folder.path)/\(DigestCache.name)", encoding: .utf8)
+        #expect(lines.split(separator: "\n").count == 1)
     }
 }

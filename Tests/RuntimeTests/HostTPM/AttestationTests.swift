@@ -49,7 +49,7 @@ import VTPMProxy
 
     @Test(arguments: QuotingKey.Kind.allCases) func theToolsOfOthersTakeTheQuote(kind: QuotingKey.Kind) throws {
         try tpm.extend(7)
-        let wrapped = try host.makeAttestationKey(authorization, kind)
+        let wrapped = try host.makeAttestationKey(authorization, kind, for: .p256)
         let quote = try quote(wrapped)
         #expect(try tpm.temporaryHandles() == [])
         try temporary.write("quote.msg", quote.attestation.message)
@@ -67,7 +67,7 @@ import VTPMProxy
         #expect(quote.values.count == 16 && quote.values[7] != quote.values[6])
         // Neither kind's signature is taken for the other's, nor that of another key of the kind.
         for other in QuotingKey.Kind.allCases {
-            let key = try host.makeAttestationKey(authorization, other).key
+            let key = try host.makeAttestationKey(authorization, other, for: .p256).key
             #expect(quote.attestation.content(signedBy: key) == nil)
         }
     }
@@ -75,7 +75,7 @@ import VTPMProxy
     /// A verifier learns with tools of others that the attestation key is in the TPM with the endorsement key.
     @Test(arguments: [IdentityKey.Kind.p256, .rsa], QuotingKey.Kind.allCases)
     func aCredentialIsOpened(kind: IdentityKey.Kind, attestation: QuotingKey.Kind) throws {
-        let wrapped = try host.makeAttestationKey(authorization, attestation)
+        let wrapped = try host.makeAttestationKey(authorization, attestation, for: kind)
         let endorsement = try host.endorsement(kind)
         #expect(endorsement.certificate == nil)
         try temporary.write("ek.pub", endorsement.key.publicFile)
@@ -94,7 +94,7 @@ import VTPMProxy
         #expect(secret == Array("0123456789abcdef".utf8))
         #expect(try tpm.temporaryHandles() == [])
         // One that was made for another key is not.
-        let other = try host.makeAttestationKey(authorization)
+        let other = try host.makeAttestationKey(authorization, for: .p256)
         let why = try refusal { _ = try host.activate(file, other, authorization, by: kind) }
         #expect(why.hasPrefix("TPM2_ActivateCredential: TPM_RC_INTEGRITY"), "\(why)")
     }
@@ -102,7 +102,7 @@ import VTPMProxy
     @Test(arguments: QuotingKey.Kind.allCases) func aCounterIsCertified(kind: QuotingKey.Kind) throws {
         let counter = try host.defineCounter(0x0180_0001)
         let value = try host.incrementCounter(counter)
-        let wrapped = try host.makeAttestationKey(authorization, kind)
+        let wrapped = try host.makeAttestationKey(authorization, kind, for: .p256)
         func certify(_ name: [UInt8]) throws -> SignedAttestation {
             try host.withAttestationKey(wrapped, authorization, "cannot attest") { (loaded) throws(Failure) in
                 try loaded.certify(index: counter.index, named: name, Self.extraData)
@@ -125,7 +125,7 @@ import VTPMProxy
 
     /// Whoever has the file and not the authorization value cannot use the key, nor whoever may use the hierarchy.
     @Test func withoutItsAuthorizationTheKeyIsOfNoUse() throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
         let other = try WrappedAttestationKey.makeAuthorization()
         let why = try refusal {
             try host.withAttestationKey(wrapped, other, "cannot attest") { (loaded) throws(Failure) in
@@ -134,11 +134,11 @@ import VTPMProxy
         }
         #expect(why.hasPrefix("TPM2_Quote: TPM_RC_BAD_AUTH"), "\(why)")
         // Made again from the same template it is another key.
-        #expect(try host.makeAttestationKey(authorization).key != wrapped.key)
+        #expect(try host.makeAttestationKey(authorization, for: .p256).key != wrapped.key)
     }
 
     @Test func anotherTPMDoesNotTakeIt() throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
         let other = try SoftwareTPM(in: "\(temporary.path)/other")
         let error = #expect(throws: Failure.self) { try quote(wrapped, by: HostTPM(transport: other)) }
         #expect(error?.why == "this is not the TPM that has made the attestation key, or it was cleared")
@@ -146,7 +146,7 @@ import VTPMProxy
     }
 
     @Test func itOutlivesARestart() throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
         let before = try #require(try quote(wrapped).attestation.content(signedBy: wrapped.key))
         tpm.stop()
         try tpm.start()
@@ -156,7 +156,7 @@ import VTPMProxy
     }
 
     @Test func theAuthorizationValueIsNowhereOnTheWay() throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
         _ = try quote(wrapped)
         let secret = authorization.withBytes { Array($0) }
         for message in interposer.traffic {
@@ -166,7 +166,7 @@ import VTPMProxy
 
     /// No bit of a quote's answer can be changed: not of what is signed, of the signature, or of the HMAC.
     @Test func noByteOfAQuoteCanBeChanged() throws {
-        let wrapped = try host.makeAttestationKey(authorization)
+        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
         _ = try quote(wrapped)
         let size = try #require(interposer.lastAnswer(to: .quote)).count
         for position in 0..<size {
@@ -183,12 +183,38 @@ import VTPMProxy
         _ = try quote(wrapped)
     }
 
+    /// Something between the host and its TPM shows a parent of its own, to which it can decrypt: it learns nothing, and nothing is
+    /// made.
+    @Test(arguments: [IdentityKey.Kind.p256, .rsa]) func anotherParentGetsNoSecret(kind: IdentityKey.Kind) throws {
+        let own = try SoftwareTPM(in: "\(temporary.path)/own")
+        let answer = try own.send(0x131, handles: [0x4000_000b]) {
+            $0.write(sized: [0, 0, 0, 0])
+            $0.write(sized: StorageKey.template)
+            $0.write(sized: [])
+            $0.write(UInt32(0))
+        }
+        // After the handle and the size of the parameters: both public areas have the same size.
+        let area = Array(answer[18..<18 + 2 + 90])
+        var isFirst = true
+        interposer.change = { code, answer in
+            guard code == CommandCode.createPrimary.rawValue, isFirst else { return answer }
+            isFirst = false
+            return Array(answer[..<18]) + area + answer[(18 + area.count)...]
+        }
+        let why = try refusal { _ = try host.makeAttestationKey(authorization, for: kind) }
+        #expect(why.hasPrefix("TPM2_Create: TPM_RC_BAD_AUTH"), "\(why)")
+        let secret = authorization.withBytes { Array($0) }
+        for message in interposer.traffic {
+            #expect(!message.indices.contains { message[$0...].starts(with: secret) })
+        }
+    }
+
     @Test func aHierarchyWithAnAuthorizationIsTold() throws {
         try tpm.send(0x129, handles: [0x4000_000b]) {
             $0.write(UInt16(3))
             $0.write("abc".utf8)
         }
-        let error = #expect(throws: Failure.self) { try host.makeAttestationKey(authorization) }
+        let error = #expect(throws: Failure.self) { try host.makeAttestationKey(authorization, for: .p256) }
         #expect(
             error?.description
                 == "cannot make the host's attestation key: the endorsement hierarchy of the host's TPM has an authorization"

@@ -268,5 +268,10 @@ import VTPMProxy
         let second = try ProofUnderTest(in: temporary, stateID: "second", statement: statement)
         let found = try second.problems(second.bundle(), ", \"images\": [\"sha256:aa\"], \"root\": \"measured\"")
         #expect(found == [.image("not stated"), .root])
+        let roots = try second.problems(second.bundle(), ", \"roots\": [\"not measured\"]")
+        #expect(roots == [.anotherRoot("not measured")])
+        // A root that is measured as another.
+        #expect(try host.problems(host.bundle(), ", \"roots\": [\"sha256:bb\"]") == [])
+        #expect(try host.problems(host.bundle(), ", \"roots\": [\"sha256:cc\"]") == [.anotherRoot("sha256:bb")])
     }
 }

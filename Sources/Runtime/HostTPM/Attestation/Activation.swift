@@ -86,7 +86,7 @@ extension HostTPM {
 
 extension TPMConnection {
     /// Runs `body` with an endorsement key: that at its handle, or one that is made anew from the TPM's seed.
-    fileprivate func withEndorsementKey<Result>(
+    func withEndorsementKey<Result>(
         _ kind: IdentityKey.Kind,
         _ body: (_ handle: UInt32, IdentityKey) throws(Failure) -> Result
     ) throws(Failure) -> Result {

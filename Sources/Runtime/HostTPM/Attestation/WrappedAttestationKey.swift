@@ -1,5 +1,6 @@
 import Crypto
 import Platform
+import VTPMProxy
 
 /// The key by which a host attests, as its TPM has given it out: only that TPM can use it, for who knows its authorization value.
 ///
@@ -40,9 +41,13 @@ package struct WrappedAttestationKey: Equatable, Sendable {
 
 extension HostTPM {
     /// Makes a key by which the host attests. TPM2_Create
+    ///
+    /// The session has its salt encrypted to the endorsement key, and its HMAC covers the names of what it is about. So only the TPM
+    /// with that key, which its maker's certificate names, learns the authorization value, and only it can have made the parent.
     package func makeAttestationKey(
         _ authorization: SecretBytes,
-        _ kind: QuotingKey.Kind = .p256
+        _ kind: QuotingKey.Kind = .p256,
+        for endorsement: IdentityKey.Kind
     ) throws(Failure) -> WrappedAttestationKey {
         let link = link("cannot make the host's attestation key")
         // TPMS_SENSITIVE_CREATE: the authorization value, and no data.
@@ -51,7 +56,7 @@ extension HostTPM {
         guard authorization.count == size, sensitive.append(copying: [0, UInt8(size)]),
             sensitive.append(copying: authorization), sensitive.append(copying: [0, 0])
         else { throw link.failure("its authorization value has \(authorization.count) bytes, not \(size)") }
-        return try link.withAttestationParent { (parent, session) throws(Failure) in
+        return try link.withAttestationParent(for: endorsement) { (parent, session) throws(Failure) in
             var create = Command(.create)
             create.handles = [.init(parent.handle, name: parent.name)]
             create.authorization = .session(session)
@@ -102,8 +107,10 @@ extension HostTPM {
 }
 
 extension TPMConnection {
-    /// Runs `body` with the parent of attestation keys in the TPM's memory, and with a session that is salted to it.
+    /// Runs `body` with the parent of attestation keys in the TPM's memory, and with a session that is salted to it, or to an
+    /// endorsement key.
     fileprivate func withAttestationParent<Result>(
+        for endorsement: IdentityKey.Kind? = nil,
         _ body: (_ parent: StorageKey, AuthSession) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let create = Command.createPrimary(in: Handle.endorsement, from: StorageKey.template)
@@ -119,7 +126,34 @@ extension TPMConnection {
             var parameters = created.parameters
             guard let area = parameters.readSized() else { throw malformed(.createPrimary) }
             let parent = try parse(area, at: handle)
-            return try withSession(.hmac, parent) { (session) throws(Failure) in try body(parent, session) }
+            guard let endorsement else {
+                return try withSession(.hmac, parent) { (session) throws(Failure) in try body(parent, session) }
+            }
+            return try withEndorsementKey(endorsement) { (handle, key) throws(Failure) in
+                let salting = try StorageKey(key, at: handle)
+                return try withSession(.hmac, salting) { (session) throws(Failure) in try body(parent, session) }
+            }
+        }
+    }
+}
+
+extension StorageKey {
+    /// Takes an endorsement key for what salts are encrypted to.
+    fileprivate init(_ key: IdentityKey, at handle: UInt32) throws(Failure) {
+        let what = "cannot use the endorsement key of the host's TPM"
+        var reader = ByteReader(Array(key.area.dropFirst(key.kind.standard.template.head.count)))
+        switch key.kind {
+        case .p256:
+            guard let x = reader.readSized(), let y = reader.readSized(), let point = P256Point(x: x, y: y) else {
+                throw Failure(what, because: "it is not on its curve")
+            }
+            self.init(handle: handle, name: try key.name, point: .p256(point))
+        case .rsa:
+            guard let modulus = reader.readSized(), let rsa = RSAPublicKey(modulus: modulus, exponent: 65537) else {
+                throw Failure(what, because: "it is no RSA key")
+            }
+            self.init(handle: handle, name: try key.name, point: .rsa(rsa))
+        default: throw Failure(what, because: "it is of the kind \(key.kind.rawValue)")
         }
     }
 }

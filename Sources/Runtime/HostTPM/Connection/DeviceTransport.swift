@@ -14,7 +14,8 @@ public protocol TPMTransport: AnyObject {
 /// linux: drivers/char/tpm/tpm-dev-common.c
 final class DeviceTransport: TPMTransport {
     private let device: Descriptor
-    private let path: String
+    /// What cannot be done without it, for errors.
+    private let what: String
     /// How long to wait for a response, in milliseconds.
     private let timeout: Int
 
@@ -23,14 +24,14 @@ final class DeviceTransport: TPMTransport {
     /// How long the kernel keeps an unread response, in milliseconds.
     static let responseTimeout = 120_000
 
-    init(_ device: consuming Descriptor, path: String, timeout: Int = responseTimeout) {
+    init(_ device: consuming Descriptor, path: String, timeout: Int = responseTimeout, what: String? = nil) {
         self.timeout = timeout
         self.device = device
-        self.path = path
+        self.what = what ?? "cannot use the host's TPM \(path)"
     }
 
     func transmit(_ command: [UInt8]) throws(Failure) -> [UInt8] {
-        let what = "cannot use the host's TPM \(path)"
+        let what = self.what
         let number = device.number
         // The kernel takes each write for a whole command: the rest must not be sent with a second one.
         // It executes the command in the caller's context, and takes a signal for a TPM that does not answer
