@@ -82,8 +82,10 @@ final class ExternalSigner {
             answer += part[..<count]
             if let end = answer.end(of: Self.end) {
                 // A signer that was slow to write what follows one certificate has it stand before the next one.
-                guard answer.drop(while: Self.isBlank).starts(with: Self.begin), answer[end...].allSatisfy(Self.isBlank)
-                else { throw Self.more }
+                let isFirst = answer.drop(while: Self.isBlank).starts(with: Self.begin)
+                guard isFirst || answer.end(of: Self.begin) == nil, answer[end...].allSatisfy(Self.isBlank) else {
+                    throw Self.more
+                }
                 return answer
             }
             guard answer.count <= Self.answerLimit else {

@@ -87,7 +87,7 @@ import Testing
         #expect(try tpm.transmit(Self.selfTest) == Self.testing)
         #expect(try tpm.transmit(Self.getTestResult) == Self.testResult(0x09, 0x0a))
         #expect(try record(of: tpm) == before)
-        #expect(before.map(\.code) == [0x144, 0x121, 0x17a])
+        #expect(before.map(\.code) == [0x144, 0x121, 0x17a, 0x181])
         #expect(try tpm.end() == .exited(0))
     }
 
