@@ -4,7 +4,7 @@ import Platform
 public struct TPMResets: Equatable, Sendable {
     /// How often it was started from its state since it was made, or since the tenant's last TPM2_Clear.
     public let resetCount: UInt32
-    /// How often it was resumed since then; a vTPM never is.
+    /// How often it was restarted since then without a reset.
     public let restartCount: UInt32
 
     /// The size of a response with them, in bytes: the header, TPMS_TIME_INFO. Part 2, 10.11.2

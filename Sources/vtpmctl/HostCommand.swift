@@ -67,8 +67,10 @@ struct HostEnroll: ParsableCommand {
             let endorsement = try tpm.endorsement(endorsementKey.kind)
             // Before the key: one that replaces another is not made for nothing.
             try EvidenceFiles.write(to: directory) { (files) throws(Failure) in
-                try add(attestationKey(tpm, endorsement.key.kind), endorsement, to: &files)
+                try add(attestationKey(tpm, endorsement.key), endorsement, to: &files)
             }
+            // The name is in the directory as well, and `host show` prints it.
+            try Output.write(line: "endorsement key: \(endorsement.key.kind.rawValue)")
             if endorsement.certificate == nil {
                 complain("vtpmctl: the host's TPM has no certificate of its maker's for this endorsement key")
             }
@@ -76,20 +78,21 @@ struct HostEnroll: ParsableCommand {
     }
 
     /// Returns the key that the host has by now, once its TPM has used it.
-    private func attestationKey(_ tpm: HostTPM, _ endorsement: IdentityKey.Kind) throws(Failure) -> QuotingKey {
+    private func attestationKey(_ tpm: HostTPM, _ endorsement: IdentityKey) throws(Failure) -> QuotingKey {
         let hostPaths = try host.hostPaths()
         func make() throws(Failure) -> AttestationKeyFile.Contents {
             let authorization = try WrappedAttestationKey.makeAuthorization()
             let key = try tpm.makeAttestationKey(authorization, kind ?? .p256, for: endorsement)
             return .init(key, authorization)
         }
-        let contents = try HostContext.withKeysLock(hostPaths, shared: !makesNew) { () throws(Failure) in
+        // Without the lock, for which hooks wait: a TPM takes its time.
+        let another = makesNew ? try make() : nil
+        let contents = try HostContext.withKeysLock(hostPaths, shared: another == nil) { () throws(Failure) in
             let keys = try host.open(hostPaths).keys
             let file = AttestationKeyFile(hostPaths)
-            guard makesNew else { return try file.loadOrStore(keys, make) }
-            let contents = try make()
-            try file.replace(with: contents, keys)
-            return contents
+            guard let another else { return try file.loadOrStore(keys, make) }
+            try file.replace(with: another, keys)
+            return another
         }
         let what = "cannot use the host's attestation key"
         let key = contents.wrapped.key
@@ -98,6 +101,14 @@ struct HostEnroll: ParsableCommand {
                 what,
                 because: "the host has one of the kind \(key.kind.rawValue)",
                 hint: "add --new: verifiers will not know the one before any more"
+            )
+        }
+        // Who has stood between the host and its TPM when the key was made, with an endorsement key of his own, knows its value.
+        guard try contents.wrapped.endorsementName == endorsement.name else {
+            throw Failure(
+                what,
+                because: "it was made for another endorsement key of the host's TPM",
+                hint: "name that with --endorsement-key, or make another one: --new"
             )
         }
         // A backup of another host can have brought one.
@@ -112,13 +123,9 @@ struct HostEnroll: ParsableCommand {
     ) throws(Failure) {
         let name = Hexadecimal.encode(try key.name)
         files.add("attestation-key.pub", key.publicFile)
-        files.add("attestation-key.pem", Array(pem("PUBLIC KEY", key.publicKey).utf8))
         files.add("attestation-key.name", Array("\(name)\n".utf8))
         files.add("endorsement-key.pub", endorsement.key.publicFile)
         if let certificate = endorsement.certificate { files.add("endorsement-key.der", certificate) }
-        try Output.write(lines: [
-            "attestation key: \(name)", "endorsement key: \(endorsement.key.kind.rawValue)",
-        ])
     }
 }
 

@@ -83,7 +83,7 @@ struct KeyRotate: ParsableCommand {
         try HostContext.withRotationLock(hostPaths) { () throws(Failure) in
             // This exclusive lock waits for the processes that have loaded only the old key. All later ones load both.
             try HostContext.withKeysLock(hostPaths, shared: false) { () throws(Failure) in
-                guard try HostContext.hasMasterKey(hostPaths) else {
+                guard try HostContext.needsMasterKey(hostPaths) else {
                     throw Failure("cannot change the master key", because: "this host has no states yet")
                 }
                 try host.keychain().makeNext()

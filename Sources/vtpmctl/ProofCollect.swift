@@ -115,8 +115,8 @@ struct ProofCollect: ParsableCommand {
         guard !manifest.quotingKey.isEmpty else {
             throw Failure(
                 what,
-                because: "the host has no record of its TPM's keys",
-                hint: "have it made: certificates in [manufacture], and create the container again"
+                because: "the host has no record of its TPM's keys, or knows them as another TPM's",
+                hint: "vtpmctl ek shows it; certificates in [manufacture] has one made at the next start"
             )
         }
         guard try key.name == manifest.quotingKey else {

@@ -53,7 +53,7 @@ extension HostOptions {
         Failure(
             "\(what) \"\(container.excerpt)\"",
             because: isMeasured
-                ? "it was created by a version of before" : "its launch was not measured",
+                ? "it was created by an earlier version" : "its launch was not measured",
             hint: isMeasured ? "create it again" : "measure = true in [launch], and create it again"
         )
     }

@@ -20,12 +20,13 @@ extension Host {
         guard user == owner else { throw Failure("cannot look", because: "only root may") }
     }
 
-    /// Whether there have ever been states here.
+    /// Whether something here needs the master key: states, or keys of the host's own.
     ///
     /// The folders are looked for first, since the function that opens them makes them.
     func hasStates() throws(Failure) -> Bool {
-        guard access(paths.states, F_OK) == 0, access(paths.index, F_OK) == 0 else { return false }
-        return try HostContext.isUsed(paths)
+        let hasKeys = access(paths.authorityKey, F_OK) == 0 || access(paths.attestationKey, F_OK) == 0
+        guard access(paths.states, F_OK) == 0, access(paths.index, F_OK) == 0 else { return hasKeys }
+        return try HostContext.needsMasterKey(paths)
     }
 
     /// Runs `body` with the lock that keeps others from changing the keys, if anybody could have it.

@@ -49,9 +49,8 @@ final class DigestCache {
         }
         let digest = try Self.digest(opened, name)
         // It may have been written to meanwhile.
-        guard try !opened.isOnReadOnlyFileSystem(name), Self.mark(of: try opened.status(name)) == mark else {
-            return digest
-        }
+        let isReadOnly = (try? opened.isOnReadOnlyFileSystem(name)) ?? true
+        guard !isReadOnly, Self.mark(of: try opened.status(name)) == mark else { return digest }
         // Without a cache there is only more to do.
         try? keep(Self.line(mark, digest))
         return digest

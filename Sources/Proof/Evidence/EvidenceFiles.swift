@@ -53,27 +53,23 @@ extension EvidenceFiles {
         to path: String,
         complete: (inout EvidenceFiles) throws(Failure) -> Void
     ) throws(Failure) {
-        var files = EvidenceFiles()
         try systemCall("mkdir", "cannot create \(path)") { mkdir(path, 0o777) }
-        do {
+        var files = EvidenceFiles()
+        do throws(Failure) {
+            // Before what takes its time: a name can lead elsewhere by then.
+            let directory = try Descriptor.open(path, OpenOptions(O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
             try complete(&files)
-        } catch {
-            rmdir(path)
-            throw error
-        }
-        try files.fill(path)
-    }
-
-    private func fill(_ path: String) throws(Failure) {
-        let directory = try Descriptor.open(path, .directory)
-        do {
-            for file in all {
-                let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o666)
-                let name = "\(path)/\(file.name)"
-                try Descriptor.open(file.name, options, at: directory.number, as: name).writeAll(file.content, name)
+            do throws(Failure) {
+                for file in files.all {
+                    let options = OpenOptions.beneath(O_WRONLY | O_CREAT | O_EXCL, mode: 0o666)
+                    let name = "\(path)/\(file.name)"
+                    try Descriptor.open(file.name, options, at: directory.number, as: name).writeAll(file.content, name)
+                }
+            } catch {
+                for file in files.all { try? remove(file.name, at: directory, file.name) }
+                throw error
             }
         } catch {
-            for file in all { try? remove(file.name, at: directory, file.name) }
             rmdir(path)
             throw error
         }

@@ -150,6 +150,10 @@ extension ProofBundle {
         guard let key = QuotingKey(publicFile: try files.content(of: "\(name).pub")) else {
             throw Failure("cannot use \(path)/\(name).pub", because: "it is no restricted key of a kind that is known")
         }
+        // Whoever takes the one for the other must not be deceived.
+        if let text = files.find("\(name).pem"), text != Array(pem("PUBLIC KEY", key.publicKey).utf8) {
+            throw Failure("cannot use \(path)/\(name).pem", because: "it is not the key of \(name).pub")
+        }
         guard case .quote(let selection, _)? = AttestationMessage(decoding: attestation.message)?.content,
             let bank = selection.banks.first
         else { throw Failure("cannot use \(path)/\(name).msg", because: "it is no quote that a TPM has made") }

@@ -146,10 +146,18 @@ public struct ProofVerifier {
         let content = statement.value(at: ["root", "content"])
         if policy.needsMeasuredRoot { found.require(content?.members?.isEmpty == false, .root) }
         if let roots = policy.roots {
-            let digests = content?.members == nil ? [] : content?.strings ?? []
-            let isAllowed = digests.contains { digest in roots.contains { $0.utf8.elementsEqual(digest.utf8) } }
-            found.require(isAllowed, .anotherRoot(digests.isEmpty ? "not measured" : digests.joined(separator: ", ")))
+            let root = Self.root(content)
+            let isAllowed = roots.contains { $0.utf8.elementsEqual((root ?? "").utf8) } && root != nil
+            found.require(isAllowed, .anotherRoot(root ?? "not measured"))
         }
+    }
+
+    /// The digest of the root file system, and where in a verified file system the root is, if that is not its own root; nil if it is
+    /// not measured.
+    private static func root(_ content: JSONValue?) -> String? {
+        let path = content?["path"]?.string ?? "/"
+        let digest = ["tree", "fsVerity", "dmVerity"].compactMap { content?[$0]?.string }.first
+        return digest.map { path.utf8.elementsEqual("/".utf8) ? $0 : $0 + path }
     }
 
     // MARK: - The counter
@@ -203,17 +211,5 @@ private struct ProofProblems {
 
     mutating func require(_ isTrue: Bool, _ problem: @autoclosure () -> ProofProblem) {
         if !isTrue { all.append(problem()) }
-    }
-}
-
-extension JSONValue {
-    /// All strings in it, at any depth.
-    fileprivate var strings: [String] {
-        switch kind {
-        case .string(let text): [text]
-        case .array(let elements): elements.flatMap(\.strings)
-        case .object(let members): members.flatMap(\.value.strings)
-        case .number, .bool, .null: []
-        }
     }
 }

@@ -8,8 +8,8 @@ import RuntimeState
 /// The file of the key by which the host attests, whose authorization value the master key encrypts.
 ///
 /// It has the form of a ``WrappedSecret``: its magic is "CVTPMAK" and a line feed, its version 1, the secret the authorization
-/// value. The fields are the public area of the key, what the TPM has given out as its private part, and the name of its
-/// parent, each with its size in 16 bits.
+/// value. The fields are the public area of the key, what the TPM has given out as its private part, and the names of its parent and of
+/// the endorsement key for which it was made, each with its size in 16 bits.
 package struct AttestationKeyFile {
     /// The key, and the authorization value without which the TPM does not use it.
     package struct Contents {
@@ -65,7 +65,7 @@ package struct AttestationKeyFile {
 
     /// Writes the key's file under the current master key, unless it is.
     ///
-    /// Returns false if it needs a master key that is not here: a restored one is of no use, and stands in nobody's way.
+    /// Returns false if it needs a master key that is not here; so no rotation fails for a restored one that is of no use.
     package func rewrap(_ keys: KeyRing) throws(Failure) -> Bool {
         guard let content = try file.read() else { return true }
         guard try keys.key(wrapping.keyID(of: content)) != nil else { return false }
@@ -90,7 +90,7 @@ package struct AttestationKeyFile {
     private func encode(_ contents: Contents, _ master: MasterKey) throws(Failure) -> SecretBytes {
         try wrapping.encode(contents.authorization, under: master) { fields in
             let wrapped = contents.wrapped
-            for part in [wrapped.key.area, wrapped.privateArea, wrapped.parentName] {
+            for part in [wrapped.key.area, wrapped.privateArea, wrapped.parentName, wrapped.endorsementName] {
                 fields.write(UInt16(clamping: part.count))
                 fields.write(part)
             }
@@ -101,11 +101,16 @@ package struct AttestationKeyFile {
     {
         let found = try wrapping.decode(content, keys) { (_, fields) -> WrappedAttestationKey? in
             var parts: [[UInt8]] = []
-            for _ in 0..<3 {
+            for _ in 0..<4 {
                 guard let size = fields.read(UInt16.self), let part = fields.read(count: Int(size)) else { return nil }
                 parts.append(part)
             }
-            return WrappedAttestationKey(publicArea: parts[0], privateArea: parts[1], parentName: parts[2])
+            return WrappedAttestationKey(
+                publicArea: parts[0],
+                privateArea: parts[1],
+                parentName: parts[2],
+                endorsementName: parts[3]
+            )
         }
         return (Contents(found.fields, found.secret), found.keyID)
     }

@@ -19,7 +19,7 @@ public final class HostContext {
     public let counter: PersistentStorage.HostCounter?
     private let hostPaths: HostPaths
 
-    /// Opens the directories and loads the keys that the configuration names; makes a key if the host has no state yet.
+    /// Opens the directories and loads the keys that the configuration names; makes a key if nothing on the host needs one yet.
     public init(
         _ hostPaths: HostPaths,
         _ configuration: Configuration,
@@ -45,7 +45,7 @@ public final class HostContext {
             credentialsDirectory: credentialsDirectory
         )
         // What is encrypted under a key that is gone must not have another one made beside it.
-        self.keys = try keychain.load(isFirstUse: !Self.hasMasterKey(hostPaths))
+        self.keys = try keychain.load(isFirstUse: !Self.needsMasterKey(hostPaths))
         self.states = states
         self.indexDirectory = indexDirectory
         self.hostPaths = hostPaths
@@ -60,7 +60,7 @@ public final class HostContext {
     }
 
     /// Returns whether something on the host needs the master key: a state, or one of the host's own keys.
-    public static func hasMasterKey(_ hostPaths: HostPaths) throws(Failure) -> Bool {
+    public static func needsMasterKey(_ hostPaths: HostPaths) throws(Failure) -> Bool {
         let hasAuthority = try AuthorityKeyFile(hostPaths).exists()
         let hasAttestationKey = try AttestationKeyFile(hostPaths).exists()
         if hasAuthority || hasAttestationKey { return true }

@@ -22,6 +22,10 @@ expect_equal "the name of the key" "$(<enrolled/attestation-key.name)" "$(vtpmct
 expect_equal "the mode of the key's file" 600 "$(stat --format %a /var/lib/container-vtpm/keys/attestation.key)"
 expect_equal "what is left in the host's TPM" '' "$(host_tpm tpm2_getcap handles-transient; host_tpm tpm2_getcap handles-loaded-session)"
 
+expect_error "the key beside another endorsement key" 'it was made for another endorsement key' \
+    vtpmctl host enroll --endorsement-key rsa-2048 again
+[[ ! -e again ]] || fail "a directory was left"
+
 policy() { # LAUNCH [MORE]
     echo "{\"version\": 1, \"hosts\": [{\"name\": \"here\", \"attestationKey\": \"$(<enrolled/attestation-key.name)\",
         \"pcrs\": {\"15\": [\"$(host_tpm tpm2_pcrread sha256:15 | sed -n 's/ *15: 0x//p')\"]}}],

@@ -49,7 +49,7 @@ import VTPMProxy
 
     @Test(arguments: QuotingKey.Kind.allCases) func theToolsOfOthersTakeTheQuote(kind: QuotingKey.Kind) throws {
         try tpm.extend(7)
-        let wrapped = try host.makeAttestationKey(authorization, kind, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, kind, for: host.endorsement(.p256).key)
         let quote = try quote(wrapped)
         #expect(try tpm.temporaryHandles() == [])
         try temporary.write("quote.msg", quote.attestation.message)
@@ -67,7 +67,7 @@ import VTPMProxy
         #expect(quote.values.count == 16 && quote.values[7] != quote.values[6])
         // Neither kind's signature is taken for the other's, nor that of another key of the kind.
         for other in QuotingKey.Kind.allCases {
-            let key = try host.makeAttestationKey(authorization, other, for: .p256).key
+            let key = try host.makeAttestationKey(authorization, other, for: host.endorsement(.p256).key).key
             #expect(quote.attestation.content(signedBy: key) == nil)
         }
     }
@@ -75,8 +75,8 @@ import VTPMProxy
     /// A verifier learns with tools of others that the attestation key is in the TPM with the endorsement key.
     @Test(arguments: [IdentityKey.Kind.p256, .rsa], QuotingKey.Kind.allCases)
     func aCredentialIsOpened(kind: IdentityKey.Kind, attestation: QuotingKey.Kind) throws {
-        let wrapped = try host.makeAttestationKey(authorization, attestation, for: kind)
         let endorsement = try host.endorsement(kind)
+        let wrapped = try host.makeAttestationKey(authorization, attestation, for: endorsement.key)
         #expect(endorsement.certificate == nil)
         try temporary.write("ek.pub", endorsement.key.publicFile)
         try temporary.write("ak.pub", wrapped.key.publicFile)
@@ -94,7 +94,7 @@ import VTPMProxy
         #expect(secret == Array("0123456789abcdef".utf8))
         #expect(try tpm.temporaryHandles() == [])
         // One that was made for another key is not.
-        let other = try host.makeAttestationKey(authorization, for: .p256)
+        let other = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         let why = try refusal { _ = try host.activate(file, other, authorization, by: kind) }
         #expect(why.hasPrefix("TPM2_ActivateCredential: TPM_RC_INTEGRITY"), "\(why)")
     }
@@ -102,7 +102,7 @@ import VTPMProxy
     @Test(arguments: QuotingKey.Kind.allCases) func aCounterIsCertified(kind: QuotingKey.Kind) throws {
         let counter = try host.defineCounter(0x0180_0001)
         let value = try host.incrementCounter(counter)
-        let wrapped = try host.makeAttestationKey(authorization, kind, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, kind, for: host.endorsement(.p256).key)
         func certify(_ name: [UInt8]) throws -> SignedAttestation {
             try host.withAttestationKey(wrapped, authorization, "cannot attest") { (loaded) throws(Failure) in
                 try loaded.certify(index: counter.index, named: name, Self.extraData)
@@ -116,16 +116,20 @@ import VTPMProxy
         #expect(message.content == .nv(name: counter.name, offset: 0, contents: contents.bytes))
         #expect(try tpm.temporaryHandles() == [])
         let other = [0, 11] + [UInt8](repeating: 1, count: 32)
-        #expect(try refusal { _ = try certify(other) } == "the counter 0x01800001 is not that of the host's index")
+        #expect(
+            try refusal { _ = try certify(other) }
+                == "the counter 0x01800001 is another than when the container was started"
+        )
         try host.undefineCounter(counter.index)
         #expect(
-            try refusal { _ = try certify(counter.name) } == "the counter 0x01800001 is not that of the host's index"
+            try refusal { _ = try certify(counter.name) }
+                == "the counter 0x01800001 is another than when the container was started"
         )
     }
 
     /// Whoever has the file and not the authorization value cannot use the key, nor whoever may use the hierarchy.
     @Test func withoutItsAuthorizationTheKeyIsOfNoUse() throws {
-        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         let other = try WrappedAttestationKey.makeAuthorization()
         let why = try refusal {
             try host.withAttestationKey(wrapped, other, "cannot attest") { (loaded) throws(Failure) in
@@ -134,11 +138,11 @@ import VTPMProxy
         }
         #expect(why.hasPrefix("TPM2_Quote: TPM_RC_BAD_AUTH"), "\(why)")
         // Made again from the same template it is another key.
-        #expect(try host.makeAttestationKey(authorization, for: .p256).key != wrapped.key)
+        #expect(try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key).key != wrapped.key)
     }
 
     @Test func anotherTPMDoesNotTakeIt() throws {
-        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         let other = try SoftwareTPM(in: "\(temporary.path)/other")
         let error = #expect(throws: Failure.self) { try quote(wrapped, by: HostTPM(transport: other)) }
         #expect(error?.why == "this is not the TPM that has made the attestation key, or it was cleared")
@@ -146,7 +150,7 @@ import VTPMProxy
     }
 
     @Test func itOutlivesARestart() throws {
-        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         let before = try #require(try quote(wrapped).attestation.content(signedBy: wrapped.key))
         tpm.stop()
         try tpm.start()
@@ -156,7 +160,7 @@ import VTPMProxy
     }
 
     @Test func theAuthorizationValueIsNowhereOnTheWay() throws {
-        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         _ = try quote(wrapped)
         let secret = authorization.withBytes { Array($0) }
         for message in interposer.traffic {
@@ -166,7 +170,7 @@ import VTPMProxy
 
     /// No bit of a quote's answer can be changed: not of what is signed, of the signature, or of the HMAC.
     @Test func noByteOfAQuoteCanBeChanged() throws {
-        let wrapped = try host.makeAttestationKey(authorization, for: .p256)
+        let wrapped = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         _ = try quote(wrapped)
         let size = try #require(interposer.lastAnswer(to: .quote)).count
         for position in 0..<size {
@@ -183,9 +187,20 @@ import VTPMProxy
         _ = try quote(wrapped)
     }
 
-    /// Something between the host and its TPM shows a parent of its own, to which it can decrypt: it learns nothing, and nothing is
-    /// made.
-    @Test(arguments: [IdentityKey.Kind.p256, .rsa]) func anotherParentGetsNoSecret(kind: IdentityKey.Kind) throws {
+    /// Has the interposer show another TPM's public area in one of the answers to TPM2_CreatePrimary, from 0 on.
+    private func exchange(_ area: [UInt8], inAnswer number: Int) {
+        var count = -1
+        interposer.change = { code, answer in
+            guard code == CommandCode.createPrimary.rawValue else { return answer }
+            count += 1
+            // After the handle and the size of the parameters; both public areas have the same size.
+            return count == number ? Array(answer[..<18]) + area + answer[(18 + area.count)...] : answer
+        }
+    }
+
+    /// Something between the host and its TPM shows a parent of its own, to which it can decrypt: the session's salt is for the
+    /// endorsement key alone, and nothing is made.
+    @Test func anotherParentGetsNoSecret() throws {
         let own = try SoftwareTPM(in: "\(temporary.path)/own")
         let answer = try own.send(0x131, handles: [0x4000_000b]) {
             $0.write(sized: [0, 0, 0, 0])
@@ -193,28 +208,35 @@ import VTPMProxy
             $0.write(sized: [])
             $0.write(UInt32(0))
         }
-        // After the handle and the size of the parameters: both public areas have the same size.
-        let area = Array(answer[18..<18 + 2 + 90])
-        var isFirst = true
-        interposer.change = { code, answer in
-            guard code == CommandCode.createPrimary.rawValue, isFirst else { return answer }
-            isFirst = false
-            return Array(answer[..<18]) + area + answer[(18 + area.count)...]
-        }
-        let why = try refusal { _ = try host.makeAttestationKey(authorization, for: kind) }
+        let endorsement = try host.endorsement(.p256).key
+        exchange(Array(answer[18..<18 + 2 + 90]), inAnswer: 0)
+        let why = try refusal { _ = try host.makeAttestationKey(authorization, for: endorsement) }
         #expect(why.hasPrefix("TPM2_Create: TPM_RC_BAD_AUTH"), "\(why)")
-        let secret = authorization.withBytes { Array($0) }
-        for message in interposer.traffic {
-            #expect(!message.indices.contains { message[$0...].starts(with: secret) })
-        }
+        // What was made last before the session is the endorsement key, whose handle the session names.
+        let made = try #require(interposer.lastAnswer(to: .createPrimary))[10..<14]
+        let session = interposer.traffic.last { $0[6..<10].elementsEqual([0, 0, 0x01, 0x76]) && $0.count > 100 }
+        #expect(try #require(session)[10..<14].elementsEqual(made))
+    }
+
+    /// It shows the true endorsement key to the verifier, and one of its own to the session.
+    @Test func anotherEndorsementKeyIsNoticed() throws {
+        let own = try HostTPM(transport: SoftwareTPM(in: "\(temporary.path)/own")).endorsement(.p256).key
+        let endorsement = try host.endorsement(.p256).key
+        exchange(own.publicFile, inAnswer: 1)
+        let why = try refusal { _ = try host.makeAttestationKey(authorization, for: endorsement) }
+        #expect(why.hasPrefix("its endorsement key is another than a moment before"), "\(why)")
+        #expect(interposer.lastAnswer(to: .create) == nil)
     }
 
     @Test func aHierarchyWithAnAuthorizationIsTold() throws {
+        let endorsement = try host.endorsement(.p256).key
         try tpm.send(0x129, handles: [0x4000_000b]) {
             $0.write(UInt16(3))
             $0.write("abc".utf8)
         }
-        let error = #expect(throws: Failure.self) { try host.makeAttestationKey(authorization, for: .p256) }
+        let error = #expect(throws: Failure.self) {
+            try host.makeAttestationKey(authorization, for: endorsement)
+        }
         #expect(
             error?.description
                 == "cannot make the host's attestation key: the endorsement hierarchy of the host's TPM has an authorization"

@@ -39,7 +39,8 @@ import Testing
         let wrapped = WrappedAttestationKey(
             publicArea: area.bytes,
             privateArea: [number, 8, 9],
-            parentName: [0, 11] + [UInt8](repeating: 3, count: 32)
+            parentName: [0, 11] + [UInt8](repeating: 3, count: 32),
+            endorsementName: [0, 11] + [UInt8](repeating: 4, count: 32)
         )
         guard let wrapped else { throw Failure("cannot test", because: "the key is none") }
         let value = try SecretBytes(capacity: 32)
@@ -110,9 +111,9 @@ import Testing
         var configuration = Configuration()
         configuration.key = .file(path: "\(temporary.path)/keys/master.key")
         func open() throws(Failure) { _ = try HostContext(hostPaths, configuration, credentialsDirectory: nil) }
-        #expect(try !HostContext.hasMasterKey(hostPaths))
+        #expect(try !HostContext.needsMasterKey(hostPaths))
         _ = try file.loadOrStore(ring(1)) { () throws(Failure) in try made() }
-        #expect(try HostContext.hasMasterKey(hostPaths) && !HostContext.isUsed(hostPaths))
+        #expect(try HostContext.needsMasterKey(hostPaths) && !HostContext.isUsed(hostPaths))
         let failure = #expect(throws: Failure.self) { try open() }
         #expect(failure?.description.hasPrefix("cannot load the master key ") == true, "\(failure?.description ?? "")")
         #expect(!temporary.exists("keys/master.key"))

@@ -15,7 +15,8 @@ import Testing
         temporary = try TemporaryDirectory()
         host = HostTPM(transport: try SoftwareTPM(in: "\(temporary.path)/tpm"))
         endorsement = try host.endorsement(nil)
-        key = try host.makeAttestationKey(WrappedAttestationKey.makeAuthorization(), for: .p256).key
+        key = try host.makeAttestationKey(WrappedAttestationKey.makeAuthorization(), for: host.endorsement(.p256).key)
+            .key
         try FileManager.default.createDirectory(atPath: "\(temporary.path)/enrolled", withIntermediateDirectories: true)
         try temporary.write("enrolled/attestation-key.pub", key.publicFile)
         try temporary.write("enrolled/attestation-key.name", Array("\(hex(try key.name))\n".utf8))

@@ -232,7 +232,7 @@ import VTPMProxy
         try tpm.undefineCounter(host.counter.index)
         _ = try tpm.defineCounter(host.counter.index)
         let error = #expect(throws: Failure.self) { try host.bundle() }
-        #expect(error?.why == "the counter 0x01800001 is not that of the host's index")
+        #expect(error?.why == "the counter 0x01800001 is another than when the container was started")
     }
 
     @Test func aPolicyAsksForWhatIsNotThere() throws {
@@ -270,6 +270,14 @@ import VTPMProxy
         #expect(found == [.image("not stated"), .root])
         let roots = try second.problems(second.bundle(), ", \"roots\": [\"not measured\"]")
         #expect(roots == [.anotherRoot("not measured")])
+        // Another directory of the same verified file system.
+        let verified = #"{"image":{"digest":"x"},"root":{"content":{"dmVerity":"sha256:bb","path":"/other"}}}"#
+        let third = try ProofUnderTest(in: temporary, stateID: "third", statement: verified)
+        for allowed in ["sha256:bb", "/other"] {
+            let problems = try third.problems(third.bundle(), ", \"roots\": [\"\(allowed)\"]")
+            #expect(problems == [.anotherRoot("sha256:bb/other")])
+        }
+        #expect(try third.problems(third.bundle(), ", \"roots\": [\"sha256:bb/other\"]") == [])
         // A root that is measured as another.
         #expect(try host.problems(host.bundle(), ", \"roots\": [\"sha256:bb\"]") == [])
         #expect(try host.problems(host.bundle(), ", \"roots\": [\"sha256:cc\"]") == [.anotherRoot("sha256:bb")])

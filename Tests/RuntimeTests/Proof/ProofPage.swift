@@ -3,7 +3,7 @@ import Testing
 
 /// docs/proof.md, whose commands tests run as they stand there.
 enum ProofPage {
-    /// The commands below a heading, up to the next one, without the first block if there are several.
+    /// The commands below a heading, up to the next one.
     static func commands(below heading: String) throws -> String {
         let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../../../docs/proof.md").standardizedFileURL

@@ -23,11 +23,13 @@ import VTPMProxy
         let path = "\(temporary.path)/bundle"
         _ = try ProgramLaunch("/bin/rm", ["rm", "-rf", path]).start().wait()
         try bundle.files().write(to: path)
+        // As the host is booted at first.
+        if !temporary.exists("good.pcrs") { try temporary.write("good.pcrs", temporary.read("bundle/host.pcrs")) }
         let script = """
             cd '\(path)'
             \(change)
             nonce=\(hex(ProofUnderTest.nonce)) peer=\(String(repeating: "00", count: 32))
-            host=\(hex(try host.hostKey.key.name)) launch=\(hex(host.manifest.launch.pcr17))
+            host=\(hex(try host.hostKey.key.name)) launch=\(hex(host.manifest.launch.pcr17)) good='\(temporary.path)/good.pcrs'
             \(try ProofPage.commands(below: "### With the tools of others"))
             """
         try temporary.write("script", Array(script.utf8))
@@ -60,14 +62,22 @@ import VTPMProxy
         return try host.bundle(guest: guest, manifest: manifest).with(log: other.log.encoded())
     }
 
+    private func bootedOtherwise() throws -> ProofBundle {
+        try host.hostTPM.extend(3)
+        return try host.bundle()
+    }
+
     /// The command at which the page stops, for each forgery that the verifier refuses.
     @Test func whatIsNotSoIsRefused() throws {
         let good = try host.bundle()
+        #expect(try accept(good).isProven)
         let second = try ProofUnderTest(in: temporary, stateID: "second", statement: #"{"another":1}"#)
         var later = host.manifest
         later.resets = .init(resetCount: later.resets.resetCount + 1, restartCount: 0)
         var claimed = host.manifest
         claimed.launch = second.manifest.launch
+        var resumed = host.manifest
+        resumed.resets = .init(resetCount: resumed.resets.resetCount, restartCount: resumed.resets.restartCount + 1)
         try host.tpm.run("tpm2_pcrextend 11:sha256=\(String(repeating: "5a", count: 32))")
         let forgeries: [(bundle: ProofBundle, step: String)] = [
             (try host.bundle(nonce: Array("another nonce".utf8)), "tpm2_checkquote -Q -u host.pub"),
@@ -75,11 +85,13 @@ import VTPMProxy
             (try host.bundle(guest: second.guestQuote()), "test 000b"),
             (good.with(manifest: second.manifest.encoded), "tpm2_checkquote -Q -u host.pub"),
             (try host.bundle(guest: good.guest, manifest: later), "test "),
+            (try host.bundle(guest: good.guest, manifest: resumed), "test 1 = 2"),
             (try host.bundle(guest: good.guest, manifest: claimed), "test "),
             (try host.bundle(), "tpm2_checkquote -Q -u guest.pub"),
             (good.with(log: try second.log.encoded()), "tpm2_checkquote -Q -u guest.pub"),
-            (good.with(counter: good.host.quote.attestation), "grep "),
-            (try inventedInstance(), "grep "),
+            (good.with(counter: good.host.quote.attestation), "grep '^ff5443478014"),
+            (try inventedInstance(), "grep '^ *18 : 0x"),
+            (try bootedOtherwise(), "cmp host.pcrs"),
         ]
         for (index, forgery) in forgeries.enumerated() {
             #expect(try host.problems(forgery.bundle) != [], "\(index)")
@@ -99,6 +111,8 @@ import VTPMProxy
             openssl pkey -in forger.key -pubout -out host.pem
             """
         #expect(try accept(good, changing: forge).isProven)
+        let failure = #expect(throws: Failure.self) { try ProofBundle(reading: "\(temporary.path)/bundle") }
+        #expect(failure?.why == "it is not the key of host.pub")
         // The counter, with a later value, and any signature.
         let later = SignedAttestation(
             message: counter.message.dropLast(8) + [0x7f, 0, 0, 0, 0, 0, 0, 0],

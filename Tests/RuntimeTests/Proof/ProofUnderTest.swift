@@ -47,7 +47,7 @@ final class ProofUnderTest {
         hostTPM = try SoftwareTPM(in: "\(temporary.path)/host-\(stateID)")
         let host = HostTPM(transport: hostTPM)
         authorization = try WrappedAttestationKey.makeAuthorization()
-        hostKey = try host.makeAttestationKey(authorization, for: .p256)
+        hostKey = try host.makeAttestationKey(authorization, for: host.endorsement(.p256).key)
         counter = try host.defineCounter(0x0180_0001)
         log = LaunchLog(launch: event, instance: tpm.instance)
         let record = try #require(EndorsementRecord(decoding: tpm.endorsement))

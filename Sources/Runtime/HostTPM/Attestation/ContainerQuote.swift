@@ -16,8 +16,8 @@ package struct ContainerTPM {
     /// Opens the host's node of a TPM with this number, if it is the device that the lease names, as `major:minor`.
     package init(number: UInt32, device: String) throws(Failure) {
         let path = "/dev/tpmrm\(number)"
-        // So the kernel executes each command for itself, and one that takes longer is given up.
-        let opened = try Descriptor.open(path, OpenOptions(O_RDWR | O_NONBLOCK), as: path)
+        // A worker that does not answer holds this up as long as the kernel waits for a command: some minutes.
+        let opened = try Descriptor.open(path, OpenOptions(O_RDWR), as: path)
         let status = try opened.status(path)
         guard status.st_mode & S_IFMT == S_IFCHR, "\(DeviceNumber(status.st_rdev))" == device else {
             throw Failure(Self.what, because: "\(path) is not the device \(device), which the container has")

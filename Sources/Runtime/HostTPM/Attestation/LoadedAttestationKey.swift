@@ -47,7 +47,10 @@ package struct LoadedAttestationKey {
     package func certify(index: UInt32, named name: [UInt8], _ extraData: [UInt8]) throws(Failure) -> SignedAttestation
     {
         guard let area = try link.counterPublic(at: index), try entityName(ofPublicArea: area.encoded) == name else {
-            throw link.failure("the counter \(Handle.text(index)) is not that of the host's index")
+            throw link.failure(
+                "the counter \(Handle.text(index)) is another than when the container was started",
+                hint: "start it again"
+            )
         }
         var command = Command(.nvCertify)
         let counter = Command.Entity(index, name: name)

@@ -14,15 +14,18 @@ package struct WrappedAttestationKey: Equatable, Sendable {
     package let privateArea: [UInt8]
     /// The name of the parent, by which the TPM is known again.
     package let parentName: [UInt8]
+    /// The name of the endorsement key whose TPM alone has learnt the authorization value.
+    package let endorsementName: [UInt8]
 
     /// Takes over its parts; returns nil if they are malformed.
-    package init?(publicArea: [UInt8], privateArea: [UInt8], parentName: [UInt8]) {
-        guard let key = QuotingKey(decoding: publicArea), !privateArea.isEmpty, isEntityName(parentName) else {
-            return nil
-        }
+    package init?(publicArea: [UInt8], privateArea: [UInt8], parentName: [UInt8], endorsementName: [UInt8]) {
+        guard let key = QuotingKey(decoding: publicArea), !privateArea.isEmpty, isEntityName(parentName),
+            isEntityName(endorsementName)
+        else { return nil }
         self.key = key
         self.privateArea = privateArea
         self.parentName = parentName
+        self.endorsementName = endorsementName
     }
 
     /// The size of its authorization value, in bytes.
@@ -42,12 +45,13 @@ package struct WrappedAttestationKey: Equatable, Sendable {
 extension HostTPM {
     /// Makes a key by which the host attests. TPM2_Create
     ///
-    /// The session has its salt encrypted to the endorsement key, and its HMAC covers the names of what it is about. So only the TPM
-    /// with that key, which its maker's certificate names, learns the authorization value, and only it can have made the parent.
+    /// The session has its salt encrypted to this endorsement key, and its HMAC covers the names of what it is about. So only the TPM
+    /// with that key learns the authorization value, and only it can have made the parent. The key has to be the very one that the
+    /// verifier is given, who compares it with the certificate of the TPM's maker.
     package func makeAttestationKey(
         _ authorization: SecretBytes,
         _ kind: QuotingKey.Kind = .p256,
-        for endorsement: IdentityKey.Kind
+        for endorsement: IdentityKey
     ) throws(Failure) -> WrappedAttestationKey {
         let link = link("cannot make the host's attestation key")
         // TPMS_SENSITIVE_CREATE: the authorization value, and no data.
@@ -69,7 +73,8 @@ extension HostTPM {
                 let wrapped = WrappedAttestationKey(
                     publicArea: publicArea,
                     privateArea: privateArea,
-                    parentName: parent.name
+                    parentName: parent.name,
+                    endorsementName: try endorsement.name
                 ), wrapped.key.kind == kind
             else { throw link.malformed(.create) }
             return wrapped
@@ -110,7 +115,7 @@ extension TPMConnection {
     /// Runs `body` with the parent of attestation keys in the TPM's memory, and with a session that is salted to it, or to an
     /// endorsement key.
     fileprivate func withAttestationParent<Result>(
-        for endorsement: IdentityKey.Kind? = nil,
+        for endorsement: IdentityKey? = nil,
         _ body: (_ parent: StorageKey, AuthSession) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         let create = Command.createPrimary(in: Handle.endorsement, from: StorageKey.template)
@@ -129,7 +134,12 @@ extension TPMConnection {
             guard let endorsement else {
                 return try withSession(.hmac, parent) { (session) throws(Failure) in try body(parent, session) }
             }
-            return try withEndorsementKey(endorsement) { (handle, key) throws(Failure) in
+            return try withEndorsementKey(endorsement.kind) { (handle, key) throws(Failure) in
+                guard key == endorsement else {
+                    throw failure(
+                        "its endorsement key is another than a moment before: something between this host and its TPM changed it"
+                    )
+                }
                 let salting = try StorageKey(key, at: handle)
                 return try withSession(.hmac, salting) { (session) throws(Failure) in try body(parent, session) }
             }
