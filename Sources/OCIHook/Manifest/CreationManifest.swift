@@ -49,7 +49,7 @@ extension Creation {
     /// The names of the endorsement keys that a record has, and of the quoting key.
     ///
     /// A key that is another TPM's as well, a copy's, is none by which anybody is to know this one (``EndorsementRecord/Key/mark``).
-    private static func names(
+    static func names(
         in record: EndorsementRecord?
     ) throws(Failure) -> (keys: [String: [UInt8]], quotingKey: [UInt8]) {
         var names: [String: [UInt8]] = [:]
