@@ -452,8 +452,10 @@ let otherTargets: [Target] = [
     .testTarget(
         name: "OCIHookTests",
         dependencies: [
-            "OCIHook", "Configuration", "CryptoDigests", "Platform", "VTPMProxy", "RuntimeControl", "RuntimeEndorsement",
-            "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram", "PlacementProgram",
+            "OCIHook", "Configuration", "CryptoDigests", "Platform", "VTPMProxy", "RuntimeControl",
+            "RuntimeEndorsement",
+            "RuntimeKeys", "RuntimeLease", "RuntimeState", "Systemd", "CLinux", "JSONText", "ProbeProgram",
+            "PlacementProgram",
             "TestSupport",
         ],
         exclude: ["DeviceCgroup/ProbeProgram", "Placement/PlacementProgram"],
