@@ -124,6 +124,24 @@ import VTPMProxy
         #expect(!verdict.isProven && verdict.text.contains("Verification failure"), "\(verdict.text)")
     }
 
+    /// Nor is a register of the host's that its root can reset.
+    @Test func otherRegistersOfTheHostAreRefused() throws {
+        let quoted = try host.bundle(hostPCRs: 1 << 16)
+        let renamed = PCRQuote(
+            quoted.host.quote.attestation,
+            PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 1 << 7)]),
+            values: quoted.host.quote.values
+        )
+        let bundle = quoted.with(host: ProofBundle.Quote(quoted.host.key, renamed))
+        let verdict = try accept(bundle)
+        #expect(
+            !verdict.isProven && verdict.text.contains("+ grep '^ff5443478018.*00000001000b03800000"),
+            "\(verdict.text)"
+        )
+        let failure = #expect(throws: Failure.self) { try ProofBundle(reading: "\(temporary.path)/bundle") }
+        #expect(failure?.why == "it has not the values of the quoted PCRs")
+    }
+
     /// A register that the tenant can set to what it likes is not taken for one that it cannot.
     @Test func otherRegistersAreRefused() throws {
         let digest = hex(host.manifest.launch.digest)

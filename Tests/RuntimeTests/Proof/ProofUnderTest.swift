@@ -96,7 +96,8 @@ final class ProofUnderTest {
         peer: [UInt8] = nobody,
         guest: ProofBundle.Quote? = nil,
         manifest: RunManifest? = nil,
-        others: [[UInt8]] = []
+        others: [[UInt8]] = [],
+        hostPCRs: UInt32 = 0xffff
     ) throws -> ProofBundle {
         let guest = try guest ?? guestQuote(nonce, peer: peer)
         let text = (manifest ?? self.manifest).encoded
@@ -109,7 +110,7 @@ final class ProofUnderTest {
         )
         let leaves = others + [leaf]
         let root = try MerkleTree.root(of: leaves)
-        let selection = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: 0xffff)])
+        let selection = PCRSelection(banks: [PCRSelection.Bank(algorithm: 0x000b, mask: hostPCRs)])
         let host = HostTPM(transport: hostTPM)
         return try host.withAttestationKey(hostKey, authorization, "cannot attest") { (loaded) throws(Failure) in
             ProofBundle(
