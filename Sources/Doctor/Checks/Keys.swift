@@ -20,13 +20,18 @@ extension Host {
         guard user == owner else { throw Failure("cannot look", because: "only root may") }
     }
 
-    /// Whether something here needs the master key: states, or keys of the host's own.
+    /// Whether there have ever been states here.
     ///
     /// The folders are looked for first, since the function that opens them makes them.
     func hasStates() throws(Failure) -> Bool {
-        let hasKeys = access(paths.authorityKey, F_OK) == 0 || access(paths.attestationKey, F_OK) == 0
-        guard access(paths.states, F_OK) == 0, access(paths.index, F_OK) == 0 else { return hasKeys }
-        return try HostContext.needsMasterKey(paths)
+        guard access(paths.states, F_OK) == 0, access(paths.index, F_OK) == 0 else { return false }
+        return try HostContext.isUsed(paths)
+    }
+
+    /// Whether something here needs the master key: states, or keys of the host's own.
+    func needsMasterKey() throws(Failure) -> Bool {
+        if access(paths.authorityKey, F_OK) == 0 || access(paths.attestationKey, F_OK) == 0 { return true }
+        return try hasStates()
     }
 
     /// Runs `body` with the lock that keeps others from changing the keys, if anybody could have it.
@@ -59,7 +64,7 @@ enum KeyChecks {
                 remedy: "systemd-run --pipe --wait -p LoadCredential=… vtpmctl doctor; or set key.directory"
             )
         }
-        if try !host.hasStates(), let path = keyFile(configuration, host), access(path, F_OK) != 0 {
+        if try !host.needsMasterKey(), let path = keyFile(configuration, host), access(path, F_OK) != 0 {
             return .ok("\(host.withoutRoot(path)) is made for the first container")
         }
         let provider = MasterKeyProvider(
@@ -97,7 +102,7 @@ enum KeyChecks {
             let index = configuration.rollback.nvIndex
             let hasCounter = try HostTPM.open(configured: path).counterExists(index)
             guard configuration.rollback.counter == .hostTPM else { return .ok("\(path) answers") }
-            let isNew = try !host.hasStates()
+            let isNew = try !host.needsMasterKey()
             guard hasCounter || isNew else {
                 return .refusal(
                     "\(path) answers, and has no counter at 0x\(String(index, radix: 16))",

@@ -153,10 +153,12 @@ extension LaunchLog {
 }
 
 /// Bytes with numbers whose least significant byte comes first.
-private struct LittleEndianWriter {
-    var bytes: [UInt8] = []
+package struct LittleEndianWriter {
+    package var bytes: [UInt8] = []
 
-    mutating func write(_ value: some FixedWidthInteger) {
+    package init() {}
+
+    package mutating func write(_ value: some FixedWidthInteger) {
         withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
     }
 }

@@ -11,7 +11,7 @@ extension EvidenceFiles {
     /// The bit for evidence.
     private static let indicator: Int64 = 4
     /// The largest collection that is read, in bytes.
-    private static let sizeLimit = 4 << 20
+    static let collectionLimit = 4 << 20
 
     /// The collection: each file by its name, with its media type and its contents in Base64 for URLs. RFC 4648, 5
     public var collection: [UInt8] {
@@ -29,7 +29,7 @@ extension EvidenceFiles {
 
     /// Reads those files of a collection that are there; `path` is for errors.
     init(_ names: [String], inCollection bytes: [UInt8], _ path: String) throws(Failure) {
-        let root = try JSONText(parsing: bytes, path: path, limit: Self.sizeLimit).root
+        let root = try JSONText(parsing: bytes, path: path, limit: Self.collectionLimit).root
         guard root[Self.typeMember]?.string == Self.type else {
             throw Failure("cannot read \(path)", because: "it is no collection of a proof's files")
         }

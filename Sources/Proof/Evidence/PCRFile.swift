@@ -1,3 +1,4 @@
+import Launch
 import Platform
 import RuntimePCR
 
@@ -10,7 +11,7 @@ package enum PCRFile {
 
     /// Encodes the values of PCRs of one bank.
     package static func encode(_ bank: PCRSelection.Bank, _ values: [[UInt8]]) -> [UInt8] {
-        var file = LittleEndian()
+        var file = LittleEndianWriter()
         file.write(UInt32(1))
         file.write(bank.algorithm)
         // Three bytes of the map are used.
@@ -49,13 +50,6 @@ package enum PCRFile {
     }
 }
 
-/// Bytes with numbers whose least significant byte comes first.
-private struct LittleEndian {
-    var bytes: [UInt8] = []
-
-    mutating func write(_ value: some FixedWidthInteger) {
-        withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
-    }
-
-    mutating func pad(to size: Int) { bytes += [UInt8](repeating: 0, count: max(size - bytes.count, 0)) }
+extension LittleEndianWriter {
+    fileprivate mutating func pad(to size: Int) { bytes += [UInt8](repeating: 0, count: max(size - bytes.count, 0)) }
 }

@@ -116,12 +116,10 @@ extension ProofBundle {
         if try opened.status(path).st_mode & S_IFMT == S_IFDIR {
             try self.init(EvidenceFiles(Self.names, inDirectory: path))
         } else {
-            let content = try Descriptor.openFile(path, .read).readAll(limit: Self.collectionLimit, path)
+            let content = try Descriptor.openFile(path, .read).readAll(limit: EvidenceFiles.collectionLimit, path)
             try self.init(EvidenceFiles(Self.names, inCollection: content, path))
         }
     }
-
-    private static let collectionLimit = 4 << 20
 
     private init(_ files: EvidenceFiles) throws(Failure) {
         let head = try ProofHead(parsing: files.content(of: "proof.json"), "\(files.path)/proof.json")

@@ -1,7 +1,3 @@
-import CryptoPrimitives
-import JSONText
-import Launch
-import Platform
 import VTPMProxy
 
 /// What the host says of one run of a vTPM, from its own records.
